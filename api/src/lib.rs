@@ -1,0 +1,1 @@
+//! The Fulmar Kubernetes API: resource types, labels and names, without I/O.

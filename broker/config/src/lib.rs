@@ -1,0 +1,1 @@
+//! The broker's configuration file as types with defaults, limits and units.

@@ -1,0 +1,1 @@
+//! Which subscribers get a message: subscription trie, shared groups and retained messages.

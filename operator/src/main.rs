@@ -1,0 +1,3 @@
+//! The Kubernetes controller that runs MqttCluster resources.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Project tasks: generated files, images and release artefacts.
+
+fn main() {}
