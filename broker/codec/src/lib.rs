@@ -1,1 +1,52 @@
 //! MQTT 3.1.1 and 5.0 packets: bytes to values and back, without I/O.
+//!
+//! - [`split_frame`] finds where a packet ends; [`decode_connect`] and [`decode`] read what a server receives,
+//!   [`decode_from_server`] what a client does. Packets borrow the bytes: nothing is allocated.
+//! - Bytes are taken at their word: what is malformed or against the protocol is refused by a [`DecodeError`] that
+//!   names the field, what was found and what was wanted, and knows the reason code to answer with.
+//!   Rules that need the state of a connection (aliases, identifiers in use, quotas) are left to the session.
+//! - [`encode`] writes any packet; the packets that a server writes all day have a function of their own.
+//! - [`check_topic_name`] and [`parse_filter`] know the grammar of topics, [`filter_matches`] what they mean.
+
+#![deny(unsafe_code)]
+
+mod ack;
+mod auth;
+mod connack;
+mod connect;
+mod disconnect;
+mod error;
+mod forward;
+mod frame;
+mod packet;
+mod property;
+mod publish;
+mod reader;
+mod reason;
+mod suback;
+mod subscribe;
+mod text;
+mod topic;
+mod types;
+mod unsubscribe;
+mod write;
+
+pub use ack::{Ack, AckKind, AckProperties, encode_ack};
+pub use auth::{Auth, encode_auth};
+pub use connack::{ConnAck, ConnAckProperties, encode_connack};
+pub use connect::{Connect, Will, decode_connect, encode_connect};
+pub use disconnect::{Disconnect, encode_disconnect};
+pub use error::{ConnectError, DecodeError};
+pub use forward::{ForwardProperties, PropertiesBuilder, SubscriptionIds, UserProperties};
+pub use frame::{Framed, PACKET_BYTES_MAX, split_frame};
+pub use packet::{Packet, PacketType, decode, decode_from_server, encode, encode_pingreq, encode_pingresp};
+pub use publish::{
+    Publish, PublishHead, PublishProperties, decode_publish, encode_publish, publish_length, set_publish_dup,
+    set_publish_packet_id,
+};
+pub use reason::ReasonCode;
+pub use suback::{ReasonCodes, SubAck, UnsubAck, encode_suback, encode_unsuback};
+pub use subscribe::{Subscribe, SubscribeFilter, encode_subscribe};
+pub use topic::{ParsedFilter, TopicError, TopicKind, TopicLimits, check_topic_name, filter_matches, parse_filter};
+pub use types::{PacketId, QoS, RetainHandling, SubscriptionOptions, Version};
+pub use unsubscribe::{Unsubscribe, encode_unsubscribe};
