@@ -219,7 +219,7 @@ fn an_encoded_publish_carries_what_its_head_says() {
     let head = PublishHead {
         message_expiry: Some(60),
         topic_alias: std::num::NonZeroU16::new(3),
-        subscription_ids: &[1, 128],
+        subscription_ids: &[1, 0, 128],
         ..PublishHead::default()
     };
     let mut out = Vec::new();
