@@ -7,6 +7,24 @@
 //!   Rules that need the state of a connection (aliases, identifiers in use, quotas) are left to the session.
 //! - [`encode`] writes any packet; the packets that a server writes all day have a function of their own.
 //! - [`check_topic_name`] and [`parse_filter`] know the grammar of topics, [`filter_matches`] what they mean.
+//!
+//! ```
+//! use fulmar_codec::{Ack, AckKind, Framed, Packet, ReasonCode, Version, decode, encode_ack, split_frame};
+//!
+//! // PUBLISH of QoS 1 to `t`, packet identifier 7, and the first byte of what comes next.
+//! let received = b"\x32\x0b\0\x01t\0\x07\0hello\xc0";
+//! let mut answer = Vec::new();
+//! if let Framed::Whole { first, body, length } = split_frame(received, 1024)? {
+//!     assert_eq!(length, 13);
+//!     if let Packet::Publish(publish) = decode(Version::V5, first, body)? {
+//!         assert_eq!((publish.topic, publish.payload), ("t", &b"hello"[..]));
+//!         let packet_id = publish.packet_id.expect("QoS 1 has one");
+//!         encode_ack(&mut answer, Version::V5, AckKind::PubAck, &Ack::new(packet_id, ReasonCode::SUCCESS));
+//!     }
+//! }
+//! assert_eq!(answer, b"\x40\x02\0\x07");
+//! # Ok::<(), fulmar_codec::DecodeError>(())
+//! ```
 
 #![deny(unsafe_code)]
 

@@ -2,14 +2,14 @@
 //!
 //! Without properties, which is the usual case, reading takes a handful of branches and writing one reservation.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use crate::forward::{ForwardProperties, ForwardSpan, SubscriptionIds};
 use crate::packet::{PacketType, Sender};
 use crate::property::{Property, PropertyReader};
 use crate::reader::{Reader, variable_integer};
 use crate::text::check_topic_text;
-use crate::write::{put_variable_integer, two_byte_length, variable_integer_bytes, variable_integer_length};
+use crate::write::{put_variable_integer, two_byte_length, variable_integer_length};
 use crate::{DecodeError, PacketId, QoS, Version};
 
 const RETAIN: u8 = 0b0001;
@@ -64,8 +64,15 @@ pub struct PublishHead<'a> {
     pub message_expiry: Option<u32>,
     /// Stands for the topic, which may be empty then.
     pub topic_alias: Option<NonZeroU16>,
-    /// The subscriptions that matched; each is 1 to 268,435,455.
+    /// The subscriptions that matched; each is 1 to 268,435,455. A 0 stands for none and is left out.
     pub subscription_ids: &'a [u32],
+}
+
+impl PublishHead<'_> {
+    #[inline]
+    fn subscription_ids(&self) -> impl Iterator<Item = NonZeroU32> {
+        self.subscription_ids.iter().copied().filter_map(NonZeroU32::new)
+    }
 }
 
 /// Reads a PUBLISH that a server received: what [`decode`](crate::decode) does, for those who know what comes.
@@ -171,7 +178,7 @@ fn lengths(
     match version {
         Version::V311 => (0, plain),
         Version::V5 => {
-            let ids = head.subscription_ids.iter().map(|&id| 1 + variable_integer_length(id as usize)).sum::<usize>();
+            let ids = head.subscription_ids().map(|id| Property::SubscriptionId(id).length()).sum::<usize>();
             let properties = forward.len()
                 + if head.message_expiry.is_some() { 5 } else { 0 }
                 + if head.topic_alias.is_some() { 3 } else { 0 }
@@ -212,11 +219,16 @@ pub fn encode_publish(
     debug_assert_eq!(head.packet_id.is_some(), head.qos > QoS::AtMostOnce, "a packet id goes with QoS 1 and 2");
     let (properties, body) = lengths(version, head, topic, forward, payload);
     let flags = if head.dup { DUP } else { 0 } | head.qos.level() << 1 | if head.retain { RETAIN } else { 0 };
+    let first = (PacketType::Publish as u8) << 4 | flags;
+    let [high, low] = two_byte_length(topic.as_bytes());
     out.reserve(5 + body);
-    out.push((PacketType::Publish as u8) << 4 | flags);
-    let (length, length_bytes) = variable_integer_bytes(body);
-    out.extend_from_slice(&length[..length_bytes]);
-    out.extend_from_slice(&two_byte_length(topic.as_bytes()));
+    if body < 0x80 {
+        out.extend_from_slice(&[first, body as u8, high, low]);
+    } else {
+        out.push(first);
+        put_variable_integer(out, body);
+        out.extend_from_slice(&[high, low]);
+    }
     out.extend_from_slice(topic.as_bytes());
     if let Some(packet_id) = head.packet_id {
         out.extend_from_slice(&packet_id.get().to_be_bytes());
@@ -240,7 +252,7 @@ fn put_properties(out: &mut Vec<u8>, length: usize, head: &PublishHead<'_>, forw
         Property::TopicAlias(alias).write_to(out);
     }
     forward.write_to(out);
-    for id in head.subscription_ids.iter().copied().filter_map(std::num::NonZeroU32::new) {
+    for id in head.subscription_ids() {
         Property::SubscriptionId(id).write_to(out);
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::ReasonCode;
+use crate::text::is_plain;
 
 /// How long topics may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,9 +145,18 @@ pub struct ParsedFilter<'a> {
     pub levels: usize,
 }
 
-/// Whether text is a topic name within the limits.
+/// Whether text is a topic name within the limits. Quick for plain ASCII that is too short to have too many levels.
 #[inline]
 pub fn check_topic_name(topic: &str, limits: TopicLimits) -> Result<(), TopicError> {
+    // N bytes make at most N + 1 levels.
+    let short = topic.len() <= limits.bytes_max && topic.len() < limits.levels_max;
+    if short && !topic.is_empty() && is_plain(topic.as_bytes()) {
+        return Ok(());
+    }
+    check_unusual_name(topic, limits)
+}
+
+fn check_unusual_name(topic: &str, limits: TopicLimits) -> Result<(), TopicError> {
     check_length(TopicKind::Name, topic, limits)?;
     match topic.bytes().position(|byte| byte == b'+' || byte == b'#') {
         None => Ok(()),
@@ -336,6 +346,7 @@ mod tests {
     #[test]
     fn the_limits_on_levels_and_bytes_are_reached_and_not_passed() {
         let limits = TopicLimits { levels_max: 3, bytes_max: 7 };
+        assert_eq!(check_topic_name("//", limits), Ok(()));
         assert_eq!(check_topic_name("a/b/ccc", limits), Ok(()));
         assert_eq!(parse_filter("$share/consumers/a/b/ccc", limits).map(|filter| filter.levels), Ok(3));
         for kind in [TopicKind::Name, TopicKind::Filter] {

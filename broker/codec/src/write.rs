@@ -19,24 +19,20 @@ pub(crate) const fn variable_integer_length(value: usize) -> usize {
 
 #[inline]
 pub(crate) fn put_variable_integer(out: &mut Vec<u8>, value: usize) {
-    let (bytes, length) = variable_integer_bytes(value);
-    out.extend_from_slice(&bytes[..length]);
+    if value < 0x80 {
+        out.push(value as u8);
+    } else {
+        put_long_variable_integer(out, value);
+    }
 }
 
-/// A variable byte integer in the first bytes of the array, and how many they are.
-#[inline]
-pub(crate) fn variable_integer_bytes(value: usize) -> ([u8; 4], usize) {
-    if value < 0x80 {
-        return ([value as u8, 0, 0, 0], 1);
-    }
+fn put_long_variable_integer(out: &mut Vec<u8>, mut value: usize) {
     assert!(value <= VARIABLE_INTEGER_MAX, "length {value} is beyond the {VARIABLE_INTEGER_MAX} of MQTT");
-    let length = variable_integer_length(value);
-    let mut bytes = [0; 4];
-    for (index, byte) in bytes[..length].iter_mut().enumerate() {
-        let more = if index + 1 < length { 0x80 } else { 0 };
-        *byte = (value >> (7 * index) & 0x7f) as u8 | more;
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
     }
-    (bytes, length)
+    out.push(value as u8);
 }
 
 /// Text and binary data look the same on the wire: a length of two bytes before them.
