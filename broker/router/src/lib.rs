@@ -13,8 +13,10 @@
 
 mod hash;
 mod indexed;
+mod retained;
 mod subscriber;
 mod trie;
 
+pub use retained::{Cursor, Limit, Retained, RetainedCounts, RetainedLimits, Scan, Set, Stored, Version, Weigh};
 pub use subscriber::{Member, NodeIndex, Options, SubscriberId};
 pub use trie::{Counts, Matches, SharedRef, Subscribed, Trie, Unsubscribed};

@@ -5,21 +5,21 @@
 //! Nodes that nothing depends on any more are removed at once, so that subscribers who have left cost nothing.
 
 mod arena;
+mod children;
 mod interest;
 mod matching;
 mod name;
 mod path;
 mod shared;
 
-use hashbrown::HashTable;
-
 use self::arena::{Arena, EXACT, NONE, NodeId, WILD};
+use self::children::Children;
 use self::interest::Interest;
 pub use self::matching::Matches;
 use self::name::Name;
 use self::path::{End, Path};
 pub use self::shared::SharedRef;
-use crate::hash::{Hashes, widen};
+use crate::hash::Hashes;
 use crate::subscriber::{Member, NodeIndex, Options, SubscriberId};
 
 /// What a subscription changed.
@@ -59,16 +59,9 @@ pub struct Counts {
 pub struct Trie {
     hashes: Hashes,
     arena: Arena,
-    children: HashTable<Child>,
+    children: Children,
     counts: Counts,
     changes: u64,
-}
-
-/// Leads from (parent, level) to a node. The hash lies beside the node's number, so that the table grows without
-/// visiting the nodes.
-struct Child {
-    hash: u32,
-    node: NodeId,
 }
 
 /// The interest of one filter.
@@ -85,7 +78,7 @@ impl Trie {
         Self {
             hashes: Hashes::new(seed),
             arena: Arena::new(),
-            children: HashTable::new(),
+            children: Children::new(),
             counts: Counts::default(),
             changes: 0,
         }
@@ -252,7 +245,7 @@ impl Trie {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.arena.bytes()
-            + self.children.allocation_size()
+            + self.children.bytes()
             + self.counts.subscriptions * size_of::<Member>()
             + self.counts.remote * size_of::<NodeIndex>()
     }
@@ -261,13 +254,10 @@ impl Trie {
     #[inline]
     fn child(&self, parent: NodeId, name: &str, name_hash: u64) -> Option<NodeId> {
         let hash = self.hashes.within(parent, name_hash);
-        let found = self.children.find(widen(hash), |child| {
-            child.hash == hash && {
-                let node = self.arena.get(child.node);
-                node.parent == parent && node.name.is(name)
-            }
-        });
-        found.map(|child| child.node)
+        self.children.find(hash, |node| {
+            let node = self.arena.get(node);
+            node.parent == parent && node.name.is(name)
+        })
     }
 
     fn step(&self, parent: NodeId, name: &str) -> Option<NodeId> {
@@ -305,7 +295,7 @@ impl Trie {
         } else {
             self.arena.get_mut(parent).children += 1;
             let hash = self.hashes.within(parent, self.hashes.name(name));
-            self.children.insert_unique(widen(hash), Child { hash, node }, |child| widen(child.hash));
+            self.children.insert(hash, node);
         }
         node
     }
@@ -328,7 +318,6 @@ impl Trie {
             self.arena.remove(id);
             id = parent;
         }
-        self.give_memory_back();
     }
 
     fn unlink(&mut self, parent: NodeId, id: NodeId) {
@@ -337,16 +326,8 @@ impl Trie {
             return;
         }
         let hash = self.hashes.within(parent, self.hashes.name(self.arena.get(id).name.as_str()));
-        if let Ok(entry) = self.children.find_entry(widen(hash), |child| child.node == id) {
-            entry.remove();
-        }
+        self.children.remove(hash, id);
         self.arena.get_mut(parent).children -= 1;
-    }
-
-    fn give_memory_back(&mut self) {
-        if self.children.len() < self.children.capacity() / 8 && self.children.capacity() > 1024 {
-            self.children.shrink_to(self.children.capacity() / 4, |child| widen(child.hash));
-        }
     }
 
     /// Puts the text of a filter together again.
