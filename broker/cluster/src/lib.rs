@@ -6,15 +6,20 @@
 //!
 //! - [`frame`]: the bytes of a lane. [`lane`]: who owes whom what, across lost connections.
 //! - [`interest`]: which node wants which filters, and when a SUBACK may go out.
+//! - [`hello`], [`peers`], [`dial`], [`readiness`]: the control side: who is greeted, dialled, accepted, waited for.
 //! - [`clock`] and [`claims`]: which of two events on different nodes is the later one.
 //!
 //! Nothing here does I/O, reads a clock or draws a random number.
 
 pub mod claims;
 pub mod clock;
+pub mod dial;
 pub mod frame;
+pub mod hello;
 pub mod interest;
 pub mod lane;
+pub mod peers;
+pub mod readiness;
 mod wire;
 
 pub use clock::{Clock, NodeId, Version};
