@@ -1,0 +1,127 @@
+//! Whether a client is let in, and on what terms: the rules of CONNECT that are matters of policy and not of bytes.
+
+use std::num::NonZeroU32;
+
+use fulmar_codec::{Connect, QoS, ReasonCode, Version, check_topic_name};
+
+use crate::limits::Limits;
+use crate::will::Will;
+
+/// Who a client is. A session is resumed by the identity that made it and by no other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// Nobody vouches for the client.
+    Anonymous,
+    /// The user that authentication named.
+    User(Box<str>),
+}
+
+/// What the listener asks of its clients.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy<'a> {
+    /// Clients may connect without proving who they are.
+    pub allow_anonymous: bool,
+    /// The bounds of their sessions.
+    pub limits: &'a Limits,
+}
+
+/// A client that is let in, and the terms of its connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// The version of the connection.
+    pub version: Version,
+    /// The client's name for itself, or the one that we made up.
+    pub client_id: Box<str>,
+    /// We made it up.
+    pub client_id_assigned: bool,
+    /// Who the client is.
+    pub identity: Identity,
+    /// An existing session is to be ended, not resumed.
+    pub clean_start: bool,
+    /// The keep alive that holds, in seconds; 0: none.
+    pub keep_alive_seconds: u16,
+    /// It is not the one that the client asked for.
+    pub keep_alive_changed: bool,
+    /// How long the session outlives its connection, in seconds; `u32::MAX`: for ever.
+    pub session_expiry_seconds: u32,
+    /// It is not what the client asked for.
+    pub session_expiry_changed: bool,
+    /// How many publishes of QoS 1 and 2 may be open with the client.
+    pub receive_maximum: u16,
+    /// The longest packet that the client takes.
+    pub packet_bytes_max: Option<NonZeroU32>,
+    /// What to publish when it is gone.
+    pub will: Option<Box<Will>>,
+}
+
+/// Lets a client in or says why not, with the code for CONNACK.
+///
+/// `identity` is what authentication found. `assign` makes up a name that nobody has for a client without one.
+pub fn admit(
+    connect: &Connect<'_>,
+    policy: Policy<'_>,
+    identity: Identity,
+    assign: impl FnOnce() -> Box<str>,
+) -> Result<Admitted, ReasonCode> {
+    let Policy { allow_anonymous, limits } = policy;
+    // Extended authentication does not exist here yet (MQTT 5.0, 4.12).
+    if connect.authentication_method.is_some() {
+        return Err(ReasonCode::BAD_AUTHENTICATION_METHOD);
+    }
+    if identity == Identity::Anonymous && !allow_anonymous {
+        return Err(ReasonCode::NOT_AUTHORIZED);
+    }
+    let client_id_assigned = connect.client_id.is_empty();
+    if client_id_assigned {
+        // In MQTT 3.1.1 a nameless client has no session to come back to (3.1.3-8).
+        if connect.version == Version::V311 && !connect.clean_start {
+            return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+        }
+    } else if connect.client_id.len() > limits.client_id_bytes_max || connect.client_id.contains(char::is_control) {
+        return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+    }
+    if let Some(will) = &connect.will {
+        check_will(will, limits)?;
+    }
+    let keep_alive_seconds = decide_keep_alive(connect, limits);
+    let session_expiry_seconds = connect.session_expiry.min(limits.session_expiry_seconds_max);
+    Ok(Admitted {
+        version: connect.version,
+        client_id: if client_id_assigned { assign() } else { connect.client_id.into() },
+        client_id_assigned,
+        identity,
+        clean_start: connect.clean_start,
+        keep_alive_seconds,
+        keep_alive_changed: keep_alive_seconds != connect.keep_alive,
+        session_expiry_seconds,
+        session_expiry_changed: session_expiry_seconds != connect.session_expiry,
+        receive_maximum: connect.receive_maximum.get(),
+        packet_bytes_max: connect.packet_bytes_max,
+        will: connect.will.as_ref().map(|will| Box::new(Will::new(will))),
+    })
+}
+
+fn check_will(will: &fulmar_codec::Will<'_>, limits: &Limits) -> Result<(), ReasonCode> {
+    check_topic_name(will.topic, limits.topic).map_err(|error| error.reason())?;
+    check_publishable(will.qos, will.retain, limits)
+}
+
+/// What we said in CONNACK that we do not take, we do not take (MQTT 5.0, 3.2.2.3.4 and 3.2.2.3.5).
+#[inline]
+pub(crate) fn check_publishable(qos: QoS, retain: bool, limits: &Limits) -> Result<(), ReasonCode> {
+    if qos > limits.qos_max {
+        return Err(ReasonCode::QOS_NOT_SUPPORTED);
+    }
+    if retain && !limits.retain_available {
+        return Err(ReasonCode::RETAIN_NOT_SUPPORTED);
+    }
+    Ok(())
+}
+
+/// A client without a keep alive asks for the longest there is. Only MQTT 5.0 can tell it of another (3.2.2.3.14).
+fn decide_keep_alive(connect: &Connect<'_>, limits: &Limits) -> u16 {
+    match (connect.version, limits.keep_alive_seconds_max) {
+        (Version::V5, Some(max)) if connect.keep_alive == 0 || connect.keep_alive > max.get() => max.get(),
+        _ => connect.keep_alive,
+    }
+}

@@ -1,0 +1,314 @@
+//! Messages to the client: what is sent at once, what waits, what is dropped, and what is sent again after a reconnect.
+
+use std::time::Instant;
+
+use fulmar_codec::{
+    Ack, AckKind, PacketId, PublishHead, QoS, ReasonCode, Version, encode_ack, encode_publish, publish_length,
+};
+
+use super::{AckAction, Session};
+use crate::in_flight::{Awaits, InFlight};
+use crate::limits::Limits;
+use crate::mailbox::{Delivery, Mailbox, SubscriptionIds};
+use crate::message::{Outgoing, SharedMessage};
+
+/// How this client gets a message: what its subscriptions say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deliver<'a> {
+    /// The highest quality of service of the subscriptions; that of the message may be lower.
+    pub qos: QoS,
+    /// The retain flag for this client.
+    pub retain: bool,
+    /// The identifiers of the subscriptions that matched.
+    pub subscription_ids: &'a [u32],
+    /// Hold the message until it is acknowledged even if the session ends with its connection:
+    /// see [`Session::unacknowledged`].
+    pub keep: bool,
+}
+
+/// What became of a message for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// It is in the output buffer.
+    Sent,
+    /// It waits.
+    Queued {
+        /// How many older messages gave way.
+        evicted: usize,
+    },
+    /// The client does not get it.
+    Dropped(DropReason),
+}
+
+/// Why a client does not get a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// Its time is over.
+    Expired,
+    /// The client does not take packets of that size (MQTT 5.0, 3.1.2.11.4).
+    PacketTooLarge,
+    /// QoS 0, and the client is slow: too many bytes are unsent.
+    OutputFull,
+    /// The mailbox has no room for a message of that size.
+    QueueFull,
+    /// The client is absent, and the message is of QoS 0 or the session does not last.
+    NotConnected,
+}
+
+/// What [`Session::drain`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// Messages of QoS 1 and 2 put into the output buffer, those sent again included.
+    pub sent: usize,
+    /// Messages dropped because their time was over.
+    pub expired: usize,
+    /// Messages dropped because the client does not take packets of that size.
+    pub too_large: usize,
+}
+
+/// The messages of QoS 1 and 2 on their way to a client.
+#[derive(Debug, Default)]
+pub(super) struct Outbound {
+    in_flight: InFlight,
+    mailbox: Option<Box<Mailbox>>,
+}
+
+/// How far acknowledgements may come out of order: identifiers in use, in multiples of those that may be open.
+const SPAN_PER_WINDOW: usize = 16;
+
+/// The most identifiers that there are.
+const SPAN_MAX: usize = 65_535;
+
+impl Session {
+    /// A message for the client. What is sent at once is copied into the output buffer and nowhere else, unless the
+    /// session can be resumed and may have to send it again.
+    #[inline]
+    pub fn deliver(
+        &mut self,
+        out: &mut Vec<u8>,
+        outgoing: &Outgoing<'_>,
+        how: Deliver<'_>,
+        now: Instant,
+        shared: &mut SharedMessage<'_>,
+    ) -> Delivered {
+        let Deliver { qos, retain, subscription_ids, keep } = how;
+        let qos = qos.min(outgoing.qos);
+        if outgoing.is_expired(now) {
+            return Delivered::Dropped(DropReason::Expired);
+        }
+        let Some(connection) = self.connection else {
+            if qos == QoS::AtMostOnce || !self.outlives_connection() {
+                return Delivered::Dropped(DropReason::NotConnected);
+            }
+            return self.outbound.queue(build_delivery(outgoing, qos, how, shared), &self.limits);
+        };
+        let message_expiry = outgoing.expiry_seconds_left(now);
+        let mut head = PublishHead { qos, retain, message_expiry, subscription_ids, ..PublishHead::default() };
+        let output_full = out.len() >= self.limits.output_bytes_max;
+        if qos == QoS::AtMostOnce {
+            if output_full {
+                return Delivered::Dropped(DropReason::OutputFull);
+            }
+        } else {
+            head.packet_id = Some(self.outbound.in_flight.next_id());
+        }
+        let Outgoing { topic, forward, payload, .. } = outgoing;
+        if connection.packet_bytes_max != u32::MAX {
+            let length = publish_length(self.version, &head, topic, forward, payload);
+            if length > connection.packet_bytes_max as usize {
+                return Delivered::Dropped(DropReason::PacketTooLarge);
+            }
+        }
+        if qos != QoS::AtMostOnce {
+            if output_full || !self.outbound.may_send_new(connection.window, &self.limits) {
+                return self.outbound.queue(build_delivery(outgoing, qos, how, shared), &self.limits);
+            }
+            let held = keep || self.outlives_connection();
+            let delivery = held.then(|| build_delivery(outgoing, qos, how, shared));
+            self.outbound.in_flight.push(awaits_first(qos), delivery);
+        }
+        encode_publish(out, self.version, &head, topic, forward, payload);
+        Delivered::Sent
+    }
+
+    /// Sends what was open when the last connection was lost, then what waits, as far as the client's Receive Maximum
+    /// and the output buffer allow. To be called when either has room again.
+    #[inline]
+    pub fn drain(&mut self, now: Instant, out: &mut Vec<u8>) -> Drained {
+        if !self.outbound.in_flight.has_unsent()
+            && self.outbound.mailbox.as_ref().is_none_or(|mailbox| mailbox.len() == 0)
+        {
+            return Drained::default();
+        }
+        self.drain_waiting(now, out)
+    }
+
+    fn drain_waiting(&mut self, now: Instant, out: &mut Vec<u8>) -> Drained {
+        let mut drained = Drained::default();
+        if self.connection.is_some() {
+            self.send_again(now, out, &mut drained);
+            self.send_queued(now, out, &mut drained);
+        }
+        drained
+    }
+
+    /// How many messages wait for the client.
+    pub fn queued_messages(&self) -> usize {
+        self.outbound.mailbox.as_ref().map_or(0, |mailbox| mailbox.len())
+    }
+
+    /// The bytes of the messages that wait for the client.
+    pub fn queued_bytes(&self) -> usize {
+        self.outbound.mailbox.as_ref().map_or(0, |mailbox| mailbox.bytes())
+    }
+
+    /// How many publishes are open with the client.
+    pub fn in_flight(&self) -> usize {
+        self.outbound.in_flight.open().into()
+    }
+
+    /// The messages that the client did not acknowledge and that are held here, the oldest first.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = Outgoing<'_>> {
+        let Outbound { in_flight, mailbox } = &self.outbound;
+        let queued = mailbox.iter().flat_map(|mailbox| mailbox.iter());
+        in_flight.deliveries().chain(queued).map(|delivery| delivery.message.view())
+    }
+
+    /// In the original order, with the original identifiers (MQTT 5.0, 4.4 and 4.6).
+    fn send_again(&mut self, now: Instant, out: &mut Vec<u8>, drained: &mut Drained) {
+        let Some(connection) = self.connection else { return };
+        let in_flight = &mut self.outbound.in_flight;
+        // Room first: looking for the next one passes by those that are done.
+        while in_flight.open() < connection.window && out.len() < self.limits.output_bytes_max {
+            let Some((packet_id, slot)) = in_flight.next_unsent() else { return };
+            let delivery = if slot.awaits == Awaits::PubComp { None } else { slot.delivery.as_ref() };
+            if let Some(delivery) = delivery {
+                let outgoing = delivery.message.view();
+                // It is sent even if its time is over: the client may be in the middle of QoS 2.
+                let head = PublishHead { dup: true, packet_id: Some(packet_id), ..delivery.head(&outgoing, now) };
+                let Outgoing { topic, forward, payload, .. } = outgoing;
+                let length = publish_length(self.version, &head, topic, &forward, payload);
+                if length <= connection.packet_bytes_max as usize {
+                    encode_publish(out, self.version, &head, topic, &forward, payload);
+                    drained.sent += 1;
+                    in_flight.mark_sent();
+                    continue;
+                }
+                // Too large for this connection: we behave as if it had been sent (MQTT 5.0, 3.1.2.11.4).
+                drained.too_large += 1;
+                if slot.awaits == Awaits::PubAck {
+                    in_flight.finish(packet_id);
+                    continue;
+                }
+                slot.awaits = Awaits::PubComp;
+                slot.delivery = None;
+            }
+            encode_ack(out, self.version, AckKind::PubRel, &Ack::new(packet_id, ReasonCode::SUCCESS));
+            in_flight.mark_sent();
+        }
+    }
+
+    fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>, drained: &mut Drained) {
+        let Some(connection) = self.connection else { return };
+        let keep_all = self.outlives_connection();
+        let Outbound { in_flight, mailbox } = &mut self.outbound;
+        let Some(mailbox) = mailbox else { return };
+        while out.len() < self.limits.output_bytes_max && has_room(in_flight, connection.window, &self.limits) {
+            let Some(delivery) = mailbox.pop_front() else { return };
+            let outgoing = delivery.message.view();
+            if outgoing.is_expired(now) {
+                drained.expired += 1;
+                continue;
+            }
+            let head = PublishHead { packet_id: Some(in_flight.next_id()), ..delivery.head(&outgoing, now) };
+            let Outgoing { topic, forward, payload, .. } = outgoing;
+            if publish_length(self.version, &head, topic, &forward, payload) > connection.packet_bytes_max as usize {
+                drained.too_large += 1;
+                continue;
+            }
+            encode_publish(out, self.version, &head, topic, &forward, payload);
+            drained.sent += 1;
+            let awaits = awaits_first(delivery.qos);
+            let held = keep_all || delivery.keep;
+            in_flight.push(awaits, held.then_some(delivery));
+        }
+    }
+
+    /// PUBACK, PUBREC or PUBCOMP.
+    #[inline]
+    pub(super) fn handle_receipt(&mut self, kind: AckKind, ack: &Ack<'_>, out: &mut Vec<u8>) -> AckAction {
+        let Ack { packet_id, reason, .. } = *ack;
+        let in_flight = &mut self.outbound.in_flight;
+        let Some(slot) = in_flight.get_mut(packet_id) else {
+            return answer_unknown(kind, packet_id, self.version, out);
+        };
+        match (slot.awaits, kind) {
+            (Awaits::PubAck, AckKind::PubAck) | (Awaits::PubComp, AckKind::PubComp) => in_flight.finish(packet_id),
+            // The client refuses the message: that is the end of it (MQTT 5.0, 4.3.3).
+            (Awaits::PubRec | Awaits::PubComp, AckKind::PubRec) if reason.is_error() => in_flight.finish(packet_id),
+            // The second time after a reconnect, if our PUBREL was lost.
+            (Awaits::PubRec | Awaits::PubComp, AckKind::PubRec) => {
+                slot.awaits = Awaits::PubComp;
+                slot.delivery = None;
+                encode_ack(out, self.version, AckKind::PubRel, &Ack::new(packet_id, ReasonCode::SUCCESS));
+                return AckAction::Nothing;
+            }
+            // An acknowledgement of another quality of service than that of the message.
+            _ => return AckAction::Close(ReasonCode::PROTOCOL_ERROR),
+        }
+        AckAction::Completed
+    }
+}
+
+impl Outbound {
+    pub(super) fn connection_lost(&mut self) {
+        self.in_flight.connection_lost();
+        if self.mailbox.as_ref().is_some_and(|mailbox| mailbox.len() == 0) {
+            self.mailbox = None;
+        }
+    }
+
+    /// Whether a message may be sent that did not wait: nothing is before it.
+    #[inline]
+    fn may_send_new(&self, window: u16, limits: &Limits) -> bool {
+        self.mailbox.as_ref().is_none_or(|mailbox| mailbox.len() == 0) && has_room(&self.in_flight, window, limits)
+    }
+
+    #[cold]
+    fn queue(&mut self, delivery: Delivery, limits: &Limits) -> Delivered {
+        match self.mailbox.get_or_insert_default().push(delivery, limits) {
+            Ok(evicted) => Delivered::Queued { evicted },
+            Err(_) => Delivered::Dropped(DropReason::QueueFull),
+        }
+    }
+}
+
+#[inline]
+fn has_room(in_flight: &InFlight, window: u16, limits: &Limits) -> bool {
+    let span_max = SPAN_MAX.min(usize::from(limits.outbound_inflight_max.get()) * SPAN_PER_WINDOW);
+    !in_flight.has_unsent() && in_flight.open() < window && in_flight.span() < span_max
+}
+
+fn build_delivery(outgoing: &Outgoing<'_>, qos: QoS, how: Deliver<'_>, shared: &mut SharedMessage<'_>) -> Delivery {
+    let Deliver { qos: _, retain, subscription_ids, keep } = how;
+    let subscription_ids = SubscriptionIds::new(subscription_ids);
+    Delivery { message: shared.get(outgoing).clone(), subscription_ids, qos, retain, keep }
+}
+
+#[inline]
+fn awaits_first(qos: QoS) -> Awaits {
+    match qos {
+        QoS::ExactlyOnce => Awaits::PubRec,
+        QoS::AtLeastOnce | QoS::AtMostOnce => Awaits::PubAck,
+    }
+}
+
+/// The identifier is not in use: after a reconnect that is no fault (MQTT 5.0, 4.3.3).
+#[cold]
+fn answer_unknown(kind: AckKind, packet_id: PacketId, version: Version, out: &mut Vec<u8>) -> AckAction {
+    if kind == AckKind::PubRec {
+        let ack = Ack::new(packet_id, ReasonCode::PACKET_IDENTIFIER_NOT_FOUND);
+        encode_ack(out, version, AckKind::PubRel, &ack);
+    }
+    AckAction::Nothing
+}
