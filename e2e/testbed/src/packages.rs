@@ -1,0 +1,44 @@
+//! The Debian packages that a testbed stands on, and their installation where they are missing.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::process::{SYSTEM_PATH, command, run};
+
+/// A package, and a file that tells that it is there.
+const PACKAGES: [(&str, &str); 7] = [
+    ("containerd", "/usr/bin/containerd"),
+    ("runc", "/usr/sbin/runc"),
+    ("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    ("iproute2", "/sbin/ip"),
+    ("nftables", "/usr/sbin/nft"),
+    ("conntrack", "/usr/sbin/conntrack"),
+    ("mosquitto-clients", "/usr/bin/mosquitto_pub"),
+];
+
+/// Installs what is missing. Says what to do where it cannot.
+pub(crate) fn install_missing(progress: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+    let missing: Vec<&str> =
+        PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    if !Path::new("/etc/debian_version").exists() {
+        bail!("this is not Debian, so install these (or what your system calls them) by hand: {names}");
+    }
+    progress(&format!("installing {names}"));
+    // What the machine knows of the archive may be too old for its files; asked first it costs seconds, so ask second.
+    if install(&missing).is_err() {
+        run(command("apt-get").arg("update").env("PATH", SYSTEM_PATH)).context("update the list of packages")?;
+        install(&missing).with_context(|| format!("install the missing Debian packages: {names}"))?;
+    }
+    Ok(())
+}
+
+fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let mut apt = command("apt-get");
+    apt.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    run(apt.env("DEBIAN_FRONTEND", "noninteractive").env("PATH", SYSTEM_PATH)).map(drop)
+}
