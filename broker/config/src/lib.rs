@@ -1,1 +1,24 @@
-//! The broker's configuration file as types with defaults, limits and units.
+//! The broker's configuration: one YAML file as types with defaults, limits and units.
+//!
+//! The broker reads these types ([`load`]), the operator checks and writes them ([`check`], [`Config::to_yaml`]), so
+//! both agree on every name. Nothing here touches a file, the environment or the clock: texts come in, and a
+//! configuration or every error at once goes out.
+
+mod error;
+mod limits;
+mod load;
+mod raw;
+mod read;
+mod rules;
+mod schema;
+mod types;
+mod write;
+
+pub use error::{ConfigError, Source};
+pub use limits::Limits;
+pub use load::{Effective, Override, OverrideValue, check, environment_override, load, parse_peer};
+pub use read::Setting;
+pub use types::{
+    ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, ListenerConfig, ListenerTls, LogConfig, LogFormat,
+    LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig,
+};

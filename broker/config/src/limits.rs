@@ -1,0 +1,83 @@
+//! What clients, peers and queues may take of this node. Each limit has a default that suits a pod of 1 GiB.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// The bounds on everything that somebody outside can make grow. Counts and bytes are per node unless a field says
+/// "per connection" or "per client".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Client connections. One left at its default is lowered to what the file-descriptor limit allows.
+    pub connections: u32,
+    /// TLS handshakes under way at one time; more wait in the listen queue.
+    pub handshakes: u32,
+    /// How long a new connection has until its CONNECT has arrived, TLS handshake included.
+    pub connect_timeout_seconds: u32,
+    /// The largest MQTT packet that is accepted, whole; MQTT 5.0 clients are told (Maximum Packet Size).
+    pub packet_bytes: u32,
+    /// QoS 1 and 2 publishes per connection that await our acknowledgement; MQTT 5.0 clients are told (Receive Maximum).
+    pub inflight: u16,
+    /// QoS 1 and 2 deliveries per connection that await the client's acknowledgement, if it does not ask for fewer.
+    pub outbound_inflight: u16,
+    /// Messages per client that wait for room in its window or for its return.
+    pub queued_messages: u32,
+    /// Bytes of the same.
+    pub queued_bytes: u64,
+    /// Sessions, those of absent clients included.
+    pub sessions: u32,
+    /// The longest time a session outlives its connection; 4294967295 never ends.
+    pub session_expiry_seconds_max: u32,
+    /// The longest keep alive; an MQTT 5.0 client that wants more is told so. 65535 leaves the choice to clients.
+    pub keep_alive_seconds_max: u16,
+    /// Subscriptions per client.
+    pub subscriptions_per_client: u32,
+    /// Levels of a topic name or filter.
+    pub topic_levels: u16,
+    /// Topic aliases per connection that a client may set (Topic Alias Maximum).
+    pub topic_aliases: u16,
+    /// Retained messages.
+    pub retained_messages: u32,
+    /// Bytes of retained messages, topics included.
+    pub retained_bytes: u64,
+    /// Bytes per connection that wait for the socket; QoS 0 messages beyond it are dropped, others stay queued.
+    pub output_buffer_bytes: u32,
+    /// Bytes per connection that one turn of the event loop takes in before others have theirs.
+    pub read_budget_bytes: u32,
+    /// Bytes per link that wait for a peer, what it has not acknowledged included.
+    pub link_buffer_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 100_000,
+            handshakes: 1000,
+            connect_timeout_seconds: 10,
+            packet_bytes: 1 << 20,
+            inflight: 1024,
+            outbound_inflight: 1024,
+            queued_messages: 1000,
+            queued_bytes: 8 << 20,
+            sessions: 200_000,
+            session_expiry_seconds_max: 7 * 24 * 3600,
+            keep_alive_seconds_max: u16::MAX,
+            subscriptions_per_client: 10_000,
+            topic_levels: 128,
+            topic_aliases: 32,
+            retained_messages: 500_000,
+            retained_bytes: 256 << 20,
+            output_buffer_bytes: 1 << 20,
+            read_budget_bytes: 256 << 10,
+            link_buffer_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// How long a new connection has until its CONNECT has arrived, TLS handshake included.
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.connect_timeout_seconds.into())
+    }
+}

@@ -1,0 +1,107 @@
+//! What no single key can tell: ports taken twice, certificates that are missing, limits that contradict each other.
+
+use std::net::IpAddr;
+
+use crate::read::Findings;
+use crate::{ClusterConfig, Config, Limits, ListenerConfig, Protocol};
+
+const LISTENERS_MAX: usize = 16;
+const PEERS_MAX: usize = 256;
+/// A link carries a packet with a header of its own, and two frames at a time keep it moving.
+const LINK_BUFFER_PACKETS: u64 = 2;
+
+pub(crate) fn check_rules(config: &Config, findings: &mut Findings) {
+    check_listeners(&config.listeners, findings);
+    check_ports(config, findings);
+    if let Some(cluster) = &config.cluster {
+        check_cluster(cluster, findings);
+    }
+    check_limits(&config.limits, findings);
+}
+
+fn check_listeners(listeners: &[ListenerConfig], findings: &mut Findings) {
+    if !(1..=LISTENERS_MAX).contains(&listeners.len()) {
+        let found = format!("{} listeners", listeners.len());
+        findings.refuse("listeners", &[], found, format!("1 to {LISTENERS_MAX}"));
+    }
+    for (index, listener) in listeners.iter().enumerate() {
+        let path = |key: &str| format!("listeners[{index}].{key}");
+        if let Some(earlier) = listeners[..index].iter().position(|earlier| earlier.name == listener.name) {
+            let other = format!("listeners[{earlier}].name");
+            findings.refuse(&path("name"), &[&other], &listener.name, format!("another name than {other}"));
+        }
+        match (listener.protocol, &listener.tls) {
+            (Protocol::Mqtts, None) => {
+                let wanted = "certFile and keyFile, because the protocol is mqtts";
+                findings.refuse(&path("tls"), &[&path("protocol")], "nothing", wanted);
+            }
+            (Protocol::Mqtt, Some(_)) => {
+                findings.refuse(&path("tls"), &[&path("protocol")], "a certificate", "none, or the protocol mqtts");
+            }
+            (Protocol::Mqtt, None) | (Protocol::Mqtts, Some(_)) => {}
+        }
+    }
+}
+
+fn check_ports(config: &Config, findings: &mut Findings) {
+    let numbered = config.listeners.iter().enumerate();
+    let listeners = numbered.map(|(index, listener)| (format!("listeners[{index}]"), listener.address, listener.port));
+    let http = config.http.iter().map(|http| ("http".to_owned(), http.address, http.port));
+    let cluster = config.cluster.iter().map(|cluster| ("cluster".to_owned(), cluster.address, cluster.port));
+    let sockets: Vec<(String, IpAddr, u16)> = listeners.chain(http).chain(cluster).collect();
+    for (index, (path, address, port)) in sockets.iter().enumerate() {
+        // Port 0 is a different one each time it is bound.
+        let collides = |other: &&(String, IpAddr, u16)| *port != 0 && other.2 == *port && overlap(other.1, *address);
+        if let Some((other, ..)) = sockets[..index].iter().find(collides) {
+            let wanted = format!("a port that {other} does not take");
+            let others = [format!("{path}.address"), format!("{other}.address"), format!("{other}.port")];
+            findings.refuse(&format!("{path}.port"), &others.each_ref().map(String::as_str), port.to_string(), wanted);
+        }
+    }
+}
+
+/// Whether two sockets on these addresses cannot share a port. `::` takes IPv4 as well.
+fn overlap(one: IpAddr, other: IpAddr) -> bool {
+    let covers = |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    one == other || covers(one, other) || covers(other, one)
+}
+
+fn check_cluster(cluster: &ClusterConfig, findings: &mut Findings) {
+    let ClusterConfig { address, peers, tls, heartbeat, reconnect, port: _, resume_milliseconds: _ } = cluster;
+    if peers.len() > PEERS_MAX {
+        findings.refuse("cluster.peers", &[], format!("{} peers", peers.len()), format!("at most {PEERS_MAX}"));
+    }
+    if tls.is_none() && !(address.is_loopback() && peers.iter().all(|peer| peer.is_loopback())) {
+        let wanted = "certFile, keyFile and caFile, or loopback addresses only";
+        findings.refuse("cluster.tls", &["cluster.address", "cluster.peers"], "nothing", wanted);
+    }
+    let (interval, timeout) = (heartbeat.interval_milliseconds, heartbeat.timeout_milliseconds);
+    if timeout < interval * 2 {
+        let wanted = format!("at least {}, twice intervalMilliseconds", interval * 2);
+        let others = ["cluster.heartbeat.intervalMilliseconds"];
+        findings.refuse("cluster.heartbeat.timeoutMilliseconds", &others, timeout.to_string(), wanted);
+    }
+    let (initial, max) = (reconnect.initial_milliseconds, reconnect.max_milliseconds);
+    if max < initial {
+        let wanted = format!("at least {initial}, which is initialMilliseconds");
+        let others = ["cluster.reconnect.initialMilliseconds"];
+        findings.refuse("cluster.reconnect.maxMilliseconds", &others, max.to_string(), wanted);
+    }
+}
+
+fn check_limits(limits: &Limits, findings: &mut Findings) {
+    let packet = u64::from(limits.packet_bytes);
+    if limits.queued_bytes < packet {
+        let wanted = format!("at least {packet}, which is packetBytes");
+        findings.refuse("limits.queuedBytes", &["limits.packetBytes"], limits.queued_bytes.to_string(), wanted);
+    }
+    if limits.link_buffer_bytes < packet * LINK_BUFFER_PACKETS {
+        let wanted = format!("at least {}, twice packetBytes", packet * LINK_BUFFER_PACKETS);
+        findings.refuse(
+            "limits.linkBufferBytes",
+            &["limits.packetBytes"],
+            limits.link_buffer_bytes.to_string(),
+            wanted,
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! Which keys there are, and what each accepts. What concerns several keys at once is in `rules`.
+
+use crate::read::Section;
+use crate::{
+    ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, Limits, ListenerConfig, ListenerTls, LogConfig,
+    LogFormat, LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig,
+};
+
+const PACKET_BYTES_MAX: u32 = 268_435_460; // The largest remaining length and its header (MQTT 5.0, 1.5.5).
+const BYTES_MAX: u64 = 1 << 50;
+
+pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
+    let defaults = Config::default();
+    Config {
+        name: section.optional_text("name", "1 to 253 letters, digits, dots, dashes and underscores", parse_name),
+        data_dir: section.optional_path("dataDir"),
+        threads: section.number("threads", defaults.threads, 0..=1024),
+        allow_anonymous: section.flag("allowAnonymous"),
+        listeners: section.sections("listeners", read_listener).unwrap_or(defaults.listeners),
+        http: section.optional_section("http", read_http),
+        cluster: section.optional_section("cluster", read_cluster),
+        limits: section.section("limits", read_limits),
+        log: section.section("log", read_log),
+        shutdown: section.section("shutdown", read_shutdown),
+    }
+}
+
+fn read_listener(section: &mut Section<'_>) -> ListenerConfig {
+    let defaults = ListenerConfig::default();
+    let protocol = section.choice("protocol", ("mqtt", Protocol::Mqtt), &[("mqtts", Protocol::Mqtts)]);
+    let name = match protocol {
+        Protocol::Mqtt => "mqtt",
+        Protocol::Mqtts => "mqtts",
+    };
+    ListenerConfig {
+        name: section.text("name", name.to_owned(), "1 to 15 lower-case letters, digits and inner dashes", parse_label),
+        protocol,
+        address: section.text("address", defaults.address, "an IP address", |text| text.parse().ok()),
+        port: section.number("port", protocol.default_port(), 0..=u16::MAX),
+        tls: section.optional_section("tls", |section| ListenerTls {
+            cert_file: section.path("certFile"),
+            key_file: section.path("keyFile"),
+        }),
+    }
+}
+
+fn read_http(section: &mut Section<'_>) -> HttpConfig {
+    let HttpConfig { address, port } = HttpConfig::default();
+    HttpConfig {
+        address: section.text("address", address, "an IP address", |text| text.parse().ok()),
+        port: section.number("port", port, 0..=u16::MAX),
+    }
+}
+
+fn read_cluster(section: &mut Section<'_>) -> ClusterConfig {
+    let defaults = ClusterConfig::default();
+    ClusterConfig {
+        address: section.text("address", defaults.address, "an IP address", |text| text.parse().ok()),
+        port: section.number("port", defaults.port, 0..=u16::MAX),
+        peers: section.texts("peers", "HOST:PORT", parse_peer),
+        tls: section.optional_section("tls", |section| ClusterTls {
+            cert_file: section.path("certFile"),
+            key_file: section.path("keyFile"),
+            ca_file: section.path("caFile"),
+        }),
+        heartbeat: section.section("heartbeat", |section| {
+            let HeartbeatConfig { interval_milliseconds, timeout_milliseconds } = HeartbeatConfig::default();
+            HeartbeatConfig {
+                interval_milliseconds: section.number("intervalMilliseconds", interval_milliseconds, 50..=10_000),
+                timeout_milliseconds: section.number("timeoutMilliseconds", timeout_milliseconds, 100..=60_000),
+            }
+        }),
+        resume_milliseconds: section.number("resumeMilliseconds", defaults.resume_milliseconds, 100..=60_000),
+        reconnect: section.section("reconnect", |section| {
+            let ReconnectConfig { initial_milliseconds, max_milliseconds, jitter_percent } = ReconnectConfig::default();
+            ReconnectConfig {
+                initial_milliseconds: section.number("initialMilliseconds", initial_milliseconds, 10..=60_000),
+                max_milliseconds: section.number("maxMilliseconds", max_milliseconds, 10..=3_600_000),
+                jitter_percent: section.number("jitterPercent", jitter_percent, 0..=50),
+            }
+        }),
+    }
+}
+
+fn read_limits(section: &mut Section<'_>) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        connections: section.number("connections", defaults.connections, 1..=10_000_000),
+        handshakes: section.number("handshakes", defaults.handshakes, 1..=1_000_000),
+        connect_timeout_seconds: section.number("connectTimeoutSeconds", defaults.connect_timeout_seconds, 1..=300),
+        packet_bytes: section.number("packetBytes", defaults.packet_bytes, 1024..=PACKET_BYTES_MAX),
+        inflight: section.number("inflight", defaults.inflight, 1..=u16::MAX),
+        outbound_inflight: section.number("outboundInflight", defaults.outbound_inflight, 1..=u16::MAX),
+        queued_messages: section.number("queuedMessages", defaults.queued_messages, 1..=100_000_000),
+        queued_bytes: section.number("queuedBytes", defaults.queued_bytes, 1024..=BYTES_MAX),
+        sessions: section.number("sessions", defaults.sessions, 1..=100_000_000),
+        session_expiry_seconds_max: section.number(
+            "sessionExpirySecondsMax",
+            defaults.session_expiry_seconds_max,
+            0..=u32::MAX,
+        ),
+        keep_alive_seconds_max: section.number("keepAliveSecondsMax", defaults.keep_alive_seconds_max, 1..=u16::MAX),
+        subscriptions_per_client: section.number(
+            "subscriptionsPerClient",
+            defaults.subscriptions_per_client,
+            1..=100_000_000,
+        ),
+        topic_levels: section.number("topicLevels", defaults.topic_levels, 1..=u16::MAX),
+        topic_aliases: section.number("topicAliases", defaults.topic_aliases, 0..=u16::MAX),
+        retained_messages: section.number("retainedMessages", defaults.retained_messages, 0..=100_000_000),
+        retained_bytes: section.number("retainedBytes", defaults.retained_bytes, 0..=BYTES_MAX),
+        output_buffer_bytes: section.number("outputBufferBytes", defaults.output_buffer_bytes, 4096..=1 << 30),
+        read_budget_bytes: section.number("readBudgetBytes", defaults.read_budget_bytes, 4096..=64 << 20),
+        link_buffer_bytes: section.number("linkBufferBytes", defaults.link_buffer_bytes, 1 << 20..=BYTES_MAX),
+    }
+}
+
+fn read_log(section: &mut Section<'_>) -> LogConfig {
+    let levels =
+        [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("debug", LogLevel::Debug), ("trace", LogLevel::Trace)];
+    LogConfig {
+        format: section.choice("format", ("text", LogFormat::Text), &[("json", LogFormat::Json)]),
+        level: section.choice("level", ("info", LogLevel::Info), &levels),
+    }
+}
+
+fn read_shutdown(section: &mut Section<'_>) -> ShutdownConfig {
+    let ShutdownConfig { grace_seconds } = ShutdownConfig::default();
+    ShutdownConfig { grace_seconds: section.number("graceSeconds", grace_seconds, 0..=3600) }
+}
+
+fn parse_name(text: &str) -> Option<String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    ((1..=253).contains(&text.len()) && text.bytes().all(is_allowed)).then(|| text.to_owned())
+}
+
+/// A listener's name becomes part of names of Kubernetes objects and ports, so it is a short DNS label.
+fn parse_label(text: &str) -> Option<String> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label = (1..=15).contains(&text.len())
+        && text.bytes().all(is_allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    is_label.then(|| text.to_owned())
+}
+
+/// `HOST:PORT`, an IPv6 address in brackets. A host name is what DNS allows.
+pub(crate) fn parse_peer(text: &str) -> Option<Peer> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok()).flatten()?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').filter(|host| host.parse::<std::net::Ipv6Addr>().is_ok())?,
+        None => Some(host).filter(|host| parse_name(host).is_some())?,
+    };
+    (port != 0).then(|| Peer { host: host.to_owned(), port })
+}

@@ -1,0 +1,343 @@
+//! The sections of the configuration file. Field names in YAML are the camel case of the names here.
+//!
+//! Only `Serialize` is derived: reading goes through a pass of our own, which reports every error at once.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::Limits;
+
+/// Everything a broker is told when it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// The node's name in logs, metrics and towards peers; the host name if absent.
+    pub name: Option<String>,
+    /// The folder that keeps the node id; with none the id lasts as long as the process.
+    pub data_dir: Option<PathBuf>,
+    /// How many data threads serve connections; 0 is one per core that the machine or container grants.
+    pub threads: u16,
+    /// Whether clients without credentials are served. If absent, only listeners on loopback serve them.
+    pub allow_anonymous: Option<bool>,
+    /// Where clients connect; one or more.
+    pub listeners: Vec<ListenerConfig>,
+    /// Probes and metrics over plain HTTP; off if absent.
+    pub http: Option<HttpConfig>,
+    /// The other brokers of this node's cluster; alone if absent.
+    pub cluster: Option<ClusterConfig>,
+    /// What clients, peers and queues may take.
+    pub limits: Limits,
+    /// How the log is written.
+    pub log: LogConfig,
+    /// How the broker stops.
+    pub shutdown: ShutdownConfig,
+}
+
+impl Default for Config {
+    /// A broker alone on a laptop: MQTT on loopback, open to everyone who can reach it.
+    fn default() -> Self {
+        Config {
+            name: None,
+            data_dir: None,
+            threads: 0,
+            allow_anonymous: None,
+            listeners: vec![ListenerConfig::default()],
+            http: None,
+            cluster: None,
+            limits: Limits::default(),
+            log: LogConfig::default(),
+            shutdown: ShutdownConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Whether a client that comes in by `listener` may connect without credentials.
+    pub fn is_anonymous_allowed(&self, listener: &ListenerConfig) -> bool {
+        self.allow_anonymous.unwrap_or_else(|| listener.address.is_loopback())
+    }
+}
+
+/// A socket that accepts clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerConfig {
+    /// Its name in logs and metrics: 1 to 15 lower-case letters, digits and dashes, unique.
+    pub name: String,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// The address to bind; `0.0.0.0` or `::` is every address of the machine.
+    pub address: IpAddr,
+    /// The TCP port to bind; 0 takes a free one and says which.
+    pub port: u16,
+    /// The server's certificate; given exactly when the protocol needs one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+}
+
+impl Default for ListenerConfig {
+    fn default() -> Self {
+        ListenerConfig {
+            name: "mqtt".to_owned(),
+            protocol: Protocol::Mqtt,
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: Protocol::Mqtt.default_port(),
+            tls: None,
+        }
+    }
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// MQTT 3.1.1 and 5.0 over TCP.
+    Mqtt,
+    /// The same over TLS.
+    Mqtts,
+}
+
+impl Protocol {
+    /// The port registered for the protocol.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Protocol::Mqtt => 1883,
+            Protocol::Mqtts => 8883,
+        }
+    }
+}
+
+/// The server's side of TLS on a listener. The files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerTls {
+    /// PEM file with the certificate chain, the server's own certificate first.
+    pub cert_file: PathBuf,
+    /// PEM file with the private key.
+    pub key_file: PathBuf,
+}
+
+/// The HTTP port with probes and metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpConfig {
+    /// The address to bind.
+    pub address: IpAddr,
+    /// The TCP port to bind; 0 takes a free one and says which.
+    pub port: u16,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        HttpConfig { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8080 }
+    }
+}
+
+/// How this node finds its peers and talks with them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterConfig {
+    /// The address to bind for links.
+    pub address: IpAddr,
+    /// The TCP port to bind for links.
+    pub port: u16,
+    /// Where the other nodes are, `HOST:PORT` each; every address of a DNS name is a peer, this node itself is recognised.
+    pub peers: Vec<Peer>,
+    /// Mutual TLS between the nodes; may be absent only while every address is loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClusterTls>,
+    /// When a silent link counts as broken.
+    pub heartbeat: HeartbeatConfig,
+    /// How long a broken link may resume before its peer counts as gone.
+    pub resume_milliseconds: u32,
+    /// How fast a broken link is dialled again.
+    pub reconnect: ReconnectConfig,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        ClusterConfig {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 7800,
+            peers: Vec::new(),
+            tls: None,
+            heartbeat: HeartbeatConfig::default(),
+            resume_milliseconds: 2000,
+            reconnect: ReconnectConfig::default(),
+        }
+    }
+}
+
+impl ClusterConfig {
+    /// How long a broken link may resume before its peer counts as gone.
+    pub fn resume(&self) -> Duration {
+        Duration::from_millis(self.resume_milliseconds.into())
+    }
+}
+
+/// Where a peer is: a DNS name or an address, and its cluster port. An IPv6 address is written in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Peer {
+    /// A DNS name or an IP address (without brackets).
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl Peer {
+    /// The address, if the host is one and no name.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
+    /// Whether the host is a loopback address or `localhost`.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.address().is_some_and(|address| address.is_loopback())
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Peer { host, port } = self;
+        if host.contains(':') { write!(formatter, "[{host}]:{port}") } else { write!(formatter, "{host}:{port}") }
+    }
+}
+
+impl Serialize for Peer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Mutual TLS on links: each side proves itself with a certificate of the cluster's own CA. Read again on change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterTls {
+    /// PEM file with this node's certificate chain.
+    pub cert_file: PathBuf,
+    /// PEM file with its private key.
+    pub key_file: PathBuf,
+    /// PEM file with the CA certificates that peers are checked against.
+    pub ca_file: PathBuf,
+}
+
+/// When a silent link counts as broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatConfig {
+    /// A heartbeat is sent after this much silence of our own.
+    pub interval_milliseconds: u32,
+    /// The link is broken after this much silence of the peer.
+    pub timeout_milliseconds: u32,
+}
+
+impl Default for HeartbeatConfig {
+    fn default() -> Self {
+        HeartbeatConfig { interval_milliseconds: 500, timeout_milliseconds: 2000 }
+    }
+}
+
+impl HeartbeatConfig {
+    /// A heartbeat is sent after this much silence of our own.
+    pub fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_milliseconds.into())
+    }
+
+    /// The link is broken after this much silence of the peer.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_milliseconds.into())
+    }
+}
+
+/// How fast a broken link is dialled again: the first time at once, then after `initial`, doubling up to `max`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReconnectConfig {
+    /// The first wait.
+    pub initial_milliseconds: u32,
+    /// The longest wait.
+    pub max_milliseconds: u32,
+    /// Each wait is longer or shorter by up to this share, at random.
+    pub jitter_percent: u8,
+}
+
+impl Default for ReconnectConfig {
+    fn default() -> Self {
+        ReconnectConfig { initial_milliseconds: 1000, max_milliseconds: 60_000, jitter_percent: 10 }
+    }
+}
+
+impl ReconnectConfig {
+    /// The first wait.
+    pub fn initial(&self) -> Duration {
+        Duration::from_millis(self.initial_milliseconds.into())
+    }
+
+    /// The longest wait.
+    pub fn max(&self) -> Duration {
+        Duration::from_millis(self.max_milliseconds.into())
+    }
+}
+
+/// How the log is written, to standard error.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogConfig {
+    /// One line of text or one JSON object per entry.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: LogLevel,
+}
+
+/// How one log entry looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// A JSON object for machines.
+    Json,
+}
+
+/// How severe a log entry is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// A human should come.
+    Error,
+    /// Something is wrong and the broker goes on.
+    Warn,
+    /// What a broker's day consists of: clients and peers that come and go.
+    #[default]
+    Info,
+    /// What developers of Fulmar want to see.
+    Debug,
+    /// All of it.
+    Trace,
+}
+
+/// How the broker stops after SIGTERM or SIGINT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShutdownConfig {
+    /// Clients are told and answers are flushed within this time; then the process ends in any case.
+    pub grace_seconds: u32,
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        ShutdownConfig { grace_seconds: 25 }
+    }
+}
+
+impl ShutdownConfig {
+    /// Clients are told and answers are flushed within this time; then the process ends in any case.
+    pub fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace_seconds.into())
+    }
+}

@@ -1,0 +1,120 @@
+//! For all configurations: what is written is read back. For all texts: an answer, never a panic.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use fulmar_config::{
+    ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, Limits, ListenerConfig, ListenerTls, LogConfig,
+    LogFormat, LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig, check, load,
+};
+use proptest::prelude::*;
+
+/// Texts that YAML could take for something else are among them.
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("null".to_owned()),
+        Just("yes".to_owned()),
+        Just("1e5".to_owned()),
+        Just("0x10".to_owned()),
+        Just("-".to_owned()),
+        "[A-Za-z0-9._-]{1,20}"
+    ]
+}
+
+fn any_path() -> impl Strategy<Value = PathBuf> {
+    prop_oneof!["/[ -~]{1,30}", "[^\\x00-\\x1f\\x7f-\\x9f\\u{feff}\\u{2028}\\u{2029}\\u{fffe}\\u{ffff}]{1,10}"]
+        .prop_map(PathBuf::from)
+}
+
+fn any_listener(index: u16) -> impl Strategy<Value = ListenerConfig> {
+    (any::<bool>(), any::<IpAddr>(), 0..3000_u16, any_path(), any_path()).prop_map(
+        move |(is_tls, address, port, cert_file, key_file)| ListenerConfig {
+            name: format!("listener-{index}"),
+            protocol: if is_tls { Protocol::Mqtts } else { Protocol::Mqtt },
+            address,
+            port: port + index * 3000,
+            tls: is_tls.then_some(ListenerTls { cert_file, key_file }),
+        },
+    )
+}
+
+fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
+    let peer = (any_text(), 1..u16::MAX).prop_map(|(host, port)| Peer { host, port });
+    let tls = (any_path(), any_path(), any_path());
+    (any::<IpAddr>(), prop::collection::vec(peer, 0..4), tls, 50..5000_u32, 10..60_000_u32, 0..=50_u8).prop_map(
+        |(address, peers, (cert_file, key_file, ca_file), interval, initial, jitter_percent)| ClusterConfig {
+            address,
+            port: 7800,
+            peers,
+            tls: Some(ClusterTls { cert_file, key_file, ca_file }),
+            heartbeat: HeartbeatConfig { interval_milliseconds: interval, timeout_milliseconds: interval * 4 },
+            resume_milliseconds: 2000,
+            reconnect: ReconnectConfig { initial_milliseconds: initial, max_milliseconds: 60_000, jitter_percent },
+        },
+    )
+}
+
+fn any_config() -> impl Strategy<Value = Config> {
+    let head = (
+        prop::option::of(any_text()),
+        prop::option::of(any_path()),
+        0..=1024_u16,
+        prop::option::of(any::<bool>()),
+        (any_listener(0), any_listener(1)),
+    );
+    let http = prop::option::of((any::<IpAddr>(), prop_oneof![Just(8080), 8081..9000_u16]));
+    let tail = (1..1000_u32, any::<bool>(), 0..3600_u32);
+    (head, http, prop::option::of(any_cluster()), tail).prop_map(
+        |((name, data_dir, threads, allow_anonymous, (one, two)), http, cluster, (connections, is_json, grace))| {
+            Config {
+                name,
+                data_dir,
+                threads,
+                allow_anonymous,
+                listeners: vec![one, two],
+                http: http.map(|(address, port)| HttpConfig { address, port }),
+                cluster,
+                limits: Limits { connections, ..Limits::default() },
+                log: LogConfig {
+                    format: if is_json { LogFormat::Json } else { LogFormat::Text },
+                    level: LogLevel::default(),
+                },
+                shutdown: ShutdownConfig { grace_seconds: grace },
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(config in any_config()) {
+        let text = config.to_yaml();
+        prop_assert_eq!(check(&text), Ok(config), "{}", text);
+    }
+
+    #[test]
+    fn whatever_text_arrives_is_answered(text in "(threads|limits|listeners|cluster|peers|[-{}\\[\\]:, \n'0-9a]){0,40}") {
+        if let Err(errors) = check(&text) {
+            prop_assert!(!errors.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_value_is_listed_with_its_source(config in any_config()) {
+        let effective = load(Some(&config.to_yaml()), &[]).unwrap();
+        let value = |path: &str| {
+            let setting = effective.settings.iter().find(|setting| setting.path == path);
+            setting.map(|setting| setting.value.clone())
+        };
+        prop_assert_eq!(value("threads"), Some(config.threads.to_string()));
+        prop_assert_eq!(value("limits.connections"), Some(config.limits.connections.to_string()));
+        prop_assert_eq!(value("listeners[1].port"), Some(config.listeners[1].port.to_string()));
+    }
+}
+
+#[test]
+fn defaults_are_written_as_nothing_and_sections_that_turn_something_on_as_empty() {
+    assert_eq!(Config::default().to_yaml().trim(), "{}");
+    let http = Config { http: Some(HttpConfig::default()), ..Config::default() };
+    assert_eq!(http.to_yaml().trim(), "http: {}");
+}
