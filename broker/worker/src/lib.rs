@@ -1,1 +1,43 @@
-//! The pure core of one data thread: connections, sessions, routing and links as (event, now) -> outputs.
+//! The pure core of one data thread: connections, sessions, routing and links as `(event, now) -> outputs`.
+//!
+//! A [`Worker`] owns everything that its thread's clients need; [`Node`] is what the workers of one node share. Bytes
+//! and time come in through its methods, bytes go out through buffers that the reactor writes once a turn, and
+//! everything else it wants goes through [`Out`]. There is no I/O here, no clock and no source of randomness, so a test
+//! can run several nodes of several threads in one process from one seed.
+//!
+//! One publish's way: [`Worker::received`] → `client.rs` (packets) → `publish.rs` → `route.rs` (match and deliver) and
+//! `lanes.rs` (other nodes) → the acknowledgement, at once or when `pending.rs` says that every party has it.
+
+mod client;
+mod connect;
+mod connections;
+mod counters;
+mod ending;
+mod exchange;
+mod ids;
+mod lanes;
+mod letter;
+mod limits;
+mod node;
+mod out;
+mod peers;
+mod pending;
+mod publish;
+mod random;
+mod route;
+mod sessions;
+mod slab;
+mod subscribe;
+mod timer;
+mod worker;
+
+pub use connect::owner_of;
+pub use counters::{Counters, Gauges, LinkCounters};
+pub use ids::{ConnId, Thread};
+pub use lanes::LaneSocket;
+pub use letter::{Batch, Note, Target};
+pub use limits::Limits;
+pub use node::{Node, NodeSettings};
+pub use out::{Departure, Event, LaneEnd, Origin, Out};
+pub use peers::{PeerIdentity, PeerStatus};
+pub use worker::{Closed, Consumed, Refused, Worker};

@@ -1,0 +1,252 @@
+//! Packets of a connected client: each goes to its session, and what the session decides is done here.
+
+use crate::ids::{ConnId, SessionId};
+use crate::out::{Departure, Event, Out};
+use crate::publish::Source;
+use crate::worker::{Consumed, Worker};
+use fulmar_codec::{AckKind, Framed, Packet, Publish, QoS, ReasonCode, decode, encode_pingresp, split_frame};
+use fulmar_session::{AckAction, DisconnectAction, Outgoing, PublishAction, TopicSource};
+use std::time::{Duration, Instant};
+
+/// Whether the next packet of the same connection may be taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Flow {
+    Go,
+    /// The rest waits until the connection is resumed.
+    Pause,
+    /// The connection is closed.
+    Closed,
+}
+
+impl Worker {
+    pub(crate) fn client_bytes(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        bytes: &[u8],
+        now: Instant,
+        out: &mut impl Out,
+    ) -> Consumed {
+        let packet_bytes_max = self.node.settings.limits.packet_bytes;
+        let Some(entry) = self.sessions.get_mut(id) else { return Consumed { bytes: bytes.len(), paused: false } };
+        entry.session.seen(now);
+        let version = entry.session.version();
+        let mut used = 0;
+        loop {
+            let (first, body, length) = match split_frame(&bytes[used..], packet_bytes_max) {
+                Ok(Framed::Whole { first, body, length }) => (first, body, length),
+                Ok(Framed::Incomplete { .. }) => break,
+                Err(error) => {
+                    self.bad_bytes(conn, id, &error, now, out);
+                    break;
+                }
+            };
+            used += length;
+            self.counters.packets_received += 1;
+            let flow = match decode(version, first, body) {
+                Ok(Packet::Publish(publish)) => self.publish(conn, id, &publish, now, out),
+                Ok(packet) => self.packet(conn, id, &packet, now, out),
+                Err(error) => {
+                    self.bad_bytes(conn, id, &error, now, out);
+                    Flow::Closed
+                }
+            };
+            match flow {
+                Flow::Go => {}
+                Flow::Pause => {
+                    self.counters.bytes_received += used as u64;
+                    return Consumed { bytes: used, paused: true };
+                }
+                Flow::Closed => break,
+            }
+        }
+        self.counters.bytes_received += used as u64;
+        Consumed { bytes: used, paused: false }
+    }
+
+    fn bad_bytes(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        error: &fulmar_codec::DecodeError,
+        now: Instant,
+        out: &mut impl Out,
+    ) {
+        self.counters.protocol_errors += 1;
+        if let (Some(connection), Some(entry)) = (self.connections.get(conn), self.sessions.get(id)) {
+            out.event(Event::BadBytes {
+                client_id: entry.session.client_id(),
+                address: connection.origin.address,
+                listener: connection.origin.listener,
+                error: error.to_string(),
+            });
+        }
+        self.close_client(conn, id, error.reason(), now, out);
+    }
+
+    /// The hot path: a borrowed publish goes from the read buffer into each receiver's output buffer.
+    fn publish(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        publish: &Publish<'_>,
+        now: Instant,
+        out: &mut impl Out,
+    ) -> Flow {
+        match publish.qos {
+            QoS::AtMostOnce => self.counters.publishes_received_qos0 += 1,
+            QoS::AtLeastOnce => self.counters.publishes_received_qos1 += 1,
+            QoS::ExactlyOnce => self.counters.publishes_received_qos2 += 1,
+        }
+        let (Some(entry), Some(connection)) = (self.sessions.get_mut(id), self.connections.get_mut(conn)) else {
+            return Flow::Closed;
+        };
+        let mut alias = std::mem::take(&mut self.scratch.topic);
+        let action = entry.session.handle_publish(publish, &mut alias, now, &mut connection.out);
+        let flow = match action {
+            PublishAction::Route { token, topic } => {
+                let topic = match topic {
+                    TopicSource::InPacket => publish.topic,
+                    TopicSource::Alias => alias.as_str(),
+                };
+                let outgoing = Outgoing::of_publish(publish, topic, now);
+                self.routed(conn, id, &outgoing, token, now, out)
+            }
+            PublishAction::Done => {
+                self.connections.output(conn);
+                Flow::Go
+            }
+            PublishAction::Close(reason) => {
+                self.counters.protocol_errors += 1;
+                self.close_client(conn, id, reason, now, out);
+                Flow::Closed
+            }
+        };
+        self.scratch.topic = alias;
+        flow
+    }
+
+    /// Routes a publish of a client and acknowledges it, at once or when other nodes have it.
+    fn routed(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        outgoing: &Outgoing<'_>,
+        token: Option<fulmar_session::AckToken>,
+        now: Instant,
+        out: &mut impl Out,
+    ) -> Flow {
+        let source = Source::Client { session: id, conn, token };
+        let routed = self.publish_from(outgoing, source, now, out);
+        let Some(token) = token else {
+            // QoS 0 has no acknowledgement to hold back, so a full link holds the reading itself.
+            return if routed.link_full { self.pause(conn, out) } else { Flow::Go };
+        };
+        if routed.parties == 0 {
+            let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn)) else {
+                return Flow::Closed;
+            };
+            entry.session.handle_routed(token, routed.reason, now, buffer);
+            return Flow::Go;
+        }
+        let patience: Duration = self.node.settings.limits.acknowledgement_timeout;
+        self.remind(conn, now + patience);
+        let paused = self.sessions.get(id).is_some_and(|entry| entry.session.reading_paused());
+        if paused || routed.link_full { self.pause(conn, out) } else { Flow::Go }
+    }
+
+    fn pause(&mut self, conn: ConnId, out: &mut impl Out) -> Flow {
+        if let Some(connection) = self.connections.get_mut(conn)
+            && !connection.paused
+        {
+            connection.paused = true;
+            out.pause_reading(conn, true);
+        }
+        Flow::Pause
+    }
+
+    /// Goes on reading a client that was held back, if nothing holds it any more.
+    pub(crate) fn resume(&mut self, conn: ConnId, id: SessionId, now: Instant, out: &mut impl Out) {
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if connection.paused && !entry.session.reading_paused() {
+            connection.paused = false;
+            // While it was not read the client could not show that it lives.
+            entry.session.seen(now);
+            if let Some(at) = entry.session.keep_alive_deadline() {
+                self.remind(conn, at);
+            }
+            out.pause_reading(conn, false);
+        }
+    }
+
+    /// Every packet but PUBLISH.
+    fn packet(&mut self, conn: ConnId, id: SessionId, packet: &Packet<'_>, now: Instant, out: &mut impl Out) -> Flow {
+        match packet {
+            Packet::PubAck(ack) => self.acknowledged(conn, id, AckKind::PubAck, ack, now, out),
+            Packet::PubRec(ack) => self.acknowledged(conn, id, AckKind::PubRec, ack, now, out),
+            Packet::PubRel(ack) => self.acknowledged(conn, id, AckKind::PubRel, ack, now, out),
+            Packet::PubComp(ack) => self.acknowledged(conn, id, AckKind::PubComp, ack, now, out),
+            Packet::Subscribe(subscribe) => self.subscribe(conn, id, subscribe, now, out),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(conn, id, unsubscribe, now, out),
+            Packet::PingReq => {
+                if let Some(buffer) = self.connections.output(conn) {
+                    encode_pingresp(buffer);
+                }
+                Flow::Go
+            }
+            Packet::Disconnect(disconnect) => {
+                let Some(entry) = self.sessions.get_mut(id) else { return Flow::Closed };
+                match entry.session.handle_disconnect(disconnect) {
+                    DisconnectAction::Close => {
+                        self.close_quietly(conn, id, Departure::Asked(disconnect.reason), now, out);
+                    }
+                    DisconnectAction::Refuse(reason) => self.protocol_error(conn, id, reason, now, out),
+                }
+                Flow::Closed
+            }
+            // A second CONNECT, and AUTH where no authentication method was agreed (MQTT 5.0, 3.1.0-2 and 4.12).
+            _ => {
+                self.protocol_error(conn, id, ReasonCode::PROTOCOL_ERROR, now, out);
+                Flow::Closed
+            }
+        }
+    }
+
+    pub(crate) fn protocol_error(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        reason: ReasonCode,
+        now: Instant,
+        out: &mut impl Out,
+    ) {
+        self.counters.protocol_errors += 1;
+        self.close_client(conn, id, reason, now, out);
+    }
+
+    fn acknowledged(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        kind: AckKind,
+        ack: &fulmar_codec::Ack<'_>,
+        now: Instant,
+        out: &mut impl Out,
+    ) -> Flow {
+        let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn)) else {
+            return Flow::Closed;
+        };
+        match entry.session.handle_ack(kind, ack, buffer) {
+            AckAction::Nothing => Flow::Go,
+            AckAction::Completed => {
+                self.pump(id, now, out);
+                Flow::Go
+            }
+            AckAction::Close(reason) => {
+                self.protocol_error(conn, id, reason, now, out);
+                Flow::Closed
+            }
+        }
+    }
+}

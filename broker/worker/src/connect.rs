@@ -1,0 +1,216 @@
+//! From the first bytes of a connection to a client with a session.
+
+use crate::connections::Role;
+use crate::ids::{ConnId, SessionId, Thread};
+use crate::out::{Event, Origin, Out};
+use crate::sessions::Entry;
+use crate::worker::{Consumed, Worker};
+use fulmar_codec::{
+    ConnAck, ConnAckProperties, Connect, Framed, ReasonCode, Version, decode_connect, encode_connack, split_frame,
+};
+use fulmar_session::{Admitted, Identity, Policy, Session, admit};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Client ids that we assign: long enough never to meet, random enough not to be guessed.
+const ASSIGNED_ID_TRIES_MAX: u32 = 4096;
+
+impl Worker {
+    /// Bytes of a connection whose CONNECT has not come: takes the CONNECT, or hands the connection to the thread that
+    /// owns its client id.
+    pub(crate) fn await_connect(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed {
+        let nothing = Consumed { bytes: 0, paused: false };
+        self.counters.packets_received += 1;
+        let (first, body, length) = match split_frame(bytes, self.node.settings.limits.packet_bytes) {
+            Ok(Framed::Whole { first, body, length }) => (first, body, length),
+            // Garbage is refused by its first byte instead of waiting for the length that it seems to announce.
+            Ok(Framed::Incomplete { .. }) if bytes.first().is_none_or(|first| *first == 0x10) => return nothing,
+            Ok(Framed::Incomplete { .. }) => {
+                let error = format!("the first byte is {:#04x}, wanted CONNECT (0x10)", bytes[0]);
+                self.refuse_bytes(conn, &error, out);
+                return nothing;
+            }
+            Err(error) => {
+                self.refuse_bytes(conn, &error.to_string(), out);
+                return nothing;
+            }
+        };
+        let connect = match decode_connect(first, body) {
+            Ok(connect) => connect,
+            Err(error) => {
+                if let (Some((version, reason)), Some(buffer)) = (error.answer(), self.connections.output(conn)) {
+                    encode_refusal(buffer, version, reason);
+                }
+                self.refuse_bytes(conn, &error.to_string(), out);
+                return nothing;
+            }
+        };
+        if !connect.client_id.is_empty() {
+            let owner = owner_of(connect.client_id, self.node.settings.threads);
+            if owner != self.thread {
+                self.forget_connection(conn);
+                out.hand_over(conn, owner);
+                return nothing;
+            }
+        }
+        self.counters.bytes_received += length as u64;
+        self.connect(conn, &connect, now, out);
+        Consumed { bytes: length, paused: false }
+    }
+
+    fn connect(&mut self, conn: ConnId, connect: &Connect<'_>, now: Instant, out: &mut impl Out) {
+        let Some(origin) = self.connections.get(conn).map(|connection| connection.origin) else { return };
+        let admitted = match self.admit(connect, origin) {
+            Ok(admitted) => admitted,
+            Err(reason) => return self.refuse_client(conn, connect, origin, reason, out),
+        };
+        if let Some(id) = self.sessions.find(&admitted.client_id) {
+            self.take_over(id, now, out);
+            let resumes = self
+                .sessions
+                .get(id)
+                .is_some_and(|entry| !admitted.clean_start && entry.session.same_identity(&admitted.identity));
+            if !resumes {
+                self.end_session(id, now, out);
+            }
+        }
+        let (id, session_present) = match self.sessions.find(&admitted.client_id) {
+            Some(id) => (id, true),
+            None => match self.new_session(&admitted) {
+                Some(id) => (id, false),
+                None => return self.refuse_client(conn, connect, origin, ReasonCode::QUOTA_EXCEEDED, out),
+            },
+        };
+        out.event(Event::ClientConnected {
+            client_id: &admitted.client_id,
+            address: origin.address,
+            listener: origin.listener,
+            version: connect.version.level(),
+            session_present,
+        });
+        self.attach(conn, id, admitted, session_present, now);
+        self.announce_claim(id);
+        self.pump(id, now, out);
+    }
+
+    fn admit(&mut self, connect: &Connect<'_>, origin: Origin) -> Result<Admitted, ReasonCode> {
+        let node = Arc::clone(&self.node);
+        // Until there are users to check, a client is let in as anybody or not at all.
+        let allow_anonymous = node.settings.anonymous.get(usize::from(origin.listener)).copied().unwrap_or(false);
+        let policy = Policy { allow_anonymous, limits: &node.session_limits };
+        admit(connect, policy, Identity::Anonymous, || self.assign_client_id().into())
+    }
+
+    fn new_session(&mut self, admitted: &Admitted) -> Option<SessionId> {
+        let max = self.node.settings.limits.sessions;
+        if self.node.sessions.fetch_add(1, Ordering::Relaxed) >= max {
+            self.node.sessions.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let limits = Arc::clone(&self.node.session_limits);
+        let session = Session::new(admitted.client_id.clone(), admitted.identity.clone(), limits);
+        let entry = Entry { session, connection: None, claim: self.node.clock.tick(), absence: None, reads: None };
+        Some(self.sessions.insert(&admitted.client_id, entry))
+    }
+
+    fn attach(&mut self, conn: ConnId, id: SessionId, admitted: Admitted, session_present: bool, now: Instant) {
+        let Some(buffer) = self.connections.output(conn) else { return };
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        let drained = entry.session.attach(admitted, session_present, now, buffer);
+        entry.connection = Some(conn);
+        entry.absence = None;
+        entry.claim = self.node.clock.tick();
+        let silent_until = entry.session.keep_alive_deadline();
+        self.counters.dropped_expired += drained.expired as u64;
+        self.counters.dropped_too_large += drained.too_large as u64;
+        self.counters.clients_connected += 1;
+        self.connections_pending -= 1;
+        self.sessions.connected += 1;
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.role = Role::Client(id);
+        }
+        if let Some(at) = silent_until {
+            self.remind(conn, at);
+        }
+        if session_present {
+            self.rejoin_shared_groups(id);
+        }
+    }
+
+    /// A client id of ours that belongs to this thread.
+    fn assign_client_id(&mut self) -> String {
+        for _ in 0..ASSIGNED_ID_TRIES_MAX {
+            let id = format!("fulmar-{:016x}{:016x}", self.random.next(), self.random.next());
+            if owner_of(&id, self.node.settings.threads) == self.thread && self.sessions.find(&id).is_none() {
+                return id;
+            }
+        }
+        // With at most 1,024 threads this is out of reach; such a client would merely live on a thread that cannot be
+        // asked for it by its id, which nobody else knows.
+        format!("fulmar-{:016x}{:016x}", self.random.next(), self.random.next())
+    }
+
+    fn refuse_client(
+        &mut self,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        origin: Origin,
+        reason: ReasonCode,
+        out: &mut impl Out,
+    ) {
+        self.counters.clients_refused += 1;
+        if let Some(buffer) = self.connections.output(conn) {
+            encode_refusal(buffer, connect.version, reason);
+        }
+        out.event(Event::ClientRefused {
+            client_id: connect.client_id,
+            address: origin.address,
+            listener: origin.listener,
+            reason,
+        });
+        self.close_unconnected(conn, out);
+    }
+
+    fn refuse_bytes(&mut self, conn: ConnId, error: &str, out: &mut impl Out) {
+        self.counters.protocol_errors += 1;
+        if let Some(connection) = self.connections.get(conn) {
+            let Origin { listener, address } = connection.origin;
+            out.event(Event::BadBytes { client_id: "", address, listener, error: error.to_owned() });
+        }
+        self.close_unconnected(conn, out);
+    }
+
+    /// Closes a connection that never became a client, with what it has been told.
+    pub(crate) fn close_unconnected(&mut self, conn: ConnId, out: &mut impl Out) {
+        if let Some(connection) = self.forget_connection(conn) {
+            out.close(conn, connection.out);
+        }
+    }
+
+    /// Forgets a connection that never became a client.
+    pub(crate) fn forget_connection(&mut self, conn: ConnId) -> Option<crate::connections::Connection> {
+        let connection = self.connections.remove(conn)?;
+        if matches!(connection.role, Role::AwaitConnect { .. }) {
+            self.connections_pending -= 1;
+            self.node.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(connection)
+    }
+}
+
+/// The data thread that owns a client id: the same on every thread of a node, so that takeover and resume are local.
+pub fn owner_of(client_id: &str, threads: Thread) -> Thread {
+    if threads <= 1 {
+        return 0;
+    }
+    // FNV-1a, 64 bit: not secret. Ids chosen to meet on one thread cost that thread its share, not correctness.
+    let hash = client_id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    ((hash ^ (hash >> 32)) % u64::from(threads)) as Thread
+}
+
+fn encode_refusal(out: &mut Vec<u8>, version: Version, reason: ReasonCode) {
+    encode_connack(out, version, &ConnAck { session_present: false, reason, properties: ConnAckProperties::NONE });
+}

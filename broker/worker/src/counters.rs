@@ -1,0 +1,116 @@
+//! What a data thread counts. Plain numbers: the reactor copies them to where `/metrics` reads, once in a while.
+
+/// Generates the struct and the list of its fields with their help texts, so that neither can miss one.
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $help:literal])* $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+        pub struct $name { $($(#[doc = $help])* pub $field: u64,)* }
+
+        impl $name {
+            /// Name and help text of each value, in the order of [`Self::values`].
+            pub const FIELDS: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($field), concat!($($help),*)),)*];
+
+            /// The values in the order of [`Self::FIELDS`].
+            pub fn values(&self) -> Vec<u64> {
+                vec![$(self.$field,)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Counted since the start of the thread; they only grow.
+    Counters {
+        /// Connections accepted.
+        connections_accepted,
+        /// Connections refused because the node serves as many as it may.
+        connections_refused,
+        /// Clients whose CONNECT was accepted.
+        clients_connected,
+        /// Clients whose CONNECT was refused.
+        clients_refused,
+        /// Connections closed for bytes that are not MQTT or break its rules.
+        protocol_errors,
+        /// Connections closed because CONNECT did not come in time.
+        connect_timeouts,
+        /// Connections closed because the client was silent for 1.5 times its keep alive.
+        keep_alive_timeouts,
+        /// Connections closed because an acknowledgement of ours waited for too long.
+        acknowledgement_timeouts,
+        /// Connections closed by a panic in their turn.
+        panics,
+        /// Clients closed because their client id connected again.
+        takeovers,
+        /// Packets received.
+        packets_received,
+        /// PUBLISH packets received with QoS 0.
+        publishes_received_qos0,
+        /// PUBLISH packets received with QoS 1.
+        publishes_received_qos1,
+        /// PUBLISH packets received with QoS 2.
+        publishes_received_qos2,
+        /// PUBLISH packets sent, or queued to be sent, with QoS 0.
+        deliveries_qos0,
+        /// PUBLISH packets sent, or queued to be sent, with QoS 1.
+        deliveries_qos1,
+        /// PUBLISH packets sent, or queued to be sent, with QoS 2.
+        deliveries_qos2,
+        /// Publishes that matched no subscription.
+        publishes_unmatched,
+        /// Messages of QoS 0 not delivered because the client reads too slowly.
+        dropped_slow_consumer,
+        /// Messages of QoS 0 not delivered because the client is absent.
+        dropped_absent,
+        /// Messages not delivered because the session's queue was full.
+        dropped_queue_full,
+        /// Messages not delivered because they expired.
+        dropped_expired,
+        /// Messages not delivered because they are larger than the client's maximum packet size.
+        dropped_too_large,
+        /// Messages of a shared subscription that found no member.
+        dropped_no_member,
+        /// QoS 0 messages not sent to another node because its link was full.
+        dropped_link_full,
+        /// Retained messages refused because the store was full.
+        retained_refused,
+        /// Wills published.
+        wills_published,
+        /// Sessions that ended because their expiry passed.
+        sessions_expired,
+        /// SUBACKs sent before every linked node had confirmed the filter, after the longest wait.
+        subscribe_barrier_timeouts,
+        /// Bytes received from clients.
+        bytes_received,
+    }
+}
+
+counters! {
+    /// How things stand now.
+    Gauges {
+        /// Clients connected.
+        connections,
+        /// Connections that have not sent CONNECT yet.
+        connections_pending,
+        /// Sessions, of absent clients too.
+        sessions,
+        /// Subscriptions of all sessions.
+        subscriptions,
+    }
+}
+
+/// Of one link (this thread's lane to a peer).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LinkCounters {
+    /// The peer's node name.
+    pub peer: String,
+    /// Publishes sent; one per publish, however many subscribers the peer has.
+    pub publishes_sent: u64,
+    /// Publishes received.
+    pub publishes_received: u64,
+    /// Frames sent and not yet acknowledged, in bytes.
+    pub unacknowledged_bytes: u64,
+    /// Whether the lane is connected now.
+    pub connected: bool,
+}

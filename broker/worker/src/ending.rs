@@ -1,0 +1,170 @@
+//! How clients leave: by DISCONNECT, by silence, by our will, by another CONNECT; and what becomes of their sessions
+//! and wills.
+
+use crate::connections::Role;
+use crate::ids::{ConnId, SessionId};
+use crate::out::{Departure, Event, Out};
+use crate::publish::Source;
+use crate::sessions::{Absence, subscriber};
+use crate::timer::Timer;
+use crate::worker::Worker;
+use fulmar_codec::ReasonCode;
+use fulmar_session::{Will, WillFate};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+impl Worker {
+    /// We close a client's connection; MQTT 5 clients are told why.
+    pub(crate) fn close_client(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        reason: ReasonCode,
+        now: Instant,
+        out: &mut impl Out,
+    ) {
+        if let (Some(entry), Some(buffer)) = (self.sessions.get(id), self.connections.output(conn)) {
+            entry.session.encode_disconnect(reason, buffer);
+        }
+        self.close_quietly(conn, id, Departure::Closed(reason), now, out);
+    }
+
+    /// The connection ends with what it has been told already.
+    pub(crate) fn close_quietly(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        why: Departure,
+        now: Instant,
+        out: &mut impl Out,
+    ) {
+        let last = self.connections.get_mut(conn).map(|connection| std::mem::take(&mut connection.out));
+        self.client_gone(conn, id, why, now, out);
+        out.close(conn, last.unwrap_or_default());
+    }
+
+    /// A client's connection is no more: its session waits for it or ends.
+    pub(crate) fn client_gone(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        why: Departure,
+        now: Instant,
+        out: &mut impl Out,
+    ) {
+        let Some(connection) = self.connections.remove(conn) else { return };
+        self.node.connections.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.forget(conn);
+        self.sessions.connected -= 1;
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        entry.connection = None;
+        entry.reads = None;
+        out.event(Event::ClientDisconnected {
+            client_id: entry.session.client_id(),
+            address: connection.origin.address,
+            listener: connection.origin.listener,
+            reason: why,
+        });
+        let ended = entry.session.connection_lost(now);
+        let will_at = if let WillFate::At(at) = ended.will { Some(at) } else { None };
+        // After a panic the session's state cannot be trusted; its will can, it was stored at CONNECT.
+        let keep_until = ended.keep_until.filter(|_| why != Departure::Panicked);
+        if let Some(until) = keep_until {
+            entry.absence = Some(Box::new(Absence { keep_until: until, will_at }));
+            self.timers.set(session_timer(id), will_at.map_or(until, |at| at.min(until)));
+        }
+        if let WillFate::Now(will) = &ended.will {
+            self.publish_will(will, now, out);
+        }
+        match keep_until {
+            Some(_) => self.leave_shared_groups(id),
+            None => self.end_session(id, now, out),
+        }
+    }
+
+    /// The client id connects again (here or elsewhere): the connection it has is closed with 0x8E.
+    pub(crate) fn take_over(&mut self, id: SessionId, now: Instant, out: &mut impl Out) {
+        if let Some(conn) = self.sessions.get(id).and_then(|entry| entry.connection) {
+            self.counters.takeovers += 1;
+            self.close_client(conn, id, ReasonCode::SESSION_TAKEN_OVER, now, out);
+        }
+    }
+
+    /// The session is no more: its subscriptions go, and a will that waited is due (MQTT 5.0, 3.1.2.5).
+    pub(crate) fn end_session(&mut self, id: SessionId, now: Instant, out: &mut impl Out) {
+        let Some(mut entry) = self.sessions.remove(id) else { return };
+        self.node.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.unsubscribe_all(subscriber(self.thread, id), &entry.session);
+        if let Some(will) = entry.session.take_will() {
+            self.publish_will(&will, now, out);
+        }
+    }
+
+    pub(crate) fn publish_will(&mut self, will: &Will, now: Instant, out: &mut impl Out) {
+        self.counters.wills_published += 1;
+        self.publish_from(&will.outgoing(now), Source::Will, now, out);
+    }
+
+    /// A session's reminder: its expiry or its will may be due.
+    pub(crate) fn session_due(&mut self, id: SessionId, now: Instant, out: &mut impl Out) {
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        // A client that came back made the reminder void.
+        let Some(absence) = entry.absence.as_deref_mut() else { return };
+        if absence.keep_until <= now {
+            self.counters.sessions_expired += 1;
+            return self.end_session(id, now, out);
+        }
+        let will = absence.will_at.take_if(|at| *at <= now).and_then(|_| entry.session.take_will());
+        let next = absence.will_at.map_or(absence.keep_until, |at| at.min(absence.keep_until));
+        self.timers.set(session_timer(id), next);
+        if let Some(will) = will {
+            self.publish_will(&will, now, out);
+        }
+    }
+
+    /// Looks at the connection again at `at`, unless it will be looked at before.
+    pub(crate) fn remind(&mut self, conn: ConnId, at: Instant) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if connection.reminder.is_none_or(|set| set > at) {
+            connection.reminder = Some(at);
+            self.timers.set(Timer::Connection { slot: conn.slot, generation: conn.generation }, at);
+        }
+    }
+
+    /// A connection's reminder: CONNECT, keep alive or an acknowledgement may be overdue.
+    pub(crate) fn connection_due(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        connection.reminder = None;
+        match connection.role {
+            Role::AwaitConnect { until } if until <= now => {
+                self.counters.connect_timeouts += 1;
+                self.close_unconnected(conn, out);
+            }
+            Role::AwaitConnect { until } => self.remind(conn, until),
+            Role::Client(id) => self.client_due(conn, id, now, out),
+            Role::Lane(_) => {}
+        }
+    }
+
+    fn client_due(&mut self, conn: ConnId, id: SessionId, now: Instant, out: &mut impl Out) {
+        let Some(entry) = self.sessions.get(id) else { return };
+        let patience: Duration = self.node.settings.limits.acknowledgement_timeout;
+        let waits_until = entry.session.oldest_open().map(|since| since + patience);
+        // Keep alive stands still while we do not read the client.
+        let paused = self.connections.get(conn).is_some_and(|connection| connection.paused);
+        let silent_until = entry.session.keep_alive_deadline().filter(|_| !paused);
+        if waits_until.is_some_and(|at| at <= now) {
+            self.counters.acknowledgement_timeouts += 1;
+            self.close_client(conn, id, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, now, out);
+        } else if silent_until.is_some_and(|at| at <= now) {
+            self.counters.keep_alive_timeouts += 1;
+            self.close_client(conn, id, ReasonCode::KEEP_ALIVE_TIMEOUT, now, out);
+        } else if let Some(at) = [waits_until, silent_until].into_iter().flatten().min() {
+            self.remind(conn, at);
+        }
+    }
+}
+
+pub(crate) fn session_timer(id: SessionId) -> Timer {
+    Timer::Session { slot: id.slot, generation: id.generation }
+}

@@ -1,0 +1,84 @@
+//! The bounds of a worker, as plain numbers; where they come from is the configuration's business.
+
+use std::time::Duration;
+
+/// Everything a client or a peer can grow, and how far. See the configuration's documentation of each.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Clients and pending connections of the whole node.
+    pub connections: usize,
+    /// Sessions of the whole node, of absent clients too.
+    pub sessions: usize,
+    /// Time from accept to a whole CONNECT.
+    pub connect_timeout: Duration,
+    /// A packet's whole length that we accept.
+    pub packet_bytes: usize,
+    /// Receive maximum that we announce; in 3.1.1 the unacknowledged publishes before we stop reading.
+    pub inflight: u16,
+    /// Unacknowledged publishes towards one client.
+    pub outbound_inflight: u16,
+    /// Messages queued for one session.
+    pub queued_messages: usize,
+    /// Bytes queued for one session.
+    pub queued_bytes: usize,
+    /// Unsent bytes of one connection above which messages wait (QoS 1, 2) or are dropped (QoS 0).
+    pub output_buffer_bytes: usize,
+    /// Longest session expiry granted, in seconds.
+    pub session_expiry_seconds: u32,
+    /// Longest keep alive granted, in seconds; 0 grants any.
+    pub keep_alive_seconds: u16,
+    /// Subscriptions of one client.
+    pub subscriptions_per_client: usize,
+    /// Levels of a topic or filter.
+    pub topic_levels: usize,
+    /// Topic aliases that a client may use.
+    pub topic_aliases: u16,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Bytes of retained messages.
+    pub retained_bytes: usize,
+    /// How long a deletion of a retained message is remembered.
+    pub tombstone: Duration,
+    /// How long an acknowledgement may wait before its connection closes (clients do not resend on a live one).
+    pub acknowledgement_timeout: Duration,
+    /// How long SUBACK waits for other nodes.
+    pub subscribe_barrier: Duration,
+    /// Bytes of one lane that wait for acknowledgement.
+    pub link_buffer_bytes: usize,
+    /// How long a lost lane may take to resume.
+    pub resume: Duration,
+    /// Between pings on a silent lane.
+    pub heartbeat_interval: Duration,
+    /// Silence after which a lane counts as lost.
+    pub heartbeat_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 100_000,
+            sessions: 1_000_000,
+            connect_timeout: Duration::from_secs(10),
+            packet_bytes: 1 << 20,
+            inflight: 1024,
+            outbound_inflight: 1024,
+            queued_messages: 1000,
+            queued_bytes: 1 << 20,
+            output_buffer_bytes: 256 << 10,
+            session_expiry_seconds: 7 * 24 * 3600,
+            keep_alive_seconds: 0,
+            subscriptions_per_client: 1000,
+            topic_levels: 128,
+            topic_aliases: 32,
+            retained_messages: 1_000_000,
+            retained_bytes: 1 << 30,
+            tombstone: Duration::from_secs(3600),
+            acknowledgement_timeout: Duration::from_secs(10),
+            subscribe_barrier: Duration::from_secs(2),
+            link_buffer_bytes: 64 << 20,
+            resume: Duration::from_secs(2),
+            heartbeat_interval: Duration::from_millis(500),
+            heartbeat_timeout: Duration::from_secs(2),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What the data threads of one node share: who subscribes, what is retained, which peers there are, and Lamport time.
+//!
+//! Each part has its own lock, held for a few instructions. Where two nest, the order is: trie, interest, peers,
+//! retained.
+
+use crate::limits::Limits;
+use crate::peers::{PeerStatus, Peers};
+use fulmar_cluster::interest::{Barrier, InterestLimits, LocalInterest};
+use fulmar_cluster::lane::LaneSettings;
+use fulmar_cluster::{Clock, NodeId, Version};
+use fulmar_codec::TopicLimits;
+use fulmar_router::{Cursor, Retained, RetainedCounts, RetainedLimits, Scan, Set, Trie, Weigh};
+use fulmar_session::Message;
+use std::collections::VecDeque;
+use std::fmt;
+use std::num::NonZeroU16;
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
+
+/// What a node is told when it starts.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// Its id, made with its data folder.
+    pub node_id: u64,
+    /// Random for each start.
+    pub incarnation: u64,
+    /// Its name.
+    pub name: String,
+    /// Data threads.
+    pub threads: u16,
+    /// The bounds.
+    pub limits: Limits,
+    /// For each listener of the configuration, whether clients without credentials are served.
+    pub anonymous: Vec<bool>,
+    /// Keeps clients from building collisions in hash tables.
+    pub seed: u64,
+    /// Wall clock in milliseconds at start: where Lamport time begins.
+    pub wall_clock_milliseconds: u64,
+    /// The start on the clock that every `now` comes from.
+    pub start: Instant,
+}
+
+/// See the [module](self).
+pub struct Node {
+    /// As started.
+    pub settings: NodeSettings,
+    pub(crate) session_limits: Arc<fulmar_session::Limits>,
+    pub(crate) clock: Clock,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) sessions: AtomicUsize,
+    trie: RwLock<Trie>,
+    interest: Mutex<Interest>,
+    peers: RwLock<Peers>,
+    retained: RwLock<Retained<Kept>>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("name", &self.settings.name).finish_non_exhaustive()
+    }
+}
+
+/// What this node announces, and what of it each peer has confirmed.
+#[derive(Debug)]
+pub(crate) struct Interest {
+    pub(crate) local: LocalInterest,
+    /// Only its confirmations are used here; each thread keeps what waits itself.
+    pub(crate) barrier: Barrier<()>,
+}
+
+/// A retained message.
+#[derive(Clone, Debug)]
+struct Kept(Message);
+
+impl Weigh for Kept {
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+}
+
+/// Retained messages that one sweep takes out, so that the lock is held briefly.
+const EXPIRED_AT_ONCE_MAX: usize = 1000;
+
+/// A poisoned lock means that a turn panicked; its connection is closed, and what the lock guards is whole after every
+/// single change.
+fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
+    result.unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Node {
+    /// A node without connections.
+    pub fn new(settings: NodeSettings) -> Node {
+        let limits = &settings.limits;
+        let retained = RetainedLimits {
+            messages_max: limits.retained_messages,
+            bytes_max: limits.retained_bytes,
+            tombstone_milliseconds: limits.tombstone.as_millis() as u64,
+            tombstones_max: limits.retained_messages,
+            tombstone_bytes_max: limits.retained_bytes / 4,
+        };
+        Node {
+            session_limits: Arc::new(session_limits(limits)),
+            clock: Clock::new(NodeId(settings.node_id), settings.wall_clock_milliseconds),
+            connections: AtomicUsize::new(0),
+            sessions: AtomicUsize::new(0),
+            trie: RwLock::new(Trie::new(settings.seed)),
+            interest: Mutex::new(Interest {
+                local: LocalInterest::new(InterestLimits::default()),
+                barrier: Barrier::new(limits.subscribe_barrier, 0),
+            }),
+            peers: RwLock::new(Peers::default()),
+            retained: RwLock::new(Retained::new(retained)),
+            settings,
+        }
+    }
+
+    pub(crate) fn trie(&self) -> RwLockReadGuard<'_, Trie> {
+        unpoisoned(self.trie.read())
+    }
+
+    pub(crate) fn trie_mut(&self) -> RwLockWriteGuard<'_, Trie> {
+        unpoisoned(self.trie.write())
+    }
+
+    pub(crate) fn interest(&self) -> MutexGuard<'_, Interest> {
+        unpoisoned(self.interest.lock())
+    }
+
+    pub(crate) fn peers_mut(&self) -> RwLockWriteGuard<'_, Peers> {
+        unpoisoned(self.peers.write())
+    }
+
+    pub(crate) fn peers_read(&self) -> RwLockReadGuard<'_, Peers> {
+        unpoisoned(self.peers.read())
+    }
+
+    /// Every peer that was linked since the start.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.peers_read().iter().map(|(_, peer)| peer.clone()).collect()
+    }
+
+    /// What the retained store holds and has refused.
+    pub fn retained_counts(&self) -> RetainedCounts {
+        unpoisoned(self.retained.read()).counts()
+    }
+
+    /// Filters and subscriptions in the trie.
+    pub fn trie_counts(&self) -> fulmar_router::Counts {
+        self.trie().counts()
+    }
+
+    /// The version of our interest that a SUBACK has to wait for; none when every peer knows it already.
+    pub(crate) fn interest_to_wait_for(&self) -> Option<u64> {
+        let interest = self.interest();
+        let version = interest.local.version();
+        (!interest.barrier.is_confirmed(version)).then_some(version)
+    }
+
+    /// How lanes to peers behave. Publishers are held at the configured bytes; as much again takes what is under way.
+    pub(crate) fn lane_settings(&self) -> LaneSettings {
+        let limits = &self.settings.limits;
+        LaneSettings {
+            buffer_bytes_max: limits.link_buffer_bytes.saturating_mul(2),
+            heartbeat_interval: limits.heartbeat_interval,
+            heartbeat_timeout: limits.heartbeat_timeout,
+            resume: limits.resume,
+        }
+    }
+
+    /// Milliseconds on the clock of the retained store.
+    fn milliseconds(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.settings.start).as_millis() as u64
+    }
+
+    /// Keeps (or with no message deletes) a topic's retained message unless a newer one is there. False: refused.
+    pub(crate) fn retain(&self, topic: &str, message: Option<Message>, version: Version, now: Instant) -> bool {
+        let expires = message.as_ref().and_then(|message| message.view().expires).map(|at| self.milliseconds(at));
+        let version = fulmar_router::Version { clock: version.clock, node: version.node.0 };
+        let now = self.milliseconds(now);
+        let set = unpoisoned(self.retained.write()).set(topic, message.map(Kept), version, expires, now);
+        !matches!(set, Set::Refused(_))
+    }
+
+    /// Appends messages that match, looking at `steps_max` topics at most; true when there are no more.
+    pub(crate) fn read_retained(
+        &self,
+        filter: &str,
+        cursor: &mut Cursor,
+        steps_max: usize,
+        now: Instant,
+        into: &mut VecDeque<Message>,
+    ) -> bool {
+        let retained = unpoisoned(self.retained.read());
+        let scan = retained.scan(filter, cursor, self.milliseconds(now), steps_max, |stored| {
+            into.push_back(stored.message.0.clone());
+            ControlFlow::Continue(())
+        });
+        scan == Scan::Done
+    }
+
+    /// Visits topics with their messages and tombstones until told to stop or `steps_max` were looked at; true when
+    /// there are no more.
+    pub(crate) fn copy_retained(
+        &self,
+        cursor: &mut Cursor,
+        steps_max: usize,
+        now: Instant,
+        mut visit: impl FnMut(&str, Option<&Message>, Version) -> ControlFlow<()>,
+    ) -> bool {
+        let retained = unpoisoned(self.retained.read());
+        let scan = retained.copy(cursor, self.milliseconds(now), steps_max, |stored| {
+            let version = Version { clock: stored.version.clock, node: NodeId(stored.version.node) };
+            visit(stored.topic, stored.message.map(|kept| &kept.0), version)
+        });
+        scan == Scan::Done
+    }
+
+    /// Forgets what has expired, some of it at a time.
+    pub(crate) fn sweep_retained(&self, now: Instant) {
+        let now = self.milliseconds(now);
+        let due = unpoisoned(self.retained.read()).next_expiry().is_some_and(|at| at <= now);
+        if due {
+            unpoisoned(self.retained.write()).expire(now, EXPIRED_AT_ONCE_MAX);
+        }
+    }
+}
+
+fn session_limits(limits: &Limits) -> fulmar_session::Limits {
+    fulmar_session::Limits {
+        session_expiry_seconds_max: limits.session_expiry_seconds,
+        keep_alive_seconds_max: NonZeroU16::new(limits.keep_alive_seconds),
+        packet_bytes_max: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
+        topic: topic_limits(limits),
+        inflight_max: NonZeroU16::new(limits.inflight).unwrap_or(NonZeroU16::MIN),
+        topic_aliases_max: limits.topic_aliases,
+        subscriptions_max: limits.subscriptions_per_client,
+        outbound_inflight_max: NonZeroU16::new(limits.outbound_inflight).unwrap_or(NonZeroU16::MIN),
+        queued_messages_max: limits.queued_messages,
+        queued_bytes_max: limits.queued_bytes,
+        output_bytes_max: limits.output_buffer_bytes,
+        ..fulmar_session::Limits::default()
+    }
+}
+
+/// How long topics of clients may be.
+pub(crate) fn topic_limits(limits: &Limits) -> TopicLimits {
+    TopicLimits { levels_max: limits.topic_levels, ..TopicLimits::default() }
+}

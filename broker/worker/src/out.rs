@@ -1,0 +1,76 @@
+//! What a worker asks of the world around it. The reactor does it at once; tests record it.
+//!
+//! Bytes for a connection are not here: they are appended to the connection's output buffer inside the worker, which
+//! the reactor writes once at the end of the turn (see [`crate::Worker::output`]).
+
+use crate::ids::{ConnId, Thread};
+use fulmar_codec::ReasonCode;
+use std::net::SocketAddr;
+
+/// The world around a [`crate::Worker`].
+pub trait Out {
+    /// Stop (or go on) giving this connection's bytes to the worker. Bytes that `received` did not consume wait.
+    /// After `paused == false` the reactor first offers the waiting bytes again, then reads the socket.
+    fn pause_reading(&mut self, conn: ConnId, paused: bool);
+
+    /// Write what its output buffer still holds, as far as the socket takes it, then close the socket. The worker has
+    /// forgotten the connection already: nothing of it is reported any more, and its slot is free after the turn.
+    fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>);
+
+    /// This connection's client belongs to another data thread: take the socket with all bytes not consumed and give
+    /// both to that thread's reactor, which calls `accepted` and `received` there. The worker has forgotten it.
+    fn hand_over(&mut self, conn: ConnId, thread: Thread);
+
+    /// A lane to another node was lost or given up: the control side shall dial again (or learn that it is gone).
+    fn lane_closed(&mut self, peer: u64, lane: u16, why: LaneEnd);
+
+    /// Something to log. Never called on the path of a publish that goes well.
+    fn event(&mut self, event: Event<'_>);
+}
+
+/// Why a lane's connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LaneEnd {
+    /// The socket closed or fell silent; the lane resumes when the peer is back in time.
+    Lost,
+    /// The peer did not come back within the resume time, or closed for good: its state was dropped.
+    Gone,
+    /// Another connection of the same lane took its place.
+    Replaced,
+}
+
+/// Something worth a log line. Each is counted as well.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // the names of the fields are the fields of the log line
+pub enum Event<'a> {
+    ClientConnected { client_id: &'a str, address: SocketAddr, listener: u16, version: u8, session_present: bool },
+    ClientRefused { client_id: &'a str, address: SocketAddr, listener: u16, reason: ReasonCode },
+    ClientDisconnected { client_id: &'a str, address: SocketAddr, listener: u16, reason: Departure },
+    BadBytes { client_id: &'a str, address: SocketAddr, listener: u16, error: String },
+    LinkUp { peer: &'a str, lane: u16 },
+    LinkLost { peer: &'a str, lane: u16 },
+    NodeGone { peer: &'a str },
+    LinkError { peer: &'a str, error: String },
+}
+
+/// Why a client's connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Departure {
+    /// The client sent DISCONNECT.
+    Asked(ReasonCode),
+    /// The socket closed without DISCONNECT.
+    Lost,
+    /// We closed it, for this reason.
+    Closed(ReasonCode),
+    /// The code of this connection's turn panicked.
+    Panicked,
+}
+
+/// How a connection reached this data thread.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// Index of the listener in the configuration.
+    pub listener: u16,
+    /// The client's address.
+    pub address: SocketAddr,
+}

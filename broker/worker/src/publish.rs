@@ -1,0 +1,170 @@
+//! From a publish of this node to everyone who gets it.
+
+use crate::ids::{ConnId, SessionId};
+use crate::lanes::OnItsWay;
+use crate::out::Out;
+use crate::pending::Wait;
+use crate::sessions::subscriber;
+use crate::worker::Worker;
+use fulmar_cluster::Version;
+use fulmar_cluster::frame::LinkPublish;
+use fulmar_codec::{QoS, ReasonCode};
+use fulmar_router::NodeIndex;
+use fulmar_session::{AckToken, Outgoing};
+use std::time::Instant;
+
+/// Where a publish comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// A client of this thread; with a token it wants an acknowledgement.
+    Client { session: SessionId, conn: ConnId, token: Option<AckToken> },
+    /// A will of a session of this thread.
+    Will,
+}
+
+/// What became of a publish.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Routed {
+    /// Nodes that have to answer before the acknowledgement.
+    pub(crate) parties: u32,
+    /// A link has taken more than it should hold: its publishers wait.
+    pub(crate) link_full: bool,
+    /// What to answer the publisher.
+    pub(crate) reason: ReasonCode,
+}
+
+impl Worker {
+    /// Brings a publish of this node to all its receivers, here and on other nodes.
+    pub(crate) fn publish_from(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        source: Source,
+        now: Instant,
+        _out: &mut impl Out,
+    ) -> Routed {
+        let publisher = match source {
+            Source::Client { session, .. } => Some(subscriber(self.thread, session)),
+            Source::Will => None,
+        };
+        let mut routed = Routed { parties: 0, link_full: false, reason: ReasonCode::SUCCESS };
+        // Stored before it is matched: whoever subscribes from now on reads it there.
+        let retain_as = outgoing.retain.then(|| self.node.clock.tick());
+        if let Some(version) = retain_as
+            && !self.retain(outgoing, version, now)
+        {
+            routed.reason = ReasonCode::QUOTA_EXCEEDED;
+        }
+        self.find(outgoing.topic, publisher, false);
+        if self.scratch.found.is_empty() {
+            self.counters.publishes_unmatched += 1;
+        } else {
+            self.deliver_found(outgoing, now);
+        }
+        if !self.lanes.is_empty() {
+            self.send_to_nodes(outgoing, retain_as, source, now, &mut routed);
+        }
+        routed
+    }
+
+    /// ONE copy for each node: those with a subscriber, those asked to pick a member, all of them if it is retained.
+    fn send_to_nodes(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        retain_as: Option<Version>,
+        source: Source,
+        now: Instant,
+        routed: &mut Routed,
+    ) {
+        let mut sent: Vec<OnItsWay> = Vec::new();
+        for lane in self.lanes.sending() {
+            let peer = self.lanes.slots[lane as usize].peer;
+            let live = self.scratch.found.nodes.contains(&peer);
+            let wanted = live || self.scratch.found.picks.iter().any(|pick| pick.node == peer);
+            if wanted || retain_as.is_some() {
+                match self.send_to_node(lane, peer, outgoing, live, retain_as, now) {
+                    Some(way) => sent.push(way),
+                    None if outgoing.qos == QoS::AtMostOnce => self.counters.dropped_link_full += 1,
+                    None => routed.reason = ReasonCode::QUOTA_EXCEEDED,
+                }
+                routed.link_full |= self.is_held(lane);
+            }
+        }
+        let Source::Client { conn, session, token: Some(token) } = source else {
+            if routed.link_full
+                && let Source::Client { conn, .. } = source
+            {
+                self.lanes.held.push(conn);
+            }
+            return;
+        };
+        if routed.link_full {
+            self.lanes.held.push(conn);
+        }
+        routed.parties = sent.len() as u32;
+        if !sent.is_empty() {
+            let wait = self.pending.insert(session, token, routed.parties, routed.reason);
+            sent.into_iter().for_each(|way| self.lanes.wait(way, wait));
+        }
+    }
+
+    fn send_to_node(
+        &mut self,
+        lane: u32,
+        peer: NodeIndex,
+        outgoing: &Outgoing<'_>,
+        live: bool,
+        retain_as: Option<Version>,
+        now: Instant,
+    ) -> Option<OnItsWay> {
+        let found = &self.scratch.found;
+        let mut shared = std::mem::take(&mut self.lanes.shared);
+        shared.clear();
+        for pick in found.picks.iter().filter(|pick| pick.node == peer) {
+            let (group, filter) = pick.group_and_filter(&found.names);
+            // More groups than a list holds: no member gets the message, as if the queue were full.
+            if !shared.push(group, filter) {
+                self.counters.dropped_no_member += 1;
+            }
+        }
+        let publish = link_publish(outgoing, live, retain_as, shared.list(), 0, now);
+        let sent = self.lanes.push_publish(lane, &publish);
+        self.lanes.shared = shared;
+        sent
+    }
+
+    /// Every node has a client's publish, or is gone: the client is acknowledged.
+    pub(crate) fn wait_over(&mut self, wait: Wait, now: Instant, out: &mut impl Out) {
+        let Wait { session: id, token, reason, .. } = wait;
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        match entry.connection.and_then(|conn| Some((conn, self.connections.output(conn)?))) {
+            Some((conn, buffer)) => {
+                entry.session.handle_routed(token, reason, now, buffer);
+                self.resume(conn, id, now, out);
+            }
+            None => entry.session.handle_routed(token, reason, now, &mut Vec::new()),
+        }
+    }
+}
+
+/// A publish as it goes to another node.
+pub(crate) fn link_publish<'a>(
+    outgoing: &Outgoing<'a>,
+    live: bool,
+    retain_as: Option<Version>,
+    shared: fulmar_cluster::frame::SharedList<'a>,
+    hops: u8,
+    now: Instant,
+) -> LinkPublish<'a> {
+    LinkPublish {
+        qos: outgoing.qos,
+        retain: outgoing.retain,
+        live,
+        retain_as,
+        shared,
+        hops,
+        topic: outgoing.topic,
+        expiry: outgoing.expiry_seconds_left(now),
+        forward: outgoing.forward,
+        payload: outgoing.payload,
+    }
+}

@@ -1,0 +1,334 @@
+//! One publish, one match, every receiver: sessions of this thread at once, other threads by batch, other nodes by one
+//! copy each, shared groups to one member.
+
+use crate::connections::Connections;
+use crate::counters::Counters;
+use crate::ids::Thread;
+use crate::letter::Target;
+use crate::sessions::{Entry, Sessions, Stamp};
+use crate::worker::Worker;
+use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId};
+use fulmar_session::{Deliver, Delivered, DropReason, Message, Outgoing, SharedMessage};
+use std::num::NonZeroU32;
+use std::time::Instant;
+
+/// Buffers that every publish uses again.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// The topic that an alias stands for.
+    pub(crate) topic: String,
+    pub(crate) found: Found,
+    pub(crate) message: Vec<u8>,
+    publish: u32,
+}
+
+/// Whom a publish goes to.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Sessions of this thread, each once.
+    pub(crate) locals: Vec<Local>,
+    /// Subscription ids beyond the first of a session: index into `locals`, id.
+    pub(crate) more_ids: Vec<(u32, NonZeroU32)>,
+    /// Sessions of other threads; one may be here more than once.
+    pub(crate) others: Vec<(Thread, Target)>,
+    /// Nodes with an ordinary subscriber, each once.
+    pub(crate) nodes: Vec<NodeIndex>,
+    /// Shared groups for which a node shall pick a member: node, and where its group and filter stand in `names`.
+    pub(crate) picks: Vec<Pick>,
+    pub(crate) names: String,
+}
+
+/// A shared group of another node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pick {
+    pub(crate) node: NodeIndex,
+    start: u32,
+    middle: u32,
+    end: u32,
+}
+
+impl Pick {
+    pub(crate) fn group_and_filter<'a>(&self, names: &'a str) -> (&'a str, &'a str) {
+        (&names[self.start as usize..self.middle as usize], &names[self.middle as usize..self.end as usize])
+    }
+}
+
+/// A session of this thread that a publish goes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Local {
+    pub(crate) id: SubscriberId,
+    pub(crate) options: Options,
+    pub(crate) shared: bool,
+}
+
+impl Found {
+    pub(crate) fn clear(&mut self) {
+        self.locals.clear();
+        self.more_ids.clear();
+        self.others.clear();
+        self.nodes.clear();
+        self.picks.clear();
+        self.names.clear();
+    }
+
+    /// The member of a shared group that gets the message. Not merged with an ordinary subscription of the same client:
+    /// a shared one is a subscription of its own (MQTT 5.0, 4.8.2).
+    pub(crate) fn add_shared(&mut self, member: Member, thread: Thread) {
+        let Member { subscriber, options } = member;
+        if subscriber.thread == thread {
+            self.locals.push(Local { id: subscriber, options, shared: true });
+        } else {
+            self.add_other(subscriber, options, true);
+        }
+    }
+
+    fn add_other(&mut self, id: SubscriberId, options: Options, shared: bool) {
+        self.others.push((id.thread, Target { slot: id.slot, generation: id.generation, options, shared }));
+    }
+
+    pub(crate) fn add_pick(&mut self, node: NodeIndex, group: &str, filter: &str) {
+        let start = self.names.len() as u32;
+        self.names.push_str(group);
+        let middle = self.names.len() as u32;
+        self.names.push_str(filter);
+        self.picks.push(Pick { node, start, middle, end: self.names.len() as u32 });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.locals.is_empty() && self.others.is_empty() && self.nodes.is_empty() && self.picks.is_empty()
+    }
+}
+
+/// Gathers what the trie reports.
+struct Gather<'a> {
+    thread: Thread,
+    publisher: Option<SubscriberId>,
+    /// Whether ordinary subscribers and other nodes are wanted, or local subscribers only.
+    remote: bool,
+    shared: bool,
+    sessions: &'a Sessions,
+    stamps: &'a mut [Stamp],
+    publish: u32,
+    found: &'a mut Found,
+}
+
+impl Gather<'_> {
+    #[inline]
+    fn add_local(&mut self, id: SubscriberId, options: Options) {
+        let Some(stamp) = self.stamps.get_mut(id.slot as usize) else { return };
+        if stamp.publish == self.publish {
+            let local = &mut self.found.locals[stamp.index as usize];
+            local.options = merge(local.options, options);
+            if let (Some(_), Some(more)) = (local.options.subscription_id(), options.subscription_id())
+                && local.options.subscription_id() != Some(more)
+            {
+                self.found.more_ids.push((stamp.index, more));
+            }
+            return;
+        }
+        *stamp = Stamp { publish: self.publish, index: self.found.locals.len() as u32 };
+        self.found.locals.push(Local { id, options, shared: false });
+    }
+
+    /// Local members first; of those a connected one if this thread knows one, round robin.
+    fn pick(&mut self, group: &SharedRef<'_>) {
+        if let Some(member) = pick_member(group, self.thread, self.sessions) {
+            self.found.add_shared(member, self.thread);
+        } else if let Some(node) = group.nodes_in_turn().next() {
+            self.found.add_pick(node, group.group, group.filter);
+        }
+    }
+}
+
+/// The member whose turn it is, or the next one that is connected as far as this thread can see.
+pub(crate) fn pick_member(group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> Option<Member> {
+    let mut first = None;
+    let mut members = group.members_in_turn().inspect(|member| {
+        first.get_or_insert(*member);
+    });
+    let connected = members.find(|member| {
+        member.subscriber.thread != thread
+            || sessions.by_subscriber(member.subscriber).is_some_and(|entry| entry.connection.is_some())
+    });
+    drop(members);
+    connected.or(first)
+}
+
+impl Matches for Gather<'_> {
+    #[inline]
+    fn local(&mut self, id: SubscriberId, options: Options) {
+        if options.no_local() && self.publisher == Some(id) {
+            return;
+        }
+        if id.thread == self.thread {
+            self.add_local(id, options);
+        } else {
+            self.found.add_other(id, options, false);
+        }
+    }
+
+    fn remote(&mut self, node: NodeIndex) {
+        if self.remote && !self.found.nodes.contains(&node) {
+            self.found.nodes.push(node);
+        }
+    }
+
+    fn shared(&mut self, group: SharedRef<'_>) {
+        if self.shared {
+            self.pick(&group);
+        }
+    }
+}
+
+/// Overlapping subscriptions of one client: the highest QoS (MQTT 5.0, 3.3.4), retain as published if any asks for it.
+fn merge(a: Options, b: Options) -> Options {
+    let id = a.subscription_id().or(b.subscription_id());
+    Options::new(a.qos().max(b.qos()))
+        .with_retain_as_published(a.retain_as_published() || b.retain_as_published())
+        .with_no_local(a.no_local() && b.no_local())
+        .with_subscription_id(id)
+}
+
+impl Worker {
+    /// Finds everyone who gets this publish; the answer is in `scratch.found`.
+    pub(crate) fn find(&mut self, topic: &str, publisher: Option<SubscriberId>, from_peer: bool) {
+        let Worker { node, sessions, scratch, thread, .. } = self;
+        scratch.publish = next_stamp(scratch.publish, sessions);
+        scratch.found.clear();
+        let mut stamps = std::mem::take(&mut sessions.stamps);
+        let mut gather = Gather {
+            thread: *thread,
+            publisher,
+            remote: !from_peer,
+            shared: !from_peer,
+            sessions,
+            stamps: &mut stamps,
+            publish: scratch.publish,
+            found: &mut scratch.found,
+        };
+        node.trie().matches(topic, &mut gather);
+        sessions.stamps = stamps;
+    }
+
+    /// Delivers to the sessions of this thread and of other threads that were found.
+    pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
+        let Worker { connections, sessions, scratch, counters, outboxes, .. } = self;
+        let Scratch { found, message, .. } = scratch;
+        let mut shared = SharedMessage::new(message);
+        for (index, local) in found.locals.iter().enumerate() {
+            let first = local.options.subscription_id();
+            if found.more_ids.is_empty() {
+                let id = first.map_or(0, NonZeroU32::get);
+                let ids = if id == 0 { &[][..] } else { &[id][..] };
+                deliver(connections, sessions, counters, local, ids, outgoing, now, &mut shared);
+            } else {
+                let more = found.more_ids.iter().filter(|(at, _)| *at as usize == index).map(|(_, id)| *id);
+                let ids: Vec<u32> = first.into_iter().chain(more).map(NonZeroU32::get).collect();
+                deliver(connections, sessions, counters, local, &ids, outgoing, now, &mut shared);
+            }
+        }
+        // One batch per thread; the message is shared by all of them.
+        found.others.sort_by_key(|(thread, _)| *thread);
+        for group in found.others.chunk_by(|a, b| a.0 == b.0) {
+            let batch = outboxes.of(group[0].0);
+            batch.publishes.push((shared.get(outgoing).clone(), group.len() as u32));
+            batch.targets.extend(group.iter().map(|(_, target)| *target));
+        }
+    }
+
+    /// Delivers what other threads matched for sessions of this one.
+    pub(crate) fn deliver_batch(&mut self, publishes: &[(Message, u32)], targets: &[Target], now: Instant) {
+        let mut targets = targets.iter();
+        for (message, count) in publishes {
+            let mine: &[Target] = targets.as_slice().get(..*count as usize).unwrap_or(&[]);
+            targets = targets.as_slice()[mine.len()..].iter();
+            self.scratch.publish = next_stamp(self.scratch.publish, &mut self.sessions);
+            self.scratch.found.clear();
+            let mut stamps = std::mem::take(&mut self.sessions.stamps);
+            let mut gather = Gather {
+                thread: self.thread,
+                publisher: None,
+                remote: false,
+                shared: false,
+                sessions: &self.sessions,
+                stamps: &mut stamps,
+                publish: self.scratch.publish,
+                found: &mut self.scratch.found,
+            };
+            for Target { slot, generation, options, shared } in mine.iter().copied() {
+                let id = SubscriberId { thread: gather.thread, slot, generation };
+                if shared {
+                    gather.found.locals.push(Local { id, options, shared });
+                } else {
+                    gather.add_local(id, options);
+                }
+            }
+            self.sessions.stamps = stamps;
+            self.deliver_found(&message.view(), now);
+        }
+    }
+
+    /// Keeps a retained publish, if it is the newest for its topic.
+    pub(crate) fn retain(&mut self, outgoing: &Outgoing<'_>, version: fulmar_cluster::Version, now: Instant) -> bool {
+        let message = (!outgoing.payload.is_empty()).then(|| Message::new(outgoing, &mut self.scratch.message));
+        let kept = self.node.retain(outgoing.topic, message, version, now);
+        if !kept {
+            self.counters.retained_refused += 1;
+        }
+        kept
+    }
+}
+
+/// A stamp that no session carries.
+fn next_stamp(last: u32, sessions: &mut Sessions) -> u32 {
+    if last == u32::MAX {
+        sessions.stamps.fill(Stamp::default());
+        return 1;
+    }
+    last + 1
+}
+
+/// One message to one session of this thread.
+#[expect(clippy::too_many_arguments, reason = "the parts of a worker, borrowed one by one")]
+#[inline]
+fn deliver(
+    connections: &mut Connections,
+    sessions: &mut Sessions,
+    counters: &mut Counters,
+    local: &Local,
+    subscription_ids: &[u32],
+    outgoing: &Outgoing<'_>,
+    now: Instant,
+    shared: &mut SharedMessage<'_>,
+) {
+    let Some(entry) = sessions.by_subscriber_mut(local.id) else { return };
+    let how = Deliver {
+        qos: local.options.qos(),
+        retain: outgoing.retain && local.options.retain_as_published(),
+        subscription_ids,
+        keep: local.shared,
+    };
+    let Entry { session, connection, .. } = entry;
+    // An absent client has no buffer; its session writes nothing.
+    let mut nowhere = Vec::new();
+    let buffer = connection.and_then(|conn| connections.output(conn)).unwrap_or(&mut nowhere);
+    let delivered = session.deliver(buffer, outgoing, how, now, shared);
+    count(counters, delivered, how.qos.min(outgoing.qos));
+}
+
+pub(crate) fn count(counters: &mut Counters, delivered: Delivered, qos: fulmar_codec::QoS) {
+    use fulmar_codec::QoS;
+    match delivered {
+        Delivered::Sent | Delivered::Queued { evicted: 0 } => match qos {
+            QoS::AtMostOnce => counters.deliveries_qos0 += 1,
+            QoS::AtLeastOnce => counters.deliveries_qos1 += 1,
+            QoS::ExactlyOnce => counters.deliveries_qos2 += 1,
+        },
+        Delivered::Queued { evicted } => counters.dropped_queue_full += evicted as u64,
+        Delivered::Dropped(DropReason::OutputFull) => counters.dropped_slow_consumer += 1,
+        Delivered::Dropped(DropReason::NotConnected) => counters.dropped_absent += 1,
+        Delivered::Dropped(DropReason::QueueFull) => counters.dropped_queue_full += 1,
+        Delivered::Dropped(DropReason::Expired) => counters.dropped_expired += 1,
+        Delivered::Dropped(DropReason::PacketTooLarge) => counters.dropped_too_large += 1,
+    }
+}

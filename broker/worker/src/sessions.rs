@@ -1,0 +1,125 @@
+//! The sessions that belong to this data thread, of connected and of absent clients.
+
+use crate::ids::{ConnId, SessionId, Thread};
+use crate::slab::Slab;
+use crate::subscribe::RetainedRead;
+use foldhash::quality::FixedState;
+use fulmar_cluster::Version;
+use fulmar_router::SubscriberId;
+use fulmar_session::Session;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// A session and what the thread knows around it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) session: Session,
+    /// While its client is connected.
+    pub(crate) connection: Option<ConnId>,
+    /// The CONNECT's place in time among all nodes: the newest owns the client id.
+    pub(crate) claim: Version,
+    /// While its client is absent.
+    pub(crate) absence: Option<Box<Absence>>,
+    /// Retained messages that its new subscriptions still have to get.
+    pub(crate) reads: Option<VecDeque<RetainedRead>>,
+}
+
+/// What is due while a client is absent.
+#[derive(Debug)]
+pub(crate) struct Absence {
+    /// The session ends.
+    pub(crate) keep_until: Instant,
+    /// The will is published.
+    pub(crate) will_at: Option<Instant>,
+}
+
+/// Marks the sessions that the publish under way has matched already, so that overlapping subscriptions of one client
+/// give one message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stamp {
+    pub(crate) publish: u32,
+    pub(crate) index: u32,
+}
+
+/// All sessions of a thread.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    slab: Slab<Entry>,
+    by_client_id: HashMap<Box<str>, SessionId, FixedState>,
+    pub(crate) stamps: Vec<Stamp>,
+    /// Sessions whose client is connected.
+    pub(crate) connected: usize,
+    /// Subscriptions of all sessions.
+    pub(crate) subscriptions: usize,
+}
+
+impl Sessions {
+    pub(crate) fn new(seed: u64) -> Sessions {
+        Sessions {
+            slab: Slab::new(),
+            by_client_id: HashMap::with_hasher(FixedState::with_seed(seed)),
+            stamps: Vec::new(),
+            connected: 0,
+            subscriptions: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) fn insert(&mut self, client_id: &str, entry: Entry) -> SessionId {
+        let (slot, generation) = self.slab.insert(entry);
+        let id = SessionId { slot, generation };
+        if self.stamps.len() <= slot as usize {
+            self.stamps.resize(slot as usize + 1, Stamp::default());
+        }
+        self.by_client_id.insert(client_id.into(), id);
+        id
+    }
+
+    pub(crate) fn find(&self, client_id: &str) -> Option<SessionId> {
+        self.by_client_id.get(client_id).copied()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: SessionId) -> Option<&Entry> {
+        self.slab.get(id.slot, id.generation)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Entry> {
+        self.slab.get_mut(id.slot, id.generation)
+    }
+
+    /// The session that the router knows by this id.
+    #[inline]
+    pub(crate) fn by_subscriber(&self, id: SubscriberId) -> Option<&Entry> {
+        self.slab.get_low(id.slot, id.generation)
+    }
+
+    #[inline]
+    pub(crate) fn by_subscriber_mut(&mut self, id: SubscriberId) -> Option<&mut Entry> {
+        self.slab.get_low_mut(id.slot, id.generation)
+    }
+
+    pub(crate) fn remove(&mut self, id: SessionId) -> Option<Entry> {
+        let entry = self.slab.remove(id.slot, id.generation)?;
+        self.by_client_id.remove(entry.session.client_id());
+        Some(entry)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Entry)> {
+        self.slab.iter().map(|(slot, generation, entry)| (SessionId { slot, generation }, entry))
+    }
+
+    pub(crate) fn end_turn(&mut self) {
+        self.slab.end_turn();
+    }
+}
+
+/// How the router knows a session of this thread.
+pub(crate) fn subscriber(thread: Thread, id: SessionId) -> SubscriberId {
+    SubscriberId { thread, slot: id.slot, generation: id.generation as u16 }
+}

@@ -1,0 +1,346 @@
+//! SUBSCRIBE and UNSUBSCRIBE: into the trie, past the barrier of the other nodes, then the retained messages.
+
+use crate::client::Flow;
+use crate::ids::{ConnId, SessionId};
+use crate::letter::Note;
+use crate::node::topic_limits;
+use crate::out::Out;
+use crate::route::count;
+use crate::sessions::subscriber;
+use crate::worker::Worker;
+use fulmar_codec::{QoS, ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter};
+use fulmar_router::{Cursor, Options, SubscriberId};
+use fulmar_session::{Deliver, Message, Session, SharedMessage, SubscribeAction};
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Retained messages taken from the store at once, so that its lock is held briefly.
+const RETAINED_CHUNK: usize = 64;
+
+/// Retained messages that a new subscription still has to get.
+#[derive(Debug)]
+pub(crate) struct RetainedRead {
+    filter: Box<str>,
+    qos: QoS,
+    subscription_id: Option<NonZeroU32>,
+    cursor: Cursor,
+    /// Read from the store, not yet taken by the session.
+    chunk: VecDeque<Message>,
+    finished: bool,
+}
+
+impl RetainedRead {
+    fn new(filter: &str, qos: QoS, subscription_id: Option<NonZeroU32>) -> RetainedRead {
+        let filter = filter.into();
+        RetainedRead {
+            filter,
+            qos,
+            subscription_id,
+            cursor: Cursor::default(),
+            chunk: VecDeque::new(),
+            finished: false,
+        }
+    }
+}
+
+/// SUBACKs that wait until the other nodes know the filters.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// In order of their version and their deadline, which grow together.
+    subacks: VecDeque<WaitingSubAck>,
+}
+
+#[derive(Debug)]
+struct WaitingSubAck {
+    conn: ConnId,
+    id: SessionId,
+    version: u64,
+    until: Instant,
+    packet: Vec<u8>,
+    reads: Vec<RetainedRead>,
+}
+
+impl Waiting {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.subacks.is_empty()
+    }
+
+    /// Nothing more is written to this connection.
+    pub(crate) fn forget(&mut self, conn: ConnId) {
+        self.subacks.retain(|waiting| waiting.conn != conn);
+    }
+}
+
+impl Worker {
+    pub(crate) fn subscribe(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        subscribe: &Subscribe<'_>,
+        now: Instant,
+        out: &mut impl Out,
+    ) -> Flow {
+        let mut codes = Vec::with_capacity(subscribe.count());
+        let mut reads = Vec::new();
+        let mut announce = false;
+        for filter in subscribe.filters() {
+            let parsed = match parse_filter(filter.filter, topic_limits(&self.node.settings.limits)) {
+                Ok(parsed) => parsed,
+                Err(error) => {
+                    codes.push(error.reason());
+                    continue;
+                }
+            };
+            let Some(entry) = self.sessions.get_mut(id) else { return Flow::Closed };
+            match entry.session.handle_subscribe_filter(&filter, &parsed, subscribe.subscription_id) {
+                SubscribeAction::Subscribe { granted, existed, send_retained } => {
+                    self.sessions.subscriptions += usize::from(!existed);
+                    announce |= self.join(
+                        id,
+                        parsed.share,
+                        parsed.filter,
+                        router_options(filter.options, subscribe.subscription_id),
+                    );
+                    if send_retained {
+                        reads.push(RetainedRead::new(parsed.filter, granted, subscribe.subscription_id));
+                    }
+                    codes.push(ReasonCode::granted(granted));
+                }
+                SubscribeAction::Refuse(reason) => codes.push(reason),
+                SubscribeAction::Close(reason) => {
+                    self.protocol_error(conn, id, reason, now, out);
+                    return Flow::Closed;
+                }
+            }
+        }
+        if announce {
+            self.interest_changed();
+        }
+        let Some(entry) = self.sessions.get(id) else { return Flow::Closed };
+        let mut packet = Vec::new();
+        encode_suback(&mut packet, entry.session.version(), subscribe.packet_id, &codes);
+        match self.node.interest_to_wait_for() {
+            Some(version) => {
+                let until = now + self.node.settings.limits.subscribe_barrier;
+                self.waiting.subacks.push_back(WaitingSubAck { conn, id, version, until, packet, reads });
+            }
+            None => self.subscribed(conn, id, &packet, reads, now, out),
+        }
+        Flow::Go
+    }
+
+    /// Puts a subscriber into the trie; true when other nodes have to be told.
+    fn join(&mut self, id: SessionId, share: Option<&str>, filter: &str, options: Options) -> bool {
+        let me = subscriber(self.thread, id);
+        let mut trie = self.node.trie_mut();
+        let first = match share {
+            Some(group) => trie.subscribe_shared(group, filter, me, options).first,
+            None => trie.subscribe(filter, me, options).first,
+        };
+        if first {
+            self.node.interest().local.add(share, filter);
+        }
+        first
+    }
+
+    /// The barrier is passed: SUBACK, then what is retained.
+    fn subscribed(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        packet: &[u8],
+        reads: Vec<RetainedRead>,
+        now: Instant,
+        out: &mut impl Out,
+    ) {
+        let Some(buffer) = self.connections.output(conn) else { return };
+        buffer.extend_from_slice(packet);
+        if reads.is_empty() {
+            return;
+        }
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        entry.reads.get_or_insert_default().extend(reads);
+        self.pump(id, now, out);
+    }
+
+    pub(crate) fn unsubscribe(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        unsubscribe: &Unsubscribe<'_>,
+        _now: Instant,
+        _out: &mut impl Out,
+    ) -> Flow {
+        let mut codes = Vec::with_capacity(unsubscribe.count());
+        let mut announce = false;
+        for filter in unsubscribe.filters() {
+            codes.push(match self.unsubscribe_filter(id, filter, &mut announce) {
+                Ok(true) => ReasonCode::SUCCESS,
+                Ok(false) => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+                Err(reason) => reason,
+            });
+        }
+        if announce {
+            self.interest_changed();
+        }
+        let Some(version) = self.sessions.get(id).map(|entry| entry.session.version()) else { return Flow::Closed };
+        if let Some(buffer) = self.connections.output(conn) {
+            encode_unsuback(buffer, version, unsubscribe.packet_id, &codes);
+        }
+        Flow::Go
+    }
+
+    fn unsubscribe_filter(&mut self, id: SessionId, filter: &str, announce: &mut bool) -> Result<bool, ReasonCode> {
+        let parsed = parse_filter(filter, topic_limits(&self.node.settings.limits)).map_err(|error| error.reason())?;
+        let entry = self.sessions.get_mut(id).ok_or(ReasonCode::UNSPECIFIED_ERROR)?;
+        if !entry.session.handle_unsubscribe_filter(filter) {
+            return Ok(false);
+        }
+        if let Some(reads) = &mut entry.reads {
+            reads.retain(|read| parsed.share.is_some() || &*read.filter != parsed.filter);
+        }
+        self.sessions.subscriptions -= 1;
+        *announce |= self.leave(subscriber(self.thread, id), parsed.share, parsed.filter);
+        Ok(true)
+    }
+
+    /// Takes a subscriber out of the trie; true when other nodes have to be told.
+    fn leave(&mut self, me: SubscriberId, share: Option<&str>, filter: &str) -> bool {
+        let mut trie = self.node.trie_mut();
+        let last = match share {
+            Some(group) => trie.unsubscribe_shared(group, filter, me).last,
+            None => trie.unsubscribe(filter, me).last,
+        };
+        if last {
+            self.node.interest().local.remove(share, filter);
+        }
+        last
+    }
+
+    /// The session ends: all its subscriptions with it.
+    pub(crate) fn unsubscribe_all(&mut self, me: SubscriberId, session: &Session) {
+        let mut announce = false;
+        for subscription in session.subscriptions() {
+            self.sessions.subscriptions -= 1;
+            let (share, filter) = split_share(subscription.filter);
+            announce |= self.leave(me, share, filter);
+        }
+        if announce {
+            self.interest_changed();
+        }
+    }
+
+    /// An absent client takes no turn in its shared groups while others can.
+    pub(crate) fn leave_shared_groups(&mut self, id: SessionId) {
+        let me = subscriber(self.thread, id);
+        for (group, filter, _) in self.shared_subscriptions(id) {
+            let alone = self.node.trie().shared_group(&group, &filter).is_none_or(|found| found.members.len() <= 1);
+            if !alone {
+                self.node.trie_mut().unsubscribe_shared(&group, &filter, me);
+            }
+        }
+    }
+
+    /// A client that came back takes its turns again.
+    pub(crate) fn rejoin_shared_groups(&mut self, id: SessionId) {
+        let mut announce = false;
+        for (group, filter, options) in self.shared_subscriptions(id) {
+            announce |= self.join(id, Some(&group), &filter, options);
+        }
+        if announce {
+            self.interest_changed();
+        }
+    }
+
+    fn shared_subscriptions(&self, id: SessionId) -> Vec<(String, String, Options)> {
+        let Some(entry) = self.sessions.get(id) else { return Vec::new() };
+        let shared = entry.session.subscriptions().filter_map(|subscription| {
+            let (Some(group), filter) = split_share(subscription.filter) else { return None };
+            let options = router_options(subscription.options, subscription.subscription_id);
+            Some((group.to_owned(), filter.to_owned(), options))
+        });
+        shared.collect()
+    }
+
+    /// Tells the thread that speaks for this node that its interest has changed.
+    fn interest_changed(&mut self) {
+        if self.thread == 0 {
+            self.announce_interest();
+        } else {
+            self.outboxes.of(0).notes.push(Note::InterestChanged);
+        }
+    }
+
+    /// Other nodes know more of our interest, or are gone: SUBACKs that waited for no more than that go out.
+    pub(crate) fn interest_confirmed(&mut self, now: Instant, out: &mut impl Out) {
+        let node = Arc::clone(&self.node);
+        let confirmed = |waiting: &mut WaitingSubAck| node.interest().barrier.is_confirmed(waiting.version);
+        while let Some(waiting) = self.waiting.subacks.pop_front_if(confirmed) {
+            let WaitingSubAck { conn, id, packet, reads, .. } = waiting;
+            self.subscribed(conn, id, &packet, reads, now, out);
+        }
+    }
+
+    /// SUBACKs that have waited long enough go out all the same.
+    pub(crate) fn waits_due(&mut self, now: Instant, out: &mut impl Out) {
+        while let Some(waiting) = self.waiting.subacks.pop_front_if(|waiting| waiting.until <= now) {
+            self.counters.subscribe_barrier_timeouts += 1;
+            let WaitingSubAck { conn, id, packet, reads, .. } = waiting;
+            self.subscribed(conn, id, &packet, reads, now, out);
+        }
+    }
+
+    /// Sends what a session has waiting, as far as its window and its socket take it: the queue first, then retained
+    /// messages.
+    pub(crate) fn pump(&mut self, id: SessionId, now: Instant, _out: &mut impl Out) {
+        let output_bytes_max = self.node.settings.limits.output_buffer_bytes;
+        let Worker { node, sessions, connections, counters, scratch, .. } = self;
+        let Some(entry) = sessions.get_mut(id) else { return };
+        let Some(buffer) = entry.connection.and_then(|conn| connections.output(conn)) else { return };
+        let drained = entry.session.drain(now, buffer);
+        counters.dropped_expired += drained.expired as u64;
+        counters.dropped_too_large += drained.too_large as u64;
+        let Some(reads) = &mut entry.reads else { return };
+        while let Some(read) = reads.front_mut() {
+            if read.chunk.is_empty() && !read.finished {
+                read.finished =
+                    node.read_retained(&read.filter, &mut read.cursor, RETAINED_CHUNK, now, &mut read.chunk);
+            }
+            let Some(message) = read.chunk.front() else {
+                if read.finished {
+                    reads.pop_front();
+                }
+                continue;
+            };
+            // One that has to wait is enough: the rest stays in the store until the queue is empty.
+            if buffer.len() >= output_bytes_max || entry.session.queued_messages() > 0 {
+                return;
+            }
+            let ids = read.subscription_id.map(NonZeroU32::get);
+            let how = Deliver { qos: read.qos, retain: true, subscription_ids: ids.as_slice(), keep: false };
+            let outgoing = message.view();
+            let mut shared = SharedMessage::of(message.clone(), &mut scratch.message);
+            let delivered = entry.session.deliver(buffer, &outgoing, how, now, &mut shared);
+            count(counters, delivered, how.qos.min(outgoing.qos));
+            read.chunk.pop_front();
+        }
+        entry.reads = None;
+    }
+}
+
+fn router_options(options: fulmar_codec::SubscriptionOptions, subscription_id: Option<NonZeroU32>) -> Options {
+    Options::new(options.qos)
+        .with_no_local(options.no_local)
+        .with_retain_as_published(options.retain_as_published)
+        .with_subscription_id(subscription_id)
+}
+
+/// A filter as it was subscribed, taken apart. Only filters that were checked are in a session.
+fn split_share(filter: &str) -> (Option<&str>, &str) {
+    match filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
+        Some((group, filter)) => (Some(group), filter),
+        None => (None, filter),
+    }
+}

@@ -1,0 +1,285 @@
+//! The worker of one data thread: what happens when bytes, letters and time arrive.
+//!
+//! This file is the table of contents: each event goes to the module that knows what to do. Nothing here reads a clock,
+//! a socket or randomness; a run with the same events and the same seed gives the same outputs.
+
+use crate::connections::{Connections, Role};
+use crate::counters::{Counters, Gauges, LinkCounters};
+use crate::ids::{ConnId, SessionId, Thread};
+use crate::lanes::Lanes;
+use crate::letter::{Batch, Note, Outboxes};
+use crate::node::Node;
+use crate::out::{Departure, Origin, Out};
+use crate::pending::Pending;
+use crate::random::Random;
+use crate::route::Scratch;
+use crate::sessions::Sessions;
+use crate::subscribe::Waiting;
+use crate::timer::{Timer, Timers};
+use fulmar_codec::ReasonCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How much of the offered bytes a worker took.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Consumed {
+    /// Bytes used; what follows is offered again together with what arrives next.
+    pub bytes: usize,
+    /// Offer nothing before `pause_reading(conn, false)`.
+    pub paused: bool,
+}
+
+/// Why a connection is not taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// The node serves as many connections as it may.
+    #[error("{connections} connections are open, at most {max} are allowed")]
+    TooManyConnections {
+        /// Open now.
+        connections: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The node is stopping.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// The lane belongs to a peer or incarnation that is not wanted.
+    #[error("this lane of the peer is not expected here")]
+    UnknownLane,
+}
+
+/// How a socket ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Closed {
+    /// The other side closed it.
+    Eof,
+    /// It failed.
+    Error,
+    /// The code of its turn panicked: what it held cannot be trusted.
+    Panicked,
+}
+
+/// The pure core of one data thread.
+#[derive(Debug)]
+pub struct Worker {
+    pub(crate) node: Arc<Node>,
+    pub(crate) thread: Thread,
+    pub(crate) connections: Connections,
+    pub(crate) sessions: Sessions,
+    pub(crate) pending: Pending,
+    pub(crate) waiting: Waiting,
+    pub(crate) lanes: Lanes,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) timers: Timers,
+    pub(crate) scratch: Scratch,
+    pub(crate) random: Random,
+    pub(crate) counters: Counters,
+    /// Connections that have not sent CONNECT.
+    pub(crate) connections_pending: u64,
+    pub(crate) shutting_down: bool,
+    due: Vec<Timer>,
+    next_housekeeping: Instant,
+}
+
+/// How often lanes, waits and the retained store are looked after.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+
+impl Worker {
+    /// A worker without connections. `seed` feeds what must not be guessed (assigned client ids) and nothing else.
+    pub fn new(node: Arc<Node>, thread: Thread, start: Instant, seed: u64) -> Worker {
+        let threads = node.settings.threads;
+        Worker {
+            sessions: Sessions::new(seed),
+            node,
+            thread,
+            connections: Connections::new(),
+            pending: Pending::new(),
+            waiting: Waiting::default(),
+            lanes: Lanes::default(),
+            outboxes: Outboxes::new(threads),
+            timers: Timers::new(start),
+            scratch: Scratch::default(),
+            random: Random::new(seed),
+            counters: Counters::default(),
+            connections_pending: 0,
+            shutting_down: false,
+            due: Vec::new(),
+            next_housekeeping: start + HOUSEKEEPING,
+        }
+    }
+
+    /// A client's connection arrived, from a listener or from the thread that accepted it.
+    ///
+    /// # Errors
+    /// When the node may not serve one more; the caller closes the socket.
+    pub fn accepted(&mut self, origin: Origin, now: Instant) -> Result<ConnId, Refused> {
+        if self.shutting_down {
+            return Err(Refused::ShuttingDown);
+        }
+        let max = self.node.settings.limits.connections;
+        let connections = self.node.connections.fetch_add(1, Ordering::Relaxed);
+        if connections >= max {
+            self.node.connections.fetch_sub(1, Ordering::Relaxed);
+            self.counters.connections_refused += 1;
+            return Err(Refused::TooManyConnections { connections, max });
+        }
+        self.counters.connections_accepted += 1;
+        self.connections_pending += 1;
+        let until = now + self.node.settings.limits.connect_timeout;
+        let conn = self.connections.insert(origin, Role::AwaitConnect { until });
+        self.remind(conn, until);
+        Ok(conn)
+    }
+
+    /// Bytes arrived on a connection. Those not consumed are offered again, in front of what follows.
+    pub fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed {
+        let Some(connection) = self.connections.get(conn) else {
+            return Consumed { bytes: bytes.len(), paused: false };
+        };
+        match connection.role {
+            Role::AwaitConnect { .. } => self.await_connect(conn, bytes, now, out),
+            Role::Client(session) => self.client_bytes(conn, session, bytes, now, out),
+            Role::Lane(lane) => self.lane_bytes(conn, lane, bytes, now, out),
+        }
+    }
+
+    /// The socket of a connection ended. The connection is forgotten.
+    pub fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out) {
+        if how == Closed::Panicked {
+            self.counters.panics += 1;
+        }
+        let Some(connection) = self.connections.get(conn) else { return };
+        match connection.role {
+            Role::AwaitConnect { .. } => drop(self.forget_connection(conn)),
+            Role::Client(session) => {
+                let why = if how == Closed::Panicked { Departure::Panicked } else { Departure::Lost };
+                self.client_gone(conn, session, why, now, out);
+            }
+            Role::Lane(lane) => self.lane_lost(lane, conn, now, out),
+        }
+    }
+
+    /// The socket took everything that was waiting for it: there is room for what the session has queued.
+    pub fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
+        match self.connections.get(conn).map(|connection| connection.role) {
+            Some(Role::Client(session)) => self.pump(session, now, out),
+            Some(Role::Lane(lane)) => self.flush_lane(lane),
+            Some(Role::AwaitConnect { .. }) | None => {}
+        }
+    }
+
+    /// What another data thread of this node has for this one.
+    pub fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out) {
+        let Batch { publishes, targets, notes } = batch;
+        self.deliver_batch(&publishes, &targets, now);
+        for note in notes {
+            match note {
+                Note::Claim { client_id, version } => self.claimed_elsewhere(&client_id, version, now, out),
+                Note::InterestChanged => self.announce_interest(),
+                Note::InterestConfirmed => self.interest_confirmed(now, out),
+                Note::LaneUp { node } => self.confirm_interest_to(node),
+                Note::NodeGone { node, incarnation } => self.node_gone_here(node, incarnation, now, out),
+                Note::ShutDown => self.shut_down_here(now, out),
+            }
+        }
+    }
+
+    /// Does what is due and tells when to come again at the latest.
+    pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.take_due(now, &mut due);
+        for timer in due.drain(..) {
+            match timer {
+                Timer::Connection { slot, generation } => {
+                    self.connection_due(ConnId { slot, generation }, now, out);
+                }
+                Timer::Session { slot, generation } => self.session_due(SessionId { slot, generation }, now, out),
+            }
+        }
+        self.due = due;
+        if now >= self.next_housekeeping {
+            self.next_housekeeping = now + HOUSEKEEPING;
+            self.lanes_due(now, out);
+            self.waits_due(now, out);
+            if self.thread == 0 {
+                self.node.sweep_retained(now);
+            }
+        }
+        let housekeeping = (!self.lanes.is_empty() || !self.waiting.is_empty()).then_some(self.next_housekeeping);
+        match (self.timers.next_due(), housekeeping) {
+            (Some(timer), Some(housekeeping)) => Some(timer.min(housekeeping)),
+            (timer, housekeeping) => timer.or(housekeeping),
+        }
+    }
+
+    /// The node stops: every client is told (MQTT 5: 0x8B), sessions and wills of this node end with it.
+    pub fn shut_down(&mut self, now: Instant, out: &mut impl Out) {
+        self.outboxes.note_all_but(self.thread, &Note::ShutDown);
+        self.shut_down_here(now, out);
+    }
+
+    fn shut_down_here(&mut self, now: Instant, out: &mut impl Out) {
+        self.shutting_down = true;
+        let all: Vec<_> = self.connections.iter().map(|(conn, connection)| (conn, connection.role)).collect();
+        for (conn, role) in all {
+            match role {
+                Role::AwaitConnect { .. } => self.close_unconnected(conn, out),
+                Role::Client(session) => {
+                    self.close_client(conn, session, ReasonCode::SERVER_SHUTTING_DOWN, now, out);
+                }
+                // Wills travel on the lanes; peers are told when the lanes close, which the reactor does last.
+                Role::Lane(_) => {}
+            }
+        }
+    }
+
+    /// The turn's work is done: connections whose output buffer grew in it. Write each once, tell [`Worker::written`],
+    /// clear the list.
+    pub fn dirty(&mut self) -> &mut Vec<ConnId> {
+        self.flush_lanes();
+        &mut self.connections.dirty
+    }
+
+    /// What a connection's socket has not taken yet; remove what was written. `None`: closed meanwhile.
+    pub fn output(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
+        self.connections.get_mut(conn).map(|connection| &mut connection.out)
+    }
+
+    /// After the write of a dirty connection, whatever the socket took.
+    pub fn written(&mut self, conn: ConnId) {
+        self.connections.written(conn);
+    }
+
+    /// What this turn has for another thread: take it and pass it on, or leave it here while that thread's queue is
+    /// full, and read no client meanwhile.
+    pub fn outbox(&mut self, thread: Thread) -> &mut Batch {
+        self.outboxes.of(thread)
+    }
+
+    /// The turn is over: slots of connections and sessions that ended in it may be used again.
+    pub fn end_turn(&mut self) {
+        self.connections.end_turn();
+        self.sessions.end_turn();
+    }
+
+    /// Counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How things stand on this thread.
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            connections: self.sessions.connected as u64,
+            connections_pending: self.connections_pending,
+            sessions: self.sessions.len() as u64,
+            subscriptions: self.sessions.subscriptions as u64,
+        }
+    }
+
+    /// This thread's lanes.
+    pub fn link_counters(&self) -> Vec<LinkCounters> {
+        self.lanes.counters()
+    }
+}
