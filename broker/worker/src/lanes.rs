@@ -476,13 +476,11 @@ impl Worker {
 
     /// End of the turn: what the lanes have to say goes into their connections' buffers.
     pub(crate) fn flush_lanes(&mut self) {
-        for peer in 0..self.lanes.touched.len() {
-            let index = self.lanes.touched[peer];
-            self.lanes.slots[index as usize].touched = false;
+        while let Some(index) = self.lanes.touched.pop() {
             self.confirm_interest_of(index);
+            self.lanes.slots[index as usize].touched = false;
             self.flush_lane(index);
         }
-        self.lanes.touched.clear();
     }
 
     /// Moves what fits; more follows when the socket has taken it.

@@ -1,0 +1,506 @@
+//! Several nodes of several data threads in one process, driven by one seed: the reactor, the links and the clients
+//! around real workers. Bytes travel in pieces of random size, threads take turns in random order, time moves only when
+//! the test says so.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod client;
+
+use client::Client;
+use fulmar_codec::ReasonCode;
+use fulmar_worker::{
+    Batch, Closed, ConnId, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out, PeerIdentity, Worker,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a connection is plugged into.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Plug {
+    Client(usize),
+    Lane { link: usize, lane: usize, side: usize },
+}
+
+#[derive(Debug)]
+struct Socket {
+    plug: Plug,
+    /// On the wire.
+    arriving: VecDeque<u8>,
+    /// Read, not yet consumed.
+    unread: Vec<u8>,
+    offer: bool,
+    paused: bool,
+    closing: bool,
+}
+
+struct Thread {
+    worker: Worker,
+    sockets: BTreeMap<(u32, u32), Socket>,
+    letters: VecDeque<Batch>,
+}
+
+/// A node: its workers and what they share.
+pub struct SimNode {
+    pub node: Arc<Node>,
+    threads: Vec<Thread>,
+    identity: PeerIdentity,
+}
+
+/// Everything between two nodes.
+#[derive(Debug)]
+struct Link {
+    nodes: [usize; 2],
+    epoch: u64,
+    /// Per lane and side the connection, if there is one.
+    lanes: Vec<[Option<ConnId>; 2]>,
+    /// Bytes move.
+    flows: bool,
+}
+
+/// See the [module](self).
+pub struct World {
+    pub now: Instant,
+    random: u64,
+    pub nodes: Vec<SimNode>,
+    links: Vec<Link>,
+    pub clients: Vec<Client>,
+    /// Everything that happened, as text, to compare two runs.
+    pub trace: Vec<String>,
+}
+
+#[derive(Default)]
+struct Recorder {
+    actions: Vec<Action>,
+}
+
+#[derive(Debug)]
+enum Action {
+    Pause(ConnId, bool),
+    Close(ConnId, Vec<u8>),
+    HandOver(ConnId, u16),
+    LaneClosed,
+    Event(String),
+}
+
+impl Out for Recorder {
+    fn pause_reading(&mut self, conn: ConnId, paused: bool) {
+        self.actions.push(Action::Pause(conn, paused));
+    }
+    fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>) {
+        self.actions.push(Action::Close(conn, last_bytes));
+    }
+    fn hand_over(&mut self, conn: ConnId, thread: u16) {
+        self.actions.push(Action::HandOver(conn, thread));
+    }
+    fn lane_closed(&mut self, _peer: u64, _lane: u16, _why: LaneEnd) {
+        self.actions.push(Action::LaneClosed);
+    }
+    fn event(&mut self, event: Event<'_>) {
+        self.actions.push(Action::Event(format!("{event:?}")));
+    }
+}
+
+pub const ORIGIN: Origin =
+    Origin { listener: 0, address: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9) };
+
+impl World {
+    /// `nodes` nodes of `threads` data threads, all linked.
+    pub fn new(seed: u64, nodes: usize, threads: u16) -> World {
+        World::with_limits(seed, nodes, threads, &Limits::default())
+    }
+
+    pub fn with_limits(seed: u64, nodes: usize, threads: u16, limits: &Limits) -> World {
+        let now = Instant::now();
+        let mut world = World { now, random: seed, nodes: vec![], links: vec![], clients: vec![], trace: vec![] };
+        for _ in 0..nodes {
+            world.add_node(threads, limits);
+        }
+        for a in 0..nodes {
+            for b in a + 1..nodes {
+                world.link(a, b);
+            }
+        }
+        world.settle();
+        world
+    }
+
+    /// One more node, not linked yet.
+    pub fn add_node(&mut self, threads: u16, limits: &Limits) -> usize {
+        let number = self.nodes.len() as u64;
+        let settings = NodeSettings {
+            node_id: 100 + number,
+            incarnation: 1,
+            name: format!("node-{number}"),
+            threads,
+            limits: limits.clone(),
+            anonymous: vec![true, false],
+            seed: 7 + number,
+            wall_clock_milliseconds: 1000,
+            start: self.now,
+        };
+        let identity = PeerIdentity { node_id: 100 + number, incarnation: 1, name: settings.name.clone(), threads };
+        let node = Arc::new(Node::new(settings));
+        let thread = |thread| Thread {
+            worker: Worker::new(Arc::clone(&node), thread, self.now, 1000 * number + u64::from(thread)),
+            sockets: BTreeMap::new(),
+            letters: VecDeque::new(),
+        };
+        let threads = (0..threads).map(thread).collect();
+        self.nodes.push(SimNode { node, threads, identity });
+        self.nodes.len() - 1
+    }
+
+    fn random(&mut self, below: usize) -> usize {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.random >> 33) as usize) % below.max(1)
+    }
+
+    /// A number below `below`, from the seed.
+    pub fn pick(&mut self, below: usize) -> usize {
+        self.random(below)
+    }
+
+    /// Dials every lane between two nodes, for a new life of their link.
+    pub fn link(&mut self, a: usize, b: usize) -> usize {
+        let lanes = self.nodes[a].threads.len().max(self.nodes[b].threads.len());
+        let found = self.links.iter().position(|link| link.nodes == [a, b]);
+        let link = found.unwrap_or_else(|| {
+            self.links.push(Link { nodes: [a, b], epoch: 0, lanes: vec![[None; 2]; lanes], flows: true });
+            self.links.len() - 1
+        });
+        self.links[link].epoch += 1;
+        self.links[link].flows = true;
+        (0..lanes).rev().for_each(|lane| self.dial(link, lane));
+        link
+    }
+
+    /// Connects the lanes of a link that have no connection, in the same life.
+    pub fn reconnect(&mut self, a: usize, b: usize) {
+        let link = self.find_link(a, b);
+        self.links[link].flows = true;
+        for lane in 0..self.links[link].lanes.len() {
+            if self.links[link].lanes[lane].iter().all(Option::is_none) {
+                self.dial(link, lane);
+            }
+        }
+    }
+
+    fn find_link(&self, a: usize, b: usize) -> usize {
+        self.links.iter().position(|link| link.nodes == [a.min(b), a.max(b)]).expect("these nodes were linked")
+    }
+
+    fn dial(&mut self, link: usize, lane: usize) {
+        let Link { nodes, epoch, .. } = self.links[link];
+        for side in 0..2 {
+            let (here, there) = (nodes[side], nodes[1 - side]);
+            let socket = LaneSocket { peer: self.nodes[there].identity.clone(), lane: lane as u16, epoch };
+            let thread = lane % self.nodes[here].threads.len();
+            let now = self.now;
+            let mut out = Recorder::default();
+            let worker = &mut self.nodes[here].threads[thread].worker;
+            match worker.lane_up(&socket, now, &mut out) {
+                Ok(conn) => {
+                    self.plug(here, thread, conn, Plug::Lane { link, lane, side }, Vec::new());
+                    self.links[link].lanes[lane][side] = Some(conn);
+                }
+                Err(refused) => self.trace.push(format!("lane {lane} of {here} refused: {refused}")),
+            }
+            self.carry_out(here, thread, out);
+        }
+        // Only now is there somebody at the other end to hear what each side says first.
+        for node in nodes {
+            self.end_turn(node, lane % self.nodes[node].threads.len());
+        }
+    }
+
+    /// Breaks every connection between two nodes; what was on the wire is lost.
+    pub fn cut(&mut self, a: usize, b: usize) {
+        let link = self.find_link(a, b);
+        let nodes = self.links[link].nodes;
+        for lane in 0..self.links[link].lanes.len() {
+            for side in 0..2 {
+                if let Some(conn) = self.links[link].lanes[lane][side].take() {
+                    let thread = lane % self.nodes[nodes[side]].threads.len();
+                    self.close_socket(nodes[side], thread, conn, Closed::Error);
+                }
+            }
+        }
+    }
+
+    /// Bytes between two nodes stop (or go on) without any connection closing.
+    pub fn stall(&mut self, a: usize, b: usize, stalled: bool) {
+        let link = self.find_link(a, b);
+        self.links[link].flows = !stalled;
+    }
+
+    fn close_socket(&mut self, node: usize, thread: usize, conn: ConnId, how: Closed) {
+        let now = self.now;
+        let at = &mut self.nodes[node].threads[thread];
+        if at.sockets.remove(&(conn.slot, conn.generation)).is_some() {
+            let mut out = Recorder::default();
+            at.worker.closed(conn, how, now, &mut out);
+            self.carry_out(node, thread, out);
+            self.end_turn(node, thread);
+        }
+    }
+
+    fn plug(&mut self, node: usize, thread: usize, conn: ConnId, plug: Plug, unread: Vec<u8>) {
+        let offer = !unread.is_empty();
+        let socket = Socket { plug, arriving: VecDeque::new(), unread, offer, paused: false, closing: false };
+        self.nodes[node].threads[thread].sockets.insert((conn.slot, conn.generation), socket);
+        if let Plug::Client(client) = plug {
+            self.clients[client].at = Some((node, thread, conn));
+        }
+    }
+
+    /// A client's socket reaches a node, on a thread of the seed's choice.
+    pub(crate) fn plug_client(&mut self, client: usize, node: usize) {
+        let thread = self.random(self.nodes[node].threads.len());
+        let now = self.now;
+        let conn = self.nodes[node].threads[thread].worker.accepted(ORIGIN, now).expect("the limit is far away");
+        self.plug(node, thread, conn, Plug::Client(client), Vec::new());
+    }
+
+    /// The client's socket closes without a word.
+    pub fn vanish(&mut self, client: usize) {
+        if let Some((node, thread, conn)) = self.clients[client].at.take() {
+            self.close_socket(node, thread, conn, Closed::Eof);
+        }
+    }
+
+    /// Runs until nothing moves any more.
+    pub fn settle(&mut self) {
+        for _ in 0..1_000_000 {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    /// Lets time pass in small steps, everything moving meanwhile.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = (self.now + Duration::from_millis(50)).min(end);
+            for node in 0..self.nodes.len() {
+                for thread in 0..self.nodes[node].threads.len() {
+                    let now = self.now;
+                    let mut out = Recorder::default();
+                    self.nodes[node].threads[thread].worker.tick(now, &mut out);
+                    self.carry_out(node, thread, out);
+                    self.end_turn(node, thread);
+                }
+            }
+            self.settle();
+        }
+    }
+
+    /// One turn of a thread that has something to do; false when there is none.
+    pub fn step(&mut self) -> bool {
+        self.clients_send();
+        let mut ready = Vec::new();
+        for (node, at) in self.nodes.iter().enumerate() {
+            for (thread, at) in at.threads.iter().enumerate() {
+                let bytes = |socket: &Socket| !socket.paused && (socket.offer || !socket.arriving.is_empty());
+                if !at.letters.is_empty() || at.sockets.values().any(bytes) {
+                    ready.push((node, thread));
+                }
+            }
+        }
+        if ready.is_empty() {
+            return false;
+        }
+        let (node, thread) = ready[self.random(ready.len())];
+        self.turn(node, thread);
+        true
+    }
+
+    fn turn(&mut self, node: usize, thread: usize) {
+        let now = self.now;
+        let mut out = Recorder::default();
+        if let Some(batch) = self.nodes[node].threads[thread].letters.pop_front() {
+            self.nodes[node].threads[thread].worker.letters(batch, now, &mut out);
+            self.carry_out(node, thread, out);
+            out = Recorder::default();
+        }
+        let keys: Vec<_> = self.nodes[node].threads[thread].sockets.keys().copied().collect();
+        for (slot, generation) in keys {
+            let portion = self.random(200) + 1;
+            let at = &mut self.nodes[node].threads[thread];
+            let Some(socket) = at.sockets.get_mut(&(slot, generation)) else { continue };
+            if socket.paused || (socket.arriving.is_empty() && !socket.offer) {
+                continue;
+            }
+            let portion = portion.min(socket.arriving.len());
+            socket.unread.extend(socket.arriving.drain(..portion));
+            socket.offer = false;
+            let conn = ConnId { slot, generation };
+            let consumed = at.worker.received(conn, &socket.unread, now, &mut out);
+            socket.unread.drain(..consumed.bytes);
+            self.carry_out(node, thread, std::mem::take(&mut out));
+        }
+        self.end_turn(node, thread);
+    }
+
+    fn carry_out(&mut self, node: usize, thread: usize, out: Recorder) {
+        for action in out.actions {
+            match action {
+                Action::Pause(conn, paused) => {
+                    let sockets = &mut self.nodes[node].threads[thread].sockets;
+                    if let Some(socket) = sockets.get_mut(&(conn.slot, conn.generation)) {
+                        socket.paused = paused;
+                        socket.offer |= !paused;
+                    }
+                }
+                Action::Close(conn, last) => {
+                    let sockets = &mut self.nodes[node].threads[thread].sockets;
+                    if let Some(socket) = sockets.remove(&(conn.slot, conn.generation)) {
+                        self.transmit(socket.plug, &last);
+                        self.closed_by_broker(socket.plug);
+                    }
+                }
+                Action::HandOver(conn, to) => {
+                    let now = self.now;
+                    let sockets = &mut self.nodes[node].threads[thread].sockets;
+                    let socket =
+                        sockets.remove(&(conn.slot, conn.generation)).expect("a connection is handed over once");
+                    let to = usize::from(to);
+                    let worker = &mut self.nodes[node].threads[to].worker;
+                    let moved = worker.accepted(ORIGIN, now).expect("the limit is far away");
+                    self.plug(node, to, moved, socket.plug, socket.unread);
+                    let there = self.nodes[node].threads[to].sockets.get_mut(&(moved.slot, moved.generation));
+                    there.expect("it was just plugged in").arriving = socket.arriving;
+                }
+                Action::LaneClosed => {}
+                Action::Event(text) => self.trace.push(format!("node-{node}: {text}")),
+            }
+        }
+    }
+
+    fn closed_by_broker(&mut self, plug: Plug) {
+        match plug {
+            Plug::Client(client) => self.clients[client].closed(),
+            Plug::Lane { link, lane, side } => {
+                self.links[link].lanes[lane][side] = None;
+                // The other side reads what is still on the wire, then the end.
+                if let Some(conn) = self.links[link].lanes[lane][1 - side] {
+                    let node = self.links[link].nodes[1 - side];
+                    let thread = lane % self.nodes[node].threads.len();
+                    let sockets = &mut self.nodes[node].threads[thread].sockets;
+                    if let Some(socket) = sockets.get_mut(&(conn.slot, conn.generation)) {
+                        socket.closing = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn end_turn(&mut self, node: usize, thread: usize) {
+        let now = self.now;
+        for _ in 0..64 {
+            let at = &mut self.nodes[node].threads[thread];
+            let dirty = std::mem::take(at.worker.dirty());
+            if dirty.is_empty() {
+                break;
+            }
+            for conn in dirty {
+                let at = &mut self.nodes[node].threads[thread];
+                let Some(bytes) = at.worker.output(conn).map(std::mem::take) else { continue };
+                at.worker.written(conn);
+                let mut out = Recorder::default();
+                at.worker.drained(conn, now, &mut out);
+                if let Some(plug) = at.sockets.get(&(conn.slot, conn.generation)).map(|socket| socket.plug) {
+                    self.transmit(plug, &bytes);
+                }
+                self.carry_out(node, thread, out);
+            }
+        }
+        let threads = self.nodes[node].threads.len();
+        for to in 0..threads {
+            let batch = std::mem::take(self.nodes[node].threads[thread].worker.outbox(to as u16));
+            if !batch.is_empty() {
+                assert_ne!(to, thread, "a thread writes no letters to itself");
+                self.nodes[node].threads[to].letters.push_back(batch);
+            }
+        }
+        self.nodes[node].threads[thread].worker.end_turn();
+        let finished: Vec<_> = self.nodes[node].threads[thread]
+            .sockets
+            .iter()
+            .filter(|(_, socket)| socket.closing && socket.arriving.is_empty())
+            .map(|((slot, generation), _)| ConnId { slot: *slot, generation: *generation })
+            .collect();
+        for conn in finished {
+            if let Some(Socket { plug: Plug::Lane { link, lane, side }, .. }) =
+                self.nodes[node].threads[thread].sockets.get(&(conn.slot, conn.generation))
+            {
+                self.links[*link].lanes[*lane][*side] = None;
+            }
+            self.close_socket(node, thread, conn, Closed::Eof);
+        }
+    }
+
+    /// Bytes from the broker to whatever is at the other end.
+    fn transmit(&mut self, plug: Plug, bytes: &[u8]) {
+        match plug {
+            Plug::Client(client) => self.clients[client].receive(bytes),
+            Plug::Lane { link, lane, side } => {
+                let link = &self.links[link];
+                if !link.flows {
+                    return;
+                }
+                let Some(conn) = link.lanes[lane][1 - side] else { return };
+                let node = link.nodes[1 - side];
+                let thread = lane % self.nodes[node].threads.len();
+                let sockets = &mut self.nodes[node].threads[thread].sockets;
+                if let Some(socket) = sockets.get_mut(&(conn.slot, conn.generation)) {
+                    socket.arriving.extend(bytes);
+                }
+            }
+        }
+    }
+
+    fn clients_send(&mut self) {
+        for client in &mut self.clients {
+            let Some((node, thread, conn)) = client.at else { continue };
+            let bytes = client.take_output();
+            if let Some(socket) = self.nodes[node].threads[thread].sockets.get_mut(&(conn.slot, conn.generation)) {
+                socket.arriving.extend(bytes);
+            }
+        }
+    }
+
+    /// Sums over the node's threads: publishes sent to and received from a peer.
+    pub fn link_publishes(&self, node: usize, peer: usize) -> (u64, u64) {
+        let name = &self.nodes[peer].identity.name;
+        let counters = self.nodes[node].threads.iter().flat_map(|thread| thread.worker.link_counters());
+        counters
+            .filter(|link| link.peer == *name)
+            .fold((0, 0), |(sent, received), link| (sent + link.publishes_sent, received + link.publishes_received))
+    }
+
+    pub fn counter(&self, node: usize, of: impl Fn(&fulmar_worker::Counters) -> u64) -> u64 {
+        self.nodes[node].threads.iter().map(|thread| of(thread.worker.counters())).sum()
+    }
+
+    pub fn gauges(&self, node: usize) -> fulmar_worker::Gauges {
+        self.nodes[node].threads.iter().fold(fulmar_worker::Gauges::default(), |sum, thread| {
+            let gauges = thread.worker.gauges();
+            fulmar_worker::Gauges {
+                connections: sum.connections + gauges.connections,
+                connections_pending: sum.connections_pending + gauges.connections_pending,
+                sessions: sum.sessions + gauges.sessions,
+                subscriptions: sum.subscriptions + gauges.subscriptions,
+            }
+        })
+    }
+
+    /// Whether a node told the client to go, and why.
+    pub fn farewell(&self, client: usize) -> Option<ReasonCode> {
+        self.clients[client].farewell
+    }
+}
