@@ -1,3 +1,30 @@
 //! Project tasks: generated files, images and release artefacts.
 
-fn main() {}
+mod images;
+mod licences;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Tasks of the Fulmar project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the container images of broker and operator, without Docker.
+    Images(images::Arguments),
+}
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a folder of the workspace");
+    match Arguments::parse().task {
+        Task::Images(arguments) => images::run(root, &arguments),
+    }
+}
