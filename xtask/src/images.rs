@@ -3,7 +3,6 @@
 //! An image holds one static program, the certificates of the public authorities and the licences, nothing else. It is
 //! reproducible: the same sources, compiler and certificates give the same bytes, so its tag can name its content.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +11,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use fulmar_testbed::archive::ImageContent;
 use fulmar_testbed::tools::{PAUSE_IMAGE, Tools};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::licences;
+use crate::steps::say;
 
+const DEFAULT_OUT: &str = "target/images";
 const USER: &str = "65532:65532";
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const ARCHIVE_BYTES_MAX: usize = 25 * 1024 * 1024;
@@ -24,47 +25,71 @@ const ARCHIVE_BYTES_MAX: usize = 25 * 1024 * 1024;
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Where the archives and images.json go.
-    #[arg(long, default_value = "target/images")]
+    #[arg(long, default_value = DEFAULT_OUT)]
     out: PathBuf,
     /// Tag with the version alone, without a hash of the content.
     #[arg(long)]
     release: bool,
 }
 
-pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
+impl Default for Arguments {
+    fn default() -> Self {
+        Self { out: DEFAULT_OUT.into(), release: false }
+    }
+}
+
+/// What was made: the content of images.json.
+#[derive(Serialize)]
+pub(crate) struct Images {
+    pub(crate) broker: WrittenImage,
+    pub(crate) operator: WrittenImage,
+    pub(crate) pause: WrittenImage,
+    /// The path of images.json itself.
+    #[serde(skip)]
+    pub(crate) index: PathBuf,
+}
+
+/// One image: what Kubernetes calls it and where its archive is.
+#[derive(Serialize)]
+pub(crate) struct WrittenImage {
+    pub(crate) reference: String,
+    pub(crate) archive: PathBuf,
+    bytes: usize,
+}
+
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<Images> {
     let Arguments { out, release } = arguments;
+    let out = &root.join(out);
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     build_programs(root, &target)?;
     fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
-
-    let mut written = BTreeMap::new();
-    for (name, package) in [("broker", "fulmar-broker"), ("operator", "fulmar-operator")] {
+    let make = |package: &str| {
         let image = image_content(root, &target, package)?.pack()?;
         let version = concat!("v", env!("CARGO_PKG_VERSION"));
         let tag = if *release { version.to_owned() } else { format!("{version}-{}", image.content_hash()) };
         let reference = format!("fulmar.dev/{package}:{tag}");
         let archive = image.to_archive(&reference)?;
-        ensure!(
-            archive.len() <= ARCHIVE_BYTES_MAX,
-            "the image of {package} has {} bytes, at most {ARCHIVE_BYTES_MAX} are allowed",
-            archive.len()
-        );
-        written.insert(name, write(out, package, &reference, &archive)?);
-    }
+        let bytes = archive.len();
+        ensure!(bytes <= ARCHIVE_BYTES_MAX, "{reference} has {bytes} bytes, at most {ARCHIVE_BYTES_MAX} are allowed");
+        write(out, package, reference, &archive)
+    };
     let pause = Tools::find_or_build(&mut |line| say(line))?.pause_archive()?;
-    written.insert("pause", write(out, "pause", PAUSE_IMAGE, &pause)?);
-
-    let index = out.join("images.json");
-    fs::write(&index, format!("{:#}\n", json!(written))).with_context(|| format!("write {}", index.display()))
+    let images = Images {
+        broker: make("fulmar-broker")?,
+        operator: make("fulmar-operator")?,
+        pause: write(out, "pause", PAUSE_IMAGE.to_owned(), &pause)?,
+        index: out.join("images.json"),
+    };
+    let text = serde_json::to_string_pretty(&images)?;
+    fs::write(&images.index, text).with_context(|| format!("write {}", images.index.display()))?;
+    Ok(images)
 }
 
-/// Writes one archive and returns its entry for images.json.
-fn write(out: &Path, name: &str, reference: &str, archive: &[u8]) -> Result<serde_json::Value> {
+fn write(out: &Path, name: &str, reference: String, archive: &[u8]) -> Result<WrittenImage> {
     let path = out.join(format!("{name}.tar"));
     fs::write(&path, archive).with_context(|| format!("write {}", path.display()))?;
-    say(&format!("{reference}  {}  {:.1} MB", path.display(), archive.len() as f64 / 1e6));
-    let path = fs::canonicalize(path)?;
-    Ok(json!({ "reference": reference, "archive": path, "bytes": archive.len() }))
+    say(&format!("{reference}  {:.1} MB  {}", archive.len() as f64 / 1e6, path.display()));
+    Ok(WrittenImage { reference, archive: path, bytes: archive.len() })
 }
 
 /// Builds both programs without any shared library, so that they run in an otherwise empty image.
@@ -120,9 +145,4 @@ fn image_content(root: &Path, target: &str, package: &str) -> Result<ImageConten
         user: USER.to_owned(),
         labels: labels.map(|(name, value)| (format!("org.opencontainers.image.{name}"), value.to_owned())).into(),
     })
-}
-
-#[allow(clippy::print_stdout, reason = "a task tells what it made")]
-fn say(line: &str) {
-    println!("{line}");
 }

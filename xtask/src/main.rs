@@ -1,7 +1,10 @@
-//! Project tasks: generated files, images and release artefacts.
+//! Project tasks: generated files, images, the demo and the end-to-end tests.
 
+mod cluster;
+mod e2e;
 mod images;
 mod licences;
+mod steps;
 
 use std::path::Path;
 
@@ -20,11 +23,14 @@ struct Arguments {
 enum Task {
     /// Build the container images of broker and operator, without Docker.
     Images(images::Arguments),
+    /// Run the end-to-end tests on a real Kubernetes.
+    E2e(e2e::Arguments),
 }
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a folder of the workspace");
     match Arguments::parse().task {
-        Task::Images(arguments) => images::run(root, &arguments),
+        Task::Images(arguments) => images::run(root, &arguments).map(drop),
+        Task::E2e(arguments) => e2e::run(root, &arguments),
     }
 }
