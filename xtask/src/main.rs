@@ -1,3 +1,36 @@
-//! Project tasks: generated files, images and release artefacts.
+//! Project tasks: generated files, images, the demo and the end-to-end tests.
 
-fn main() {}
+mod cluster;
+mod e2e;
+mod images;
+mod licences;
+mod steps;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Tasks of the Fulmar project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the container images of broker and operator, without Docker.
+    Images(images::Arguments),
+    /// Run the end-to-end tests on a real Kubernetes.
+    E2e(e2e::Arguments),
+}
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a folder of the workspace");
+    match Arguments::parse().task {
+        Task::Images(arguments) => images::run(root, &arguments).map(drop),
+        Task::E2e(arguments) => e2e::run(root, &arguments),
+    }
+}

@@ -63,10 +63,15 @@ pub fn supervise(run: &Run, nodes: u8) -> anyhow::Result<()> {
     }
     run_with_input(kubectl().args(["apply", "-f", "-"]), STORAGE_CLASS.as_bytes()).context("make the storage class")?;
     let names: Vec<String> = (1..=nodes).map(|node| format!("node/{}", node_name(node))).collect();
-    for condition in ["create", "condition=Ready"] {
-        let condition = format!("--for={condition}");
-        crate::process::run(kubectl().args(["wait", &condition, "--timeout=120s"]).args(&names))?;
-    }
+    let wait = |condition: &str, names: &[String]| {
+        let mut kubectl = kubectl();
+        kubectl.args(["wait", "--timeout=120s"]).arg(format!("--for={condition}")).args(names);
+        crate::process::run(&mut kubectl)
+    };
+    wait("create", &names)?;
+    wait("condition=Ready", &names)?;
+    // Without it the API server refuses every pod of the namespace.
+    wait("create", &["serviceaccount/default".to_owned()])?;
     tell("every node is ready")?;
     wait_until("the cluster's DNS to listen", Duration::from_secs(60), || {
         std::net::TcpStream::connect((CONTROL_ADDRESS, 53)).is_ok()

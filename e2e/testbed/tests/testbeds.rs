@@ -3,6 +3,8 @@
 //! They need root, and Kubernetes is built first where it is not in the cache, so they run only when asked for:
 //! `make e2e`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
