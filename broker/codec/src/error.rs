@@ -316,3 +316,23 @@ impl ConnectError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_of_errors_has_its_reason_code() {
+        for (error, reason) in [
+            (DecodeError::DupAtQos0, ReasonCode::MALFORMED_PACKET),
+            (DecodeError::NoTopic, ReasonCode::PROTOCOL_ERROR),
+            (DecodeError::PacketTooLarge { found: 6, max: 5 }, ReasonCode::PACKET_TOO_LARGE),
+            (DecodeError::EmptyTopic { what: "topic" }, ReasonCode::TOPIC_NAME_INVALID),
+            (DecodeError::TopicAliasZero, ReasonCode::TOPIC_ALIAS_INVALID),
+            (DecodeError::ProtocolLevel { level: 3 }, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION),
+            (DecodeError::NoClientId, ReasonCode::CLIENT_IDENTIFIER_NOT_VALID),
+        ] {
+            assert_eq!(error.reason(), reason, "{error}");
+        }
+    }
+}

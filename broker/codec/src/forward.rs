@@ -124,7 +124,7 @@ fn properties<'a>(block: &'a [u8]) -> impl Iterator<Item = (Property<'a>, &'a [u
 
 impl PartialEq for ForwardProperties<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.length == other.length && self.segments().eq(other.segments())
+        self.segments().eq(other.segments())
     }
 }
 

@@ -283,3 +283,30 @@ fn packet_id_at(packet: &[u8]) -> Option<usize> {
 pub fn set_publish_dup(packet: &mut [u8]) {
     packet[0] |= DUP;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Framed, PACKET_BYTES_MAX, split_frame};
+
+    #[test]
+    fn a_publish_of_every_length_of_length_reads_back() {
+        let head = PublishHead { qos: QoS::AtLeastOnce, packet_id: PacketId::new(0x0102), ..PublishHead::default() };
+        for body in [0x7f, 0x80, 0x3fff, 0x4000, 0x1f_ffff, 0x20_0000] {
+            let payload = vec![b'x'; body - 5];
+            let mut out = Vec::new();
+            encode_publish(&mut out, Version::V311, &head, "t", &ForwardProperties::EMPTY, &payload);
+            set_publish_packet_id(&mut out, PacketId::MIN);
+            assert_eq!(out.len(), publish_length(Version::V311, &head, "t", &ForwardProperties::EMPTY, &payload));
+            let Ok(Framed::Whole { first, body, .. }) = split_frame(&out, PACKET_BYTES_MAX) else { panic!("whole") };
+            let publish = decode_publish(Version::V311, first, body).unwrap();
+            assert_eq!((publish.topic, publish.packet_id, publish.payload), ("t", Some(PacketId::MIN), &payload[..]));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a PUBLISH of QoS 1 or 2")]
+    fn a_publish_of_qos_0_has_no_place_for_a_packet_identifier() {
+        set_publish_packet_id(&mut b"\x30\x05\0\x01tab".to_vec(), PacketId::MIN);
+    }
+}

@@ -354,6 +354,7 @@ mod tests {
                 TopicKind::Name => check_topic_name(topic, limits),
                 TopicKind::Filter => parse_filter(topic, limits).map(|_| ()),
             };
+            assert_eq!(check("///"), Err(TopicError::TooManyLevels { kind, levels: 4, max: 3 }));
             assert_eq!(check("a/b/c/d"), Err(TopicError::TooManyLevels { kind, levels: 4, max: 3 }));
             assert_eq!(check("aaaaaaaa"), Err(TopicError::TooLong { kind, bytes: 8, max: 7 }));
         }

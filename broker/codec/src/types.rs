@@ -149,3 +149,21 @@ impl SubscriptionOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packet_identifiers_go_round_without_0() {
+        let id = |number| PacketId::new(number).unwrap();
+        assert_eq!(PacketId::new(0), None);
+        assert_eq!([id(1).next(), id(65_534).next(), id(65_535).next()], [id(2), id(65_535), id(1)]);
+    }
+
+    #[test]
+    fn a_subscriber_gets_the_weaker_of_two_qualities_of_service() {
+        assert_eq!(QoS::ExactlyOnce.min(QoS::AtLeastOnce), QoS::AtLeastOnce);
+        assert_eq!([0, 1, 2, 3].map(QoS::new).map(|qos| qos.map(QoS::level)), [Some(0), Some(1), Some(2), None]);
+    }
+}
