@@ -119,21 +119,22 @@ fn level() -> impl Strategy<Value = String> {
     prop::sample::select(vec!["a", "a!", "a\u{1}", "b", "", "$SYS", "ü", "a0"]).prop_map(str::to_owned)
 }
 
-#[allow(clippy::ptr_arg, reason = "a filter of proptest takes the whole value")]
-fn non_empty(text: &String) -> bool {
-    !text.is_empty()
+/// Joins levels; no levels, which would be no topic, become two empty ones.
+fn join(levels: &[String]) -> String {
+    Some(levels.join("/")).filter(|text| !text.is_empty()).unwrap_or_else(|| "/".to_owned())
 }
 
 fn topic() -> impl Strategy<Value = String> {
-    prop::collection::vec(level(), 1..5).prop_map(|levels| levels.join("/")).prop_filter("has a character", non_empty)
+    prop::collection::vec(level(), 1..5).prop_map(|levels| join(&levels))
 }
 
 fn filter() -> impl Strategy<Value = String> {
     let part = prop_oneof![3 => level(), 2 => Just("+".to_owned())];
     let end = prop_oneof![2 => Just(None), 1 => Just(Some("#".to_owned()))];
-    (prop::collection::vec(part, 0..5), end)
-        .prop_map(|(levels, end)| levels.into_iter().chain(end).collect::<Vec<_>>().join("/"))
-        .prop_filter("has a character", non_empty)
+    (prop::collection::vec(part, 0..5), end).prop_map(|(mut levels, end)| {
+        levels.extend(end);
+        join(&levels)
+    })
 }
 
 fn op() -> impl Strategy<Value = Op> {

@@ -56,6 +56,9 @@ pub struct Counts {
 /// The subscriptions that one node of the cluster knows of. See the [crate] for what it leaves to its user.
 ///
 /// A plain filter and the shared groups on it are separate: each has its own `first` and `last`.
+///
+/// There is no limit in here: the sessions, the subscriptions of each and the levels of each bound what local clients
+/// can add, and the announcing node is bound in the same way. [`counts`](Self::counts) tells how far it has come.
 pub struct Trie {
     hashes: Hashes,
     arena: Arena,
