@@ -310,7 +310,7 @@ fn decode_protocol(first: u8, reader: &mut Reader<'_>) -> Result<(Version, bool)
         (b"MQTT", 5) => (Version::V5, false),
         (b"MQTT", 4) => (Version::V311, false),
         (b"MQTT", level) if level == Version::V311.level() | BRIDGE => (Version::V311, true),
-        // Older clients (3.1 calls itself MQIsdp) know return code 1, newer ones we hope know reason code 0x84.
+        // Clients of older versions (3.1 calls itself MQIsdp) know return code 1, of newer ones reason code 0x84.
         (b"MQTT", 6..=0x7f) => {
             return Err(ConnectError { error: DecodeError::ProtocolLevel { level }, answer_in: Some(Version::V5) });
         }

@@ -208,7 +208,8 @@ fn without_body(packet: PacketType, body: &[u8]) -> Result<(), DecodeError> {
     }
 }
 
-/// Appends any packet, as the given version writes it. What that version has no room for is left out.
+/// Appends any packet, as the given version writes it; a CONNECT in its own. What the version has no room for is left
+/// out: in MQTT 3.1.1 properties, most reasons, and AUTH altogether.
 ///
 /// # Panics
 ///
@@ -229,7 +230,10 @@ pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) {
         Packet::PingReq => encode_pingreq(out),
         Packet::PingResp => encode_pingresp(out),
         Packet::Disconnect(disconnect) => encode_disconnect(out, version, disconnect),
-        Packet::Auth(auth) => encode_auth(out, auth),
+        Packet::Auth(auth) => match version {
+            Version::V311 => {}
+            Version::V5 => encode_auth(out, auth),
+        },
     }
 }
 

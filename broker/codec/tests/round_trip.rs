@@ -344,7 +344,8 @@ fn a_3_1_1_server_says_what_its_version_can_say() {
     encode_ack(&mut out, Version::V311, AckKind::PubAck, &Ack::new(id, ReasonCode::QUOTA_EXCEEDED));
     encode_suback(&mut out, Version::V311, id, &[ReasonCode::granted(QoS::ExactlyOnce), ReasonCode::NOT_AUTHORIZED]);
     encode_unsuback(&mut out, Version::V311, id, &[ReasonCode::NO_SUBSCRIPTION_EXISTED]);
-    // The refusal without a return code is not there, the other failures have lost their cause.
+    encode(&Packet::Auth(Auth::new(ReasonCode::CONTINUE_AUTHENTICATION, Some("m"))), Version::V311, &mut out);
+    // The refusal without a return code is not there, nor is AUTH; the other failures have lost their cause.
     assert_eq!(out, b"\x20\x02\x01\0\x20\x02\0\x05\x40\x02\0\x0a\x90\x04\0\x0a\x02\x80\xb0\x02\0\x0a");
 }
 
