@@ -1,5 +1,7 @@
 //! How connections begin and end: admission, CONNACK, keep alive, session expiry, wills.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+
 mod common;
 
 use std::num::{NonZeroU16, NonZeroU32};

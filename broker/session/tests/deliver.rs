@@ -1,5 +1,7 @@
 //! Messages to the client: windows, mailboxes, limits, and what is sent again after a reconnect.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+
 mod common;
 
 use std::num::NonZeroU32;

@@ -1,5 +1,7 @@
 //! Messages from the client: acknowledgements, QoS 2, quotas and aliases.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+
 mod common;
 
 use common::*;

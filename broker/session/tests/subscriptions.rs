@@ -1,5 +1,7 @@
 //! What a client may subscribe to, and what it is granted.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+
 mod common;
 
 use std::num::NonZeroU32;
