@@ -235,13 +235,7 @@ impl Peers {
     }
 
     /// The dialled node answered. Returns the lane that the connection becomes; nothing if it is to be closed.
-    pub fn handle_answer(
-        &mut self,
-        attempt: Attempt,
-        answer: &Greeting,
-        now: Instant,
-        random: u32,
-    ) -> Option<LaneUp> {
+    pub fn handle_answer(&mut self, attempt: Attempt, answer: &Greeting, now: Instant, random: u32) -> Option<LaneUp> {
         let dials = |target: &Target| target.attempt() == Some(attempt);
         let address = self.targets.iter().find(|(_, target)| dials(target)).map(|(address, _)| address.clone())?;
         let target = self.targets.get_mut(&address)?;
@@ -300,12 +294,7 @@ impl Peers {
         self.accept_inbound(hello, clock, now).map_err(|reason| Refusal { node: self.me.node, reason })
     }
 
-    fn accept_inbound(
-        &mut self,
-        hello: &Hello,
-        clock: u64,
-        now: Instant,
-    ) -> Result<(Hello, LaneUp), RefusalReason> {
+    fn accept_inbound(&mut self, hello: &Hello, clock: u64, now: Instant) -> Result<(Hello, LaneUp), RefusalReason> {
         self.check(hello)?;
         let knows_epoch = self.nodes.get(&hello.node).is_none_or(|node| hello.epoch >= node.epoch);
         self.agree(hello)?;
@@ -480,7 +469,18 @@ fn number(next: &mut u64) -> u64 {
 impl Me {
     fn hello(&self, clock: u64, lane: u16) -> Hello {
         let Me { node, incarnation, name, cluster, threads } = self.clone();
-        Hello { feature_level: FEATURE_LEVEL, cluster, node, incarnation, name, threads, lane, epoch: 0, generation: 0, clock }
+        Hello {
+            feature_level: FEATURE_LEVEL,
+            cluster,
+            node,
+            incarnation,
+            name,
+            threads,
+            lane,
+            epoch: 0,
+            generation: 0,
+            clock,
+        }
     }
 }
 

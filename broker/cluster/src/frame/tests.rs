@@ -26,9 +26,12 @@ enum Owned {
     Interest(u64, InterestChange, Option<String>, String),
     Version(u8, u64),
     Claim(String, Version),
-    Retained(String, Version, Option<(QoS, Option<u32>, Vec<u8>, Vec<u8>)>),
+    Retained(String, Version, Option<Stored>),
     Bare(u8),
 }
+
+/// Quality of service, expiry, properties and payload of a retained message.
+type Stored = (QoS, Option<u32>, Vec<u8>, Vec<u8>);
 
 impl Owned {
     fn with<T>(&self, use_it: impl FnOnce(&LinkMessage<'_>) -> T) -> T {
@@ -93,14 +96,15 @@ fn forward() -> impl Strategy<Value = Vec<u8>> {
 
 fn message() -> impl Strategy<Value = Owned> {
     let text = || "\\PC{0,12}";
-    let publish = (
-        (qos(), any::<(bool, bool)>(), proptest::option::of(version())),
-        (vec((text(), text()), 0..4), any::<u8>()),
-        (text(), proptest::option::of(any::<u32>()), forward(), vec(any::<u8>(), 0..64)),
-    )
-        .prop_map(|((qos, flags, retain_as), (shared, hops), (topic, expiry, forward, payload))| {
-            Owned::Publish { qos, flags, retain_as, shared, hops, topic, expiry, forward, payload }
-        });
+    let publish =
+        (
+            (qos(), any::<(bool, bool)>(), proptest::option::of(version())),
+            (vec((text(), text()), 0..4), any::<u8>()),
+            (text(), proptest::option::of(any::<u32>()), forward(), vec(any::<u8>(), 0..64)),
+        )
+            .prop_map(|((qos, flags, retain_as), (shared, hops), (topic, expiry, forward, payload))| {
+                Owned::Publish { qos, flags, retain_as, shared, hops, topic, expiry, forward, payload }
+            });
     let change = prop_oneof![Just(InterestChange::Add), Just(InterestChange::Remove)];
     let stored = (qos(), proptest::option::of(any::<u32>()), forward(), vec(any::<u8>(), 0..64));
     prop_oneof![

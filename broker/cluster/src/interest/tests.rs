@@ -57,7 +57,12 @@ fn a_new_peer_is_told_everything_then_only_changes() {
     local.remove(None, "a/+");
     assert_eq!(local.add(None, "c"), 4);
     let mut told = Vec::new();
-    local.feed(&mut feed, usize::MAX, |message| { told.push(format!("{message:?}")); listener.hear(message).is_ok() }).unwrap();
+    local
+        .feed(&mut feed, usize::MAX, |message| {
+            told.push(format!("{message:?}"));
+            listener.hear(message).is_ok()
+        })
+        .unwrap();
     assert_eq!(told.len(), 2, "{told:?}");
     let wanted = [(None, "c".to_owned()), (Some("g".to_owned()), "b/#".to_owned())];
     assert!(listener.filters.iter().eq(&wanted), "{:?}", listener.filters);

@@ -190,6 +190,19 @@ fn an_acknowledgement_lost_with_its_connection_is_sent_again() {
 }
 
 #[test]
+fn a_frame_that_arrives_again_is_dropped_and_acknowledged_again() {
+    let (mut a, mut b) = linked(Instant::now());
+    a.lane.push(&publish(b"1")).unwrap();
+    let to_b = a.write(usize::MAX);
+    b.read(&to_b).unwrap();
+    assert!(!b.write(usize::MAX).is_empty());
+    b.read(&to_b).unwrap();
+    let to_a = b.write(usize::MAX);
+    a.read(&to_a).unwrap();
+    assert_eq!((b.taken.len(), a.acknowledged, b.lane.counters().frames_duplicate), (1, 1, 1));
+}
+
+#[test]
 fn a_connection_that_takes_the_place_of_a_living_one_resumes() {
     let now = Instant::now();
     let (mut a, mut b) = linked(now);

@@ -60,7 +60,8 @@ impl Network {
 
     /// A connection that has reached this node, if there is one.
     pub(crate) fn accept(&mut self, node: usize, now: Instant) -> Option<Socket> {
-        let due = |connection: &Connection| connection.nodes[1] == node && connection.accepted_at.is_some_and(|at| at <= now);
+        let due =
+            |connection: &Connection| connection.nodes[1] == node && connection.accepted_at.is_some_and(|at| at <= now);
         let (id, connection) = self.connections.iter_mut().find(|(_, connection)| due(connection))?;
         connection.accepted_at = None;
         Some(Socket { connection: *id, side: 1 })
@@ -132,7 +133,9 @@ impl Network {
         let sockets: Vec<Socket> = self
             .connections
             .iter()
-            .flat_map(|(id, connection)| (0..2).map(move |side| (connection.nodes[side], Socket { connection: *id, side })))
+            .flat_map(|(id, connection)| {
+                (0..2).map(move |side| (connection.nodes[side], Socket { connection: *id, side }))
+            })
             .filter_map(|(owner, socket)| (owner == node).then_some(socket))
             .collect();
         sockets.into_iter().for_each(|socket| self.close(socket, now, random));

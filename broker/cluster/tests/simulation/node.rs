@@ -50,7 +50,8 @@ struct SimLane {
     bytes: Vec<u8>,
     outgoing: Stream,
     waiting: VecDeque<(u64, u64)>,
-    unsettled: Vec<u64>,
+    /// Frames with the numbers in them.
+    unsettled: Vec<(u64, Vec<u64>)>,
     feed: InterestFeed,
     heard: PeerInterest,
     filters: BTreeSet<String>,
@@ -117,7 +118,13 @@ impl SimNode {
             return;
         }
         while let Some(socket) = network.accept(self.index, now) {
-            self.greeting.push(Greeter { socket: Some(socket), attempt: None, said: false, since: now, bytes: Vec::new() });
+            self.greeting.push(Greeter {
+                socket: Some(socket),
+                attempt: None,
+                said: false,
+                since: now,
+                bytes: Vec::new(),
+            });
         }
         self.read_greetings(now, network, random, ledger);
         self.read_lanes(now, network, random, ledger);
@@ -134,7 +141,8 @@ impl SimNode {
                     let IpAddr::V4(ip) = address.socket.ip() else { unreachable!("all addresses are IPv4") };
                     let to = usize::from(ip.octets()[3]) - 1;
                     let socket = network.dial(self.index, to, now, random);
-                    let greeter = Greeter { socket, attempt: Some(attempt), said: false, since: now, bytes: Vec::new() };
+                    let greeter =
+                        Greeter { socket, attempt: Some(attempt), said: false, since: now, bytes: Vec::new() };
                     self.greeting.push(greeter);
                 }
                 Action::Abandon { attempt } => {
@@ -242,12 +250,8 @@ impl SimNode {
         // What the greeting has decided about other lanes comes first.
         self.carry_out(now, network, random);
         let (peer, socket) = (index_of(up.node), greeter.socket.expect("it has been read from"));
-        let stream = Stream {
-            from: (self.index, self.incarnation),
-            to: (peer, up.incarnation),
-            lane: up.lane,
-            epoch: up.epoch,
-        };
+        let stream =
+            Stream { from: (self.index, self.incarnation), to: (peer, up.incarnation), lane: up.lane, epoch: up.epoch };
         let lane = self.lanes.entry((peer, up.lane)).or_insert_with(|| SimLane {
             lane: Lane::new(settings(), now),
             connection: None,
@@ -331,7 +335,7 @@ impl SimNode {
                 }
             }
             if random.once_in(2) {
-                lane.unsettled.drain(..).for_each(|sequence| lane.lane.settle(sequence));
+                lane.settle(ledger);
             }
             if *number == 0 && lane.lane.is_linked() {
                 let (feed, link) = (&mut lane.feed, &mut lane.lane);
@@ -392,9 +396,10 @@ impl SimNode {
     }
 
     pub(crate) fn knows_interest(&self, nodes: &[SimNode]) -> bool {
-        nodes.iter().filter(|node| node.index != self.index).all(|node| {
-            self.lanes.get(&(node.index, 0)).is_some_and(|lane| lane.filters == node.filters)
-        })
+        nodes
+            .iter()
+            .filter(|node| node.index != self.index)
+            .all(|node| self.lanes.get(&(node.index, 0)).is_some_and(|lane| lane.filters == node.filters))
     }
 }
 
@@ -443,13 +448,16 @@ impl SimLane {
                     }
                 }
                 Received::Messages { sequence, messages } => {
+                    let mut numbers = Vec::new();
                     for message in messages {
-                        self.take_message(&message.unwrap(), incoming, ledger);
+                        numbers.extend(self.take_message(&message.unwrap(), incoming, ledger));
                     }
                     // Some are settled later, and not in order.
-                    self.unsettled.push(sequence);
                     if random.once_in(2) {
-                        self.unsettled.pop().into_iter().for_each(|sequence| self.lane.settle(sequence));
+                        ledger.settle(numbers);
+                        self.lane.settle(sequence);
+                    } else {
+                        self.unsettled.push((sequence, numbers));
                     }
                 }
             }
@@ -458,11 +466,20 @@ impl SimLane {
         Ok(())
     }
 
-    fn take_message(&mut self, message: &LinkMessage<'_>, incoming: Stream, ledger: &mut Ledger) {
+    fn settle(&mut self, ledger: &mut Ledger) {
+        for (sequence, numbers) in self.unsettled.drain(..) {
+            ledger.settle(numbers);
+            self.lane.settle(sequence);
+        }
+    }
+
+    /// The number of a publish.
+    fn take_message(&mut self, message: &LinkMessage<'_>, incoming: Stream, ledger: &mut Ledger) -> Option<u64> {
         match message {
             LinkMessage::Publish(publish) => {
-                let number = publish.payload.first_chunk().expect("a number was sent");
-                ledger.deliver(incoming, u64::from_be_bytes(*number));
+                let number = u64::from_be_bytes(*publish.payload.first_chunk().expect("a number was sent"));
+                ledger.deliver(incoming, number);
+                return Some(number);
             }
             LinkMessage::InterestSnapshotBegin { version } => self.heard.handle_snapshot_begin(*version).unwrap(),
             LinkMessage::InterestSnapshotEnd => self.heard.handle_snapshot_end().unwrap(),
@@ -476,6 +493,7 @@ impl SimLane {
             LinkMessage::InterestConfirm { .. } => {}
             other => panic!("nobody sent {other:?}"),
         }
+        None
     }
 
     fn write(&mut self, now: Instant, network: &mut Network, random: &mut Random) {
