@@ -27,6 +27,10 @@ pub const DATA_FRAME_BYTES: usize = 64 * 1024;
 /// What surrounds the messages of a frame of data: length, kind and sequence.
 pub const DATA_HEAD_BYTES: usize = LENGTH_BYTES + 1 + 8;
 
+/// No frame is longer: the largest packet of MQTT (MQTT 5.0, 1.5.5), the longest list of shared groups, and some. How
+/// large a publish a node takes from its clients is a limit of its listeners; a peer may be configured differently.
+pub const FRAME_BYTES_MAX: usize = 268_435_455 + 512 * 1024;
+
 const LENGTH_BYTES: usize = 4;
 
 const DATA: u8 = 1;

@@ -15,3 +15,6 @@ mod peer;
 pub use barrier::{Barrier, Released, Why};
 pub use local::{Fed, FellBehind, InterestFeed, InterestLimits, LocalInterest};
 pub use peer::{InterestError, PeerInterest};
+
+#[cfg(test)]
+mod tests;

@@ -109,8 +109,8 @@ pub struct LaneUp {
     pub lane: u16,
     /// How many there are.
     pub lanes: u16,
-    /// Which connection of the lane: report its loss with this.
-    pub generation: u32,
+    /// Which of this node's connections it is.
+    pub connection: u64,
     /// The data thread of this node that it belongs to.
     pub thread: u16,
 }
@@ -118,7 +118,7 @@ pub struct LaneUp {
 impl LaneUp {
     /// What to report when this connection is lost.
     pub const fn lost(&self) -> LostLane {
-        LostLane { node: self.node, epoch: self.epoch, lane: self.lane, generation: self.generation }
+        LostLane { node: self.node, epoch: self.epoch, lane: self.lane, connection: self.connection }
     }
 }
 
@@ -131,8 +131,8 @@ pub struct LostLane {
     pub epoch: u64,
     /// Which lane.
     pub lane: u16,
-    /// Which connection of the lane.
-    pub generation: u32,
+    /// Which connection.
+    pub connection: u64,
 }
 
 /// See the [module](self).
@@ -143,7 +143,8 @@ pub struct Peers {
     targets: BTreeMap<Address, Target>,
     nodes: BTreeMap<NodeId, Node>,
     actions: VecDeque<Action>,
-    next_attempt: u64,
+    /// For attempts and connections.
+    next_number: u64,
     stopping: bool,
 }
 
@@ -156,7 +157,7 @@ impl Peers {
             targets: BTreeMap::new(),
             nodes: BTreeMap::new(),
             actions: VecDeque::new(),
-            next_attempt: 1,
+            next_number: 1,
             stopping: false,
         }
     }
@@ -189,8 +190,7 @@ impl Peers {
             let lane = if due { self.wanted_lane(target)? } else { return None };
             Some((address.clone(), lane))
         })?;
-        let attempt = Attempt(self.next_attempt);
-        self.next_attempt += 1;
+        let attempt = Attempt(number(&mut self.next_number));
         let target = self.targets.get_mut(&address).expect("the address was just found");
         target.progress = Progress::AwaitConnection { attempt, lane };
         Some(Action::Dial { attempt, address })
@@ -235,14 +235,10 @@ impl Peers {
     }
 
     /// The dialled node answered. Returns the lane that the connection becomes; nothing if it is to be closed.
-    pub fn handle_answer(
-        &mut self,
-        attempt: Attempt,
-        answer: &Greeting,
-        now: Instant,
-        random: u32,
-    ) -> Option<LaneUp> {
-        let target = self.targets.values_mut().find(|target| target.attempt() == Some(attempt))?;
+    pub fn handle_answer(&mut self, attempt: Attempt, answer: &Greeting, now: Instant, random: u32) -> Option<LaneUp> {
+        let dials = |target: &Target| target.attempt() == Some(attempt);
+        let address = self.targets.iter().find(|(_, target)| dials(target)).map(|(address, _)| address.clone())?;
+        let target = self.targets.get_mut(&address)?;
         let lane = target.lane()?;
         target.progress = Progress::Idle;
         target.last_heard = now;
@@ -251,10 +247,10 @@ impl Peers {
                 target.node = Some(hello.node);
                 target.refusal = None;
                 let lane = self.accept_answer(hello, now);
-                let target = self.targets.values_mut().find(|target| target.node == Some(hello.node))?;
+                let back_off = &mut self.targets.get_mut(&address)?.back_off;
                 match &lane {
-                    Some(_) => target.back_off.accepted(),
-                    None => target.back_off.failed(&self.settings.back_off, now, random),
+                    Some(_) => back_off.accepted(),
+                    None => back_off.failed(&self.settings.back_off, now, random),
                 }
                 lane
             }
@@ -288,7 +284,8 @@ impl Peers {
             return None;
         }
         let rank = Rank { generation: hello.generation, dialled_by_lower };
-        node.take(hello.lane, rank, now).then(|| self.lane_up(hello.node, hello.lane))?
+        let connection = number(&mut self.next_number);
+        node.take(hello.lane, rank, connection, now).then(|| self.lane_up(hello.node, hello.lane))?
     }
 
     /// Somebody dialled us. Returns the answer to write and the lane that the connection becomes, or the refusal to
@@ -297,12 +294,7 @@ impl Peers {
         self.accept_inbound(hello, clock, now).map_err(|reason| Refusal { node: self.me.node, reason })
     }
 
-    fn accept_inbound(
-        &mut self,
-        hello: &Hello,
-        clock: u64,
-        now: Instant,
-    ) -> Result<(Hello, LaneUp), RefusalReason> {
+    fn accept_inbound(&mut self, hello: &Hello, clock: u64, now: Instant) -> Result<(Hello, LaneUp), RefusalReason> {
         self.check(hello)?;
         let knows_epoch = self.nodes.get(&hello.node).is_none_or(|node| hello.epoch >= node.epoch);
         self.agree(hello)?;
@@ -322,7 +314,8 @@ impl Peers {
         } else {
             hello.generation
         };
-        if !node.take(hello.lane, Rank { generation, dialled_by_lower: !me_lower }, now) {
+        let connection = number(&mut self.next_number);
+        if !node.take(hello.lane, Rank { generation, dialled_by_lower: !me_lower }, connection, now) {
             return Err(RefusalReason::AlreadyLinked);
         }
         let mut answer = self.me.hello(clock, hello.lane);
@@ -409,7 +402,7 @@ impl Peers {
             epoch: node.epoch,
             lane,
             lanes: node.lanes(),
-            generation: node.slot(lane)?.rank.generation,
+            connection: node.slot(lane)?.connection,
             thread: lane % self.me.threads,
         })
     }
@@ -417,9 +410,9 @@ impl Peers {
     /// A data thread, or the shell while it still had it, lost the connection of a lane. Whether that is the end of
     /// the life, the lane decides ([`handle_gone`](Self::handle_gone)).
     pub fn handle_lane_lost(&mut self, lost: &LostLane, now: Instant, random: u32) {
-        let LostLane { node, epoch, lane, generation } = *lost;
+        let LostLane { node, epoch, lane, connection } = *lost;
         let known = self.nodes.get_mut(&node).filter(|known| known.epoch == epoch);
-        if let Some(since) = known.and_then(|known| known.lose(lane, generation)) {
+        if let Some(since) = known.and_then(|known| known.lose(lane, connection)) {
             self.redial(node, since, now, random);
         }
     }
@@ -468,10 +461,26 @@ impl Peers {
     }
 }
 
+fn number(next: &mut u64) -> u64 {
+    *next += 1;
+    *next
+}
+
 impl Me {
     fn hello(&self, clock: u64, lane: u16) -> Hello {
         let Me { node, incarnation, name, cluster, threads } = self.clone();
-        Hello { feature_level: FEATURE_LEVEL, cluster, node, incarnation, name, threads, lane, epoch: 0, generation: 0, clock }
+        Hello {
+            feature_level: FEATURE_LEVEL,
+            cluster,
+            node,
+            incarnation,
+            name,
+            threads,
+            lane,
+            epoch: 0,
+            generation: 0,
+            clock,
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The messages in a frame of data: what one node tells another about publishes, interest, clients and retained
 //! messages.
 
-use super::publish::{LinkPublish, RetainedEntry};
 use super::FrameError;
+use super::publish::{LinkPublish, RetainedEntry};
 use crate::clock::{NodeId, Version};
 use crate::wire::{Reader, put_text, put_u64};
 
@@ -123,9 +123,7 @@ impl LinkMessage<'_> {
         FIXED
             + match self {
                 LinkMessage::Publish(publish) => publish.variable_length(),
-                LinkMessage::Interest(InterestDelta { group, filter, .. }) => {
-                    group.map_or(0, str::len) + filter.len()
-                }
+                LinkMessage::Interest(InterestDelta { group, filter, .. }) => group.map_or(0, str::len) + filter.len(),
                 LinkMessage::Claim { client_id, .. } => client_id.len(),
                 LinkMessage::RetainedEntry(entry) => entry.variable_length(),
                 LinkMessage::InterestSnapshotBegin { .. }

@@ -140,6 +140,9 @@ impl std::fmt::Debug for SharedList<'_> {
     }
 }
 
+/// A list of groups takes no more once it has this length.
+const SHARED_BYTES_MAX: usize = 64 * 1024;
+
 /// Collects the shared groups of a publish; kept and cleared by the sender, so that it allocates once.
 #[derive(Debug, Default)]
 pub struct SharedTargets {
@@ -148,12 +151,14 @@ pub struct SharedTargets {
 }
 
 impl SharedTargets {
-    /// Adds a group. Answers false when the list is full at 65,535; the caller then sends what there is and starts
-    /// another.
+    /// Adds a group. Answers false when the list is full; the caller then sends what there is and starts another.
     #[must_use]
     pub fn push(&mut self, group: &str, filter: &str) -> bool {
-        let Some(count) = self.count.checked_add(1) else { return false };
-        self.count = count;
+        if self.bytes.len() >= SHARED_BYTES_MAX {
+            return false;
+        }
+        // Each takes four bytes at least, so the count stays far below its own limit.
+        self.count += 1;
         put_text(&mut self.bytes, group);
         put_text(&mut self.bytes, filter);
         true

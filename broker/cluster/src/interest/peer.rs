@@ -10,7 +10,7 @@ const FILTERS_MAX: usize = 10_000_000;
 /// The state of one peer's announcements in one life of its link. The filters themselves are in the trie.
 #[derive(Debug, Default)]
 pub struct PeerInterest {
-    step: Step,
+    awaits: Awaits,
     /// The last change that arrived.
     version: u64,
     confirmed: u64,
@@ -20,11 +20,11 @@ pub struct PeerInterest {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum Awaits {
     #[default]
-    AwaitSnapshot,
-    AwaitSnapshotEnd,
-    AwaitChange,
+    Snapshot,
+    SnapshotEnd,
+    Change,
 }
 
 /// A peer's announcements make no sense. End the life of its link as out of step.
@@ -60,10 +60,10 @@ impl PeerInterest {
 
     /// The peer begins to list its filters.
     pub fn handle_snapshot_begin(&mut self, version: u64) -> Result<(), InterestError> {
-        if self.step != Step::AwaitSnapshot {
+        if self.awaits != Awaits::Snapshot {
             return Err(InterestError::OutOfPlace { found: "begin of snapshot" });
         }
-        self.step = Step::AwaitSnapshotEnd;
+        self.awaits = Awaits::SnapshotEnd;
         self.version = version;
         Ok(())
     }
@@ -71,11 +71,11 @@ impl PeerInterest {
     /// A change, or a part of the snapshot. When this succeeds, put it into the trie.
     pub fn handle_delta(&mut self, delta: &InterestDelta<'_>) -> Result<(), InterestError> {
         use crate::frame::InterestChange::{Add, Remove};
-        match (self.step, delta.version) {
-            (Step::AwaitSnapshot, _) => return Err(InterestError::OutOfPlace { found: "interest" }),
-            (Step::AwaitSnapshotEnd, 0) => {}
-            (Step::AwaitSnapshotEnd | Step::AwaitChange, found) if found == self.version + 1 => self.version = found,
-            (Step::AwaitSnapshotEnd | Step::AwaitChange, found) => {
+        match (self.awaits, delta.version) {
+            (Awaits::Snapshot, _) => return Err(InterestError::OutOfPlace { found: "interest" }),
+            (Awaits::SnapshotEnd, 0) => {}
+            (Awaits::SnapshotEnd | Awaits::Change, found) if found == self.version + 1 => self.version = found,
+            (Awaits::SnapshotEnd | Awaits::Change, found) => {
                 return Err(InterestError::Gap { found, wanted: self.version + 1 });
             }
         }
@@ -89,10 +89,10 @@ impl PeerInterest {
 
     /// The peer has listed everything.
     pub fn handle_snapshot_end(&mut self) -> Result<(), InterestError> {
-        if self.step != Step::AwaitSnapshotEnd {
+        if self.awaits != Awaits::SnapshotEnd {
             return Err(InterestError::OutOfPlace { found: "end of snapshot" });
         }
-        self.step = Step::AwaitChange;
+        self.awaits = Awaits::Change;
         // Also version 0 is confirmed: so the peer learns that its list, though empty, has arrived.
         self.confirm_due = true;
         Ok(())
@@ -100,7 +100,7 @@ impl PeerInterest {
 
     /// Whether everything the peer had announced when the link came up is known here.
     pub fn is_complete(&self) -> bool {
-        self.step == Step::AwaitChange
+        self.awaits == Awaits::Change
     }
 
     /// What to confirm to the peer, once all that was handled is in the trie for all threads to see.

@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use super::{LaneCounters, LaneError};
-use crate::frame::{ControlFrame, DATA_FRAME_BYTES, DATA_HEAD_BYTES, LinkMessage, encode_control, open_data, seal_data};
+use crate::frame::{
+    ControlFrame, DATA_FRAME_BYTES, DATA_HEAD_BYTES, LinkMessage, encode_control, open_data, seal_data,
+};
 
 /// A chunk takes frames until it holds this much; the last one may reach beyond.
 const CHUNK_BYTES: usize = 128 * 1024;

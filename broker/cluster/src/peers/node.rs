@@ -17,6 +17,8 @@ pub(super) struct Slot {
     pub(super) up: Option<Instant>,
     /// Of the connection that is up, or of the last attempt.
     pub(super) rank: Rank,
+    /// The number of that connection.
+    pub(super) connection: u64,
 }
 
 #[derive(Debug)]
@@ -85,17 +87,17 @@ impl Node {
     }
 
     /// Takes a connection for a lane, unless the one it has ranks as high.
-    pub(super) fn take(&mut self, lane: u16, rank: Rank, now: Instant) -> bool {
+    pub(super) fn take(&mut self, lane: u16, rank: Rank, connection: u64, now: Instant) -> bool {
         let slot = self.lanes.get_mut(usize::from(lane)).filter(|slot| slot.up.is_none() || rank > slot.rank);
         let Some(slot) = slot else { return false };
-        *slot = Slot { up: Some(now), rank };
+        *slot = Slot { up: Some(now), rank, connection };
         self.alive.get_or_insert(now);
         true
     }
 
     /// The connection of a lane is lost. Answers since when it stood.
-    pub(super) fn lose(&mut self, lane: u16, generation: u32) -> Option<Instant> {
-        self.lanes.get_mut(usize::from(lane)).filter(|slot| slot.rank.generation == generation)?.up.take()
+    pub(super) fn lose(&mut self, lane: u16, connection: u64) -> Option<Instant> {
+        self.lanes.get_mut(usize::from(lane)).filter(|slot| slot.connection == connection)?.up.take()
     }
 
     /// Ends the life, if there is one. The next has a higher number.

@@ -22,8 +22,14 @@ pub(super) struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     Idle,
-    AwaitConnection { attempt: Attempt, lane: u16 },
-    AwaitAnswer { attempt: Attempt, lane: u16 },
+    AwaitConnection {
+        attempt: Attempt,
+        lane: u16,
+    },
+    AwaitAnswer {
+        attempt: Attempt,
+        lane: u16,
+    },
     /// This node's own address.
     Itself,
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::Address;
 use super::node::Node;
 use super::target::{Progress, Target};
-use super::Address;
 use crate::clock::NodeId;
 
 /// What is going on with a peer.
@@ -76,11 +76,7 @@ pub struct PeerView {
     pub refusal: Option<String>,
 }
 
-pub(super) fn view(
-    targets: &BTreeMap<Address, Target>,
-    nodes: &BTreeMap<NodeId, Node>,
-    now: Instant,
-) -> Vec<PeerView> {
+pub(super) fn view(targets: &BTreeMap<Address, Target>, nodes: &BTreeMap<NodeId, Node>, now: Instant) -> Vec<PeerView> {
     let mut seen = BTreeSet::new();
     let mut views = Vec::new();
     for (address, target) in targets {
