@@ -181,8 +181,9 @@ impl Broker {
                 _ = threads_alive.recv() => anyhow::bail!("a data thread ended by itself"),
             }
             health.set_phase(Phase::Stopping);
-            // One thread tells the others, behind what it has for them already.
-            inboxes[0].push(Letter::ShutDown);
+            for inbox in &inboxes {
+                inbox.push(Letter::ShutDown);
+            }
             let quiet = all_quiet(&reports);
             tokio::select! {
                 () = quiet => info!("stopped, every client was told"),
