@@ -1,0 +1,249 @@
+//! What `/metrics` shows: the data threads' reports summed up, what the control side counts, and the process itself.
+//!
+//! Nothing is counted here on the path of a message: data threads count in plain numbers and report now and then.
+
+mod exposition;
+mod process;
+mod report;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fulmar_worker::{Counters, Gauges};
+
+pub(crate) use exposition::{Exposition, Kind};
+pub(crate) use report::{Numbers, ThreadReport};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What happens outside the workers: on the control side and in the reactors.
+#[derive(Debug, Default)]
+pub(crate) struct ControlMetrics {
+    /// TLS clients that failed before their first packet.
+    pub(crate) tls_handshake_failures: Count,
+    /// TLS clients that were silent for too long before their first packet.
+    pub(crate) tls_timeouts: Count,
+    /// Times that accepting rested because descriptors or memory were short.
+    pub(crate) accept_rests: Count,
+    /// Certificates taken into use after a change of their files.
+    pub(crate) certificate_reloads: Count,
+    /// Changed certificates that were no good.
+    pub(crate) certificate_reload_failures: Count,
+    /// Sockets closed before the peer had read the last bytes, because too many were closing at a time.
+    pub(crate) lingering_cut: Count,
+}
+
+/// Everything that `/metrics` reads.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) version: &'static str,
+    pub(crate) threads: Vec<Arc<ThreadReport>>,
+    pub(crate) control: Arc<ControlMetrics>,
+    pub(crate) log_lines_dropped: Arc<AtomicU64>,
+}
+
+impl Metrics {
+    /// All metrics in the text format of Prometheus.
+    pub(crate) fn expose(&self) -> String {
+        let Metrics { version, threads, control, log_lines_dropped } = self;
+        let mut exposition = Exposition::default();
+        exposition
+            .family("fulmar_build_info", Kind::Gauge, "The version that runs; always 1.")
+            .sample(&[("version", version)], 1);
+        let numbers: Vec<Numbers> = threads.iter().map(|report| report.numbers()).collect();
+        expose_counters(&mut exposition, &numbers);
+        expose_gauges(&mut exposition, &numbers);
+        expose_links(&mut exposition, &numbers);
+        expose_control(&mut exposition, control);
+        let dropped = log_lines_dropped.load(Ordering::Relaxed);
+        let help = "Log lines dropped because nobody read them fast enough.";
+        exposition.family("fulmar_log_lines_dropped_total", Kind::Counter, help).sample(&[], dropped);
+        process::expose(&mut exposition);
+        exposition.into_text()
+    }
+}
+
+/// Counters whose names differ in their last or first part only are one metric with a label.
+fn family_of(field: &str) -> (String, Option<(&'static str, &str)>) {
+    if let Some((name, qos)) = field.split_once("_qos") {
+        return (format!("fulmar_{name}_total"), Some(("qos", qos)));
+    }
+    if let Some(reason) = field.strip_prefix("dropped_") {
+        return ("fulmar_dropped_total".to_owned(), Some(("reason", reason)));
+    }
+    (format!("fulmar_{field}_total"), None)
+}
+
+fn family_help<'a>(name: &str, help: &'a str) -> &'a str {
+    match name {
+        "fulmar_publishes_received_total" => "PUBLISH packets received, by QoS.",
+        "fulmar_deliveries_total" => "PUBLISH packets sent, or queued to be sent, by QoS.",
+        "fulmar_dropped_total" => "Messages not delivered, by reason.",
+        _ => help.trim(),
+    }
+}
+
+fn expose_counters(exposition: &mut Exposition, numbers: &[Numbers]) {
+    let mut sums = vec![0; Counters::FIELDS.len()];
+    for numbers in numbers {
+        for (sum, value) in sums.iter_mut().zip(numbers.counters.values()) {
+            *sum += value;
+        }
+    }
+    for ((field, help), sum) in Counters::FIELDS.iter().zip(sums) {
+        let (name, label) = family_of(field);
+        let help = family_help(&name, help);
+        exposition.family(&name, Kind::Counter, help).sample(label.as_slice(), sum);
+    }
+}
+
+fn expose_gauges(exposition: &mut Exposition, numbers: &[Numbers]) {
+    for (index, (field, help)) in Gauges::FIELDS.iter().enumerate() {
+        let sum: u64 = numbers.iter().map(|numbers| numbers.gauges.values()[index]).sum();
+        exposition.family(&format!("fulmar_{field}"), Kind::Gauge, help.trim()).sample(&[], sum);
+    }
+}
+
+fn expose_links(exposition: &mut Exposition, numbers: &[Numbers]) {
+    #[derive(Default)]
+    struct Link {
+        sent: u64,
+        received: u64,
+        unacknowledged_bytes: u64,
+        lanes_connected: u64,
+    }
+    let mut links: BTreeMap<&str, Link> = BTreeMap::new();
+    for lane in numbers.iter().flat_map(|numbers| &numbers.links) {
+        let link = links.entry(&lane.peer).or_default();
+        link.sent += lane.publishes_sent;
+        link.received += lane.publishes_received;
+        link.unacknowledged_bytes += lane.unacknowledged_bytes;
+        link.lanes_connected += u64::from(lane.connected);
+    }
+    type Value = fn(&Link) -> u64;
+    let families: [(&str, Kind, &str, Value); 4] = [
+        ("fulmar_link_publishes_sent_total", Kind::Counter, "Publishes sent to a peer.", |link| link.sent),
+        ("fulmar_link_publishes_received_total", Kind::Counter, "Publishes received from a peer.", |link| {
+            link.received
+        }),
+        (
+            "fulmar_link_unacknowledged_bytes",
+            Kind::Gauge,
+            "Bytes sent to a peer that it has not acknowledged.",
+            |link| link.unacknowledged_bytes,
+        ),
+        ("fulmar_link_lanes_connected", Kind::Gauge, "Connections to a peer that are up.", |link| link.lanes_connected),
+    ];
+    for (name, kind, help, value) in families {
+        let mut family = exposition.family(name, kind, help);
+        for (peer, link) in &links {
+            family.sample(&[("peer", peer)], value(link));
+        }
+    }
+}
+
+fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
+    let ControlMetrics {
+        tls_handshake_failures,
+        tls_timeouts,
+        accept_rests,
+        certificate_reloads,
+        certificate_reload_failures,
+        lingering_cut,
+    } = control;
+    let counters = [
+        ("tls_handshake_failures", tls_handshake_failures, "TLS clients that failed before their first packet."),
+        ("tls_timeouts", tls_timeouts, "TLS clients that were silent for too long before their first packet."),
+        ("accept_rests", accept_rests, "Times that accepting rested because descriptors or memory were short."),
+        ("certificate_reloads", certificate_reloads, "Certificates taken into use after a change of their files."),
+        ("certificate_reload_failures", certificate_reload_failures, "Changed certificates that were no good."),
+        (
+            "lingering_cut",
+            lingering_cut,
+            "Sockets closed before their last bytes were read, because many were closing.",
+        ),
+    ];
+    for (name, count, help) in counters {
+        exposition.family(&format!("fulmar_{name}_total"), Kind::Counter, help).sample(&[], count.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fulmar_worker::LinkCounters;
+
+    use super::*;
+
+    fn metrics(threads: Vec<Arc<ThreadReport>>) -> Metrics {
+        let control = Arc::new(ControlMetrics::default());
+        control.accept_rests.add(2);
+        Metrics { version: "1.2.3", threads, control, log_lines_dropped: Arc::default() }
+    }
+
+    fn report(numbers: Numbers) -> Arc<ThreadReport> {
+        let report = ThreadReport::default();
+        report.publish(numbers);
+        Arc::new(report)
+    }
+
+    #[test]
+    fn threads_are_summed_and_links_are_summed_by_peer() {
+        let lane = |peer: &str, publishes_sent| LinkCounters {
+            peer: peer.to_owned(),
+            publishes_sent,
+            connected: true,
+            ..LinkCounters::default()
+        };
+        let numbers = |connections, links| Numbers {
+            counters: Counters { publishes_received_qos1: 5, dropped_expired: 1, ..Counters::default() },
+            gauges: Gauges { connections, ..Gauges::default() },
+            links,
+        };
+        let one = report(numbers(3, vec![lane("broker-1", 10), lane("broker-2", 1)]));
+        let two = report(numbers(4, vec![lane("broker-1", 20)]));
+        let text = metrics(vec![one, two]).expose();
+        for line in [
+            "fulmar_build_info{version=\"1.2.3\"} 1",
+            "fulmar_connections 7",
+            "fulmar_publishes_received_total{qos=\"0\"} 0",
+            "fulmar_publishes_received_total{qos=\"1\"} 10",
+            "fulmar_dropped_total{reason=\"expired\"} 2",
+            "fulmar_link_publishes_sent_total{peer=\"broker-1\"} 30",
+            "fulmar_link_publishes_sent_total{peer=\"broker-2\"} 1",
+            "fulmar_link_lanes_connected{peer=\"broker-1\"} 2",
+            "fulmar_accept_rests_total 2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_metric_has_a_help_text_and_a_type_once() {
+        let text = metrics(vec![report(Numbers::default())]).expose();
+        let mut described = std::collections::HashSet::new();
+        for line in text.lines().filter(|line| line.starts_with("# HELP ")) {
+            let mut words = line.split(' ').skip(2);
+            let name = words.next().unwrap();
+            assert!(described.insert(name.to_owned()), "{name} is described twice");
+            assert!(words.count() >= 2, "{line}");
+        }
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            assert!(described.contains(name), "{name} has no help text");
+            assert!(name.starts_with("fulmar_") || name.starts_with("process_"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What the reactor needs of a worker. The tests of the reactor put small workers of their own in its place.
+
+use std::time::Instant;
+
+use fulmar_worker::{
+    Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Origin, Out, Refused, Thread, Worker,
+};
+
+/// The decisions of one data thread. See [`Worker`] for what each call means.
+pub(crate) trait Core {
+    fn accepted(&mut self, origin: Origin, now: Instant) -> Result<ConnId, Refused>;
+    fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed;
+    fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out);
+    fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
+    fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out);
+    fn lane_up(&mut self, lane: &LaneSocket, now: Instant, out: &mut impl Out) -> Result<ConnId, Refused>;
+    fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant>;
+    fn shut_down(&mut self, now: Instant, out: &mut impl Out);
+    fn dirty(&mut self) -> &mut Vec<ConnId>;
+    fn output(&mut self, conn: ConnId) -> Option<&mut Vec<u8>>;
+    fn written(&mut self, conn: ConnId);
+    fn outbox(&mut self, thread: Thread) -> &mut Batch;
+    fn end_turn(&mut self);
+    fn counters(&self) -> Counters;
+    fn gauges(&self) -> Gauges;
+    fn link_counters(&self) -> Vec<LinkCounters>;
+}
+
+impl Core for Worker {
+    #[inline]
+    fn accepted(&mut self, origin: Origin, now: Instant) -> Result<ConnId, Refused> {
+        self.accepted(origin, now)
+    }
+
+    #[inline]
+    fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed {
+        self.received(conn, bytes, now, out)
+    }
+
+    fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out) {
+        self.closed(conn, how, now, out);
+    }
+
+    fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
+        self.drained(conn, now, out);
+    }
+
+    fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out) {
+        self.letters(batch, now, out);
+    }
+
+    fn lane_up(&mut self, lane: &LaneSocket, now: Instant, out: &mut impl Out) -> Result<ConnId, Refused> {
+        self.lane_up(lane, now, out)
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
+        self.tick(now, out)
+    }
+
+    fn shut_down(&mut self, now: Instant, out: &mut impl Out) {
+        self.shut_down(now, out);
+    }
+
+    #[inline]
+    fn dirty(&mut self) -> &mut Vec<ConnId> {
+        self.dirty()
+    }
+
+    #[inline]
+    fn output(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
+        self.output(conn)
+    }
+
+    #[inline]
+    fn written(&mut self, conn: ConnId) {
+        self.written(conn);
+    }
+
+    #[inline]
+    fn outbox(&mut self, thread: Thread) -> &mut Batch {
+        self.outbox(thread)
+    }
+
+    fn end_turn(&mut self) {
+        self.end_turn();
+    }
+
+    fn counters(&self) -> Counters {
+        *self.counters()
+    }
+
+    fn gauges(&self) -> Gauges {
+        self.gauges()
+    }
+
+    fn link_counters(&self) -> Vec<LinkCounters> {
+        self.link_counters()
+    }
+}

@@ -1,0 +1,133 @@
+//! What a data thread is given by others: batches of its siblings, sockets of the control side, orders.
+//!
+//! The queue is bounded by weight. A sender whose batch does not fit keeps it and is woken when there is room. The
+//! thread itself is woken by a system call only when it sleeps.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fulmar_worker::{Batch, LaneSocket, Origin, Thread};
+use mio::Waker;
+use mio::net::TcpStream;
+
+/// Messages, targets and notes that may wait for one thread.
+const WEIGHT_MAX: usize = 64 << 10;
+
+/// Something for a data thread.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// What a sibling's turn brought for sessions of this thread.
+    Batch(Batch),
+    /// A client from the control side, or from the sibling that accepted it.
+    Client(Box<Client>),
+    /// A connection to another node, after its Hello.
+    Lane(Box<Lane>),
+    /// Tell every client to leave and accept no more.
+    ShutDown,
+    /// End the thread.
+    Exit,
+}
+
+/// A client's socket on its way to the thread that serves it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    pub(crate) tls: Option<Box<rustls::Connection>>,
+    /// Received and not consumed.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) origin: Origin,
+    /// Bounds the clients on their way from the control side; free again when the client has arrived.
+    pub(crate) permit: Option<tokio::sync::OwnedSemaphorePermit>,
+}
+
+/// A lane's socket on its way to the thread that owns it.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) stream: TcpStream,
+    pub(crate) tls: Option<Box<rustls::Connection>>,
+    /// Received after the Hello.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) socket: LaneSocket,
+}
+
+/// The queue in front of one data thread.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    queue: Mutex<Queue>,
+    is_asleep: AtomicBool,
+    waker: Waker,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    letters: Vec<Letter>,
+    weight: usize,
+    /// Siblings whose batch did not fit.
+    waiting: Vec<Thread>,
+}
+
+impl Inbox {
+    pub(crate) fn new(waker: Waker) -> Inbox {
+        Inbox { queue: Mutex::default(), is_asleep: AtomicBool::new(false), waker }
+    }
+
+    /// Passes on a sibling's batch, or keeps it there if there is no room. `false`: `from` is woken when there is.
+    pub(crate) fn push_batch(&self, from: Thread, batch: &mut Batch) -> bool {
+        let weight = batch.publishes.len() + batch.targets.len() + batch.notes.len();
+        let mut queue = self.lock();
+        // A batch that alone is heavier than allowed must pass too: it was one turn's work.
+        if queue.weight > 0 && queue.weight + weight > WEIGHT_MAX {
+            if !queue.waiting.contains(&from) {
+                queue.waiting.push(from);
+            }
+            return false;
+        }
+        queue.weight += weight;
+        queue.letters.push(Letter::Batch(std::mem::take(batch)));
+        drop(queue);
+        self.wake_if_asleep();
+        true
+    }
+
+    /// Passes on anything else: its sender bounds how many there are.
+    pub(crate) fn push(&self, letter: Letter) {
+        self.lock().letters.push(letter);
+        self.wake_if_asleep();
+    }
+
+    /// Moves all letters into `letters` and tells which siblings wait for the room.
+    pub(crate) fn take(&self, letters: &mut Vec<Letter>) -> Vec<Thread> {
+        let mut queue = self.lock();
+        queue.weight = 0;
+        letters.append(&mut queue.letters);
+        std::mem::take(&mut queue.waiting)
+    }
+
+    /// The thread is about to sleep: whoever pushes from now on wakes it. `false`: there are letters already.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.is_asleep.store(true, Ordering::SeqCst);
+        self.lock().letters.is_empty()
+    }
+
+    /// The thread runs: nobody needs to wake it.
+    pub(crate) fn awake(&self) {
+        self.is_asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// Wakes the thread for something that is not in the queue.
+    pub(crate) fn wake_if_asleep(&self) {
+        if self.is_asleep.swap(false, Ordering::SeqCst) {
+            wake(&self.waker);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().expect("nothing panics while a letter is queued")
+    }
+}
+
+/// Waking fails only when the kernel has no memory for it; the thread then sees its letters at its next beat.
+fn wake(waker: &Waker) {
+    let _: io::Result<()> = waker.wake();
+}

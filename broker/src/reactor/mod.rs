@@ -1,0 +1,484 @@
+//! The event loop of one data thread: it feeds a worker bytes and time, and writes what the worker wants to say.
+//!
+//! Events are edge-triggered with both interests from the start, so that no message costs a change of interests. A
+//! socket is read until a short read, each connection's output is written once per turn, and a connection that still
+//! has something to read after its budget waits until the others have had their turn.
+
+mod core;
+mod events;
+mod inbox;
+mod lingering;
+mod listener;
+mod read;
+mod socket;
+mod sockets;
+mod world;
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fulmar_worker::{Closed, ConnId, Consumed, Origin, Thread};
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token, Waker};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::debug;
+
+use crate::metrics::{ControlMetrics, Numbers, ThreadReport};
+pub(crate) use crate::reactor::core::Core;
+pub(crate) use crate::reactor::inbox::{Client, Inbox, Lane, Letter};
+use crate::reactor::lingering::Lingering;
+pub(crate) use crate::reactor::listener::{Listener, bind};
+use crate::reactor::read::fill;
+use crate::reactor::socket::Socket;
+use crate::reactor::sockets::{Entry, Kind, Sockets};
+pub(crate) use crate::reactor::world::LaneNews;
+use crate::reactor::world::World;
+
+/// Working space for reads, shared by all connections of the thread.
+const BUFFER_BYTES: usize = 256 << 10;
+const EVENTS_PER_TURN: usize = 1024;
+/// Times that a connection is written per turn while its session has more for it.
+const WRITE_ROUNDS: usize = 4;
+/// A turn at least this often, so that probes see the thread live.
+const BEAT: Duration = Duration::from_secs(1);
+/// Numbers are left for `/metrics` this often while there is work.
+const REPORT: Duration = Duration::from_millis(250);
+
+const TOKEN_INBOX: Token = Token(usize::MAX);
+/// Listeners have the tokens from here on, connections their slots, lingering sockets what is between.
+const TOKEN_LISTENERS: usize = usize::MAX - 1024;
+const TOKEN_LINGERING: usize = 1 << 33;
+
+/// How a reactor works; the same for all data threads.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) read_budget_bytes: usize,
+    pub(crate) output_buffer_bytes: usize,
+    pub(crate) listener_names: Vec<String>,
+    pub(crate) metrics: Arc<ControlMetrics>,
+    pub(crate) lane_news: UnboundedSender<LaneNews>,
+}
+
+/// A poll and the inbox that wakes it: made before the threads, because each thread knows the inboxes of all.
+pub(crate) fn open() -> io::Result<(Poll, Arc<Inbox>)> {
+    let poll = Poll::new()?;
+    let inbox = Inbox::new(Waker::new(poll.registry(), TOKEN_INBOX)?);
+    Ok((poll, Arc::new(inbox)))
+}
+
+/// The event loop of one data thread around `core`.
+pub(crate) struct Reactor<C> {
+    core: C,
+    world: World,
+    thread: Thread,
+    poll: Poll,
+    listeners: Vec<Listener>,
+    /// One per data thread, this one's too.
+    inboxes: Vec<Arc<Inbox>>,
+    report: Arc<ThreadReport>,
+    settings: Settings,
+    buffer: Vec<u8>,
+    cipher: Vec<u8>,
+    letters: Vec<Letter>,
+    reading: VecDeque<ConnId>,
+    writing: Vec<ConnId>,
+    /// Connections whose socket takes bytes again.
+    writable: Vec<ConnId>,
+    /// A sibling's queue was full: clients are not read until it has room.
+    is_congested: bool,
+    is_stopping: bool,
+    next_tick: Option<Instant>,
+    next_report: Instant,
+    is_unreported: bool,
+}
+
+/// Whether the thread goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    GoOn,
+    Exit,
+}
+
+impl<C: Core> Reactor<C> {
+    pub(crate) fn new(
+        core: C,
+        thread: Thread,
+        poll: Poll,
+        mut listeners: Vec<Listener>,
+        inboxes: Vec<Arc<Inbox>>,
+        report: Arc<ThreadReport>,
+        settings: Settings,
+    ) -> io::Result<Reactor<C>> {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            let token = Token(TOKEN_LISTENERS + index);
+            poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
+        }
+        let now = Instant::now();
+        let world = World {
+            registry: poll.registry().try_clone()?,
+            sockets: Sockets::default(),
+            ready: VecDeque::new(),
+            lingering: Lingering::new(TOKEN_LINGERING),
+            now,
+            listener_names: settings.listener_names.clone(),
+            lane_news: settings.lane_news.clone(),
+        };
+        Ok(Reactor {
+            core,
+            world,
+            thread,
+            poll,
+            listeners,
+            inboxes,
+            report,
+            settings,
+            buffer: vec![0; BUFFER_BYTES],
+            cipher: vec![0; BUFFER_BYTES],
+            letters: Vec::new(),
+            reading: VecDeque::new(),
+            writing: Vec::new(),
+            writable: Vec::new(),
+            is_congested: false,
+            is_stopping: false,
+            next_tick: None,
+            next_report: now,
+            is_unreported: true,
+        })
+    }
+
+    /// Runs until it is told to exit.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        while self.turn(&mut events)? == Turn::GoOn {}
+        Ok(())
+    }
+
+    /// One round: wait, read, decide, write, pass on.
+    pub(crate) fn turn(&mut self, events: &mut Events) -> io::Result<Turn> {
+        self.wait(events)?;
+        let now = Instant::now();
+        self.world.now = now;
+        for event in events.iter() {
+            self.handle_event(event);
+        }
+        let turn = self.read_letters(now);
+        self.accept(now);
+        self.read_ready(now);
+        self.next_tick = self.core.tick(now, &mut self.world);
+        self.write_all(now);
+        self.post_batches();
+        self.core.end_turn();
+        self.report(now);
+        Ok(turn)
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let has_work = !self.core.dirty().is_empty() || (!self.world.ready.is_empty() && !self.is_congested);
+        let inbox = self.inboxes[usize::from(self.thread)].clone();
+        let timeout = if has_work || !inbox.fall_asleep() { Duration::ZERO } else { self.idle_time() };
+        let polled = self.poll.poll(events, Some(timeout));
+        inbox.awake();
+        match polled {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            polled => polled,
+        }
+    }
+
+    fn idle_time(&mut self) -> Duration {
+        let now = Instant::now();
+        let lingering = self.world.lingering.expire(now);
+        let report = self.is_unreported.then_some(self.next_report);
+        let listeners = self.listeners.iter().filter_map(Listener::deadline);
+        let deadlines = listeners.chain(lingering).chain(report).chain(self.next_tick);
+        let next = deadlines.fold(now + BEAT, Instant::min);
+        // The kernel counts in milliseconds, and one that is cut off would make the loop spin until the deadline.
+        let wait = next.saturating_duration_since(now);
+        if wait.is_zero() { wait } else { wait + Duration::from_millis(1) }
+    }
+
+    fn handle_event(&mut self, event: &Event) {
+        let token = event.token();
+        if token == TOKEN_INBOX {
+            return;
+        }
+        if token.0 >= TOKEN_LISTENERS {
+            if let Some(listener) = self.listeners.get_mut(token.0 - TOKEN_LISTENERS) {
+                listener.is_ready = true;
+            }
+            return;
+        }
+        if self.world.lingering.owns(token) {
+            self.world.lingering.handle_readable(token, &mut self.buffer);
+            return;
+        }
+        let Ok(slot) = u32::try_from(token.0) else { return };
+        // The connection may have closed while its event was on the way.
+        let Some((conn, entry)) = self.world.sockets.at(slot) else { return };
+        if event.is_writable() && entry.is_blocked {
+            entry.is_blocked = false;
+            self.writable.push(conn);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            entry.is_readable = true;
+            entry.is_read_closed |= event.is_read_closed();
+            self.world.make_ready(conn);
+        }
+    }
+
+    fn read_letters(&mut self, now: Instant) -> Turn {
+        let mut letters = std::mem::take(&mut self.letters);
+        for waiting in self.inboxes[usize::from(self.thread)].take(&mut letters) {
+            self.inboxes[usize::from(waiting)].wake_if_asleep();
+        }
+        let mut turn = Turn::GoOn;
+        for letter in letters.drain(..) {
+            self.is_unreported = true;
+            match letter {
+                Letter::Batch(batch) => self.core.letters(batch, now, &mut self.world),
+                Letter::Client(client) => self.adopt_client(*client, now),
+                Letter::Lane(lane) => self.adopt_lane(*lane, now),
+                Letter::ShutDown => {
+                    self.listeners.clear();
+                    self.is_stopping = true;
+                    self.core.shut_down(now, &mut self.world);
+                }
+                Letter::Exit => turn = Turn::Exit,
+            }
+        }
+        self.letters = letters;
+        turn
+    }
+
+    fn accept(&mut self, now: Instant) {
+        // Accepting needs all of `self` but the listeners.
+        let mut listeners = std::mem::take(&mut self.listeners);
+        let metrics = self.settings.metrics.clone();
+        for listener in &mut listeners {
+            if listener.is_due(now) {
+                let index = listener.index;
+                listener.accept(now, &metrics, |stream, address| {
+                    let _ = stream.set_nodelay(true);
+                    let origin = Origin { listener: index, address };
+                    self.adopt_client(Client { stream, tls: None, bytes: Vec::new(), origin, permit: None }, now);
+                });
+            }
+        }
+        self.listeners = listeners;
+    }
+
+    fn adopt_client(&mut self, client: Client, now: Instant) {
+        let Client { stream, tls, bytes, origin, permit } = client;
+        match self.core.accepted(origin, now) {
+            Ok(conn) => self.adopt(conn, Kind::Client, origin.listener, Socket::new(stream, tls), bytes, now),
+            Err(refused) => debug!(address = %origin.address, %refused, "client not accepted"),
+        }
+        drop(permit);
+    }
+
+    fn adopt_lane(&mut self, lane: Lane, now: Instant) {
+        let Lane { stream, tls, bytes, socket } = lane;
+        match self.core.lane_up(&socket, now, &mut self.world) {
+            Ok(conn) => self.adopt(conn, Kind::Lane, 0, Socket::new(stream, tls), bytes, now),
+            Err(refused) => debug!(peer = socket.peer.name, lane = socket.lane, %refused, "lane not accepted"),
+        }
+    }
+
+    fn adopt(&mut self, conn: ConnId, kind: Kind, listener: u16, mut socket: Socket, bytes: Vec<u8>, now: Instant) {
+        let token = Token(conn.slot as usize);
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        if self.world.registry.register(socket.stream(), token, interests).is_err() {
+            self.core.closed(conn, Closed::Error, now, &mut self.world);
+            return;
+        }
+        let has_tls = socket.has_tls();
+        let mut entry = Entry::new(conn, kind, listener, socket);
+        entry.is_resumed = !bytes.is_empty();
+        entry.carry = entry.is_resumed.then(|| Box::new(bytes));
+        // What rustls has decrypted or wants to send already brings no event.
+        entry.is_readable = has_tls;
+        let is_ready = entry.is_resumed || has_tls;
+        self.world.sockets.insert(conn, entry);
+        if is_ready {
+            self.world.make_ready(conn);
+        }
+        if has_tls {
+            self.writable.push(conn);
+        }
+    }
+
+    fn read_ready(&mut self, now: Instant) {
+        std::mem::swap(&mut self.world.ready, &mut self.reading);
+        while let Some(conn) = self.reading.pop_front() {
+            let Some(entry) = self.world.sockets.get_mut(conn) else { continue };
+            entry.is_ready = false;
+            if self.is_congested && entry.kind == Kind::Client {
+                self.world.make_ready(conn);
+            } else {
+                self.read(conn, now);
+            }
+        }
+    }
+
+    /// Reads one connection until there is no more, its budget is used, or the worker wants no more.
+    fn read(&mut self, conn: ConnId, now: Instant) {
+        let mut budget = self.settings.read_budget_bytes;
+        loop {
+            let Some(entry) = self.world.sockets.get_mut(conn) else { return };
+            if entry.is_paused || !(entry.is_resumed || entry.is_readable) {
+                return;
+            }
+            if budget == 0 {
+                self.world.make_ready(conn);
+                return;
+            }
+            self.is_unreported = true;
+            let read = match fill(entry, &mut self.buffer, &mut self.cipher) {
+                Ok(read) => read,
+                Err(error) => {
+                    debug!(%error, "read failed");
+                    self.end(conn, Closed::Error, now);
+                    return;
+                }
+            };
+            budget = budget.saturating_sub(read.fresh.max(1));
+            let offered = read.bytes.as_slice(&self.buffer);
+            let consumed = if read.is_news() {
+                let Self { core, world, .. } = self;
+                let received = catch_unwind(AssertUnwindSafe(|| core.received(conn, offered, now, world)));
+                let Ok(consumed) = received else {
+                    self.end(conn, Closed::Panicked, now);
+                    return;
+                };
+                consumed
+            } else {
+                Consumed { bytes: 0, paused: false }
+            };
+            // The worker may have closed it.
+            let Some(entry) = self.world.sockets.get_mut(conn) else { return };
+            let rest = read.bytes.into_rest(consumed.bytes, &self.buffer);
+            if let Some(thread) = entry.leaves_for {
+                self.hand_over(conn, thread, rest);
+                return;
+            }
+            entry.carry = (!rest.is_empty()).then(|| Box::new(rest));
+            entry.is_paused |= consumed.paused;
+            if read.is_eof && !entry.is_paused {
+                self.end(conn, Closed::Eof, now);
+                return;
+            }
+        }
+    }
+
+    /// Closes the socket and tells the worker.
+    fn end(&mut self, conn: ConnId, how: Closed, now: Instant) {
+        self.world.sockets.remove(conn);
+        self.core.closed(conn, how, now, &mut self.world);
+    }
+
+    /// Gives a client to the thread that serves it, with what it has sent so far.
+    fn hand_over(&mut self, conn: ConnId, thread: Thread, bytes: Vec<u8>) {
+        let Some(entry) = self.world.sockets.remove(conn) else { return };
+        let listener = entry.listener;
+        let (mut stream, tls) = entry.socket.into_parts();
+        let address = stream.peer_addr();
+        // Without an address the client is gone already.
+        if let (Ok(()), Ok(address)) = (self.world.registry.deregister(&mut stream), address) {
+            let origin = Origin { listener, address };
+            let client = Client { stream, tls, bytes, origin, permit: None };
+            self.inboxes[usize::from(thread)].push(Letter::Client(Box::new(client)));
+        }
+    }
+
+    fn write_all(&mut self, now: Instant) {
+        let mut writable = std::mem::take(&mut self.writable);
+        for conn in writable.drain(..) {
+            self.write(conn, true, now);
+        }
+        self.writable = writable;
+        for _ in 0..WRITE_ROUNDS {
+            std::mem::swap(self.core.dirty(), &mut self.writing);
+            if self.writing.is_empty() {
+                return;
+            }
+            self.is_unreported = true;
+            let mut writing = std::mem::take(&mut self.writing);
+            for conn in writing.drain(..) {
+                self.write(conn, false, now);
+            }
+            self.writing = writing;
+        }
+    }
+
+    /// Writes what a connection's buffer holds, and lets its session fill the buffer again if it was full.
+    fn write(&mut self, conn: ConnId, was_blocked: bool, now: Instant) {
+        let Some(entry) = self.world.sockets.get_mut(conn) else { return };
+        let Some(out) = self.core.output(conn) else { return };
+        if entry.is_blocked {
+            self.core.written(conn);
+            return;
+        }
+        let was_full = out.len() >= self.settings.output_buffer_bytes;
+        match entry.socket.write(out) {
+            Ok(writing) => {
+                if writing.bytes == out.len() {
+                    out.clear();
+                } else {
+                    out.drain(..writing.bytes);
+                }
+                entry.is_blocked = writing.is_blocked;
+                self.core.written(conn);
+                if !writing.is_blocked && (was_blocked || was_full) {
+                    let Self { core, world, .. } = self;
+                    if catch_unwind(AssertUnwindSafe(|| core.drained(conn, now, world))).is_err() {
+                        self.end(conn, Closed::Panicked, now);
+                    }
+                }
+            }
+            Err(error) => {
+                debug!(%error, "write failed");
+                self.end(conn, Closed::Error, now);
+            }
+        }
+    }
+
+    /// Passes on what this turn brought for sessions of other threads.
+    fn post_batches(&mut self) {
+        self.is_congested = false;
+        for (thread, inbox) in (0..).zip(&self.inboxes) {
+            let batch = self.core.outbox(thread);
+            if thread != self.thread && !batch.is_empty() && !inbox.push_batch(self.thread, batch) {
+                self.is_congested = true;
+            }
+        }
+    }
+
+    fn report(&mut self, now: Instant) {
+        self.report.beat(now);
+        if self.is_stopping {
+            let is_quiet = self.is_quiet();
+            self.report.set_quiet(is_quiet);
+        }
+        if self.is_unreported && now >= self.next_report {
+            self.is_unreported = false;
+            self.next_report = now + REPORT;
+            let cut = std::mem::take(&mut self.world.lingering.cut);
+            self.settings.metrics.lingering_cut.add(cut);
+            self.report.publish(Numbers {
+                counters: self.core.counters(),
+                gauges: self.core.gauges(),
+                links: self.core.link_counters(),
+            });
+        }
+    }
+
+    /// Whether nobody would lose anything if the thread ended now.
+    fn is_quiet(&mut self) -> bool {
+        let gauges = self.core.gauges();
+        let is_posted = (0..).zip(&self.inboxes).all(|(thread, _)| self.core.outbox(thread).is_empty());
+        let is_sent = self.core.link_counters().iter().all(|link| !link.connected || link.unacknowledged_bytes == 0);
+        is_posted && is_sent && gauges.connections + gauges.connections_pending == 0 && self.world.lingering.is_empty()
+    }
+}

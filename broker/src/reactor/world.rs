@@ -1,0 +1,83 @@
+//! The world around a worker: what it asks for happens here at once, on the sockets and lists of its data thread.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use fulmar_worker::{ConnId, Event, LaneEnd, Out, Thread};
+use mio::Registry;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::reactor::events::log_event;
+use crate::reactor::lingering::Lingering;
+use crate::reactor::sockets::Sockets;
+
+/// A lane that ended, for the control side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneNews {
+    pub(crate) peer: u64,
+    pub(crate) lane: u16,
+    pub(crate) why: LaneEnd,
+}
+
+/// Everything of a data thread but its worker and its working space.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) registry: Registry,
+    pub(crate) sockets: Sockets,
+    /// Connections to read in the next round.
+    pub(crate) ready: VecDeque<ConnId>,
+    pub(crate) lingering: Lingering,
+    /// When this turn's events were taken.
+    pub(crate) now: Instant,
+    pub(crate) listener_names: Vec<String>,
+    /// One message per lane that ends, and there are few: the queue needs no bound.
+    pub(crate) lane_news: UnboundedSender<LaneNews>,
+}
+
+impl World {
+    /// Puts a connection on the list of those to read, once.
+    pub(crate) fn make_ready(&mut self, conn: ConnId) {
+        if let Some(entry) = self.sockets.get_mut(conn)
+            && !entry.is_ready
+        {
+            entry.is_ready = true;
+            self.ready.push_back(conn);
+        }
+    }
+}
+
+impl Out for World {
+    fn pause_reading(&mut self, conn: ConnId, paused: bool) {
+        let Some(entry) = self.sockets.get_mut(conn) else { return };
+        entry.is_paused = paused;
+        if !paused {
+            entry.is_resumed = entry.carry.is_some();
+            self.make_ready(conn);
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>) {
+        let Some(mut entry) = self.sockets.remove(conn) else { return };
+        // With nothing to say there is nothing that a reset could take away.
+        if !last_bytes.is_empty() {
+            entry.socket.finish(&last_bytes);
+            let (stream, _) = entry.socket.into_parts();
+            self.lingering.add(stream, self.now, &self.registry);
+        }
+    }
+
+    fn hand_over(&mut self, conn: ConnId, thread: Thread) {
+        if let Some(entry) = self.sockets.get_mut(conn) {
+            entry.leaves_for = Some(thread);
+        }
+    }
+
+    fn lane_closed(&mut self, peer: u64, lane: u16, why: LaneEnd) {
+        // The control side is gone only when the process ends.
+        let _ = self.lane_news.send(LaneNews { peer, lane, why });
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        log_event(&event, &self.listener_names);
+    }
+}

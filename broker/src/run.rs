@@ -1,0 +1,269 @@
+//! Starting and stopping: what is opened in which order, which threads there are, and how they end.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use fulmar_config::{Config, Effective};
+use fulmar_worker::{Node, NodeSettings, Worker};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{error, info, warn};
+
+use crate::admin::{self, Admin};
+use crate::health::{Health, Phase};
+use crate::log::{self, Log};
+use crate::metrics::{ControlMetrics, Metrics, ThreadReport};
+use crate::node_id;
+use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
+use crate::setup;
+use crate::tls::{Reload, Reloaded, TlsListener, listener_certificate};
+
+/// How often certificate files are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
+/// Threads of the control side; the data threads do the work.
+const CONTROL_THREADS: usize = 2;
+
+/// Runs the broker until it is told to stop.
+pub(crate) fn run(effective: &Effective) -> anyhow::Result<()> {
+    let log = log::start(&effective.config.log)?;
+    log_panics();
+    let result = Broker::start(effective, &log).and_then(Broker::serve);
+    if let Err(error) = &result {
+        error!(error = format!("{error:#}"), "stopped by an error");
+    }
+    log.finish();
+    result
+}
+
+/// Everything that was started.
+struct Broker {
+    config: Config,
+    runtime: Runtime,
+    health: Arc<Health>,
+    inboxes: Vec<Arc<Inbox>>,
+    reports: Vec<Arc<ThreadReport>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Closed when a data thread has ended.
+    threads_alive: mpsc::Receiver<()>,
+    /// Held for its lock.
+    _node_id: node_id::NodeId,
+}
+
+impl Broker {
+    fn start(effective: &Effective, log: &Log) -> anyhow::Result<Broker> {
+        let config = effective.config.clone();
+        let name = config.name.clone().map_or_else(setup::host_name, Ok).context("find the host name")?;
+        let connections = setup::allowed_connections(effective)?;
+        let node_id = node_id::obtain(config.data_dir.as_deref(), setup::random)?;
+        let threads = setup::thread_count(config.threads);
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            name,
+            node_id = format!("{:016x}", node_id.value),
+            threads,
+            connections,
+            "starting"
+        );
+        setup::warn_of_surprises(&config);
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .context("start the control side")?;
+        let metrics = Arc::new(ControlMetrics::default());
+        let reports: Vec<Arc<ThreadReport>> = (0..threads).map(|_| Arc::default()).collect();
+        let health = Arc::new(Health::new(reports.clone()));
+        let opened: Vec<_> = (0..threads).map(|_| reactor::open()).collect::<Result<_, _>>().context("open epoll")?;
+        let (polls, inboxes): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+
+        // Every port is bound before the first client is served, so that a port in use stops the start.
+        let http = config.http.as_ref().map(setup::bind_http).transpose()?;
+        let sockets = config
+            .listeners
+            .iter()
+            .map(|listener| setup::bind_listener(listener, threads))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let mut listeners: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut certificates: Vec<Arc<dyn Reload>> = Vec::new();
+        let handshakes = Arc::new(Semaphore::new(config.limits.handshakes as usize));
+        for ((index, listener), sockets) in (0..).zip(&config.listeners).zip(sockets) {
+            let Some(tls) = listener.tls.clone() else {
+                for (listeners, socket) in listeners.iter_mut().zip(sockets) {
+                    listeners.push(Listener::new(socket, listener.name.clone(), index));
+                }
+                continue;
+            };
+            let files = vec![tls.cert_file.clone(), tls.key_file.clone()];
+            let certificate = Reloaded::load(files, move || listener_certificate(&tls))
+                .with_context(|| format!("load the certificate of listener {}", listener.name))?;
+            let certificate = Arc::new(certificate);
+            certificates.push(certificate.clone());
+            let tls_listener = TlsListener {
+                name: listener.name.clone(),
+                index,
+                certificate,
+                handshakes: handshakes.clone(),
+                connect_timeout: config.limits.connect_timeout(),
+                packet_bytes_max: config.limits.packet_bytes as usize,
+                inboxes: inboxes.clone(),
+                next_inbox: AtomicUsize::new(0),
+                metrics: metrics.clone(),
+            };
+            let tls_listener = Arc::new(tls_listener);
+            let _runtime = runtime.enter();
+            for socket in sockets {
+                let socket = tokio::net::TcpListener::from_std(socket).context("listen for TLS clients")?;
+                runtime.spawn(tls_listener.clone().run(socket));
+            }
+        }
+        runtime.spawn(watch_certificates(certificates, metrics.clone()));
+
+        let start = Instant::now();
+        let node = Arc::new(Node::new(NodeSettings {
+            node_id: node_id.value,
+            incarnation: setup::random(),
+            name,
+            threads,
+            limits: setup::worker_limits(&config, connections),
+            anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
+            seed: setup::random(),
+            wall_clock_milliseconds: setup::wall_clock_milliseconds(),
+            start,
+        }));
+        let (lane_news, _lane_news) = mpsc::unbounded_channel();
+        let settings = Settings {
+            read_budget_bytes: config.limits.read_budget_bytes as usize,
+            output_buffer_bytes: config.limits.output_buffer_bytes as usize,
+            listener_names: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            metrics: metrics.clone(),
+            lane_news,
+        };
+        if let Some(listener) = http {
+            let metrics = Metrics {
+                version: env!("CARGO_PKG_VERSION"),
+                threads: reports.clone(),
+                control: metrics.clone(),
+                log_lines_dropped: log.dropped(),
+            };
+            let admin = Arc::new(Admin { health: health.clone(), metrics });
+            let _runtime = runtime.enter();
+            let listener = tokio::net::TcpListener::from_std(listener).context("listen for HTTP")?;
+            runtime.spawn(admin::serve(listener, admin));
+        }
+        let (alive, threads_alive) = mpsc::channel(1);
+        let mut handles = Vec::new();
+        for ((thread, poll), listeners) in (0..).zip(polls).zip(listeners) {
+            let worker = Worker::new(node.clone(), thread, start, setup::random());
+            let report = reports[usize::from(thread)].clone();
+            let reactor = Reactor::new(worker, thread, poll, listeners, inboxes.clone(), report, settings.clone())
+                .context("start an event loop")?;
+            handles.push(spawn(thread, reactor, alive.clone())?);
+        }
+        health.set_phase(Phase::Serving);
+        Ok(Broker { config, runtime, health, inboxes, reports, threads: handles, threads_alive, _node_id: node_id })
+    }
+
+    /// Serves until a signal comes or a data thread ends, then stops within the grace period.
+    fn serve(self) -> anyhow::Result<()> {
+        let Broker { config, runtime, health, inboxes, reports, threads, mut threads_alive, _node_id } = self;
+        let result = runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+            let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+            tokio::select! {
+                _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
+                _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
+                _ = threads_alive.recv() => anyhow::bail!("a data thread ended by itself"),
+            }
+            health.set_phase(Phase::Stopping);
+            for inbox in &inboxes {
+                inbox.push(Letter::ShutDown);
+            }
+            let quiet = all_quiet(&reports);
+            tokio::select! {
+                () = quiet => info!("stopped, every client was told"),
+                () = tokio::time::sleep(config.shutdown.grace()) => warn!("stopped by the end of the grace period"),
+                _ = terminate.recv() => warn!("stopped at once by a second signal"),
+                _ = interrupt.recv() => warn!("stopped at once by a second signal"),
+                _ = threads_alive.recv() => anyhow::bail!("a data thread ended by itself"),
+            }
+            Ok(())
+        });
+        for inbox in &inboxes {
+            inbox.push(Letter::Exit);
+        }
+        if result.is_ok() {
+            for thread in threads {
+                // A panic was logged when it happened.
+                let _ = thread.join();
+            }
+        }
+        runtime.shutdown_background();
+        result
+    }
+}
+
+/// Waits until no data thread holds anything that somebody would miss, all at the same time.
+async fn all_quiet(reports: &[Arc<ThreadReport>]) {
+    loop {
+        for report in reports {
+            report.wait_until_quiet().await;
+        }
+        if reports.iter().all(|report| report.is_quiet()) {
+            return;
+        }
+    }
+}
+
+fn spawn<C: reactor::Core + Send + 'static>(
+    thread: u16,
+    reactor: Reactor<C>,
+    alive: mpsc::Sender<()>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let run = move || {
+        // Dropped with the thread, however it ends.
+        let _alive = alive;
+        if let Err(error) = reactor.run() {
+            error!(thread, %error, "event loop failed");
+        }
+    };
+    std::thread::Builder::new().name(format!("data-{thread}")).spawn(run).context("start a data thread")
+}
+
+/// Looks at the certificate files now and then, and takes changed ones into use for new connections.
+async fn watch_certificates(certificates: Vec<Arc<dyn Reload>>, metrics: Arc<ControlMetrics>) {
+    let mut looks = tokio::time::interval(CERTIFICATE_LOOK);
+    loop {
+        looks.tick().await;
+        for certificate in &certificates {
+            let certificate = certificate.clone();
+            // Reading files may block.
+            match tokio::task::spawn_blocking(move || certificate.reload()).await {
+                Ok(Ok(false)) => {}
+                Ok(Ok(true)) => {
+                    metrics.certificate_reloads.add(1);
+                    info!("a changed certificate is in use");
+                }
+                Ok(Err(error)) => {
+                    metrics.certificate_reload_failures.add(1);
+                    error!(error = format!("{error:#}"), "a changed certificate is not used");
+                }
+                Err(error) => error!(%error, "looking at certificate files failed"),
+            }
+        }
+    }
+}
+
+/// Panics go to the log, in its format, rather than as bare text to standard error.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let location = panic.location().map(ToString::to_string);
+        error!(message, location, "panic");
+    }));
+}

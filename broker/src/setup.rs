@@ -1,0 +1,185 @@
+//! What a start needs to find out and to open: names, numbers, ports, and the worker's limits.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use fulmar_config::{ClusterConfig, Config, Effective, HttpConfig, Limits, ListenerConfig, Protocol};
+use tracing::{info, warn};
+
+use crate::descriptors::{self, Connections};
+use crate::reactor;
+
+/// How long the deletion of a retained message is remembered, for nodes that were away.
+const TOMBSTONE: Duration = Duration::from_secs(3600);
+/// How long an acknowledgement may be owed to a client: clients do not resend on a live connection.
+const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long SUBACK waits for nodes that have not confirmed the filter.
+const SUBSCRIBE_BARRIER: Duration = Duration::from_secs(2);
+
+/// The client connections that descriptors allow: as configured, or fewer if nobody chose the number.
+pub(crate) fn allowed_connections(effective: &Effective) -> anyhow::Result<u32> {
+    let limit = descriptors::raise().context("raise the file-descriptor limit")?;
+    let wanted = effective.config.limits.connections;
+    match descriptors::check(limit, wanted, effective.source("limits.connections"))? {
+        Connections::Enough => Ok(wanted),
+        Connections::Lowered(allowed) => {
+            warn!(limit, reserve = descriptors::RESERVE, allowed, "file descriptors allow fewer connections");
+            Ok(allowed)
+        }
+    }
+}
+
+/// What a user may not expect, said once at the start.
+pub(crate) fn warn_of_surprises(config: &Config) {
+    for listener in &config.listeners {
+        if !config.is_anonymous_allowed(listener) {
+            warn!(
+                listener = listener.name,
+                "clients are refused: no authentication is configured, and allowAnonymous is not true"
+            );
+        }
+    }
+    if config.data_dir.is_some() {
+        info!("the data folder keeps the node id only; sessions and retained messages live in memory");
+    }
+}
+
+/// One socket per data thread for a plain listener, one for a TLS listener, whose handshakes are the control side's.
+pub(crate) fn bind_listener(listener: &ListenerConfig, threads: u16) -> anyhow::Result<Vec<TcpListener>> {
+    let count = match listener.protocol {
+        Protocol::Mqtt => usize::from(threads),
+        Protocol::Mqtts => 1,
+    };
+    let address = SocketAddr::new(listener.address, listener.port);
+    let sockets = reactor::bind(address, count).with_context(|| format!("listen on {address} ({})", listener.name))?;
+    let address = sockets[0].local_addr()?;
+    info!(listener = listener.name, protocol = ?listener.protocol, %address, "listening");
+    Ok(sockets)
+}
+
+pub(crate) fn bind_http(http: &HttpConfig) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(http.address, http.port);
+    let mut sockets = reactor::bind(address, 1).with_context(|| format!("listen on {address} (http)"))?;
+    let socket = sockets.pop().context("bind one socket")?;
+    info!(listener = "http", address = %socket.local_addr()?, "listening");
+    Ok(socket)
+}
+
+/// One thread per core that the machine or the container grants, unless the configuration says how many.
+pub(crate) fn thread_count(configured: u16) -> u16 {
+    if configured > 0 {
+        return configured;
+    }
+    std::thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX))
+}
+
+/// The worker's limits out of the configuration. A new limit in either asks here what becomes of it.
+pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker::Limits {
+    let Limits {
+        connections: _,
+        handshakes: _,
+        connect_timeout_seconds: _,
+        packet_bytes,
+        inflight,
+        outbound_inflight,
+        queued_messages,
+        queued_bytes,
+        sessions,
+        session_expiry_seconds_max,
+        keep_alive_seconds_max,
+        subscriptions_per_client,
+        topic_levels,
+        topic_aliases,
+        retained_messages,
+        retained_bytes,
+        output_buffer_bytes,
+        read_budget_bytes: _,
+        link_buffer_bytes,
+    } = config.limits;
+    let alone = ClusterConfig::default();
+    let cluster = config.cluster.as_ref().unwrap_or(&alone);
+    fulmar_worker::Limits {
+        connections: connections as usize,
+        sessions: sessions as usize,
+        connect_timeout: config.limits.connect_timeout(),
+        packet_bytes: packet_bytes as usize,
+        inflight,
+        outbound_inflight,
+        queued_messages: queued_messages as usize,
+        queued_bytes: bytes(queued_bytes),
+        output_buffer_bytes: output_buffer_bytes as usize,
+        session_expiry_seconds: session_expiry_seconds_max,
+        // The largest value there is leaves the choice to clients, who may ask for none at all.
+        keep_alive_seconds: if keep_alive_seconds_max == u16::MAX { 0 } else { keep_alive_seconds_max },
+        subscriptions_per_client: subscriptions_per_client as usize,
+        topic_levels: topic_levels.into(),
+        topic_aliases,
+        retained_messages: retained_messages as usize,
+        retained_bytes: bytes(retained_bytes),
+        tombstone: TOMBSTONE,
+        acknowledgement_timeout: ACKNOWLEDGEMENT_TIMEOUT,
+        subscribe_barrier: SUBSCRIBE_BARRIER,
+        link_buffer_bytes: bytes(link_buffer_bytes),
+        resume: cluster.resume(),
+        heartbeat_interval: cluster.heartbeat.interval(),
+        heartbeat_timeout: cluster.heartbeat.timeout(),
+    }
+}
+
+fn bytes(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// The machine's name; a pod's is the pod's.
+pub(crate) fn host_name() -> anyhow::Result<String> {
+    let mut buffer = [0_u8; 256];
+    // SAFETY: the pointer and the length are those of `buffer`.
+    if unsafe { libc::gethostname(buffer.as_mut_ptr().cast(), buffer.len()) } != 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    let end = buffer.iter().position(|byte| *byte == 0).unwrap_or(buffer.len());
+    Ok(String::from_utf8_lossy(&buffer[..end]).into_owned())
+}
+
+/// A random number that nobody can guess.
+pub(crate) fn random() -> u64 {
+    getrandom::u64().expect("the operating system has random numbers")
+}
+
+pub(crate) fn wall_clock_milliseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let listener = ListenerConfig { port: 0, ..ListenerConfig::default() };
+        let sockets = bind_listener(&listener, 2).unwrap();
+        let port = sockets[0].local_addr().unwrap().port();
+        assert_eq!(sockets[1].local_addr().unwrap().port(), port);
+        let error = format!("{:#}", bind_listener(&ListenerConfig { port, ..listener }, 1).unwrap_err());
+        assert!(error.starts_with(&format!("listen on 127.0.0.1:{port} (mqtt): ")), "{error}");
+    }
+
+    #[test]
+    fn threads_are_as_configured_or_one_per_core() {
+        assert_eq!(thread_count(3), 3);
+        assert!(thread_count(0) >= 1);
+    }
+
+    #[test]
+    fn the_longest_keep_alive_means_any() {
+        let limits = worker_limits(&Config::default(), 7);
+        assert_eq!((limits.connections, limits.keep_alive_seconds), (7, 0));
+    }
+
+    #[test]
+    fn a_machine_has_a_name() {
+        assert!(!host_name().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,132 @@
+//! Accepting TLS clients: the handshake and the bytes up to the first whole packet, both within one time limit.
+//!
+//! What is read is not judged here: a first packet that is whole, too long or no MQTT at all goes to a data thread,
+//! which answers as it does on a plain socket. Only silence and failed handshakes end on the control side.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use fulmar_codec::{Framed, split_frame};
+use fulmar_worker::Origin;
+use rustls::{ServerConfig, ServerConnection};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, warn};
+
+use crate::metrics::ControlMetrics;
+use crate::reactor::{Client, Inbox, Letter};
+use crate::tls::Reloaded;
+
+/// How long accepting rests when the process is out of descriptors or memory.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Bytes read at a time before CONNECT is whole.
+const READ_BYTES: usize = 4096;
+
+/// One `mqtts` listener.
+pub(crate) struct TlsListener {
+    pub(crate) name: String,
+    pub(crate) index: u16,
+    pub(crate) certificate: Arc<Reloaded<Arc<ServerConfig>>>,
+    /// One permit per handshake under way, shared by all listeners.
+    pub(crate) handshakes: Arc<Semaphore>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) packet_bytes_max: usize,
+    /// The data threads, which take clients in turn; the client id decides later where each stays.
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) next_inbox: AtomicUsize,
+    pub(crate) metrics: Arc<ControlMetrics>,
+}
+
+impl TlsListener {
+    /// Accepts clients until the task is aborted.
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let this = self;
+        let mut is_resting = false;
+        loop {
+            // Whoever finds no permit waits in the kernel's queue, which is bounded too.
+            let Ok(permit) = this.handshakes.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((socket, address)) => {
+                    is_resting = false;
+                    let this = this.clone();
+                    tokio::spawn(async move { this.handle_client(socket, address, permit).await });
+                }
+                Err(error) if is_out_of_resources(&error) => {
+                    this.metrics.accept_rests.add(1);
+                    if !is_resting {
+                        warn!(listener = this.name, %error, "out of resources, accepting rests");
+                    }
+                    is_resting = true;
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+                // The client was gone before it was accepted.
+                Err(error) => debug!(listener = this.name, %error, "client not accepted"),
+            }
+        }
+    }
+
+    async fn handle_client(&self, socket: tokio::net::TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
+        match tokio::time::timeout(self.connect_timeout, self.read_connect(socket)).await {
+            Ok(Ok((socket, tls, bytes))) => {
+                let client = Client {
+                    stream: mio::net::TcpStream::from_std(socket),
+                    tls: Some(Box::new(tls.into())),
+                    bytes,
+                    origin: Origin { listener: self.index, address },
+                    permit: Some(permit),
+                };
+                let next = self.next_inbox.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
+                self.inboxes[next].push(Letter::Client(Box::new(client)));
+            }
+            Ok(Err(error)) => {
+                self.metrics.tls_handshake_failures.add(1);
+                debug!(listener = self.name, %address, error = format!("{error:#}"), "tls client refused");
+            }
+            Err(_) => {
+                self.metrics.tls_timeouts.add(1);
+                debug!(listener = self.name, %address, "tls client was silent for too long");
+            }
+        }
+    }
+
+    async fn read_connect(
+        &self,
+        socket: tokio::net::TcpStream,
+    ) -> anyhow::Result<(TcpStream, ServerConnection, Vec<u8>)> {
+        socket.set_nodelay(true)?;
+        let acceptor = TlsAcceptor::from(self.certificate.get());
+        let mut stream = acceptor.accept(socket).await.context("shake hands")?;
+        let bytes = read_first_packet(&mut stream, self.packet_bytes_max).await?;
+        let (socket, tls) = stream.into_inner();
+        // Takes the socket from this runtime's epoll; it stays non-blocking.
+        Ok((socket.into_std()?, tls, bytes))
+    }
+}
+
+async fn read_first_packet(stream: &mut TlsStream<tokio::net::TcpStream>, max: usize) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let length = bytes.len();
+        bytes.resize(length + READ_BYTES, 0);
+        let read = stream.read(&mut bytes[length..]).await.context("read the first packet")?;
+        bytes.truncate(length + read);
+        if read == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("read the first packet");
+        }
+        if !matches!(split_frame(&bytes, max), Ok(Framed::Incomplete { .. })) {
+            return Ok(bytes);
+        }
+    }
+}
+
+/// Whether accepting again at once would fail again at once.
+pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

@@ -1,0 +1,9 @@
+//! TLS on the control side: certificates that are read again when they change, and handshakes up to CONNECT.
+
+mod accept;
+mod certificates;
+mod reload;
+
+pub(crate) use accept::{TlsListener, is_out_of_resources};
+pub(crate) use certificates::{ClusterCertificates, cluster_certificates, listener_certificate};
+pub(crate) use reload::{Reload, Reloaded};
