@@ -32,12 +32,7 @@ use crate::{AutoscalingSpec, ListenerSpec, MqttClusterStatus, PodTemplate, Stora
         json_path = ".status.conditions[?(@.type==\"Ready\")].status",
         description = "Whether the cluster is as asked for and every pod serves"
     ),
-    printcolumn(
-        name = "Replicas",
-        type_ = "integer",
-        json_path = ".status.replicas",
-        description = "Existing pods"
-    ),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas", description = "Existing pods"),
     printcolumn(
         name = "Available",
         type_ = "integer",
@@ -91,7 +86,7 @@ pub struct MqttClusterSpec {
         "x-kubernetes-list-map-keys" = ["name"],
         "x-kubernetes-validations" = [
             {"rule": "self.all(a, self.exists_one(b, b.port == a.port))", "message": "two listeners have the same port"},
-            {"rule": "self.all(a, self.exists_one(b, (b.port < 1024 ? b.port + 10000 : b.port) == (a.port < 1024 ? a.port + 10000 : a.port)))",
+            {"rule": "self.all(a, self.all(b, a.port == b.port || (a.port < 1024 ? a.port + 10000 : a.port) != (b.port < 1024 ? b.port + 10000 : b.port)))",
              "message": "two listeners have the same port inside the pod, where ports below 1024 are moved up by 10000"}
         ]
     ))]

@@ -131,7 +131,8 @@ mod tests {
     fn a_message_is_cut_at_what_the_api_server_accepts() {
         let long = condition(ConditionKind::Degraded, true, "ApplyRefused", &"é".repeat(20_000), None, at(0));
         assert_eq!(long.message.len(), MESSAGE_MAX);
-        let odd = condition(ConditionKind::Degraded, true, "ApplyRefused", &format!("a{}", "é".repeat(20_000)), None, at(0));
+        let odd =
+            condition(ConditionKind::Degraded, true, "ApplyRefused", &format!("a{}", "é".repeat(20_000)), None, at(0));
         assert_eq!(odd.message.len(), MESSAGE_MAX - 1);
     }
 }

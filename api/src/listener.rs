@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
      "message": "the listener names nodes, ca, internal, broker, tcp-cluster and http are used by the cluster itself: choose another"}
 ]))]
 pub struct ListenerSpec {
-    /// Name of the listener, unique within the cluster: lower-case letters, digits and '-', at most 15 characters,
-    /// starting with a letter.
-    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    /// Name of the listener, unique within the cluster: at most 15 lower-case letters, digits and single '-' between
+    /// them, starting with a letter.
+    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"))]
     pub name: String,
     /// What clients speak: mqtt (MQTT over TCP) or mqtts (MQTT over TLS). MQTT 3.1.1 and 5.0 share one port.
     pub protocol: ListenerProtocol,
@@ -84,7 +84,13 @@ pub struct SelfSigned {
     /// Further DNS names that clients use; a leading "*." is allowed. The names of the listener's Service are always
     /// included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 253), regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")))]
+    #[schemars(
+        length(max = 32),
+        inner(
+            length(min = 1, max = 253),
+            regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+        )
+    )]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub dns_names: Vec<String>,
     /// IP addresses that clients use, IPv4 or IPv6.

@@ -79,8 +79,9 @@ mod tests {
 
     #[test]
     fn privileged_ports_move_above_1024() {
-        assert_eq!([container_port(443), container_port(1023), container_port(1024), container_port(8883)], [
-            10_443, 11_023, 1024, 8883
-        ]);
+        assert_eq!(
+            [container_port(443), container_port(1023), container_port(1024), container_port(8883)],
+            [10_443, 11_023, 1024, 8883]
+        );
     }
 }

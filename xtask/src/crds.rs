@@ -35,7 +35,10 @@ fn generate() -> Result<BTreeMap<String, String>> {
 
 fn chart_template(yaml: &str) -> String {
     // Helm would read "{{" in a description as an action; none of ours has one, and the test says so.
-    format!("{{{{- if .Values.crds.install }}}}\n{}{{{{- end }}}}\n", yaml.replacen("metadata:\n", &format!("metadata:\n  annotations:\n{KEEP}"), 1))
+    format!(
+        "{{{{- if .Values.crds.install }}}}\n{}{{{{- end }}}}\n",
+        yaml.replacen("metadata:\n", &format!("metadata:\n  annotations:\n{KEEP}"), 1)
+    )
 }
 
 #[cfg(test)]
@@ -57,7 +60,11 @@ mod tests {
     #[test]
     fn a_definition_fits_the_annotation_of_kubectl_apply() {
         for (path, text) in generate().unwrap() {
-            assert!(text.len() <= CRD_BYTES_MAX, "{path} has {} bytes, at most {CRD_BYTES_MAX} are allowed", text.len());
+            assert!(
+                text.len() <= CRD_BYTES_MAX,
+                "{path} has {} bytes, at most {CRD_BYTES_MAX} are allowed",
+                text.len()
+            );
         }
     }
 
