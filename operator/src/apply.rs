@@ -15,6 +15,7 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::build::{Applied, Built, Resources, selector_text, used_config_map};
 use crate::failure::{During, Failure, refused_or_passing};
@@ -131,16 +132,39 @@ impl Applier<'_> {
     }
 
     async fn patch<K: Child>(&self, mut object: K, existing: Option<&K>) -> Result<K, Failure> {
-        let name = object.name_any();
-        let mut parameters = PatchParams::apply(labels::MANAGER);
-        if let Some(existing) = existing {
-            // The UID makes the API server refuse if another object has taken the name since it was read. Without an
-            // object there is nothing to take fields from, and a conflict means that somebody else just made one.
-            object.meta_mut().uid.clone_from(&existing.meta().uid);
-            parameters = parameters.force();
+        let Some(existing) = existing else {
+            // There is nothing to take fields from: a conflict means that somebody else just made an object.
+            return self.send(&object, PatchParams::apply(labels::MANAGER)).await;
+        };
+        // The UID makes the API server refuse if another object has taken the name since it was read.
+        object.meta_mut().uid.clone_from(&existing.meta().uid);
+        let parameters = PatchParams::apply(labels::MANAGER).force();
+        match self.send(&object, parameters.clone()).await {
+            Err(Failure::Refused { .. }) if self.reset_keyed_lists(&object, existing).await? => {
+                self.send(&object, parameters).await
+            }
+            result => result,
         }
-        let patched = self.api::<K>().patch(&name, &parameters, &Patch::Apply(&object)).await;
+    }
+
+    async fn send<K: Child>(&self, object: &K, parameters: PatchParams) -> Result<K, Failure> {
+        let name = object.name_any();
+        let patched = self.api::<K>().patch(&name, &parameters, &Patch::Apply(object)).await;
         patched.map_err(|error| refused_or_passing("apply an object", K::KIND, &name, error))
+    }
+
+    /// Server-side apply knows a port by its number. One that was edited by hand is to it a port of somebody else's,
+    /// which stays, and together with ours two have one name, which is refused. Such lists are set as a whole.
+    async fn reset_keyed_lists<K: Child>(&self, object: &K, existing: &K) -> Result<bool, Failure> {
+        let (Ok(wanted), Ok(found)) = (serde_json::to_value(object), serde_json::to_value(existing)) else {
+            return Ok(false);
+        };
+        let Some(patch) = keyed_lists_patch(&wanted, &found) else { return Ok(false) };
+        let name = object.name_any();
+        let reset = self.api::<K>().patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        reset.map_err(|error| refused_or_passing("reset lists of an object", K::KIND, &name, error))?;
+        tracing::info!(kind = K::KIND, name, "lists that were edited by hand were set again");
+        Ok(true)
     }
 
     async fn prune<K: Child>(&self, kept: &[String]) -> Result<(), Failure> {
@@ -162,5 +186,59 @@ impl Applier<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The lists with items that are known by a field which a hand may edit.
+const KEYED_LISTS: &[&[&str]] = &[&["spec", "ports"], &["spec", "template", "spec", "containers"]];
+
+/// A merge patch, which replaces lists, from what is wanted; bound to the version that was read. `None` if the lists
+/// are not what differs.
+fn keyed_lists_patch(wanted: &Value, found: &Value) -> Option<Value> {
+    let mut patch = json!({"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}});
+    let mut differs = false;
+    for path in KEYED_LISTS {
+        let at = |value: &Value| path.iter().try_fold(value.clone(), |value, key| value.get(key).cloned());
+        let Some(list) = at(wanted) else { continue };
+        differs |= at(found).is_some_and(|found| found != list);
+        let nested = path.iter().rev().fold(list, |value, key| json!({ *key: value }));
+        merge(&mut patch, nested);
+    }
+    differs.then_some(patch)
+}
+
+fn merge(target: &mut Value, source: Value) {
+    match (target, source) {
+        (Value::Object(target), Value::Object(source)) => {
+            for (key, value) in source {
+                merge(target.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (target, source) => *target = source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edited_port_is_set_again_with_the_whole_list() {
+        let wanted = json!({"spec": {"ports": [{"name": "mqtt", "port": 1883}], "type": "ClusterIP"}});
+        let found = json!({
+            "metadata": {"resourceVersion": "7"},
+            "spec": {"ports": [{"name": "mqtt", "port": 9999}], "type": "ClusterIP"},
+        });
+        let patch = json!({
+            "metadata": {"resourceVersion": "7"},
+            "spec": {"ports": [{"name": "mqtt", "port": 1883}]},
+        });
+        assert_eq!(keyed_lists_patch(&wanted, &found), Some(patch));
+    }
+
+    #[test]
+    fn an_object_without_such_lists_is_left_to_its_refusal() {
+        let wanted = json!({"data": {"ca.crt": "x"}});
+        assert_eq!(keyed_lists_patch(&wanted, &json!({"metadata": {"resourceVersion": "7"}})), None);
     }
 }

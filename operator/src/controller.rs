@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use fulmar_api::{MqttCluster, labels};
-use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::stream::{BoxStream, SelectAll};
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -45,9 +45,17 @@ const CHANGED_MAX: usize = 1024;
 pub(crate) async fn run(context: Arc<Context>, scope: Option<String>, mut stop: watch::Receiver<bool>) -> Result<()> {
     let client = context.client.clone();
     let (clusters, writer) = reflector::store::<KnownCluster>();
+    let announcer = context.clone();
+    let mut is_known = false;
     let resources = watcher(api::<MqttCluster>(&client, &scope), watcher::Config::default())
         .default_backoff()
         .reflect(writer)
+        .inspect_ok(move |event| {
+            if matches!(event, watcher::Event::InitDone) && !std::mem::replace(&mut is_known, true) {
+                announcer.scopes_pending.fetch_sub(1, Ordering::AcqRel);
+                tracing::info!("every MqttCluster is known");
+            }
+        })
         .applied_objects()
         // The operator's own writes to the status are no news.
         .predicate_filter(predicates::generation, kube::runtime::PredicateConfig::default());
@@ -64,7 +72,6 @@ pub(crate) async fn run(context: Arc<Context>, scope: Option<String>, mut stop: 
     triggers.push(readings.map(|cluster| Ok(ReconcileRequest::from(cluster))).boxed());
 
     let scraper = tokio::spawn(scrape::run(context.clone(), scope.clone(), clusters.clone(), changed));
-    let ready = tokio::spawn(announce(context.clone(), clusters.clone()));
     let stopped = async move {
         // A closed channel stops just as well.
         let _ = stop.wait_for(|stop| *stop).await;
@@ -82,7 +89,6 @@ pub(crate) async fn run(context: Arc<Context>, scope: Option<String>, mut stop: 
         log(&context, result);
     }
     scraper.abort();
-    ready.abort();
     Ok(())
 }
 
@@ -104,14 +110,6 @@ fn log(
         Err(Error::ObjectNotFound(_)) => {}
         Err(error) => tracing::warn!(%error, "watch interrupted, it begins again"),
     }
-}
-
-/// Counts the scope as known once every cluster of it has been listed.
-async fn announce(context: Arc<Context>, clusters: reflector::Store<KnownCluster>) -> Result<()> {
-    clusters.wait_until_ready().await.map_err(|_| anyhow!("the watch of MqttClusters ended before its first list"))?;
-    context.scopes_pending.fetch_sub(1, Ordering::AcqRel);
-    tracing::info!(clusters = clusters.len(), "every MqttCluster is known");
-    Ok(())
 }
 
 /// Of metadata only.

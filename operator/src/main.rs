@@ -24,6 +24,7 @@ mod settings;
 mod status;
 mod validate;
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -100,7 +101,10 @@ async fn main() -> Result<()> {
 fn start_log(settings: &Settings) -> Result<()> {
     let filter =
         EnvFilter::try_new(&settings.log).with_context(|| format!("read the log filter {:?}", settings.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match settings.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -36,12 +36,12 @@ pub(crate) struct Readings {
 impl Readings {
     /// Stores a round and tells whether a number in it differs from the round before.
     pub(crate) fn store(&self, cluster: ClusterKey, reading: ClusterReading) -> bool {
-        let numbers = |reading: &ClusterReading| {
-            reading.iter().map(|(pod, read)| (pod.clone(), read.connections)).collect::<Vec<_>>()
+        let numbers = |reading: &ClusterReading| -> Vec<(String, i64)> {
+            reading.iter().map(|(pod, read)| (pod.clone(), read.connections)).collect()
         };
         let new = numbers(&reading);
-        let old = lock(&self.pods).insert(cluster, reading);
-        old.is_none_or(|old| numbers(&old) != new)
+        let old = lock(&self.pods).insert(cluster, reading).unwrap_or_default();
+        numbers(&old) != new
     }
 
     /// The last round of a cluster, without what is too old to be believed.

@@ -143,15 +143,11 @@ async fn tell(
 ) {
     let before = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let mut events = events_between(before, &status.conditions);
-    let issued = outcome.keys.iter().flat_map(|keys| &keys.issued);
-    events.extend(issued.map(|secret| {
-        event(
-            EventType::Normal,
-            "CertificateIssued",
-            "IssueCertificate",
-            &format!("a certificate was issued into Secret {secret}"),
-        )
-    }));
+    let issued = outcome.keys.iter().flat_map(|keys| &keys.issued).cloned().collect::<Vec<_>>().join(", ");
+    if !issued.is_empty() {
+        let note = format!("issued certificates into Secrets {issued}");
+        events.push(event(EventType::Normal, "CertificatesIssued", "IssueCertificates", &note));
+    }
     if outcome.applied.is_ok() {
         match observed.replicas() {
             None => events.push(event(
