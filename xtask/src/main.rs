@@ -1,6 +1,7 @@
 //! Project tasks: generated files, images, the demo and the end-to-end tests.
 
 mod cluster;
+mod crds;
 mod e2e;
 mod images;
 mod licences;
@@ -21,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Write crds/ and the chart's definitions from the API types.
+    Crds,
     /// Build the container images of broker and operator, without Docker.
     Images(images::Arguments),
     /// Run the end-to-end tests on a real Kubernetes.
@@ -30,6 +33,7 @@ enum Task {
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a folder of the workspace");
     match Arguments::parse().task {
+        Task::Crds => crds::run(root),
         Task::Images(arguments) => images::run(root, &arguments).map(drop),
         Task::E2e(arguments) => e2e::run(root, &arguments),
     }

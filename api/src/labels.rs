@@ -1,0 +1,27 @@
+//! Labels and annotations that the operator writes and selects by.
+
+/// The API group of every Fulmar resource, and the prefix of its labels and annotations.
+pub const GROUP: &str = "mqtt.fulmar.dev";
+/// Names the `MqttCluster` that an object belongs to; the StatefulSet selects pods by it, so it never changes.
+pub const CLUSTER: &str = "mqtt.fulmar.dev/cluster";
+/// Names the listener that a Service or a certificate belongs to.
+pub const LISTENER: &str = "mqtt.fulmar.dev/listener";
+/// The standard label for the application.
+pub const APP_NAME: &str = "app.kubernetes.io/name";
+/// The standard label for one installation of the application.
+pub const APP_INSTANCE: &str = "app.kubernetes.io/instance";
+/// The standard label for the part that an object plays.
+pub const APP_COMPONENT: &str = "app.kubernetes.io/component";
+/// The standard label for the tool that manages an object.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY`], and the field manager of every server-side apply.
+pub const MANAGER: &str = "fulmar-operator";
+/// The value of [`APP_NAME`] on everything that belongs to a broker cluster.
+pub const APP: &str = "fulmar-broker";
+
+/// On the StatefulSet: a hash of the part of the spec whose change restarts pods.
+pub const INPUT_HASH: &str = "mqtt.fulmar.dev/input-hash";
+/// On the StatefulSet: the pod template rendered for [`INPUT_HASH`], kept so that a newer operator restarts nothing.
+pub const APPLIED_TEMPLATE: &str = "mqtt.fulmar.dev/applied-template";
+/// On the StatefulSet: the version fixed when the cluster was created without one.
+pub const PINNED_VERSION: &str = "mqtt.fulmar.dev/pinned-version";

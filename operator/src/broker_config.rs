@@ -1,0 +1,236 @@
+//! The brokers' configuration file: what the operator sets, with the user's settings laid under it.
+//!
+//! The types and every rule about a single setting live in `fulmar-config`, so what passes here starts in the pod.
+//! This file only knows which settings belong to the operator.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use fulmar_api::{ListenerProtocol, names};
+use fulmar_config::{ClusterTls, Config, HttpConfig, ListenerConfig, ListenerTls, Peer, Protocol};
+use serde_json::{Map, Value};
+
+use crate::validate::Listener;
+
+/// Where the configuration is mounted, as a folder: Kubernetes does not renew what is mounted by subPath.
+pub(crate) const CONFIG_FOLDER: &str = "/etc/fulmar/config";
+/// The key in the ConfigMap and the name of the file.
+pub(crate) const CONFIG_FILE: &str = "broker.yaml";
+/// Where the certificate for links is mounted.
+pub(crate) const CLUSTER_TLS_FOLDER: &str = "/etc/fulmar/cluster-tls";
+/// Where the certificates of listeners are mounted, each in a folder of the listener's name.
+pub(crate) const LISTENERS_FOLDER: &str = "/etc/fulmar/listeners";
+/// Where the volume is mounted.
+pub(crate) const DATA_FOLDER: &str = "/data";
+
+/// What a user may set, as path and the keys allowed there. Everything else is the operator's.
+const USER_KEYS: &[&str] = &["cluster", "limits", "log", "shutdown", "threads"];
+const USER_CLUSTER_KEYS: &[&str] = &["heartbeat", "resumeMilliseconds", "reconnect"];
+/// Keys that exist and are set by the operator, with the field of the spec that stands for them.
+const OPERATOR_KEYS: &[(&str, &str)] = &[
+    ("name", "each pod has its own name"),
+    ("dataDir", "the volume of spec.storage is always used"),
+    ("allowAnonymous", "set spec.auth.anonymous"),
+    ("listeners", "set spec.listeners"),
+    ("http", "probes and metrics are always on port 8080"),
+    ("cluster.address", "links are always on port 7800"),
+    ("cluster.port", "links are always on port 7800"),
+    ("cluster.peers", "the pods of the cluster are each other's peers"),
+    ("cluster.tls", "links always use the cluster's own certificates"),
+];
+
+/// One thing that is wrong with the user's settings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("config.{path}: found {found}, wanted {wanted}")]
+pub(crate) struct SettingError {
+    pub(crate) path: String,
+    pub(crate) found: String,
+    pub(crate) wanted: String,
+}
+
+/// The configuration of every pod of a cluster, or all that is wrong with the user's part of it. Nothing in it depends
+/// on the number of pods.
+pub(crate) fn build_config(
+    cluster: &str,
+    namespace: &str,
+    listeners: &[Listener],
+    anonymous: bool,
+    user: &Map<String, Value>,
+) -> Result<Config, Vec<SettingError>> {
+    let foreign = operator_settings(user);
+    if !foreign.is_empty() {
+        return Err(foreign);
+    }
+    let text = serde_json::to_string(user).expect("a JSON object can be written");
+    let checked = fulmar_config::check(&text).map_err(|errors| {
+        let error = |error: fulmar_config::ConfigError| SettingError {
+            path: error.path,
+            found: error.found,
+            wanted: error.wanted,
+        };
+        errors.into_iter().map(error).collect::<Vec<_>>()
+    })?;
+    let config = with_operator_settings(checked, cluster, namespace, listeners, anonymous);
+    // The rules between settings are checked once more with the operator's own in place.
+    match fulmar_config::check(&config.to_yaml()) {
+        Ok(config) => Ok(config),
+        Err(errors) => Err(errors
+            .into_iter()
+            .map(|error| SettingError { path: error.path, found: error.found, wanted: error.wanted })
+            .collect()),
+    }
+}
+
+fn operator_settings(user: &Map<String, Value>) -> Vec<SettingError> {
+    let cluster = user.get("cluster").and_then(Value::as_object);
+    let given = |path: &str| match path.strip_prefix("cluster.") {
+        Some(key) => cluster.is_some_and(|cluster| cluster.contains_key(key)),
+        None => user.contains_key(path),
+    };
+    let allowed = || {
+        let cluster = USER_CLUSTER_KEYS.iter().map(|key| format!("cluster.{key}"));
+        let other = USER_KEYS.iter().filter(|key| **key != "cluster").map(|key| (*key).to_owned());
+        cluster.chain(other).collect::<Vec<_>>().join(", ")
+    };
+    let taken = OPERATOR_KEYS.iter().filter(|(path, _)| given(path));
+    taken
+        .map(|(path, instead)| SettingError {
+            path: (*path).to_owned(),
+            found: "a setting of the operator".to_owned(),
+            wanted: format!("none ({instead}); allowed are {}", allowed()),
+        })
+        .collect()
+}
+
+fn with_operator_settings(
+    mut config: Config,
+    cluster: &str,
+    namespace: &str,
+    listeners: &[Listener],
+    anonymous: bool,
+) -> Config {
+    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let folder = PathBuf::from(CLUSTER_TLS_FOLDER);
+    config.name = None;
+    config.data_dir = Some(PathBuf::from(DATA_FOLDER));
+    config.allow_anonymous = Some(anonymous);
+    config.listeners = listeners.iter().map(listener_config).collect();
+    config.http = Some(HttpConfig { address: everywhere, port: port(names::HTTP_PORT) });
+    let mut links = config.cluster.unwrap_or_default();
+    links.address = everywhere;
+    links.port = port(names::CLUSTER_PORT);
+    links.peers = vec![Peer {
+        host: format!("{}.{namespace}.svc", names::nodes_service(cluster)),
+        port: port(names::CLUSTER_PORT),
+    }];
+    links.tls = Some(ClusterTls {
+        cert_file: folder.join("tls.crt"),
+        key_file: folder.join("tls.key"),
+        ca_file: folder.join("ca.crt"),
+    });
+    config.cluster = Some(links);
+    config
+}
+
+fn listener_config(listener: &Listener) -> ListenerConfig {
+    let folder = PathBuf::from(LISTENERS_FOLDER).join(&listener.name);
+    let protocol = match listener.protocol {
+        ListenerProtocol::Mqtt => Protocol::Mqtt,
+        ListenerProtocol::Mqtts => Protocol::Mqtts,
+    };
+    let tls = listener
+        .certificate_secret
+        .is_some()
+        .then(|| ListenerTls { cert_file: folder.join("tls.crt"), key_file: folder.join("tls.key") });
+    let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    ListenerConfig { name: listener.name.clone(), protocol, address, port: port(listener.container_port), tls }
+}
+
+fn port(port: i32) -> u16 {
+    u16::try_from(port).expect("the schema allows ports from 1 to 65535 only")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn user(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn listeners() -> Vec<Listener> {
+        let plain = Listener {
+            name: "mqtt".to_owned(),
+            protocol: ListenerProtocol::Mqtt,
+            port: 1883,
+            container_port: 1883,
+            certificate_secret: None,
+            service: fulmar_api::ListenerService::default(),
+        };
+        let secure = Listener {
+            name: "mqtts".to_owned(),
+            protocol: ListenerProtocol::Mqtts,
+            port: 443,
+            container_port: 10_443,
+            certificate_secret: Some("demo-mqtts-tls".to_owned()),
+            ..plain.clone()
+        };
+        vec![plain, secure]
+    }
+
+    #[test]
+    fn the_file_names_listeners_peers_and_certificates() {
+        let config = build_config("demo", "shop", &listeners(), true, &Map::new()).unwrap();
+        let yaml = config.to_yaml();
+        let found = fulmar_config::check(&yaml).unwrap();
+        assert_eq!(found, config);
+        assert_eq!(config.cluster.unwrap().peers[0].to_string(), "demo-nodes.shop.svc:7800");
+        assert_eq!(config.allow_anonymous, Some(true));
+        let tls = config.listeners[1].tls.clone().unwrap();
+        assert_eq!(tls.cert_file.to_str(), Some("/etc/fulmar/listeners/mqtts/tls.crt"));
+        assert_eq!(config.listeners[1].port, 10_443);
+    }
+
+    #[test]
+    fn settings_of_the_user_reach_the_file() {
+        let config = user(json!({
+            "limits": {"queuedMessages": 50},
+            "cluster": {"heartbeat": {"intervalMilliseconds": 200}},
+            "shutdown": {"graceSeconds": 5},
+        }));
+        let config = build_config("demo", "shop", &listeners(), false, &config).unwrap();
+        assert_eq!(config.limits.queued_messages, 50);
+        assert_eq!(config.cluster.unwrap().heartbeat.interval_milliseconds, 200);
+        assert_eq!(config.shutdown.grace_seconds, 5);
+    }
+
+    #[test]
+    fn an_unknown_setting_is_named_with_its_path() {
+        let config = user(json!({"limits": {"queuedMesages": 50}}));
+        let errors = build_config("demo", "shop", &listeners(), false, &config).unwrap_err();
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0].path, "limits.queuedMesages");
+    }
+
+    #[test]
+    fn settings_of_the_operator_are_refused_with_what_to_set_instead() {
+        let config = user(json!({"listeners": [], "cluster": {"peers": []}}));
+        let errors = build_config("demo", "shop", &listeners(), false, &config).unwrap_err();
+        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let allowed =
+            "cluster.heartbeat, cluster.resumeMilliseconds, cluster.reconnect, limits, log, shutdown, threads";
+        assert_eq!(
+            lines,
+            [
+                format!(
+                    "config.listeners: found a setting of the operator, wanted none (set spec.listeners); allowed are {allowed}"
+                ),
+                format!(
+                    "config.cluster.peers: found a setting of the operator, wanted none (the pods of the cluster are each other's peers); allowed are {allowed}"
+                ),
+            ]
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! The Kubernetes objects of a cluster, as values: one pure builder per object.
+//!
+//! A builder takes a `ValidatedCluster` and cannot fail. Secrets are not here: key material is made once, with POST,
+//! in `keys.rs`, and never applied.
+
+mod config_maps;
+mod disruption_budget;
+mod metadata;
+mod service_account;
+mod services;
+pub(crate) mod statefulset;
+mod template;
+
+use std::marker::PhantomData;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+use crate::validate::ValidatedCluster;
+pub(crate) use metadata::{object_labels, selector_text};
+pub(crate) use template::used_config_map;
+
+/// Stage of [`Resources`] that only exist as values.
+pub(crate) enum Built {}
+/// Stage of [`Resources`] that the API server accepted, every one of them.
+pub(crate) enum Applied {}
+
+/// Every object of one cluster; only [`crate::apply`] turns `Built` into `Applied`.
+pub(crate) struct Resources<Stage> {
+    pub(crate) service_account: ServiceAccount,
+    pub(crate) config_map: ConfigMap,
+    pub(crate) authority: ConfigMap,
+    pub(crate) services: Vec<Service>,
+    pub(crate) disruption_budget: Option<PodDisruptionBudget>,
+    pub(crate) statefulset: StatefulSet,
+    pub(crate) stage: PhantomData<Stage>,
+}
+
+/// Everything a cluster consists of, with `replicas` pods.
+pub(crate) fn build(cluster: &ValidatedCluster, replicas: i32) -> Resources<Built> {
+    Resources {
+        service_account: service_account::build_service_account(cluster),
+        config_map: config_maps::build_config_map(cluster),
+        authority: config_maps::build_authority(cluster),
+        services: services::build_services(cluster),
+        disruption_budget: disruption_budget::build_disruption_budget(cluster),
+        statefulset: statefulset::build_statefulset(cluster, replicas),
+        stage: PhantomData,
+    }
+}

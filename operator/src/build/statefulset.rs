@@ -1,0 +1,141 @@
+//! The StatefulSet. What Kubernetes never lets change (selector, service name, parallel pods, claim template) must be
+//! right from the first release on; the pod template is in `template.rs`.
+
+use std::collections::BTreeMap;
+
+use fulmar_api::{StorageSpec, labels, names};
+use k8s_openapi::api::apps::v1::{
+    RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
+    StatefulSetUpdateStrategy,
+};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::metadata::{metadata, pod_selector, selector};
+use super::template::build_template;
+use crate::validate::ValidatedCluster;
+
+/// The StatefulSet with `replicas` pods. A template that was applied for the same input is applied again, so that a
+/// newer operator, which may render it differently, restarts nothing.
+pub(crate) fn build_statefulset(cluster: &ValidatedCluster, replicas: i32) -> StatefulSet {
+    let template = cluster.applied_template.clone().unwrap_or_else(|| build_template(cluster));
+    let mut metadata = metadata(cluster, cluster.name.clone());
+    let template_text = serde_json::to_string(&template).expect("a pod template can be written as JSON");
+    metadata.annotations = Some(BTreeMap::from([
+        (labels::INPUT_HASH.to_owned(), cluster.input_hash.clone()),
+        (labels::APPLIED_TEMPLATE.to_owned(), template_text),
+        (labels::PINNED_VERSION.to_owned(), cluster.image.pinned.clone()),
+    ]));
+    let keep = || Some("Retain".to_owned());
+    StatefulSet {
+        metadata,
+        spec: Some(StatefulSetSpec {
+            replicas: Some(replicas),
+            selector: selector(&cluster.name),
+            service_name: Some(names::nodes_service(&cluster.name)),
+            // One by one, a pod that is ready only once it has joined would wait for pods that are not started.
+            pod_management_policy: Some("Parallel".to_owned()),
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateStatefulSetStrategy {
+                    partition: Some(0),
+                    ..RollingUpdateStatefulSetStrategy::default()
+                }),
+            }),
+            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
+                when_deleted: keep(),
+                when_scaled: keep(),
+            }),
+            template,
+            volume_claim_templates: Some(vec![build_claim(&cluster.name, &cluster.spec.storage)]),
+            ..StatefulSetSpec::default()
+        }),
+        ..StatefulSet::default()
+    }
+}
+
+fn build_claim(cluster: &str, storage: &StorageSpec) -> PersistentVolumeClaim {
+    let StorageSpec { size, storage_class_name } = storage;
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(names::DATA_VOLUME.to_owned()),
+            labels: Some(pod_selector(cluster)),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: storage_class_name.clone(),
+            volume_mode: Some("Filesystem".to_owned()),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(size.clone()))])),
+                ..VolumeResourceRequirements::default()
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        ..PersistentVolumeClaim::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{cluster, image};
+    use crate::validate::{owner_reference, validate};
+
+    fn built(replicas: i32) -> StatefulSet {
+        let cluster = cluster();
+        let valid =
+            validate(&cluster, owner_reference(&cluster).unwrap(), None, String::new(), &image("v0.1.0")).unwrap();
+        build_statefulset(&valid, replicas)
+    }
+
+    #[test]
+    fn nothing_but_the_number_of_pods_depends_on_the_number_of_pods() {
+        let (mut three, five) = (built(3), built(5));
+        three.spec.as_mut().unwrap().replicas = Some(5);
+        assert_eq!(three, five);
+    }
+
+    /// Kubernetes refuses changes of these; a release that renders one differently could not update any cluster.
+    #[test]
+    fn what_never_changes_is_as_in_the_first_release() {
+        let spec = built(3).spec.unwrap();
+        let fixed = serde_json::json!({
+            "selector": spec.selector,
+            "serviceName": spec.service_name,
+            "podManagementPolicy": spec.pod_management_policy,
+            "volumeClaimTemplates": spec.volume_claim_templates,
+        });
+        let labels = serde_json::json!({"app.kubernetes.io/name": "fulmar-broker", "mqtt.fulmar.dev/cluster": "demo"});
+        let first_release = serde_json::json!({
+            "selector": {"matchLabels": labels},
+            "serviceName": "demo-nodes",
+            "podManagementPolicy": "Parallel",
+            "volumeClaimTemplates": [{
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {"name": "data", "labels": labels},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": "1Gi"}},
+                    "volumeMode": "Filesystem",
+                },
+            }],
+        });
+        assert_eq!(fixed, first_release);
+    }
+
+    #[test]
+    fn a_newer_operator_applies_the_template_of_the_older_one() {
+        let cluster = cluster();
+        let owner = owner_reference(&cluster).unwrap();
+        let mut older = built(3);
+        let template = &mut older.spec.as_mut().unwrap().template;
+        template.spec.as_mut().unwrap().termination_grace_period_seconds = Some(1);
+        let (template, text) = (template.clone(), serde_json::to_string(template).unwrap());
+        older.metadata.annotations.as_mut().unwrap().insert(labels::APPLIED_TEMPLATE.to_owned(), text);
+        let valid = validate(&cluster, owner, Some(&older), String::new(), &image("v9.0.0")).unwrap();
+        assert_eq!(build_statefulset(&valid, 3).spec.unwrap().template, template);
+    }
+}

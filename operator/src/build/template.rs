@@ -1,0 +1,295 @@
+//! The pod template: the broker's container, its volumes and probes, fit for the Pod Security level "restricted".
+
+use fulmar_api::{PodTemplate, names};
+use k8s_openapi::api::core::v1::{
+    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    KeyToPath, LocalObjectReference, ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodSecurityContext,
+    PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    WeightedPodAffinityTerm,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::metadata::{object_labels, selector};
+use crate::broker_config::{CLUSTER_TLS_FOLDER, CONFIG_FILE, CONFIG_FOLDER, DATA_FOLDER, LISTENERS_FOLDER};
+use crate::validate::ValidatedCluster;
+
+/// The user and group of the broker in its image.
+const BROKER_USER: i64 = 65_532;
+/// Readable by owner and group only; fsGroup makes the broker a member.
+const FILE_MODE: i32 = 0o440;
+/// The longest that Kubernetes waits after SIGTERM. The broker bounds itself by its own shutdown.graceSeconds.
+const TERMINATION_GRACE_SECONDS: i64 = 3600;
+/// A start may take 10 minutes: a new node copies the retained messages before it is live for good.
+const STARTUP_SECONDS: i32 = 600;
+
+pub(super) fn build_template(cluster: &ValidatedCluster) -> PodTemplateSpec {
+    let PodTemplate {
+        labels,
+        annotations,
+        node_selector,
+        affinity,
+        tolerations,
+        topology_spread_constraints,
+        security_context,
+    } = &cluster.spec.pod_template;
+    let mut pod_labels = labels.clone();
+    pod_labels.extend(object_labels(&cluster.name));
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(pod_labels),
+            annotations: (!annotations.is_empty()).then(|| annotations.clone()),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            service_account_name: Some(names::service_account(&cluster.name)),
+            automount_service_account_token: Some(false),
+            // Kubernetes would announce Services as FULMAR_*, which the broker reads as settings.
+            enable_service_links: Some(false),
+            termination_grace_period_seconds: Some(TERMINATION_GRACE_SECONDS),
+            image_pull_secrets: list(
+                cluster.spec.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() }),
+            ),
+            security_context: Some(pod_security(security_context.clone().unwrap_or_default())),
+            node_selector: (!node_selector.is_empty()).then(|| node_selector.clone()),
+            affinity: Some(affinity.clone().unwrap_or_else(|| spread_over_nodes(&cluster.name))),
+            tolerations: list(tolerations.iter().cloned()),
+            topology_spread_constraints: list(topology_spread_constraints.iter().cloned()),
+            containers: vec![broker_container(cluster)],
+            volumes: Some(volumes(cluster)),
+            ..PodSpec::default()
+        }),
+    }
+}
+
+/// An empty list is written as no list, as the API server stores it.
+fn list<T>(items: impl Iterator<Item = T>) -> Option<Vec<T>> {
+    let items: Vec<T> = items.collect();
+    (!items.is_empty()).then_some(items)
+}
+
+fn broker_container(cluster: &ValidatedCluster) -> Container {
+    Container {
+        name: names::BROKER_CONTAINER.to_owned(),
+        image: Some(cluster.image.reference.clone()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        args: Some(vec!["--config".to_owned(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
+        env: Some(environment()),
+        ports: Some(ports(cluster)),
+        resources: cluster.spec.resources.clone(),
+        startup_probe: Some(Probe { failure_threshold: Some(STARTUP_SECONDS), ..probe("/livez", 1) }),
+        readiness_probe: Some(Probe { failure_threshold: Some(2), ..probe("/readyz", 2) }),
+        liveness_probe: Some(Probe { failure_threshold: Some(3), timeout_seconds: Some(5), ..probe("/livez", 10) }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(mounts(cluster)),
+        ..Container::default()
+    }
+}
+
+fn environment() -> Vec<EnvVar> {
+    let from_pod = |name: &str, path: &str| EnvVar {
+        name: name.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector { api_version: None, field_path: path.to_owned() }),
+            ..EnvVarSource::default()
+        }),
+        value: None,
+    };
+    vec![
+        from_pod("POD_NAME", "metadata.name"),
+        from_pod("POD_NAMESPACE", "metadata.namespace"),
+        from_pod("POD_IP", "status.podIP"),
+        EnvVar { name: "FULMAR_NAME".to_owned(), value: Some("$(POD_NAME)".to_owned()), value_from: None },
+    ]
+}
+
+fn ports(cluster: &ValidatedCluster) -> Vec<ContainerPort> {
+    let port = |name: &str, port: i32| ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: port,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    };
+    let listeners = cluster.listeners.iter().map(|listener| port(&listener.name, listener.container_port));
+    listeners.chain([port("tcp-cluster", names::CLUSTER_PORT), port("http", names::HTTP_PORT)]).collect()
+}
+
+fn probe(path: &str, period_seconds: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("http".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(2),
+        ..Probe::default()
+    }
+}
+
+fn volumes(cluster: &ValidatedCluster) -> Vec<Volume> {
+    let secret = |name: String, secret: String, keys: &[&str]| Volume {
+        name,
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret),
+            default_mode: Some(FILE_MODE),
+            items: Some(
+                keys.iter()
+                    .map(|key| KeyToPath { key: (*key).to_owned(), path: (*key).to_owned(), mode: None })
+                    .collect(),
+            ),
+            optional: None,
+        }),
+        ..Volume::default()
+    };
+    let config = Volume {
+        name: "config".to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: names::config_map(&cluster.name, &cluster.input_hash),
+            default_mode: Some(FILE_MODE),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let links = secret("cluster-tls".to_owned(), names::internal_tls(&cluster.name), &["tls.crt", "tls.key", "ca.crt"]);
+    let listeners = cluster.listeners.iter().filter_map(|listener| {
+        let certificate = listener.certificate_secret.clone()?;
+        Some(secret(listener_volume(&listener.name), certificate, &["tls.crt", "tls.key"]))
+    });
+    [config, links].into_iter().chain(listeners).collect()
+}
+
+fn mounts(cluster: &ValidatedCluster) -> Vec<VolumeMount> {
+    let mount = |name: &str, path: String, read_only: bool| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path,
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    };
+    let fixed = [
+        mount(names::DATA_VOLUME, DATA_FOLDER.to_owned(), false),
+        mount("config", CONFIG_FOLDER.to_owned(), true),
+        mount("cluster-tls", CLUSTER_TLS_FOLDER.to_owned(), true),
+    ];
+    let secure = cluster.listeners.iter().filter(|listener| listener.certificate_secret.is_some());
+    let listeners = secure
+        .map(|listener| mount(&listener_volume(&listener.name), format!("{LISTENERS_FOLDER}/{}", listener.name), true));
+    fixed.into_iter().chain(listeners).collect()
+}
+
+fn listener_volume(listener: &str) -> String {
+    format!("tls-{listener}")
+}
+
+/// The user's settings win field by field.
+fn pod_security(user: PodSecurityContext) -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: user.run_as_non_root.or(Some(true)),
+        run_as_user: user.run_as_user.or(Some(BROKER_USER)),
+        run_as_group: user.run_as_group.or(Some(BROKER_USER)),
+        fs_group: user.fs_group.or(Some(BROKER_USER)),
+        fs_group_change_policy: user.fs_group_change_policy.or_else(|| Some("OnRootMismatch".to_owned())),
+        seccomp_profile: user
+            .seccomp_profile
+            .or_else(|| Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() })),
+        ..user
+    }
+}
+
+/// Without a wish of the user, pods prefer zones and nodes without another pod of the cluster.
+fn spread_over_nodes(cluster: &str) -> Affinity {
+    let apart = |key: &str, weight: i32| WeightedPodAffinityTerm {
+        weight,
+        pod_affinity_term: PodAffinityTerm {
+            label_selector: Some(selector(cluster)),
+            topology_key: key.to_owned(),
+            ..PodAffinityTerm::default()
+        },
+    };
+    Affinity {
+        pod_anti_affinity: Some(PodAntiAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(vec![
+                apart("kubernetes.io/hostname", 100),
+                apart("topology.kubernetes.io/zone", 50),
+            ]),
+            ..PodAntiAffinity::default()
+        }),
+        ..Affinity::default()
+    }
+}
+
+/// The ConfigMap that a pod uses as its configuration, if it is one of ours.
+pub(crate) fn used_config_map(pod: &PodSpec) -> Option<&str> {
+    let volumes = pod.volumes.iter().flatten();
+    volumes.filter(|volume| volume.name == "config").find_map(|volume| Some(volume.config_map.as_ref()?.name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use fulmar_api::labels;
+
+    use super::*;
+    use crate::fixtures::{cluster, image};
+    use crate::validate::{owner_reference, validate};
+
+    fn built(cluster: &fulmar_api::MqttCluster) -> PodTemplateSpec {
+        let owner = owner_reference(cluster).unwrap();
+        build_template(&validate(cluster, owner, None, String::new(), &image("v0.1.0")).unwrap())
+    }
+
+    #[test]
+    fn a_pod_fits_the_level_restricted() {
+        let spec = built(&cluster()).spec.unwrap();
+        let pod = spec.security_context.unwrap();
+        assert_eq!((pod.run_as_non_root, pod.run_as_user, pod.fs_group), (Some(true), Some(65_532), Some(65_532)));
+        assert_eq!(pod.seccomp_profile.unwrap().type_, "RuntimeDefault");
+        let container = spec.containers[0].security_context.clone().unwrap();
+        assert_eq!(container.allow_privilege_escalation, Some(false));
+        assert_eq!(container.read_only_root_filesystem, Some(true));
+        assert_eq!(container.capabilities.unwrap().drop, Some(vec!["ALL".to_owned()]));
+        assert_eq!(spec.automount_service_account_token, Some(false));
+    }
+
+    #[test]
+    fn every_port_is_above_1024_and_every_certificate_is_mounted_as_a_folder() {
+        let container = built(&cluster()).spec.unwrap().containers.remove(0);
+        let ports: Vec<_> =
+            container.ports.unwrap().into_iter().map(|port| (port.name.unwrap(), port.container_port)).collect();
+        let wanted = [("mqtt", 1883), ("mqtts", 10_443), ("tcp-cluster", 7800), ("http", 8080)];
+        assert_eq!(ports, wanted.map(|(name, port)| (name.to_owned(), port)));
+        let mounts = container.volume_mounts.unwrap();
+        assert!(mounts.iter().all(|mount| mount.sub_path.is_none()));
+        let paths: Vec<_> = mounts.iter().map(|mount| mount.mount_path.as_str()).collect();
+        assert_eq!(paths, ["/data", "/etc/fulmar/config", "/etc/fulmar/cluster-tls", "/etc/fulmar/listeners/mqtts"]);
+    }
+
+    #[test]
+    fn the_authority_s_key_is_in_no_pod() {
+        let volumes = built(&cluster()).spec.unwrap().volumes.unwrap();
+        let secrets: Vec<_> = volumes.into_iter().filter_map(|volume| volume.secret?.secret_name).collect();
+        assert_eq!(secrets, ["demo-internal-tls", "demo-mqtts-tls"]);
+    }
+
+    #[test]
+    fn labels_of_the_operator_win_and_settings_of_the_user_stay() {
+        let mut cluster = cluster();
+        let pods = &mut cluster.spec.pod_template;
+        pods.labels = BTreeMap::from([
+            ("team".to_owned(), "lights".to_owned()),
+            (labels::CLUSTER.to_owned(), "other".to_owned()),
+        ]);
+        pods.security_context = Some(PodSecurityContext { run_as_user: Some(1000), ..PodSecurityContext::default() });
+        let built = built(&cluster);
+        let found = built.metadata.unwrap().labels.unwrap();
+        assert_eq!((found["team"].as_str(), found[labels::CLUSTER].as_str()), ("lights", "demo"));
+        let security = built.spec.unwrap().security_context.unwrap();
+        assert_eq!((security.run_as_user, security.run_as_group), (Some(1000), Some(65_532)));
+    }
+}

@@ -1,0 +1,88 @@
+//! Events: what changed in the conditions, for `kubectl describe`.
+
+use fulmar_api::ConditionKind;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::events::{Event, EventType};
+
+/// The longest note of an event.
+const NOTE_MAX: usize = 1000;
+
+/// One event.
+pub(crate) fn event(kind: EventType, reason: &str, action: &str, note: &str) -> Event {
+    let mut end = note.len().min(NOTE_MAX);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    Event {
+        type_: kind,
+        reason: reason.to_owned(),
+        action: action.to_owned(),
+        note: Some(note[..end].to_owned()),
+        secondary: None,
+    }
+}
+
+/// The events that tell how one list of conditions became the other. A condition that begins as it should be is no
+/// news; `Available` and `Progressing` are told by `Ready`.
+pub(crate) fn events_between(before: &[Condition], after: &[Condition]) -> Vec<Event> {
+    let changed = after.iter().filter(|new| {
+        let old = before.iter().find(|old| old.type_ == new.type_);
+        match old {
+            Some(old) => old.status != new.status || old.reason != new.reason,
+            None => is_bad(new) || new.type_ == ConditionKind::Ready.as_str(),
+        }
+    });
+    let silent = [ConditionKind::Available.as_str(), ConditionKind::Progressing.as_str()];
+    changed
+        .filter(|new| !silent.contains(&new.type_.as_str()))
+        .map(|new| {
+            let kind = if is_bad(new) { EventType::Warning } else { EventType::Normal };
+            event(kind, &new.reason, &new.type_, &new.message)
+        })
+        .collect()
+}
+
+/// Not being ready is how every cluster begins; the others name what is wrong.
+fn is_bad(condition: &Condition) -> bool {
+    let bad_status = if condition.type_ == ConditionKind::Degraded.as_str() { "True" } else { "False" };
+    condition.type_ != ConditionKind::Ready.as_str() && condition.status == bad_status
+}
+
+#[cfg(test)]
+mod tests {
+    use fulmar_api::condition;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn told(before: &[Condition], after: &[Condition]) -> Vec<(EventType, String)> {
+        events_between(before, after).into_iter().map(|event| (event.type_, event.reason)).collect()
+    }
+
+    fn is(kind: ConditionKind, status: bool, reason: &str) -> Condition {
+        condition(kind, status, reason, "because", Some(1), Time(Timestamp::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn a_new_cluster_tells_that_it_starts_and_what_is_wrong_with_it() {
+        use ConditionKind::*;
+        let after = [
+            is(Available, false, "NoPodReady"),
+            is(ConfigApplied, true, "Accepted"),
+            is(Degraded, true, "NoAuthentication"),
+            is(Ready, false, "Progressing"),
+        ];
+        let wanted = [(EventType::Warning, "NoAuthentication"), (EventType::Normal, "Progressing")];
+        assert_eq!(told(&[], &after), wanted.map(|(kind, reason)| (kind, reason.to_owned())));
+        assert_eq!(told(&after, &after), []);
+    }
+
+    #[test]
+    fn a_problem_and_its_end_are_both_told() {
+        let good = [is(ConditionKind::ConfigApplied, true, "Accepted")];
+        let bad = [is(ConditionKind::ConfigApplied, false, "ConfigInvalid")];
+        assert_eq!(told(&good, &bad), [(EventType::Warning, "ConfigInvalid".to_owned())]);
+        assert_eq!(told(&bad, &good), [(EventType::Normal, "Accepted".to_owned())]);
+    }
+}

@@ -1,0 +1,285 @@
+//! Key material in Secrets: made once with POST, read live, never applied.
+//!
+//! Another operator may make the same Secret at the same instant: AlreadyExists means read again, so no key is ever
+//! overwritten by one made from a stale view. A leaf that is due is replaced with the resourceVersion that was read.
+
+use std::collections::BTreeMap;
+
+use fulmar_api::{CertificateStatus, ListenerSpec, MqttCluster, labels, names};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt};
+
+use crate::build::object_labels;
+use crate::certificates::{
+    Certificate, KeyMaterial, Subject, is_signed_by, issue_authority, issue_leaf, read_material,
+};
+use crate::failure::{During, Failure, refused_or_passing};
+use crate::observe::is_controlled_by;
+
+/// The certificates of a cluster, all of them there and usable.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Keys {
+    /// The public part of the cluster's authority, in PEM.
+    pub(crate) authority: String,
+    /// Every certificate in use, for the status.
+    pub(crate) certificates: Vec<CertificateStatus>,
+    /// Names of our own Secrets that are in use; others of ours may be pruned.
+    pub(crate) secrets: Vec<String>,
+    /// What is wrong with a certificate that is nevertheless used, for example that it is over.
+    pub(crate) complaint: Option<String>,
+    /// Secrets that were made or renewed just now, for events.
+    pub(crate) issued: Vec<String>,
+}
+
+/// Makes what is missing, renews what is due and checks what the user brought.
+pub(crate) async fn ensure_keys(
+    client: &Client,
+    cluster: &MqttCluster,
+    owner: &OwnerReference,
+    now: Timestamp,
+) -> Result<Keys, Failure> {
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let store = SecretStore { api: Api::namespaced(client.clone(), &namespace), cluster, owner };
+    let mut keys = Keys::default();
+
+    let authority_name = names::authority(&name);
+    let authority = store.ensure_authority(&authority_name, &namespace, now).await?;
+    keys.note(&authority_name, &read_material(&authority).map_err(Failure::Keys)?, now, false);
+    keys.authority = authority.certificate.clone();
+
+    let links = names::internal_tls(&name);
+    let certificate =
+        store.ensure_leaf(&links, &authority, &link_subject(&name, &namespace), None, now, &mut keys.issued).await?;
+    keys.note(&links, &certificate, now, false);
+
+    for listener in &cluster.spec.listeners {
+        let Some(tls) = &listener.tls else { continue };
+        match &tls.secret_name {
+            Some(secret) => {
+                let certificate = store.read_users(listener, secret).await?;
+                keys.note(secret, &certificate, now, true);
+            }
+            None => {
+                let secret = names::listener_tls(&name, &listener.name);
+                let subject = listener_subject(&name, &namespace, listener);
+                let certificate = store
+                    .ensure_leaf(&secret, &authority, &subject, Some(&listener.name), now, &mut keys.issued)
+                    .await?;
+                keys.note(&secret, &certificate, now, false);
+            }
+        }
+    }
+    Ok(keys)
+}
+
+impl Keys {
+    fn note(&mut self, secret: &str, certificate: &Certificate, now: Timestamp, is_users: bool) {
+        let not_after = certificate.not_after;
+        if certificate.is_over(now) && self.complaint.is_none() {
+            self.complaint = Some(format!("the certificate in Secret {secret} ended at {not_after}"));
+        }
+        if !is_users {
+            self.secrets.push(secret.to_owned());
+        }
+        // Two listeners may use one Secret of the user.
+        if !self.certificates.iter().any(|known| known.secret_name == secret) {
+            self.certificates.push(CertificateStatus { secret_name: secret.to_owned(), not_after: Time(not_after) });
+        }
+    }
+}
+
+/// The names that brokers check on links: a wildcard, so that no certificate depends on the number of pods.
+fn link_subject(cluster: &str, namespace: &str) -> Subject {
+    let service = format!("{}.{namespace}.svc", names::nodes_service(cluster));
+    let local = format!("{service}.cluster.local");
+    let names = [format!("*.{service}"), format!("*.{local}"), service, local];
+    Subject { names: names.into(), ..Subject::default() }
+}
+
+/// The names of a listener's Service in every form that resolves, and what the user adds.
+fn listener_subject(cluster: &str, namespace: &str, listener: &ListenerSpec) -> Subject {
+    let service = names::listener_service(cluster, &listener.name);
+    let forms = [
+        service.clone(),
+        format!("{service}.{namespace}"),
+        format!("{service}.{namespace}.svc"),
+        format!("{service}.{namespace}.svc.cluster.local"),
+    ];
+    let users = listener.tls.as_ref().and_then(|tls| tls.self_signed.clone()).unwrap_or_default();
+    Subject {
+        names: forms.into_iter().chain(users.dns_names).collect(),
+        addresses: users.ip_addresses.iter().filter_map(|address| address.parse().ok()).collect(),
+    }
+}
+
+struct SecretStore<'a> {
+    api: Api<Secret>,
+    cluster: &'a MqttCluster,
+    owner: &'a OwnerReference,
+}
+
+impl SecretStore<'_> {
+    async fn ensure_authority(&self, name: &str, namespace: &str, now: Timestamp) -> Result<KeyMaterial, Failure> {
+        if let Some(found) = self.read_own(name).await? {
+            return material(&found).ok_or_else(|| unusable(name));
+        }
+        let new = issue_authority(&self.cluster.name_any(), namespace, now).map_err(Failure::Keys)?;
+        let made = self.create(self.secret(name, &new, None, None)).await?;
+        material(&made).ok_or_else(|| unusable(name))
+    }
+
+    async fn ensure_leaf(
+        &self,
+        name: &str,
+        authority: &KeyMaterial,
+        subject: &Subject,
+        listener: Option<&str>,
+        now: Timestamp,
+        issued: &mut Vec<String>,
+    ) -> Result<Certificate, Failure> {
+        let new = || issue_leaf(authority, subject, now).map_err(Failure::Keys);
+        let Some(found) = self.read_own(name).await? else {
+            let made = self.create(self.secret(name, &new()?, Some(authority), listener)).await?;
+            issued.push(name.to_owned());
+            let made = material(&made).ok_or_else(|| unusable(name))?;
+            return read_material(&made).map_err(Failure::Keys);
+        };
+        if let Some(current) = material(&found)
+            && let Ok(certificate) = read_material(&current)
+            && certificate.subject == *subject
+            && !certificate.is_due(now)
+            && is_signed_by(&current.certificate, &authority.certificate)
+            && text(&found, "ca.crt").as_deref() == Some(authority.certificate.as_str())
+        {
+            return Ok(certificate);
+        }
+        let new = new()?;
+        let mut renewed = self.secret(name, &new, Some(authority), listener);
+        renewed.metadata.resource_version = found.metadata.resource_version.clone();
+        renewed.metadata.labels.get_or_insert_default().extend(found.labels().clone());
+        renewed.metadata.annotations.clone_from(&found.metadata.annotations);
+        let replaced = self.api.replace(name, &PostParams::default(), &renewed).await;
+        replaced.map_err(|error| refused_or_passing("renew a certificate", "Secret", name, error))?;
+        issued.push(name.to_owned());
+        read_material(&new).map_err(Failure::Keys)
+    }
+
+    async fn read_users(&self, listener: &ListenerSpec, secret: &str) -> Result<Certificate, Failure> {
+        let problem = |reason, problem: String| Failure::Certificate {
+            listener: listener.name.clone(),
+            secret: secret.to_owned(),
+            problem,
+            reason,
+        };
+        let found = self.api.get_opt(secret).await.during("read the Secret of a listener")?;
+        let Some(found) = found else {
+            return Err(problem("SecretNotFound", "not found in the namespace of the MqttCluster".to_owned()));
+        };
+        let Some(material) = material(&found) else {
+            let keys: Vec<_> = found.data.iter().flatten().map(|(key, _)| key.as_str()).collect();
+            let found = if keys.is_empty() { "no keys".to_owned() } else { keys.join(", ") };
+            return Err(problem("SecretInvalid", format!("found {found}, wanted tls.crt and tls.key")));
+        };
+        read_material(&material).map_err(|error| problem("SecretInvalid", format!("{error:#}")))
+    }
+
+    async fn read_own(&self, name: &str) -> Result<Option<Secret>, Failure> {
+        let found = self.api.get_opt(name).await.during("read a Secret")?;
+        match found {
+            Some(found) if !is_controlled_by(&found, self.cluster) => {
+                Err(Failure::NameTaken { kind: "Secret", name: name.to_owned() })
+            }
+            found => Ok(found),
+        }
+    }
+
+    async fn create(&self, secret: Secret) -> Result<Secret, Failure> {
+        let name = secret.name_any();
+        let parameters = PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() };
+        match self.api.create(&parameters, &secret).await {
+            Ok(made) => Ok(made),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                self.read_own(&name).await?.ok_or(Failure::NameTaken { kind: "Secret", name })
+            }
+            Err(error) => Err(refused_or_passing("make a Secret", "Secret", &name, error)),
+        }
+    }
+
+    fn secret(
+        &self,
+        name: &str,
+        material: &KeyMaterial,
+        authority: Option<&KeyMaterial>,
+        listener: Option<&str>,
+    ) -> Secret {
+        let mut data = BTreeMap::from([
+            ("tls.crt".to_owned(), ByteString(material.certificate.clone().into_bytes())),
+            ("tls.key".to_owned(), ByteString(material.key.clone().into_bytes())),
+        ]);
+        if let Some(authority) = authority {
+            data.insert("ca.crt".to_owned(), ByteString(authority.certificate.clone().into_bytes()));
+        }
+        let mut labels = object_labels(&self.cluster.name_any());
+        labels.extend(listener.map(|listener| (labels::LISTENER.to_owned(), listener.to_owned())));
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: self.cluster.namespace(),
+                labels: Some(labels),
+                owner_references: Some(vec![self.owner.clone()]),
+                ..ObjectMeta::default()
+            },
+            type_: Some("kubernetes.io/tls".to_owned()),
+            data: Some(data),
+            ..Secret::default()
+        }
+    }
+}
+
+fn unusable(name: &str) -> Failure {
+    Failure::Keys(anyhow::anyhow!("Secret {name} has no tls.crt or no tls.key: delete it, and new keys are made"))
+}
+
+fn material(secret: &Secret) -> Option<KeyMaterial> {
+    Some(KeyMaterial { certificate: text(secret, "tls.crt")?, key: text(secret, "tls.key")? })
+}
+
+fn text(secret: &Secret, key: &str) -> Option<String> {
+    let ByteString(bytes) = secret.data.as_ref()?.get(key)?;
+    String::from_utf8(bytes.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::cluster;
+
+    #[test]
+    fn links_are_checked_by_names_that_do_not_depend_on_the_number_of_pods() {
+        let names = link_subject("demo", "shop").names;
+        let wanted = [
+            "*.demo-nodes.shop.svc",
+            "*.demo-nodes.shop.svc.cluster.local",
+            "demo-nodes.shop.svc",
+            "demo-nodes.shop.svc.cluster.local",
+        ];
+        assert_eq!(names, wanted.map(str::to_owned).into());
+    }
+
+    #[test]
+    fn a_listener_is_certified_for_its_service_and_for_what_the_user_adds() {
+        let subject = listener_subject("demo", "shop", &cluster().spec.listeners[1]);
+        let wanted = [
+            "demo-mqtts",
+            "demo-mqtts.shop",
+            "demo-mqtts.shop.svc",
+            "demo-mqtts.shop.svc.cluster.local",
+            "mqtt.example.com",
+        ];
+        assert_eq!(subject.names, wanted.map(str::to_owned).into());
+    }
+}

@@ -1,0 +1,232 @@
+//! The status of a cluster, from what was seen and how the pipeline ended: a pure function.
+//!
+//! `Ready=True` needs [`Resources<Applied>`]. A step that failed writes its own condition and keeps what the others
+//! said before; numbers and rows always tell what is seen now.
+
+use fulmar_api::{
+    AutoscalingStatus, ConditionKind, EndpointStatus, MqttCluster, MqttClusterStatus, Truth, condition, names,
+    set_condition,
+};
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::autoscale::{Decision, Reason};
+use crate::build::{Applied, Resources, selector_text};
+use crate::failure::Failure;
+use crate::keys::Keys;
+use crate::observe::Observed;
+use crate::pods::{failure, is_ready, node_status};
+use crate::readings::ClusterReading;
+
+/// Rows in the status; the schema has the same bound.
+const NODES_MAX: usize = 100;
+
+/// What one reconciliation came to.
+pub(crate) struct Outcome {
+    /// The certificates, where that step was reached.
+    pub(crate) keys: Option<Keys>,
+    /// The version of the brokers, where that step was reached.
+    pub(crate) version: Option<String>,
+    /// Everything applied, or the step that failed.
+    pub(crate) applied: Result<Resources<Applied>, Failure>,
+}
+
+/// Everything a status is made from.
+pub(crate) struct Seen<'a> {
+    pub(crate) cluster: &'a MqttCluster,
+    pub(crate) observed: &'a Observed,
+    pub(crate) reading: &'a ClusterReading,
+    pub(crate) decision: Option<&'a Decision>,
+    pub(crate) now: Timestamp,
+}
+
+/// The status to write.
+pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
+    let Seen { cluster, observed, reading, decision, now } = seen;
+    let mut status = cluster.status.clone().unwrap_or_default();
+    status.observed_generation = cluster.metadata.generation;
+    status.selector = selector_text(&cluster.name_any());
+    if outcome.version.is_some() {
+        status.version.clone_from(&outcome.version);
+    }
+    status.nodes = observed.pods.iter().take(NODES_MAX).map(|pod| node_status(pod, reading)).collect();
+    let connections: Vec<i64> = status.nodes.iter().filter_map(|node| node.connections).collect();
+    status.connections = (!connections.is_empty()).then(|| connections.iter().sum());
+    status.endpoints = endpoints(cluster, observed);
+    if let Some(keys) = &outcome.keys {
+        status.certificates.clone_from(&keys.certificates);
+    }
+    let statefulset = match &outcome.applied {
+        Ok(resources) => Some(&resources.statefulset),
+        Err(_) => observed.statefulset.as_ref(),
+    };
+    let counts = statefulset.and_then(|statefulset| statefulset.status.clone()).unwrap_or_default();
+    status.replicas = counts.replicas;
+    status.ready_replicas = counts.ready_replicas.unwrap_or_default();
+    status.updated_replicas = counts.updated_replicas.unwrap_or_default();
+    status.autoscaling = decision.map(|decision| AutoscalingStatus {
+        desired_replicas: decision.replicas,
+        reason: decision.message.clone(),
+        hold_until: decision.hold_until.map(Time),
+    });
+
+    let mut set = |kind, truth: Truth, reason: &str, message: &str| {
+        set_condition(
+            &mut status.conditions,
+            condition(kind, truth, reason, message, cluster.metadata.generation, Time(*now)),
+        );
+    };
+    let ready = counts.ready_replicas.unwrap_or_default();
+    match statefulset {
+        Some(_) if ready > 0 => {
+            set(ConditionKind::Available, Truth::True, "Serving", &format!("{ready} pods serve clients"))
+        }
+        _ if cluster.spec.replicas == 0 && cluster.spec.autoscaling.is_none() => {
+            set(
+                ConditionKind::Available,
+                Truth::False,
+                "Hibernating",
+                "replicas is 0: all brokers are stopped and their volumes are kept",
+            );
+        }
+        _ => set(ConditionKind::Available, Truth::False, "NoPodReady", "no pod serves clients"),
+    }
+    match &outcome.keys {
+        Some(Keys { complaint: Some(complaint), .. }) => {
+            set(ConditionKind::CertificatesReady, Truth::False, "CertificateEnded", complaint);
+        }
+        Some(_) => set(ConditionKind::CertificatesReady, Truth::True, "Issued", "every certificate is there and valid"),
+        None => {}
+    }
+    match &outcome.applied {
+        Ok(resources) => {
+            set(
+                ConditionKind::ConfigApplied,
+                Truth::True,
+                "Accepted",
+                &format!("the settings are in ConfigMap {}", resources.config_map.name_any()),
+            );
+            let (degraded, reason, message) = degradation(cluster, observed);
+            set(ConditionKind::Degraded, degraded, reason, &message);
+            let progress = progress(resources);
+            set(
+                ConditionKind::Progressing,
+                Truth::from(progress.is_some()),
+                if progress.is_some() { "Rolling" } else { "Complete" },
+                progress.as_deref().unwrap_or("every pod runs as asked for"),
+            );
+            let certificates = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
+            let (truth, reason, message) = readiness(resources, progress, certificates);
+            set(ConditionKind::Ready, truth, reason, &message);
+        }
+        Err(failed) => {
+            if let Some((kind, truth, reason)) = failed.condition() {
+                let message = failed.to_string();
+                set(kind, Truth::from(truth), reason, &message);
+                set(ConditionKind::Ready, Truth::False, reason, &message);
+            }
+        }
+    }
+    match decision {
+        Some(decision) => {
+            let active = decision.reason != Reason::MetricsMissing;
+            set(ConditionKind::ScalingActive, Truth::from(active), decision.reason.as_str(), &decision.message);
+        }
+        None => status.conditions.retain(|condition| condition.type_ != ConditionKind::ScalingActive.as_str()),
+    }
+    status
+}
+
+fn readiness(
+    resources: &Resources<Applied>,
+    progress: Option<String>,
+    certificates: Option<&str>,
+) -> (Truth, &'static str, String) {
+    if let Some(complaint) = certificates {
+        return (Truth::False, "CertificateEnded", complaint.to_owned());
+    }
+    match progress {
+        Some(progress) => (Truth::False, "Progressing", progress),
+        None if wanted(&resources.statefulset) == 0 => {
+            (Truth::True, "Hibernating", "replicas is 0: all brokers are stopped and their volumes are kept".to_owned())
+        }
+        None => {
+            let pods = wanted(&resources.statefulset);
+            (Truth::True, "Serving", format!("{pods} of {pods} pods serve clients"))
+        }
+    }
+}
+
+fn wanted(statefulset: &StatefulSet) -> i32 {
+    statefulset.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default()
+}
+
+/// What is still on its way; `None` when every pod runs the newest template and is ready.
+fn progress(resources: &Resources<Applied>) -> Option<String> {
+    let statefulset = &resources.statefulset;
+    let wanted = wanted(statefulset);
+    let Some(StatefulSetStatus {
+        replicas,
+        ready_replicas,
+        observed_generation,
+        current_revision,
+        update_revision,
+        updated_replicas,
+        ..
+    }) = statefulset.status.clone()
+    else {
+        return Some(format!("0 of {wanted} pods are ready"));
+    };
+    let ready = ready_replicas.unwrap_or_default();
+    if observed_generation < statefulset.metadata.generation {
+        return Some("the StatefulSet controller has not yet seen the last change".to_owned());
+    }
+    if replicas > wanted {
+        return Some(format!("{replicas} pods exist, {wanted} are wanted"));
+    }
+    let updated = updated_replicas.unwrap_or_default();
+    if current_revision != update_revision && updated < wanted {
+        return Some(format!("{updated} of {wanted} pods run the newest template"));
+    }
+    (ready < wanted).then(|| format!("{ready} of {wanted} pods are ready"))
+}
+
+fn degradation(cluster: &MqttCluster, observed: &Observed) -> (Truth, &'static str, String) {
+    let failing = observed.pods.iter().filter(|pod| !is_ready(pod));
+    let failing: Vec<_> = failing.filter_map(|pod| Some(format!("{}: {}", pod.name_any(), failure(pod)?))).collect();
+    if !failing.is_empty() {
+        return (Truth::True, "PodsFailing", failing.join("; "));
+    }
+    if !cluster.spec.auth.anonymous {
+        let message = "no way to authenticate is set, so every CONNECT is refused with reason code 0x87: set auth.anonymous to true to let everybody in";
+        return (Truth::True, "NoAuthentication", message.to_owned());
+    }
+    (Truth::False, "AsExpected", "nothing needs attention".to_owned())
+}
+
+fn endpoints(cluster: &MqttCluster, observed: &Observed) -> Vec<EndpointStatus> {
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let mut endpoints = Vec::new();
+    for listener in &cluster.spec.listeners {
+        let service = names::listener_service(&name, &listener.name);
+        let mut add = |host: &str| {
+            let uri = format!("{}://{host}:{}", listener.protocol.scheme(), listener.port);
+            endpoints.push(EndpointStatus { listener: listener.name.clone(), uri });
+        };
+        add(&format!("{service}.{namespace}.svc"));
+        let found = observed.services.iter().find(|found| found.name_any() == service);
+        let balancer = found.and_then(|found| found.status.as_ref()?.load_balancer.as_ref()?.ingress.clone());
+        for ingress in balancer.unwrap_or_default() {
+            match (&ingress.hostname, &ingress.ip) {
+                (Some(host), _) => add(host),
+                (None, Some(address)) if address.contains(':') => add(&format!("[{address}]")),
+                (None, Some(address)) => add(address),
+                (None, None) => {}
+            }
+        }
+    }
+    endpoints.truncate(64);
+    endpoints
+}

@@ -1,0 +1,236 @@
+//! From what a user asked for to what can be built: pure, and all that is wrong at once.
+//!
+//! `ValidatedCluster` is the proof: builders take nothing else, so they cannot fail.
+
+use std::collections::BTreeMap;
+
+use fulmar_api::{ListenerProtocol, ListenerService, MqttCluster, MqttClusterSpec, labels, names};
+use fulmar_config::Config;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::broker_config::{SettingError, build_config};
+use crate::settings::ImageReference;
+
+/// A cluster that can be built.
+#[derive(Clone, Debug)]
+pub(crate) struct ValidatedCluster {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) owner: OwnerReference,
+    pub(crate) spec: MqttClusterSpec,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) config: Config,
+    pub(crate) image: BrokerImage,
+    /// Names everything whose change restarts pods.
+    pub(crate) input_hash: String,
+    /// The template rendered when this input was first seen, perhaps by an older operator.
+    pub(crate) applied_template: Option<PodTemplateSpec>,
+    /// The public part of the cluster's authority, in PEM.
+    pub(crate) authority: String,
+}
+
+/// A listener whose certificate, if it needs one, has a Secret.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Listener {
+    pub(crate) name: String,
+    pub(crate) protocol: ListenerProtocol,
+    pub(crate) port: i32,
+    pub(crate) container_port: i32,
+    pub(crate) certificate_secret: Option<String>,
+    pub(crate) service: ListenerService,
+}
+
+/// What the brokers run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BrokerImage {
+    pub(crate) reference: String,
+    /// What the status shows: the version, or the whole reference where the user gave one.
+    pub(crate) version: String,
+    /// The version to go back to when the user names none any more.
+    pub(crate) pinned: String,
+}
+
+/// The part of the spec whose change restarts pods. Whatever is not here must not reach the template or the
+/// configuration: replicas, Services, names in certificates, autoscaling.
+#[derive(Serialize)]
+struct RestartInput<'a> {
+    image: &'a str,
+    image_pull_secrets: &'a [fulmar_api::ImagePullSecret],
+    listeners: Vec<(&'a str, ListenerProtocol, i32, Option<&'a str>)>,
+    anonymous: bool,
+    config: &'a serde_json::Map<String, serde_json::Value>,
+    resources: &'a Option<k8s_openapi::api::core::v1::ResourceRequirements>,
+    pod_template: &'a fulmar_api::PodTemplate,
+}
+
+/// Checks what the API server could not.
+pub(crate) fn validate(
+    cluster: &MqttCluster,
+    owner: OwnerReference,
+    existing: Option<&StatefulSet>,
+    authority: String,
+    default_image: &ImageReference,
+) -> Result<ValidatedCluster, Vec<SettingError>> {
+    let name = cluster.name_any();
+    let namespace = cluster.namespace().unwrap_or_default();
+    let spec = cluster.spec.clone();
+    let listeners = validate_listeners(&name, &spec);
+    let config = build_config(&name, &namespace, &listeners, spec.auth.anonymous, &spec.config)?;
+    let image = choose_image(cluster, existing, default_image);
+    let input_hash = input_hash(&spec, &listeners, &image);
+    let applied_template = existing.and_then(|existing| applied_template(existing, &input_hash));
+    Ok(ValidatedCluster {
+        name,
+        namespace,
+        owner,
+        spec,
+        listeners,
+        config,
+        image,
+        input_hash,
+        applied_template,
+        authority,
+    })
+}
+
+fn validate_listeners(cluster: &str, spec: &MqttClusterSpec) -> Vec<Listener> {
+    let listeners = spec.listeners.iter().map(|listener| Listener {
+        name: listener.name.clone(),
+        protocol: listener.protocol,
+        port: listener.port,
+        container_port: names::container_port(listener.port),
+        certificate_secret: listener
+            .tls
+            .as_ref()
+            .map(|tls| tls.secret_name.clone().unwrap_or_else(|| names::listener_tls(cluster, &listener.name))),
+        service: listener.service.clone().unwrap_or_default(),
+    });
+    listeners.collect()
+}
+
+/// An unset version is fixed when the cluster is created: the StatefulSet remembers it, and the status does where the
+/// StatefulSet was deleted.
+fn choose_image(cluster: &MqttCluster, existing: Option<&StatefulSet>, default: &ImageReference) -> BrokerImage {
+    let pinned = || existing.and_then(|existing| existing.annotations().get(labels::PINNED_VERSION).cloned());
+    let seen = || {
+        let version = cluster.status.as_ref().and_then(|status| status.version.clone());
+        version.filter(|version| !version.contains([':', '/', '@']))
+    };
+    let MqttClusterSpec { version, image, .. } = &cluster.spec;
+    let pinned = version.clone().or_else(pinned).or_else(seen).unwrap_or_else(|| default.version.clone());
+    match image {
+        Some(reference) => BrokerImage { reference: reference.clone(), version: reference.clone(), pinned },
+        None => BrokerImage { reference: format!("{}:{pinned}", default.repository), version: pinned.clone(), pinned },
+    }
+}
+
+fn input_hash(spec: &MqttClusterSpec, listeners: &[Listener], image: &BrokerImage) -> String {
+    let input = RestartInput {
+        image: &image.version,
+        image_pull_secrets: &spec.image_pull_secrets,
+        listeners: listeners
+            .iter()
+            .map(|listener| {
+                (
+                    listener.name.as_str(),
+                    listener.protocol,
+                    listener.container_port,
+                    listener.certificate_secret.as_deref(),
+                )
+            })
+            .collect(),
+        anonymous: spec.auth.anonymous,
+        config: &spec.config,
+        resources: &spec.resources,
+        pod_template: &spec.pod_template,
+    };
+    hash(&serde_json::to_vec(&input).expect("plain values can be written as JSON"))
+}
+
+/// Ten hexadecimal digits: enough to tell the inputs of one cluster apart, short enough for names.
+pub(crate) fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn applied_template(existing: &StatefulSet, input_hash: &str) -> Option<PodTemplateSpec> {
+    let annotations: &BTreeMap<String, String> = existing.annotations();
+    let same_input = annotations.get(labels::INPUT_HASH).is_some_and(|hash| hash == input_hash);
+    same_input
+        .then(|| annotations.get(labels::APPLIED_TEMPLATE))
+        .flatten()
+        .and_then(|text| serde_json::from_str(text).ok())
+}
+
+/// The reference that makes an object ours: it goes when the cluster goes.
+pub(crate) fn owner_reference(cluster: &MqttCluster) -> Option<OwnerReference> {
+    cluster.controller_owner_ref(&())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{cluster, image};
+
+    fn validated(cluster: &MqttCluster, existing: Option<&StatefulSet>) -> ValidatedCluster {
+        validate(cluster, owner_reference(cluster).unwrap(), existing, String::new(), &image("v0.1.0")).unwrap()
+    }
+
+    #[test]
+    fn what_never_restarts_pods_leaves_the_input_hash_alone() {
+        let base = cluster();
+        let mut other = base.clone();
+        other.spec.replicas = 7;
+        other.spec.pod_disruption_budget.enabled = false;
+        other.spec.listeners[0].service =
+            Some(ListenerService { kind: fulmar_api::ServiceType::NodePort, ..ListenerService::default() });
+        if let Some(tls) = &mut other.spec.listeners[1].tls {
+            tls.self_signed.as_mut().unwrap().dns_names.push("mqtt.example.org".to_owned());
+        }
+        assert_eq!(validated(&base, None).input_hash, validated(&other, None).input_hash);
+    }
+
+    #[test]
+    fn what_restarts_pods_changes_the_input_hash() {
+        let base = validated(&cluster(), None).input_hash;
+        let changes: [fn(&mut MqttClusterSpec); 6] = [
+            |spec| spec.version = Some("v0.2.0".to_owned()),
+            |spec| spec.image = Some("example.org/broker:1".to_owned()),
+            |spec| spec.listeners[0].port = 1884,
+            |spec| spec.auth.anonymous = !spec.auth.anonymous,
+            |spec| drop(spec.config.insert("threads".to_owned(), 2.into())),
+            |spec| drop(spec.pod_template.node_selector.insert("disk".to_owned(), "fast".to_owned())),
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            let mut changed = cluster();
+            change(&mut changed.spec);
+            assert_ne!(validated(&changed, None).input_hash, base, "change {index}");
+        }
+    }
+
+    #[test]
+    fn an_unset_version_is_fixed_at_creation() {
+        let cluster = cluster();
+        let first = validated(&cluster, None);
+        assert_eq!(first.image.reference, "fulmar.dev/fulmar-broker:v0.1.0");
+        let existing = crate::build::statefulset::build_statefulset(&first, 3);
+        let newer = validate(&cluster, first.owner.clone(), Some(&existing), String::new(), &image("v9.0.0")).unwrap();
+        assert_eq!(newer.image, first.image);
+        assert_eq!(newer.input_hash, first.input_hash);
+        assert_eq!(newer.applied_template, existing.spec.map(|spec| spec.template));
+    }
+
+    #[test]
+    fn a_version_from_the_user_beats_the_fixed_one() {
+        let mut cluster = cluster();
+        let existing = crate::build::statefulset::build_statefulset(&validated(&cluster, None), 3);
+        cluster.spec.version = Some("v0.2.0".to_owned());
+        let found = validated(&cluster, Some(&existing));
+        assert_eq!(found.image.version, "v0.2.0");
+        assert_eq!(found.applied_template, None, "a new input renders a new template");
+    }
+}
