@@ -6,7 +6,8 @@
 //!
 //! - [`frame`]: the bytes of a lane. [`lane`]: who owes whom what, across lost connections.
 //! - [`interest`]: which node wants which filters, and when a SUBACK may go out.
-//! - [`hello`], [`peers`], [`dial`], [`readiness`]: the control side: who is greeted, dialled, accepted, waited for.
+//! - [`discovery`], [`peers`], [`dial`], [`hello`], [`readiness`]: the control side: who is found, dialled, greeted,
+//!   accepted and waited for.
 //! - [`clock`] and [`claims`]: which of two events on different nodes is the later one.
 //!
 //! Nothing here does I/O, reads a clock or draws a random number.
@@ -14,6 +15,7 @@
 pub mod claims;
 pub mod clock;
 pub mod dial;
+pub mod discovery;
 pub mod frame;
 pub mod hello;
 pub mod interest;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::NodeId;
 
-/// See the [module](self). `T` names what waits.
+/// Holds SUBACKs until every linked peer has confirmed, for one thread or one node. `T` names what waits.
 #[derive(Debug)]
 pub struct Barrier<T> {
     wait: Duration,

@@ -372,7 +372,7 @@ impl SimNode {
     }
 
     /// Whether all lanes to all others are up, on both sides by the same connection.
-    pub(crate) fn is_settled(&self, nodes: &[SimNode]) -> bool {
+    pub(crate) fn is_linked(&self, nodes: &[SimNode]) -> bool {
         let others = nodes.iter().filter(|node| node.index != self.index);
         let lanes: usize = others.map(|node| usize::from(self.threads[node.index].max(self.threads[self.index]))).sum();
         let connected = |((peer, number), lane): (&(usize, u16), &SimLane)| {
