@@ -100,8 +100,9 @@ impl Mailbox {
             return Err(delivery);
         }
         let mut evicted = 0;
-        while self.queue.len() >= limits.queued_messages_max || self.bytes + bytes > limits.queued_bytes_max {
-            self.pop_front();
+        while (self.queue.len() >= limits.queued_messages_max || self.bytes + bytes > limits.queued_bytes_max)
+            && self.pop_front().is_some()
+        {
             evicted += 1;
         }
         self.bytes += bytes;

@@ -16,7 +16,7 @@ use fulmar_session::{AckToken, Deliver, Limits, Outgoing, PublishAction, WillFat
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Event {
     Connect { version: Version, session_expiry: u32, receive_maximum: u16, packet_bytes_max: Option<u32>, will: bool },
     Lose,

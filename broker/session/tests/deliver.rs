@@ -348,6 +348,21 @@ fn what_has_become_too_large_for_the_client_is_finished_without_being_sent() {
     // The client may hold the identifier of QoS 2, so it is released.
     assert_eq!(fixture.packets()[1..], [pubrel(2, SUCCESS), sent_again(QOS1, 3, b"small")]);
     assert_eq!(fixture.session.in_flight(), 2);
+    assert_eq!((fixture.ack(AckKind::PubComp, 2), fixture.session.in_flight()), (AckAction::Completed, 1));
+}
+
+#[test]
+fn a_pubrec_that_comes_again_is_answered_again_unless_it_is_a_failure() {
+    let mut fixture = fixture(&lasting(V5));
+    fixture.deliver(QOS2, b"1");
+    fixture.packets();
+    for _ in 0..2 {
+        assert_eq!(fixture.ack(AckKind::PubRec, 1), AckAction::Nothing);
+        assert_eq!(fixture.packets(), [pubrel(1, SUCCESS)]);
+    }
+    // The client has lost its state in the meantime.
+    assert_eq!(fixture.ack_with(AckKind::PubRec, 1, ReasonCode::UNSPECIFIED_ERROR), AckAction::Completed);
+    assert_eq!((fixture.session.in_flight(), fixture.packets()), (0, vec![]));
 }
 
 #[test]
@@ -388,13 +403,20 @@ fn a_takeover_in_the_middle_of_draining_goes_on_where_the_old_connection_stood()
 #[test]
 fn only_what_may_be_sent_again_or_is_to_be_kept_is_held() {
     let held = |connect: &Connect<'_>, keep| {
-        let mut fixture = fixture(connect);
-        fixture.deliver_as(&outgoing(QOS1, b"1"), Deliver { keep, ..to(QOS1) });
+        // The first is sent at once, the second waits.
+        let mut fixture = fixture(&Connect { receive_maximum: maximum(1), ..*connect });
+        for payload in [b"1", b"2"] {
+            fixture.deliver_as(&outgoing(QOS1, payload), Deliver { keep, ..to(QOS1) });
+        }
+        let at_once = fixture.session.unacknowledged().any(|held| held.payload == b"1");
+        assert_eq!(at_once, keep || fixture.session.outlives_connection());
+        fixture.ack(AckKind::PubAck, 1);
+        assert_eq!(fixture.drain(), drained(1));
         fixture.session.unacknowledged().map(|held| held.payload.to_vec()).collect::<Vec<_>>()
     };
     assert_eq!(held(&Connect::new(V5, "meter"), false), Vec::<Vec<u8>>::new());
-    assert_eq!(held(&Connect::new(V5, "meter"), true), [b"1".to_vec()]);
-    assert_eq!(held(&lasting(V5), false), [b"1".to_vec()]);
+    assert_eq!(held(&Connect::new(V5, "meter"), true), [b"2".to_vec()]);
+    assert_eq!(held(&lasting(V5), false), [b"2".to_vec()]);
 }
 
 #[test]

@@ -206,8 +206,8 @@ impl World {
                 self.delivered.push((qos, number));
                 self.fixture.deliver(qos, &number.to_be_bytes());
             }
-            Step::ToServer(count) => (0..count).for_each(|_| self.to_server()),
-            Step::ToClient(count) => (0..count).for_each(|_| self.to_client()),
+            Step::ToServer(count) => (0..count).for_each(|_| self.arrive_at_server()),
+            Step::ToClient(count) => (0..count).for_each(|_| self.arrive_at_client()),
             Step::Routed(which, well) => self.routed(which, well || self.version == Version::V311),
             Step::Lose => {
                 self.fixture.lose();
@@ -229,7 +229,7 @@ impl World {
         }
     }
 
-    fn to_server(&mut self) {
+    fn arrive_at_server(&mut self) {
         if self.fixture.session.reading_paused() || !self.connected() {
             return;
         }
@@ -256,7 +256,7 @@ impl World {
         }
     }
 
-    fn to_client(&mut self) {
+    fn arrive_at_client(&mut self) {
         if self.fixture.out.is_empty() {
             return;
         }

@@ -99,8 +99,13 @@ fn a_duplicate_is_answered_in_its_turn_and_like_its_original() {
     assert_eq!(fixture.publish(&publish(QOS2, 7, b"")), PublishAction::Done);
     fixture.routed(original, ReasonCode::QUOTA_EXCEEDED);
     assert_eq!(fixture.packets(), [pubrec(7, ReasonCode::QUOTA_EXCEEDED)]);
+    // The identifier is free, and a duplicate of the new message is one of the new message.
+    let another = fixture.publish_open(&publish(QOS2, 7, b"another"));
+    assert_eq!(fixture.publish(&publish(QOS2, 7, b"another")), PublishAction::Done);
     fixture.routed(other, SUCCESS);
     assert_eq!(fixture.packets(), [puback(8, SUCCESS), pubrec(7, ReasonCode::QUOTA_EXCEEDED)]);
+    fixture.routed(another, SUCCESS);
+    assert_eq!(fixture.packets(), [pubrec(7, SUCCESS), pubrec(7, SUCCESS)]);
 }
 
 #[test]

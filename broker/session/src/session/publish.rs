@@ -11,6 +11,9 @@ use crate::admit::check_publishable;
 use crate::aliases::Aliases;
 use crate::packet_ids::PacketIds;
 
+/// An empty list with room for more than this gives its room back.
+const IDLE_CAPACITY_MAX: usize = 64;
+
 /// Stands for a publish of QoS 1 or 2 until [`Session::handle_routed`] tells what became of it.
 ///
 /// Belongs to the session, not to the connection: it is to be answered also when the connection is gone, as long as
@@ -345,9 +348,6 @@ impl Inbound {
         }
     }
 }
-
-/// An empty list with room for more than this gives its room back.
-const IDLE_CAPACITY_MAX: usize = 64;
 
 impl Carried {
     fn holds(&self, packet_id: PacketId) -> bool {

@@ -1,0 +1,77 @@
+//! The everyday path of a message allocates nothing once buffers have their size.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use common::*;
+use fulmar_codec::{AckKind, Connect, QoS, ReasonCode, Version};
+use fulmar_session::{Delivered, PublishAction};
+
+thread_local! {
+    /// Of this thread, because the test harness has others.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The allocator of the system, counted.
+struct Counting;
+
+// SAFETY: every call is handed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `alloc` above, and so from the system.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One message from a client to another, with all its acknowledgements.
+fn pass_on(from: &mut Fixture, to: &mut Fixture, qos: QoS, packet_id: u16) {
+    match from.publish(&publish(qos, if qos == QOS0 { 0 } else { 9 }, b"21.5")) {
+        PublishAction::Route { token, .. } => {
+            assert_eq!(to.deliver(qos, b"21.5"), Delivered::Sent);
+            token.into_iter().for_each(|token| from.routed(token, ReasonCode::SUCCESS));
+        }
+        other => panic!("{other:?} where a message was to be routed"),
+    }
+    let kinds: &[AckKind] = match qos {
+        QoS::AtMostOnce => &[],
+        QoS::AtLeastOnce => &[AckKind::PubAck],
+        QoS::ExactlyOnce => {
+            from.ack(AckKind::PubRel, 9);
+            &[AckKind::PubRec, AckKind::PubComp]
+        }
+    };
+    for &kind in kinds {
+        to.ack(kind, packet_id);
+    }
+    to.drain();
+    from.out.clear();
+    to.out.clear();
+}
+
+#[test]
+fn messages_between_connected_clients_allocate_nothing() {
+    for version in [Version::V311, Version::V5] {
+        for qos in [QOS0, QOS1, QOS2] {
+            let mut from = Fixture::connected(&Connect::new(version, "meter"), Default::default());
+            let mut to = Fixture::connected(&Connect::new(version, "meter"), Default::default());
+            from.out.reserve(100);
+            to.out.reserve(100);
+            pass_on(&mut from, &mut to, qos, 1);
+            let before = ALLOCATIONS.get();
+            (2..1000).for_each(|packet_id| pass_on(&mut from, &mut to, qos, packet_id));
+            assert_eq!(ALLOCATIONS.get() - before, 0, "allocations in {version} at QoS {qos}");
+        }
+    }
+}
