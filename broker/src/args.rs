@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn set_takes_any_key_and_beats_other_flags() {
-        let effective = effective("--threads 1 --set threads=2 --set limits.inflight=9 --set http={port:0}");
+        let effective = effective("--threads 1 --set threads=2 --set limits.inflight=9 --set http.port=0");
         assert_eq!((effective.config.threads, effective.config.limits.inflight), (2, 9));
         assert_eq!(effective.source("threads"), &Source::Flag("--set threads".into()));
     }

@@ -17,7 +17,8 @@ pub(crate) struct Entry {
     pub(crate) listener: u16,
     pub(crate) kind: Kind,
     pub(crate) socket: Socket,
-    /// Received and not consumed. Boxed: an idle connection has none.
+    /// Received and not consumed.
+    #[expect(clippy::box_collection, reason = "an idle connection has none and shall not pay for one")]
     pub(crate) carry: Option<Box<Vec<u8>>>,
     /// Bytes may wait in the socket: no event will come before it was read.
     pub(crate) is_readable: bool,
@@ -46,7 +47,6 @@ pub(crate) enum Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     chunks: Vec<Box<[Option<Entry>]>>,
-    len: usize,
 }
 
 impl Entry {
@@ -78,7 +78,6 @@ impl Sockets {
         }
         debug_assert!(self.chunks[chunk][index].is_none(), "{conn} is taken");
         self.chunks[chunk][index] = Some(entry);
-        self.len += 1;
     }
 
     #[inline]
@@ -99,13 +98,7 @@ impl Sockets {
     pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Entry> {
         self.get_mut(conn)?;
         let (chunk, index) = place(conn.slot);
-        let entry = self.chunks[chunk][index].take();
-        self.len -= usize::from(entry.is_some());
-        entry
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
+        self.chunks[chunk][index].take()
     }
 }
 
