@@ -1,5 +1,8 @@
 //! `MqttCluster`: what a user asks for.
 
+// Each printer column is an attribute of its own, and several have the same type.
+#![allow(clippy::duplicated_attributes)]
+
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::CustomResource;
 use schemars::JsonSchema;

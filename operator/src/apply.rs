@@ -61,7 +61,7 @@ pub(crate) async fn apply(
         Some(budget) => Some(applier.apply(budget).await?),
         None => None,
     };
-    let statefulset = applier.apply(statefulset).await?;
+    let statefulset = Box::pin(applier.apply(statefulset)).await?;
     Ok(Resources {
         service_account,
         config_map,

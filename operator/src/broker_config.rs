@@ -157,7 +157,10 @@ mod tests {
     use super::*;
 
     fn user(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+        match value {
+            Value::Object(settings) => settings,
+            other => panic!("found {other}, wanted an object"),
+        }
     }
 
     fn listeners() -> Vec<Listener> {

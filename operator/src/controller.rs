@@ -78,7 +78,7 @@ pub(crate) async fn run(context: Arc<Context>, scope: Option<String>, mut stop: 
     };
     let work = applier(
         |cluster, context| Box::pin(reconcile(cluster, context)),
-        retry,
+        |cluster, failure, context| retry(&cluster, failure, &context),
         context.clone(),
         clusters,
         triggers.take_until(Box::pin(stopped)),

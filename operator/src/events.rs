@@ -32,14 +32,19 @@ pub(crate) fn events_between(before: &[Condition], after: &[Condition]) -> Vec<E
             None => is_bad(new) || new.type_ == ConditionKind::Ready.as_str(),
         }
     });
+    let changed: Vec<_> = changed.collect();
     let silent = [ConditionKind::Available.as_str(), ConditionKind::Progressing.as_str()];
-    changed
-        .filter(|new| !silent.contains(&new.type_.as_str()))
-        .map(|new| {
-            let kind = if is_bad(new) { EventType::Warning } else { EventType::Normal };
-            event(kind, &new.reason, &new.type_, &new.message)
-        })
-        .collect()
+    // A failure also stands in `Ready`; the condition that it belongs to tells it.
+    let repeats = |new: &Condition| {
+        new.type_ == ConditionKind::Ready.as_str()
+            && changed.iter().any(|other| other.type_ != new.type_ && other.reason == new.reason)
+    };
+    let told = changed.iter().filter(|new| !silent.contains(&new.type_.as_str()) && !repeats(new));
+    told.map(|new| {
+        let kind = if is_bad(new) { EventType::Warning } else { EventType::Normal };
+        event(kind, &new.reason, &new.type_, &new.message)
+    })
+    .collect()
 }
 
 /// Not being ready is how every cluster begins; the others name what is wrong.
@@ -80,9 +85,11 @@ mod tests {
 
     #[test]
     fn a_problem_and_its_end_are_both_told() {
-        let good = [is(ConditionKind::ConfigApplied, true, "Accepted")];
-        let bad = [is(ConditionKind::ConfigApplied, false, "ConfigInvalid")];
+        use ConditionKind::*;
+        let good = [is(ConfigApplied, true, "Accepted"), is(Ready, true, "Serving")];
+        let bad = [is(ConfigApplied, false, "ConfigInvalid"), is(Ready, false, "ConfigInvalid")];
         assert_eq!(told(&good, &bad), [(EventType::Warning, "ConfigInvalid".to_owned())]);
-        assert_eq!(told(&bad, &good), [(EventType::Normal, "Accepted".to_owned())]);
+        let ended = [(EventType::Normal, "Accepted"), (EventType::Normal, "Serving")];
+        assert_eq!(told(&bad, &good), ended.map(|(kind, reason)| (kind, reason.to_owned())));
     }
 }

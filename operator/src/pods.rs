@@ -86,11 +86,11 @@ mod tests {
 
     use super::*;
 
-    fn pod(status: Value) -> Pod {
+    fn pod(status: &Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "demo-1", "uid": "a"}, "status": status})).unwrap()
     }
 
-    fn broker_state(state: Value) -> Value {
+    fn broker_state(state: &Value) -> Value {
         json!({"containerStatuses": [{
             "name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 4,
             "state": state, "lastState": {"terminated": {"exitCode": 2}},
@@ -100,14 +100,14 @@ mod tests {
     #[test]
     fn a_pod_that_cannot_start_says_why() {
         let waiting = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}});
-        let row = node_status(&pod(broker_state(waiting)), &ClusterReading::new());
+        let row = node_status(&pod(&broker_state(&waiting)), &ClusterReading::new());
         assert_eq!(row.message.as_deref(), Some("CrashLoopBackOff: back-off 10s (it ended with exit code 2)"));
         assert_eq!((row.ready, row.restarts), (false, 4));
     }
 
     #[test]
     fn a_pod_that_only_starts_is_no_failure() {
-        let starting = pod(broker_state(json!({"waiting": {"reason": "ContainerCreating"}})));
+        let starting = pod(&broker_state(&json!({"waiting": {"reason": "ContainerCreating"}})));
         assert_eq!(failure(&starting), None);
         assert_eq!(node_status(&starting, &ClusterReading::new()).message.as_deref(), Some("ContainerCreating"));
     }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_pod_without_a_node_repeats_the_scheduler() {
         let condition = json!({"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"});
-        let pending = pod(json!({"conditions": [condition]}));
+        let pending = pod(&json!({"conditions": [condition]}));
         assert_eq!(failure(&pending).as_deref(), Some("Unschedulable: 0/1 nodes are available"));
     }
 }

@@ -52,7 +52,8 @@ pub(crate) async fn reconcile(
     let decision = autoscale(&cluster, &observed, &reading, &context, now);
     let replicas = replicas(&cluster, &observed, decision.as_ref());
 
-    let outcome = advance(&cluster, &observed, replicas, &context, now).await;
+    // Boxed, because every await point below would carry its size.
+    let outcome = Box::pin(advance(&cluster, &observed, replicas, &context, now)).await;
     if let Err(failure @ Failure::Api { .. }) = outcome.applied {
         return Err(failure);
     }
@@ -83,7 +84,7 @@ async fn advance(
     now: Timestamp,
 ) -> Outcome {
     let mut outcome = Outcome { keys: None, version: None, applied: Err(Failure::Keys(anyhow::anyhow!("not begun"))) };
-    outcome.applied = steps(cluster, observed, replicas, context, now, &mut outcome).await;
+    outcome.applied = Box::pin(steps(cluster, observed, replicas, context, now, &mut outcome)).await;
     outcome
 }
 
@@ -103,7 +104,7 @@ async fn steps(
     let image = &context.settings.broker_image;
     let valid = validate(cluster, owner, observed.statefulset.as_ref(), authority, image).map_err(Failure::Config)?;
     outcome.version = Some(valid.image.version.clone());
-    let applied = apply(&context.client, cluster, build(&valid, replicas)).await?;
+    let applied = Box::pin(apply(&context.client, cluster, build(&valid, replicas))).await?;
     prune(&context.client, cluster, &applied, &keys.secrets, &observed.pods).await?;
     Ok(applied)
 }
@@ -195,7 +196,7 @@ async fn write_status(
 }
 
 /// When a failed reconciliation is tried again.
-pub(crate) fn retry(cluster: Arc<PartialObjectMeta<MqttCluster>>, failure: &Failure, context: Arc<Context>) -> Action {
+pub(crate) fn retry(cluster: &PartialObjectMeta<MqttCluster>, failure: &Failure, context: &Context) -> Action {
     let name = cluster.name_any();
     let namespace = cluster.namespace().unwrap_or_default();
     let result = if failure.is_passing() { "retried" } else { "refused" };

@@ -81,7 +81,7 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
     let ready = counts.ready_replicas.unwrap_or_default();
     match statefulset {
         Some(_) if ready > 0 => {
-            set(ConditionKind::Available, Truth::True, "Serving", &format!("{ready} pods serve clients"))
+            set(ConditionKind::Available, Truth::True, "Serving", &format!("{ready} pods serve clients"));
         }
         _ if cluster.spec.replicas == 0 && cluster.spec.autoscaling.is_none() => {
             set(
@@ -229,4 +229,186 @@ fn endpoints(cluster: &MqttCluster, observed: &Observed) -> Vec<EndpointStatus> 
     }
     endpoints.truncate(64);
     endpoints
+}
+
+#[cfg(test)]
+mod tests {
+    use std::marker::PhantomData;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::broker_config::SettingError;
+    use crate::build::{Built, build};
+    use crate::fixtures::{cluster, image};
+    use crate::validate::{owner_reference, validate};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    /// What an API server that accepts everything would return, with this status of the StatefulSet.
+    fn applied(cluster: &MqttCluster, replicas: i32, counts: serde_json::Value) -> Resources<Applied> {
+        let owner = owner_reference(cluster).unwrap();
+        let valid = validate(cluster, owner, None, String::new(), &image("v0.1.0")).unwrap();
+        let Resources {
+            service_account,
+            config_map,
+            authority,
+            services,
+            disruption_budget,
+            mut statefulset,
+            stage: _,
+        }: Resources<Built> = build(&valid, replicas);
+        statefulset.metadata.generation = Some(2);
+        statefulset.status = Some(serde_json::from_value(counts).unwrap());
+        Resources {
+            service_account,
+            config_map,
+            authority,
+            services,
+            disruption_budget,
+            statefulset,
+            stage: PhantomData,
+        }
+    }
+
+    fn reported(cluster: &MqttCluster, applied: Result<Resources<Applied>, Failure>) -> MqttClusterStatus {
+        let seen = Seen {
+            cluster,
+            observed: &Observed::default(),
+            reading: &ClusterReading::new(),
+            decision: None,
+            now: at(0),
+        };
+        let outcome = Outcome { keys: Some(Keys::default()), version: Some("v0.1.0".to_owned()), applied };
+        report(&seen, &outcome)
+    }
+
+    fn told(status: &MqttClusterStatus) -> Vec<String> {
+        let told = status
+            .conditions
+            .iter()
+            .map(|condition| format!("{}={} {}", condition.type_, condition.status, condition.reason));
+        let mut told: Vec<String> = told.collect();
+        told.sort();
+        told
+    }
+
+    fn serving() -> serde_json::Value {
+        json!({"replicas": 3, "readyReplicas": 3, "updatedReplicas": 3, "observedGeneration": 2})
+    }
+
+    #[test]
+    fn a_cluster_whose_pods_all_serve_is_ready() {
+        let cluster = cluster();
+        let status = reported(&cluster, Ok(applied(&cluster, 3, serving())));
+        assert_eq!(
+            told(&status),
+            [
+                "Available=True Serving",
+                "CertificatesReady=True Issued",
+                "ConfigApplied=True Accepted",
+                "Degraded=False AsExpected",
+                "Progressing=False Complete",
+                "Ready=True Serving",
+            ]
+        );
+        assert_eq!((status.replicas, status.ready_replicas, status.observed_generation), (3, 3, Some(1)));
+    }
+
+    #[test]
+    fn a_cluster_is_not_ready_while_anything_is_on_its_way() {
+        let cluster = cluster();
+        let on_the_way = [
+            (
+                json!({"replicas": 3, "readyReplicas": 3, "updatedReplicas": 3, "observedGeneration": 1}),
+                "the StatefulSet controller has not yet seen the last change",
+            ),
+            (
+                json!({"replicas": 3, "readyReplicas": 2, "updatedReplicas": 3, "observedGeneration": 2}),
+                "2 of 3 pods are ready",
+            ),
+            (
+                json!({"replicas": 5, "readyReplicas": 5, "updatedReplicas": 5, "observedGeneration": 2}),
+                "5 pods exist, 3 are wanted",
+            ),
+            (
+                json!({"replicas": 3, "readyReplicas": 3, "updatedReplicas": 1, "observedGeneration": 2, "currentRevision": "a", "updateRevision": "b"}),
+                "1 of 3 pods run the newest template",
+            ),
+        ];
+        for (counts, message) in on_the_way {
+            let status = reported(&cluster, Ok(applied(&cluster, 3, counts)));
+            let ready = fulmar_api::find_condition(&status.conditions, ConditionKind::Ready).unwrap();
+            assert_eq!((ready.status.as_str(), ready.message.as_str()), ("False", message));
+        }
+    }
+
+    #[test]
+    fn a_failed_step_writes_its_condition_and_keeps_the_others() {
+        let mut cluster = cluster();
+        cluster.status = Some(reported(&cluster, Ok(applied(&cluster, 3, serving()))));
+        cluster.metadata.generation = Some(2);
+        let wrong = SettingError {
+            path: "limits.x".to_owned(),
+            found: "an unknown key".to_owned(),
+            wanted: "a known key".to_owned(),
+        };
+        let status = reported(&cluster, Err(Failure::Config(vec![wrong])));
+        assert_eq!(
+            told(&status),
+            [
+                "Available=False NoPodReady",
+                "CertificatesReady=True Issued",
+                "ConfigApplied=False ConfigInvalid",
+                "Degraded=False AsExpected",
+                "Progressing=False Complete",
+                "Ready=False ConfigInvalid",
+            ]
+        );
+        assert_eq!(status.observed_generation, Some(2));
+        let config = fulmar_api::find_condition(&status.conditions, ConditionKind::ConfigApplied).unwrap();
+        assert_eq!(config.message, "config.limits.x: found an unknown key, wanted a known key");
+    }
+
+    #[test]
+    fn without_a_way_to_authenticate_a_ready_cluster_says_that_nobody_gets_in() {
+        let mut cluster = cluster();
+        cluster.spec.auth.anonymous = false;
+        let status = reported(&cluster, Ok(applied(&cluster, 3, serving())));
+        let told = told(&status);
+        assert!(told.contains(&"Ready=True Serving".to_owned()), "{told:?}");
+        assert!(told.contains(&"Degraded=True NoAuthentication".to_owned()), "{told:?}");
+    }
+
+    #[test]
+    fn a_hibernating_cluster_is_ready_and_not_available() {
+        let mut cluster = cluster();
+        cluster.spec.replicas = 0;
+        let counts = json!({"replicas": 0, "observedGeneration": 2});
+        let told = told(&reported(&cluster, Ok(applied(&cluster, 0, counts))));
+        assert!(told.contains(&"Ready=True Hibernating".to_owned()), "{told:?}");
+        assert!(told.contains(&"Available=False Hibernating".to_owned()), "{told:?}");
+    }
+
+    #[test]
+    fn endpoints_name_the_service_and_the_load_balancer() {
+        let cluster = cluster();
+        let balanced = serde_json::from_value(json!({
+            "metadata": {"name": "demo-mqtts"},
+            "status": {"loadBalancer": {"ingress": [{"ip": "2001:db8::1"}, {"hostname": "mqtt.example.org"}]}},
+        }));
+        let observed = Observed { services: vec![balanced.unwrap()], ..Observed::default() };
+        let uris: Vec<_> = endpoints(&cluster, &observed).into_iter().map(|endpoint| endpoint.uri).collect();
+        assert_eq!(
+            uris,
+            [
+                "mqtt://demo-mqtt.shop.svc:1883",
+                "mqtts://demo-mqtts.shop.svc:443",
+                "mqtts://[2001:db8::1]:443",
+                "mqtts://mqtt.example.org:443",
+            ]
+        );
+    }
 }

@@ -1,0 +1,67 @@
+//! `cargo xtask manifests`: writes `manifests/install.yaml` from the chart, for people without helm.
+//!
+//! The chart is the only source: what helm renders for the namespace `fulmar-system` is written with that namespace in
+//! front, without the labels that would tell helm the objects are its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use fulmar_testbed::tools::Tools;
+
+use crate::steps::say;
+
+const NAMESPACE: &str = "fulmar-system";
+const PATH: &str = "manifests/install.yaml";
+
+/// What `cargo xtask manifests` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Write nothing, and fail if the file is not what the chart renders.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Writes the file, relative to `root`, or checks it.
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
+    let tools = Tools::find_or_build(&mut |progress| say(progress))?;
+    let text = generate(root, &tools)?;
+    if arguments.check {
+        let found = fs::read_to_string(root.join(PATH)).with_context(|| format!("read {PATH}"))?;
+        ensure!(found == text, "{PATH} is stale: run `cargo xtask manifests`");
+        return Ok(());
+    }
+    fs::write(root.join(PATH), text).with_context(|| format!("write {PATH}"))
+}
+
+fn generate(root: &Path, tools: &Tools) -> Result<String> {
+    let rendered = helm(tools, root, &["template", "fulmar", "charts/fulmar", "--namespace", NAMESPACE])?;
+    let helms_own = ["app.kubernetes.io/managed-by: Helm", "helm.sh/chart: "];
+    let ours = rendered.lines().filter(|line| !helms_own.iter().any(|label| line.trim_start().starts_with(label)));
+    let mut text = format!(
+        "# Generated from charts/fulmar by `cargo xtask manifests`.\n\
+         # kubectl apply --server-side -f install.yaml\n\
+         apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n  labels:\n    \
+         pod-security.kubernetes.io/enforce: restricted\n"
+    );
+    for line in ours {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// What a helm command prints.
+fn helm(tools: &Tools, root: &Path, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(&tools.kubernetes).arg("helm").args(arguments).current_dir(root).output();
+    let output = output.context("run helm")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "helm {} failed: {}{errors}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stdout)
+    );
+    String::from_utf8(output.stdout).context("helm printed something that is not text")
+}
