@@ -16,6 +16,8 @@ use crate::reactor::sockets::Sockets;
 pub(crate) struct LaneNews {
     pub(crate) peer: u64,
     pub(crate) lane: u16,
+    /// The life of the link.
+    pub(crate) epoch: u64,
     pub(crate) why: LaneEnd,
 }
 
@@ -72,9 +74,9 @@ impl Out for World {
         }
     }
 
-    fn lane_closed(&mut self, peer: u64, lane: u16, why: LaneEnd) {
+    fn lane_closed(&mut self, peer: u64, lane: u16, epoch: u64, why: LaneEnd) {
         // The control side is gone only when the process ends.
-        let _ = self.lane_news.send(LaneNews { peer, lane, why });
+        let _ = self.lane_news.send(LaneNews { peer, lane, epoch, why });
     }
 
     fn event(&mut self, event: Event<'_>) {

@@ -52,6 +52,11 @@ impl Worker {
                 }
             };
             match flow {
+                Flow::Go if self.must_wait(conn, id) => {
+                    self.pause(conn, out);
+                    self.counters.bytes_received += used as u64;
+                    return Consumed { bytes: used, paused: true };
+                }
                 Flow::Go => {}
                 Flow::Pause => {
                     self.counters.bytes_received += used as u64;
@@ -138,24 +143,39 @@ impl Worker {
     ) -> Flow {
         let source = Source::Client { session: id, conn, token };
         let routed = self.publish_from(outgoing, source, now, out);
-        let Some(token) = token else {
-            // QoS 0 has no acknowledgement to hold back, so a full link holds the reading itself.
-            return if routed.link_full { self.pause(conn, out) } else { Flow::Go };
-        };
+        let held = if routed.link_full { self.hold(conn, out) } else { Flow::Go };
+        // QoS 0 has no acknowledgement to hold back: a full link holds the reading itself.
+        let Some(token) = token else { return held };
         if routed.parties == 0 {
             let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn)) else {
                 return Flow::Closed;
             };
             entry.session.handle_routed(token, routed.reason, now, buffer);
-            return Flow::Go;
+            return held;
         }
         let patience: Duration = self.node.settings.limits.acknowledgement_timeout;
         self.remind(conn, now + patience);
-        let paused = self.sessions.get(id).is_some_and(|entry| entry.session.reading_paused());
-        if paused || routed.link_full { self.pause(conn, out) } else { Flow::Go }
+        held
     }
 
-    fn pause(&mut self, conn: ConnId, out: &mut impl Out) -> Flow {
+    /// Whether a client has to wait before its next packet: receive maximum publishes of it are unanswered, or it does
+    /// not read what it is told.
+    #[inline]
+    pub(crate) fn must_wait(&self, conn: ConnId, id: SessionId) -> bool {
+        let output_bytes_max = self.node.settings.limits.output_buffer_bytes;
+        self.sessions.get(id).is_some_and(|entry| entry.session.reading_paused())
+            || self.connections.get(conn).is_some_and(|connection| connection.out.len() >= output_bytes_max)
+    }
+
+    /// Stops reading a client until the lanes have room.
+    fn hold(&mut self, conn: ConnId, out: &mut impl Out) -> Flow {
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.held = true;
+        }
+        self.pause(conn, out)
+    }
+
+    pub(crate) fn pause(&mut self, conn: ConnId, out: &mut impl Out) -> Flow {
         if let Some(connection) = self.connections.get_mut(conn)
             && !connection.paused
         {
@@ -167,9 +187,12 @@ impl Worker {
 
     /// Goes on reading a client that was held back, if nothing holds it any more.
     pub(crate) fn resume(&mut self, conn: ConnId, id: SessionId, now: Instant, out: &mut impl Out) {
+        if self.must_wait(conn, id) {
+            return;
+        }
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        if connection.paused && !entry.session.reading_paused() {
+        if connection.paused && !connection.held {
             connection.paused = false;
             // While it was not read the client could not show that it lives.
             entry.session.seen(now);

@@ -56,7 +56,8 @@ impl Worker {
         }
         self.counters.bytes_received += length as u64;
         self.connect(conn, &connect, now, out);
-        Consumed { bytes: length, paused: false }
+        let paused = self.connections.get(conn).is_some_and(|connection| connection.paused);
+        Consumed { bytes: length, paused }
     }
 
     fn connect(&mut self, conn: ConnId, connect: &Connect<'_>, now: Instant, out: &mut impl Out) {
@@ -92,6 +93,10 @@ impl Worker {
         self.attach(conn, id, admitted, session_present, now);
         self.announce_claim(id);
         self.pump(id, now, out);
+        // Publishes of its last connection may still be on their way through.
+        if self.must_wait(conn, id) {
+            self.pause(conn, out);
+        }
     }
 
     fn admit(&mut self, connect: &Connect<'_>, origin: Origin) -> Result<Admitted, ReasonCode> {

@@ -20,6 +20,8 @@ pub(crate) struct Connection {
     dirty: bool,
     /// The reactor offers no bytes until told to.
     pub(crate) paused: bool,
+    /// It is not read because a link is full, for which the client cannot be blamed.
+    pub(crate) held: bool,
     /// The earliest reminder that is set, so that deadlines that move do not fill the wheel.
     pub(crate) reminder: Option<Instant>,
 }
@@ -49,8 +51,15 @@ impl Connections {
     }
 
     pub(crate) fn insert(&mut self, origin: Origin, role: Role) -> ConnId {
-        let (slot, generation) =
-            self.slab.insert(Connection { out: Vec::new(), origin, role, dirty: false, paused: false, reminder: None });
+        let (slot, generation) = self.slab.insert(Connection {
+            out: Vec::new(),
+            origin,
+            role,
+            dirty: false,
+            paused: false,
+            held: false,
+            reminder: None,
+        });
         ConnId { slot, generation }
     }
 

@@ -1,5 +1,7 @@
 //! What a data thread counts. Plain numbers: the reactor copies them to where `/metrics` reads, once in a while.
 
+use fulmar_codec::QoS;
+
 /// Generates the struct and the list of its fields with their help texts, so that neither can miss one.
 macro_rules! counters {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $help:literal])* $field:ident,)* }) => {
@@ -83,6 +85,18 @@ counters! {
         subscribe_barrier_timeouts,
         /// Bytes received from clients.
         bytes_received,
+    }
+}
+
+impl Counters {
+    /// A message was sent to a client, or queued for it.
+    #[inline]
+    pub(crate) fn delivered(&mut self, qos: QoS) {
+        match qos {
+            QoS::AtMostOnce => self.deliveries_qos0 += 1,
+            QoS::AtLeastOnce => self.deliveries_qos1 += 1,
+            QoS::ExactlyOnce => self.deliveries_qos2 += 1,
+        }
     }
 }
 

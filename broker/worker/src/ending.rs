@@ -150,8 +150,8 @@ impl Worker {
         let Some(entry) = self.sessions.get(id) else { return };
         let patience: Duration = self.node.settings.limits.acknowledgement_timeout;
         let waits_until = entry.session.oldest_open().map(|since| since + patience);
-        // Keep alive stands still while we do not read the client.
-        let paused = self.connections.get(conn).is_some_and(|connection| connection.paused);
+        // Keep alive stands still while it is our fault that the client is not read.
+        let paused = self.connections.get(conn).is_some_and(|connection| connection.held);
         let silent_until = entry.session.keep_alive_deadline().filter(|_| !paused);
         if waits_until.is_some_and(|at| at <= now) {
             self.counters.acknowledgement_timeouts += 1;

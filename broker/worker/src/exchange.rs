@@ -10,7 +10,6 @@ use crate::route::pick_member;
 use crate::worker::Worker;
 use fulmar_cluster::Version;
 use fulmar_cluster::claims::{Verdict, decide};
-use fulmar_cluster::frame::CloseReason;
 use fulmar_cluster::frame::{InterestChange, InterestDelta, LinkMessage, LinkPublish, RetainedEntry, RetainedMessage};
 use fulmar_cluster::interest::Fed;
 use fulmar_router::{NodeIndex, SharedRef};
@@ -93,7 +92,6 @@ impl Worker {
     /// Thread 0: tells every peer what it has not been told of our interest.
     pub(crate) fn announce_interest(&mut self) {
         let Worker { node, lanes, .. } = self;
-        let mut broken = Vec::new();
         let mut touched = Vec::new();
         for (index, slot) in lanes.slots.iter_mut().enumerate() {
             let Some(speaker) = slot.speaker.as_deref_mut() else { continue };
@@ -106,14 +104,11 @@ impl Worker {
             match fed {
                 Ok(Fed::All) => speaker.behind = false,
                 Ok(Fed::More) => speaker.behind = true,
-                Err(_) => broken.push(index as u32),
+                // Ended with the next look at the lanes, from nothing: a moment ago there was more room than it needs.
+                Err(error) => speaker.fell_behind = Some(error.to_string()),
             }
         }
         touched.into_iter().for_each(|index| self.lanes.touch(index));
-        for index in broken {
-            // The peer sees the end and links again from nothing.
-            self.lanes.slots[index as usize].lane.end(CloseReason::OutOfStep);
-        }
     }
 
     /// A peer's filter goes into the trie, or leaves it.
@@ -166,13 +161,24 @@ impl Worker {
         }
     }
 
-    /// A peer is new, or was gone: it may hold clients that are here too.
-    pub(crate) fn send_all_claims(&mut self, index: u32) {
+    /// A peer is new, or was gone: it may hold clients that are here too. Told in parts, as the lane takes them; who
+    /// connects meanwhile is announced anyway.
+    pub(crate) fn send_claims(&mut self, index: u32) {
         let Worker { sessions, lanes, .. } = self;
-        for (_, entry) in sessions.iter().filter(|(_, entry)| entry.connection.is_some()) {
-            lanes.push(index, &LinkMessage::Claim { client_id: entry.session.client_id(), version: entry.claim });
+        let slot = &mut lanes.slots[index as usize];
+        let Some(first) = slot.claims else { return };
+        slot.claims = None;
+        for (id, entry) in sessions.iter_from(first).filter(|(_, entry)| entry.connection.is_some()) {
+            let claim = LinkMessage::Claim { client_id: entry.session.client_id(), version: entry.claim };
+            if slot.lane.is_full() || slot.lane.push(&claim).is_err() {
+                slot.claims = Some(id.slot);
+                break;
+            }
         }
-        lanes.push(index, &LinkMessage::ClaimsDone);
+        if slot.claims.is_none() && slot.lane.push(&LinkMessage::ClaimsDone).is_err() {
+            slot.claims = Some(u32::MAX);
+        }
+        lanes.touch(index);
     }
 
     /// A client connected at a peer: the thread that owns the client id looks at its own.

@@ -13,7 +13,7 @@ use crate::peers::PeerIdentity;
 use crate::pending::WaitId;
 use crate::worker::{Consumed, Refused, Worker};
 use fulmar_cluster::NodeId;
-use fulmar_cluster::frame::{self, CloseReason, LinkMessage, LinkPublish, SharedTargets, Split};
+use fulmar_cluster::frame::{self, CloseReason, FRAME_BYTES_MAX, LinkMessage, LinkPublish, SharedTargets, Split};
 use fulmar_cluster::interest::{InterestFeed, PeerInterest};
 use fulmar_cluster::lane::{Connected, Gone, Lane, Received, Tick};
 use fulmar_router::{Cursor, NodeIndex};
@@ -21,8 +21,6 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-/// A message larger than a packet may be on top of what its frame adds.
-const FRAME_OVERHEAD_BYTES: usize = 256 << 10;
 /// Bytes of a lane that the socket has not taken; the rest waits in the lane.
 const LANE_OUTPUT_BYTES: usize = 256 << 10;
 
@@ -51,6 +49,8 @@ pub(crate) struct LaneSlot {
     pub(crate) publishes_received: u64,
     /// There is something to flush at the end of the turn.
     touched: bool,
+    /// The slot of the first session whose claim the peer has not been told; none: it knows all.
+    pub(crate) claims: Option<u32>,
     /// Lane 0 only.
     pub(crate) speaker: Option<Box<Speaker>>,
 }
@@ -66,6 +66,8 @@ pub(crate) struct Speaker {
     pub(crate) copy: Option<Cursor>,
     /// The peer has not been told everything for lack of room.
     pub(crate) behind: bool,
+    /// What the peer was not told is no longer known: the life of the link has to end.
+    pub(crate) fell_behind: Option<String>,
 }
 
 /// All lanes of a thread.
@@ -156,6 +158,7 @@ impl Lanes {
             publishes_sent: 0,
             publishes_received: 0,
             touched: false,
+            claims: None,
             speaker: None,
         });
         (self.slots.len() - 1) as u32
@@ -221,15 +224,21 @@ impl Worker {
             self.node.trie_mut().remote_clear(peer);
             let mut interest = self.node.interest();
             interest.barrier.peer_linked(node);
-            let speaker =
-                Speaker { feed: interest.local.new_feed(), interest: PeerInterest::new(), copy: None, behind: false };
+            let speaker = Speaker {
+                feed: interest.local.new_feed(),
+                interest: PeerInterest::new(),
+                copy: None,
+                behind: false,
+                fell_behind: None,
+            };
             drop(interest);
             self.lanes.slots[index as usize].speaker = Some(Box::new(speaker));
             self.announce_interest();
             self.lanes.push(index, &LinkMessage::RetainedRequest);
         }
         if number == self.thread {
-            self.send_all_claims(index);
+            self.lanes.slots[index as usize].claims = Some(0);
+            self.send_claims(index);
         }
     }
 
@@ -242,12 +251,11 @@ impl Worker {
         now: Instant,
         out: &mut impl Out,
     ) -> Consumed {
-        let frame_bytes_max = self.node.settings.limits.packet_bytes + FRAME_OVERHEAD_BYTES;
         self.lanes.slots[index as usize].lane.heard(now);
         let mut used = 0;
         // The lane may end while its bytes are handled.
         while self.lanes.slots[index as usize].conn == Some(conn) {
-            match frame::split(&bytes[used..], frame_bytes_max) {
+            match frame::split(&bytes[used..], FRAME_BYTES_MAX) {
                 Ok(Split::Incomplete { .. }) => break,
                 Ok(Split::Whole { frame, used: length }) => {
                     used += length;
@@ -286,11 +294,12 @@ impl Worker {
             }
             Received::Closed(reason) => {
                 let error = format!("closed by the peer: {reason}");
-                let peer = self.lanes.slots[index as usize].identity.clone();
+                let slot = &self.lanes.slots[index as usize];
+                let (name, node, epoch) = (slot.identity.name.clone(), slot.identity.node_id, slot.lane.epoch());
                 if reason != CloseReason::Shutdown {
-                    out.event(Event::LinkError { peer: &peer.name, error });
+                    out.event(Event::LinkError { peer: &name, error });
                 }
-                self.node_gone(&peer, now, out);
+                self.node_gone(node, epoch, now, out);
             }
         }
     }
@@ -299,9 +308,9 @@ impl Worker {
     fn lane_broken(&mut self, index: u32, reason: CloseReason, error: &str, now: Instant, out: &mut impl Out) {
         let slot = &mut self.lanes.slots[index as usize];
         slot.lane.end(reason);
-        let identity = slot.identity.clone();
-        out.event(Event::LinkError { peer: &identity.name, error: error.to_owned() });
-        self.node_gone(&identity, now, out);
+        let (name, node, epoch) = (slot.identity.name.clone(), slot.identity.node_id, slot.lane.epoch());
+        out.event(Event::LinkError { peer: &name, error: error.to_owned() });
+        self.node_gone(node, epoch, now, out);
     }
 
     fn handle_message(
@@ -378,6 +387,7 @@ impl Worker {
 
     /// The lane takes more: clients that were held, and copies in bulk, go on.
     fn lane_has_room(&mut self, index: u32, now: Instant, out: &mut impl Out) {
+        self.send_claims(index);
         self.copy_retained(index, now);
         if self.lanes.slots[index as usize].speaker.as_ref().is_some_and(|speaker| speaker.behind) {
             self.announce_interest();
@@ -386,7 +396,9 @@ impl Worker {
             return;
         }
         for conn in std::mem::take(&mut self.lanes.held) {
-            if let Some(Role::Client(id)) = self.connections.get(conn).map(|connection| connection.role) {
+            let Some(connection) = self.connections.get_mut(conn) else { continue };
+            connection.held = false;
+            if let Role::Client(id) = connection.role {
                 self.resume(conn, id, now, out);
             }
         }
@@ -406,10 +418,10 @@ impl Worker {
         }
         slot.conn = None;
         slot.lane.lost(now);
-        let (peer, number, identity) = (slot.peer, slot.number, slot.identity.clone());
+        let (peer, number, epoch, identity) = (slot.peer, slot.number, slot.lane.epoch(), slot.identity.clone());
         self.lane_disconnected(peer);
         out.event(Event::LinkLost { peer: &identity.name, lane: number });
-        out.lane_closed(identity.node_id, number, LaneEnd::Lost);
+        out.lane_closed(identity.node_id, number, epoch, LaneEnd::Lost);
     }
 
     fn lane_disconnected(&mut self, peer: NodeIndex) {
@@ -423,24 +435,27 @@ impl Worker {
         for index in 0..self.lanes.slots.len() {
             let slot = &mut self.lanes.slots[index];
             if let Tick::Gone(Gone::Silent | Gone::NotResumed) = slot.lane.tick(now) {
-                let identity = slot.identity.clone();
-                self.node_gone(&identity, now, out);
+                let (node, epoch) = (slot.identity.node_id, slot.lane.epoch());
+                self.node_gone(node, epoch, now, out);
+            }
+            if let Some(error) = self.lanes.slots[index].speaker.as_mut().and_then(|it| it.fell_behind.take()) {
+                self.lane_broken(index as u32, CloseReason::OutOfStep, &error, now, out);
             }
             self.lanes.touch(index as u32);
         }
     }
 
     /// A peer counts as gone: every thread drops its lanes, nobody waits for it, its interest is forgotten.
-    fn node_gone(&mut self, peer: &PeerIdentity, now: Instant, out: &mut impl Out) {
-        let note = Note::NodeGone { node: peer.node_id, incarnation: peer.incarnation };
-        self.outboxes.note_all_but(self.thread, &note);
-        self.node_gone_here(peer.node_id, peer.incarnation, now, out);
+    pub(crate) fn node_gone(&mut self, node: u64, epoch: u64, now: Instant, out: &mut impl Out) {
+        self.outboxes.note_all_but(self.thread, &Note::NodeGone { node, epoch });
+        self.node_gone_here(node, epoch, now, out);
     }
 
-    pub(crate) fn node_gone_here(&mut self, node: u64, incarnation: u64, now: Instant, out: &mut impl Out) {
+    /// Ends this thread's lanes of that life of the link, or an earlier one; a newer life is not touched.
+    pub(crate) fn node_gone_here(&mut self, node: u64, epoch: u64, now: Instant, out: &mut impl Out) {
         for index in 0..self.lanes.slots.len() as u32 {
             let slot = &mut self.lanes.slots[index as usize];
-            if slot.identity.node_id != node || slot.identity.incarnation != incarnation {
+            if slot.identity.node_id != node || slot.lane.epoch() > epoch {
                 continue;
             }
             slot.lane.end(CloseReason::Gone);
@@ -453,13 +468,14 @@ impl Worker {
                 }
             }
             self.release_waits(index, u64::MAX, now, out);
+            self.lanes.slots[index as usize].claims = None;
             if number == 0 {
                 self.lanes.slots[index as usize].speaker = None;
                 self.forget_interest(peer, node, now, out);
                 out.event(Event::NodeGone { peer: &name });
             }
             self.lane_has_room(index, now, out);
-            out.lane_closed(node, number, LaneEnd::Gone);
+            out.lane_closed(node, number, epoch, LaneEnd::Gone);
         }
     }
 

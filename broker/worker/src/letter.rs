@@ -59,8 +59,8 @@ pub enum Note {
     NodeGone {
         /// The node's id.
         node: u64,
-        /// Its incarnation.
-        incarnation: u64,
+        /// The last life of the link that has ended.
+        epoch: u64,
     },
     /// Close every client with this reason and take no more (the node stops).
     ShutDown,

@@ -151,6 +151,16 @@ impl Node {
         self.trie().counts()
     }
 
+    /// Where Lamport time stands, for greetings.
+    pub fn clock_now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// A peer's greeting tells where its Lamport time stands.
+    pub fn observe_clock(&self, clock: u64) {
+        self.clock.observe(clock);
+    }
+
     /// The version of our interest that a SUBACK has to wait for; none when every peer knows it already.
     pub(crate) fn interest_to_wait_for(&self) -> Option<u64> {
         let interest = self.interest();

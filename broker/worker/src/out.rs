@@ -22,7 +22,8 @@ pub trait Out {
     fn hand_over(&mut self, conn: ConnId, thread: Thread);
 
     /// A lane to another node was lost or given up: the control side shall dial again (or learn that it is gone).
-    fn lane_closed(&mut self, peer: u64, lane: u16, why: LaneEnd);
+    /// `epoch` is the life of the link that the connection belonged to.
+    fn lane_closed(&mut self, peer: u64, lane: u16, epoch: u64, why: LaneEnd);
 
     /// Something to log. Never called on the path of a publish that goes well.
     fn event(&mut self, event: Event<'_>);

@@ -58,7 +58,6 @@ impl Pick {
 pub(crate) struct Local {
     pub(crate) id: SubscriberId,
     pub(crate) options: Options,
-    pub(crate) shared: bool,
 }
 
 impl Found {
@@ -76,7 +75,7 @@ impl Found {
     pub(crate) fn add_shared(&mut self, member: Member, thread: Thread) {
         let Member { subscriber, options } = member;
         if subscriber.thread == thread {
-            self.locals.push(Local { id: subscriber, options, shared: true });
+            self.locals.push(Local { id: subscriber, options });
         } else {
             self.add_other(subscriber, options, true);
         }
@@ -127,7 +126,7 @@ impl Gather<'_> {
             return;
         }
         *stamp = Stamp { publish: self.publish, index: self.found.locals.len() as u32 };
-        self.found.locals.push(Local { id, options, shared: false });
+        self.found.locals.push(Local { id, options });
     }
 
     /// Local members first; of those a connected one if this thread knows one, round robin.
@@ -258,7 +257,7 @@ impl Worker {
             for Target { slot, generation, options, shared } in mine.iter().copied() {
                 let id = SubscriberId { thread: gather.thread, slot, generation };
                 if shared {
-                    gather.found.locals.push(Local { id, options, shared });
+                    gather.found.locals.push(Local { id, options });
                 } else {
                     gather.add_local(id, options);
                 }
@@ -306,7 +305,7 @@ fn deliver(
         qos: local.options.qos(),
         retain: outgoing.retain && local.options.retain_as_published(),
         subscription_ids,
-        keep: local.shared,
+        keep: false,
     };
     let Entry { session, connection, .. } = entry;
     // An absent client has no buffer; its session writes nothing.
@@ -317,14 +316,12 @@ fn deliver(
 }
 
 pub(crate) fn count(counters: &mut Counters, delivered: Delivered, qos: fulmar_codec::QoS) {
-    use fulmar_codec::QoS;
     match delivered {
-        Delivered::Sent | Delivered::Queued { evicted: 0 } => match qos {
-            QoS::AtMostOnce => counters.deliveries_qos0 += 1,
-            QoS::AtLeastOnce => counters.deliveries_qos1 += 1,
-            QoS::ExactlyOnce => counters.deliveries_qos2 += 1,
-        },
-        Delivered::Queued { evicted } => counters.dropped_queue_full += evicted as u64,
+        Delivered::Sent => counters.delivered(qos),
+        Delivered::Queued { evicted } => {
+            counters.delivered(qos);
+            counters.dropped_queue_full += evicted as u64;
+        }
         Delivered::Dropped(DropReason::OutputFull) => counters.dropped_slow_consumer += 1,
         Delivered::Dropped(DropReason::NotConnected) => counters.dropped_absent += 1,
         Delivered::Dropped(DropReason::QueueFull) => counters.dropped_queue_full += 1,

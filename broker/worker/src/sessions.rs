@@ -110,8 +110,9 @@ impl Sessions {
         Some(entry)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Entry)> {
-        self.slab.iter().map(|(slot, generation, entry)| (SessionId { slot, generation }, entry))
+    /// From a slot on, in slot order.
+    pub(crate) fn iter_from(&self, first: u32) -> impl Iterator<Item = (SessionId, &Entry)> {
+        self.slab.iter_from(first).map(|(slot, generation, entry)| (SessionId { slot, generation }, entry))
     }
 
     pub(crate) fn end_turn(&mut self) {

@@ -90,11 +90,16 @@ impl<T> Slab<T> {
 
     /// Every value with its slot and generation, in slot order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32, &T)> {
-        self.chunks
-            .iter()
-            .flatten()
-            .enumerate()
-            .filter_map(|(slot, entry)| entry.value.as_ref().map(|value| (slot as u32, entry.generation, value)))
+        self.iter_from(0)
+    }
+
+    /// The same from a slot on.
+    pub(crate) fn iter_from(&self, first: u32) -> impl Iterator<Item = (u32, u32, &T)> {
+        let slots = (self.chunks.len() * CHUNK) as u32;
+        (first..slots).filter_map(|slot| {
+            let entry = &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK];
+            entry.value.as_ref().map(|value| (slot, entry.generation, value))
+        })
     }
 
     /// Makes the slots emptied since the last call usable again.

@@ -163,7 +163,10 @@ impl Worker {
     /// The socket took everything that was waiting for it: there is room for what the session has queued.
     pub fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         match self.connections.get(conn).map(|connection| connection.role) {
-            Some(Role::Client(session)) => self.pump(session, now, out),
+            Some(Role::Client(session)) => {
+                self.pump(session, now, out);
+                self.resume(conn, session, now, out);
+            }
             Some(Role::Lane(lane)) => self.flush_lane(lane),
             Some(Role::AwaitConnect { .. }) | None => {}
         }
@@ -179,7 +182,7 @@ impl Worker {
                 Note::InterestChanged => self.announce_interest(),
                 Note::InterestConfirmed => self.interest_confirmed(now, out),
                 Note::LaneUp { node } => self.confirm_interest_to(node),
-                Note::NodeGone { node, incarnation } => self.node_gone_here(node, incarnation, now, out),
+                Note::NodeGone { node, epoch } => self.node_gone_here(node, epoch, now, out),
                 Note::ShutDown => self.shut_down_here(now, out),
             }
         }
@@ -211,6 +214,11 @@ impl Worker {
             (Some(timer), Some(housekeeping)) => Some(timer.min(housekeeping)),
             (timer, housekeeping) => timer.or(housekeeping),
         }
+    }
+
+    /// The control side knows that a life of the link to a peer has ended: nobody waits for that peer any longer.
+    pub fn peer_gone(&mut self, node: u64, epoch: u64, now: Instant, out: &mut impl Out) {
+        self.node_gone(node, epoch, now, out);
     }
 
     /// The node stops: every client is told (MQTT 5: 0x8B), sessions and wills of this node end with it.

@@ -307,6 +307,80 @@ fn with_receive_maximum_unanswered_publishes_the_client_is_not_read_and_nothing_
     assert_eq!(world.clients[subscriber].payloads(), (1..=20).map(|number| number.to_string()).collect::<Vec<_>>());
 }
 
+#[test]
+fn answers_that_wait_behind_a_silent_link_hold_the_reading_and_close_nobody() {
+    let limits = Limits { inflight: 4, ..Limits::default() };
+    let mut world = World::with_limits(14, 2, 1, &limits);
+    let subscriber = world.connect(1, "subscriber");
+    world.subscribe(subscriber, "far", QoS::AtLeastOnce);
+    world.settle();
+    let publisher = world.connect(0, "publisher");
+    world.clients[publisher].take();
+    world.stall(0, 1, true);
+    world.publish(publisher, "far", "1", QoS::AtLeastOnce);
+    for number in 2..=12 {
+        // Nobody wants these: they are routed at once, but answered after the first.
+        world.publish(publisher, "nobody", &number.to_string(), QoS::AtLeastOnce);
+    }
+    world.settle();
+    assert_eq!(world.clients[publisher].take(), []);
+    world.stall(0, 1, false);
+    world.cut(0, 1);
+    world.reconnect(0, 1);
+    world.settle();
+    assert_eq!(world.clients[publisher].take(), (1..=12).map(Got::PubAck).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_client_that_never_reads_is_not_read_either() {
+    let limits = Limits { output_buffer_bytes: 1000, ..Limits::default() };
+    let mut world = World::with_limits(15, 1, 1, &limits);
+    let client = world.connect(0, "deaf");
+    world.deafen(client);
+    for _ in 0..5000 {
+        world.send_bytes(client, &[0xc0, 0]);
+    }
+    world.settle();
+    let answered = world.unsent_bytes(client);
+    assert!((1000..1010).contains(&answered), "{answered} bytes wait");
+    world.hear_again(client);
+    world.settle();
+    assert_eq!(world.clients[client].got.iter().filter(|got| **got == Got::Pong).count(), 5000);
+}
+
+#[test]
+fn a_late_word_of_a_peers_end_does_not_end_its_next_life() {
+    let mut world = World::new(16, 2, 2);
+    let subscriber = world.connect(1, "subscriber");
+    world.subscribe(subscriber, "far", QoS::AtLeastOnce);
+    world.settle();
+    world.link(0, 1);
+    world.settle();
+    // The end of the first life is told after the second has begun.
+    world.tell_peer_gone(0, 1, 1);
+    world.settle();
+    let publisher = world.connect(0, "publisher");
+    world.publish(publisher, "far", "1", QoS::AtLeastOnce);
+    world.settle();
+    assert_eq!(world.clients[subscriber].payloads(), ["1"]);
+}
+
+#[test]
+fn every_claim_arrives_however_small_the_link_is() {
+    let limits = Limits { link_buffer_bytes: 2000, ..Limits::default() };
+    let mut world = World::with_limits(17, 2, 2, &limits);
+    world.cut(0, 1);
+    world.pass(Duration::from_secs(3));
+    let old: Vec<_> = (0..300).map(|number| world.connect(0, &format!("car-{number}"))).collect();
+    world.observe_all(0, 1);
+    let new: Vec<_> = (0..300).map(|number| world.connect(1, &format!("car-{number}"))).collect();
+    world.link(0, 1);
+    world.settle();
+    world.pass(Duration::from_secs(1));
+    assert!(old.iter().all(|client| !world.clients[*client].is_connected()));
+    assert!(new.iter().all(|client| world.clients[*client].is_connected()));
+}
+
 /// Publishers and subscribers everywhere while links break and resume: what was acknowledged arrived, QoS 2 once, and
 /// in order.
 fn run_under_fire(seed: u64) -> Vec<String> {

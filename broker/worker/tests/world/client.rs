@@ -35,6 +35,8 @@ pub struct Client {
     /// Answers deliveries as a client should.
     pub acknowledges: bool,
     pub(super) farewell: Option<ReasonCode>,
+    /// Does not read.
+    pub(super) deaf: bool,
     /// QoS 2 deliveries not released yet: a second copy is not a second message.
     open: Vec<u16>,
 }
@@ -165,6 +167,7 @@ impl World {
             got: Vec::new(),
             acknowledges: true,
             farewell: None,
+            deaf: false,
             open: Vec::new(),
         });
         let client = self.clients.len() - 1;

@@ -95,7 +95,7 @@ impl Out for Recorder {
     fn hand_over(&mut self, conn: ConnId, thread: u16) {
         self.actions.push(Action::HandOver(conn, thread));
     }
-    fn lane_closed(&mut self, _peer: u64, _lane: u16, _why: LaneEnd) {
+    fn lane_closed(&mut self, _peer: u64, _lane: u16, _epoch: u64, _why: LaneEnd) {
         self.actions.push(Action::LaneClosed);
     }
     fn event(&mut self, event: Event<'_>) {
@@ -171,6 +171,7 @@ impl World {
             self.links.push(Link { nodes: [a, b], epoch: 0, lanes: vec![[None; 2]; lanes], flows: true });
             self.links.len() - 1
         });
+        self.cut(a, b);
         self.links[link].epoch += 1;
         self.links[link].flows = true;
         (0..lanes).rev().for_each(|lane| self.dial(link, lane));
@@ -409,6 +410,12 @@ impl World {
             }
             for conn in dirty {
                 let at = &mut self.nodes[node].threads[thread];
+                if let Some(Socket { plug: Plug::Client(client), .. }) = at.sockets.get(&(conn.slot, conn.generation))
+                    && self.clients[*client].deaf
+                {
+                    at.worker.written(conn);
+                    continue;
+                }
                 let Some(bytes) = at.worker.output(conn).map(std::mem::take) else { continue };
                 at.worker.written(conn);
                 let mut out = Recorder::default();
@@ -472,6 +479,49 @@ impl World {
                 socket.arriving.extend(bytes);
             }
         }
+    }
+
+    /// The client's socket takes nothing any more.
+    pub fn deafen(&mut self, client: usize) {
+        self.clients[client].deaf = true;
+    }
+
+    /// What its broker has for a client that does not read.
+    pub fn unsent_bytes(&mut self, client: usize) -> usize {
+        let (node, thread, conn) = self.clients[client].at.expect("it is connected");
+        self.nodes[node].threads[thread].worker.output(conn).map_or(0, |buffer| buffer.len())
+    }
+
+    /// The client reads again: its socket takes what waits.
+    pub fn hear_again(&mut self, client: usize) {
+        self.clients[client].deaf = false;
+        for _ in 0..1000 {
+            let Some((node, thread, conn)) = self.clients[client].at else { return };
+            let now = self.now;
+            let worker = &mut self.nodes[node].threads[thread].worker;
+            let Some(bytes) = worker.output(conn).map(std::mem::take) else { return };
+            let mut out = Recorder::default();
+            worker.drained(conn, now, &mut out);
+            self.clients[client].receive(&bytes);
+            self.carry_out(node, thread, out);
+            self.settle();
+        }
+    }
+
+    /// The control side of a node says that a life of its link to a peer has ended.
+    pub fn tell_peer_gone(&mut self, node: usize, peer: usize, epoch: u64) {
+        let id = self.nodes[peer].identity.node_id;
+        let now = self.now;
+        let mut out = Recorder::default();
+        self.nodes[node].threads[0].worker.peer_gone(id, epoch, now, &mut out);
+        self.carry_out(node, 0, out);
+        self.end_turn(node, 0);
+    }
+
+    /// `to` learns where the Lamport time of `from` stands, as from a greeting.
+    pub fn observe_all(&mut self, from: usize, to: usize) {
+        let clock = self.nodes[from].node.clock_now();
+        self.nodes[to].node.observe_clock(clock);
     }
 
     /// Sums over the node's threads: publishes sent to and received from a peer.
