@@ -20,7 +20,8 @@ pub(crate) enum Cluster {
 impl Cluster {
     /// The testbed `name`, up or not.
     pub(crate) fn testbed(root: &Path, name: &'static str) -> Result<Self> {
-        run(Command::new("cargo").args(["build", "--quiet", "--package", "fulmar-testbed"]).current_dir(root))?;
+        // Selected from the whole workspace, so that it shares what this program was built from.
+        run(Command::new("cargo").args(["build", "--quiet", "--bin", "testbed"]).current_dir(root))?;
         // Cargo puts both programs into one folder.
         let program = std::env::current_exe().context("find this program")?.with_file_name("testbed");
         Ok(Self::Testbed { program, name })

@@ -1,49 +1,100 @@
 //! `cargo xtask e2e`: the end-to-end tests, on a testbed of their own or on the user's cluster.
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
+use cargo_metadata::Message;
 
-use crate::cluster::{Cluster, run as run_command};
+use crate::cluster::Cluster;
 use crate::images;
 use crate::steps::{Steps, say};
 
+/// The package whose tests need a Kubernetes.
+pub(crate) const PACKAGE: &str = "fulmar-e2e";
+
 /// What `cargo xtask e2e` can be told.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Arguments {
     /// Leave the testbed running, to look at it.
     #[arg(long)]
     keep: bool,
-    /// What the test program is told, such as the name of one test.
+    /// What the test programs are told, such as the name of one test.
     #[arg(last = true)]
     test_arguments: Vec<String>,
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
-    let Arguments { keep, test_arguments } = arguments;
-    let steps = Steps::begin();
-    let images = steps.step("build the images", || images::run(root, &images::Arguments::default()))?;
-    let mut cargo_test = vec!["test", "--offline", "--package", "fulmar-e2e"];
-    steps.step("build the tests", || {
-        run_command(Command::new("cargo").args(&cargo_test).arg("--no-run").current_dir(root))
-    })?;
+    let mut steps = Steps::begin();
+    let result = run_steps(root, arguments, &mut steps);
+    steps.say_summary();
+    result
+}
 
+/// The same as a part of a larger task.
+pub(crate) fn run_steps(root: &Path, arguments: &Arguments, steps: &mut Steps) -> Result<()> {
+    let Arguments { keep, test_arguments } = arguments;
+    let images = steps.step("images", || images::run(root, &images::Arguments::default()))?;
+    let programs = steps.step("build the end-to-end tests", || build_tests(root))?;
     let cluster = Cluster::from_environment(root, "test")?;
-    steps.step("bring up the testbed", || cluster.up().and_then(|()| cluster.load(&images)))?;
-    cargo_test.push("--");
-    cargo_test.extend(test_arguments.iter().map(String::as_str));
-    let result = steps.step("run the tests", || {
-        let index: PathBuf = images.index.clone();
-        run_command(cluster.command("cargo").args(cargo_test).env("FULMAR_IMAGES", index).current_dir(root))
-    });
-    if result.is_err()
+    steps.step("testbed up", || cluster.up().and_then(|()| cluster.load(&images)))?;
+
+    let mut failed = Vec::new();
+    for TestProgram { name, path } in programs {
+        let mut command = cluster.command(&path);
+        command.args(test_arguments).env("FULMAR_IMAGES", &images.index).current_dir(root.join("e2e"));
+        if let Err(error) = steps.test(&format!("end-to-end: {name}"), &mut command) {
+            say(&format!("{error:#}"));
+            failed.push(name);
+        }
+    }
+    if !failed.is_empty()
         && let Err(error) = cluster.show_state()
     {
         say(&format!("{error:#}"));
     }
     if !keep {
-        steps.step("end the testbed", || cluster.down())?;
+        steps.step("testbed down", || cluster.down())?;
     }
-    result
+    if !failed.is_empty() {
+        bail!("these end-to-end tests failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// One test program of the package.
+struct TestProgram {
+    name: String,
+    path: PathBuf,
+}
+
+/// Builds the tests, as a part of the whole workspace so that they share its libraries. They are started without cargo:
+/// inside a testbed there is no network to reach a registry by.
+fn build_tests(root: &Path) -> Result<Vec<TestProgram>> {
+    let mut child = Command::new("cargo")
+        .args(["test", "--locked", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"])
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start cargo")?;
+    let manifest = root.join("e2e/Cargo.toml");
+    let messages = BufReader::new(child.stdout.take().expect("standard output was piped above"));
+    let mut programs = Vec::new();
+    for message in Message::parse_stream(messages) {
+        if let Message::CompilerArtifact(artifact) = message.context("read what cargo built")?
+            && artifact.profile.test
+            && artifact.manifest_path == manifest
+            && let Some(path) = artifact.executable
+        {
+            programs.push(TestProgram { name: artifact.target.name, path: path.into() });
+        }
+    }
+    let status = child.wait().context("wait for cargo")?;
+    if !status.success() {
+        bail!("cargo ended with {status}");
+    }
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(programs)
 }

@@ -1,7 +1,9 @@
 //! Project tasks: generated files, images, the demo and the end-to-end tests.
 
+mod check;
 mod cluster;
 mod crds;
+mod demo;
 mod e2e;
 mod images;
 mod licences;
@@ -10,7 +12,7 @@ mod steps;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 /// Tasks of the Fulmar project.
@@ -23,22 +25,36 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Install and build what testbeds need and this machine lacks.
+    Setup,
+    /// Check format and lints, and run the tests that need no Kubernetes.
+    Check,
+    /// Run everything there is to test.
+    Test,
     /// Write crds/ and the chart's definitions from the API types.
     Crds,
     /// Write manifests/install.yaml from the chart.
     Manifests(manifests::Arguments),
     /// Build the container images of broker and operator, without Docker.
     Images(images::Arguments),
+    /// Bring up three brokers on a Kubernetes of their own, and pass messages between all of them.
+    Demo(demo::Arguments),
     /// Run the end-to-end tests on a real Kubernetes.
     E2e(e2e::Arguments),
 }
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a folder of the workspace");
+    // Whatever folder this was called from, printed commands and paths mean the root of the clone.
+    std::env::set_current_dir(root).with_context(|| format!("go to {}", root.display()))?;
     match Arguments::parse().task {
+        Task::Setup => fulmar_testbed::lifecycle::set_up(&mut |line| steps::say(line)).map(drop),
+        Task::Check => check::check(root),
+        Task::Test => check::test(root),
         Task::Crds => crds::run(root),
         Task::Manifests(arguments) => manifests::run(root, &arguments),
         Task::Images(arguments) => images::run(root, &arguments).map(drop),
+        Task::Demo(arguments) => demo::run(root, &arguments),
         Task::E2e(arguments) => e2e::run(root, &arguments),
     }
 }

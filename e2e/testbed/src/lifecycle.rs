@@ -20,6 +20,12 @@ use crate::{cgroup, packages};
 /// How many nodes a testbed can have.
 pub const NODES_MAX: u8 = 9;
 
+/// Installs the Debian packages that testbeds stand on and builds Kubernetes, where they are missing.
+pub fn set_up(progress: &mut dyn FnMut(&str)) -> anyhow::Result<Tools> {
+    packages::install_missing(progress)?;
+    Tools::find_or_build(progress)
+}
+
 /// Brings up a testbed. `progress` is told each step as it ends.
 ///
 /// The calling process must have one thread, and the program must answer to `supervise --name NAME --nodes N` with
@@ -28,8 +34,7 @@ pub fn up(name: &RunName, nodes: u8, progress: &mut dyn FnMut(&str)) -> anyhow::
     if !is_root() {
         bail!("a testbed makes namespaces, mounts and cgroups: run this as root, or use a cluster of your own");
     }
-    packages::install_missing(progress)?;
-    let tools = Tools::find_or_build(progress)?;
+    let tools = set_up(progress)?;
     clear_dead_runs(progress)?;
 
     let run = Run::named(name);

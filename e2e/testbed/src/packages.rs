@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use crate::namespaces::is_root;
 use crate::process::{SYSTEM_PATH, command, run};
 
 /// A package, and a file that tells that it is there.
@@ -27,6 +28,9 @@ pub(crate) fn install_missing(progress: &mut dyn FnMut(&str)) -> anyhow::Result<
     let names = missing.join(" ");
     if !Path::new("/etc/debian_version").exists() {
         bail!("this is not Debian, so install these (or what your system calls them) by hand: {names}");
+    }
+    if !is_root() {
+        bail!("only root may install packages; run this as root, or have root run: apt-get install {names}");
     }
     progress(&format!("installing {names}"));
     // What the machine knows of the archive may be too old for its files; asked first it costs seconds, so ask second.

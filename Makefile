@@ -1,0 +1,49 @@
+# Every task of the project. What a task does is written in xtask/src, one file each.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test e2e images crds manifests demo demo-down bench clean toolchain
+.NOTPARALLEL:
+
+XTASK := cargo xtask
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: toolchain ## Install and build what this machine lacks: Debian packages, Kubernetes (once, about 8 minutes)
+	@$(XTASK) setup
+
+check: toolchain ## Format, lints and the tests that need neither Kubernetes nor root: the fast one
+	@$(XTASK) check
+
+test: toolchain ## Everything there is to test, on a real Kubernetes too (needs root)
+	@$(XTASK) test
+
+e2e: toolchain ## Only the end-to-end tests; TEST=NAME for some of them
+	@$(XTASK) e2e $(if $(TEST),-- $(TEST))
+
+images: toolchain ## Container images of broker and operator in target/images, without Docker
+	@$(XTASK) images
+
+crds: toolchain ## Write the resource definitions from the API types
+	@$(XTASK) crds
+
+manifests: toolchain ## Write manifests/install.yaml from the chart
+	@$(XTASK) manifests
+
+demo: toolchain ## Three brokers on a Kubernetes of their own, with messages between all pairs (needs root)
+	@$(XTASK) demo
+
+demo-down: toolchain ## End the demo and leave nothing behind
+	@$(XTASK) demo down
+
+bench: toolchain ## Measure the broker against the limit of this machine and against mosquitto
+	@bench/bench.sh
+
+clean: ## Remove what was built here; the Kubernetes in ~/.cache/fulmar stays
+	cargo clean
+
+# The tools that the rest is built with. Everything else is found or installed on the way.
+toolchain:
+	@for tool in cargo:Rust cc:gcc go:Go; do \
+	    command -v $${tool%%:*} > /dev/null || { echo "found no $${tool%%:*}: install $${tool##*:} first" >&2; exit 1; }; \
+	done

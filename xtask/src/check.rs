@@ -1,0 +1,51 @@
+//! `cargo xtask check` and `cargo xtask test`: all that must hold before a change is handed over.
+//!
+//! Cargo builds a library again for every set of features that its users ask for. Everything here therefore selects
+//! from the whole workspace, so that all steps share what one of them has built.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use fulmar_testbed::lifecycle;
+
+use crate::steps::{Steps, say};
+use crate::{cluster, e2e};
+
+/// What needs no Kubernetes and no root.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    summed_up(|steps| check_steps(root, steps))
+}
+
+/// Everything there is to test.
+pub(crate) fn test(root: &Path) -> Result<()> {
+    summed_up(|steps| {
+        check_steps(root, steps)?;
+        steps.step("set up this machine", || lifecycle::set_up(&mut |line| say(line)))?;
+        let testbeds = "test --locked --workspace --test testbeds -- --ignored --test-threads 1";
+        steps.test("tests of the testbeds", &mut cargo(root, testbeds))?;
+        e2e::run_steps(root, &e2e::Arguments::default(), steps)
+    })
+}
+
+fn check_steps(root: &Path, steps: &mut Steps) -> Result<()> {
+    steps.step("format", || cluster::run(&mut cargo(root, "fmt --all --check")))?;
+    let clippy = "clippy --locked --workspace --all-targets -- --deny warnings";
+    steps.step("lints", || cluster::run(&mut cargo(root, clippy)))?;
+    let unit = format!("test --locked --workspace --exclude {}", e2e::PACKAGE);
+    steps.test("tests without Kubernetes", &mut cargo(root, &unit))
+}
+
+/// Says how each step went, whether all went well or one did not.
+fn summed_up(work: impl FnOnce(&mut Steps) -> Result<()>) -> Result<()> {
+    let mut steps = Steps::begin();
+    let result = work(&mut steps);
+    steps.say_summary();
+    result
+}
+
+fn cargo(root: &Path, words: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(words.split(' ')).current_dir(root);
+    command
+}

@@ -1,0 +1,200 @@
+//! Messages between all ordered pairs of pods, in every way that MQTT has, and a table of who passed them on.
+//!
+//! That a message came is not enough: the pods' own counters must say that one pod took it in and another gave it out,
+//! once each.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::clients::{Endpoint, Message, Subscribers, publish};
+use super::pods::{self, Page, Pod, received_from, sent_to};
+use crate::cluster;
+use crate::steps::say;
+
+/// How long counters may lag behind; brokers report several times a second.
+const COUNTERS_TIMEOUT: Duration = Duration::from_secs(5);
+const COUNTERS_PAUSE: Duration = Duration::from_millis(50);
+const SHARED_MEMBERS: usize = 2;
+
+/// How a message travels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// To a subscriber that waits for it.
+    Live { qos: u8 },
+    /// Kept for a subscriber that comes after it.
+    Retained,
+    /// To one of two members of a shared subscription.
+    Shared,
+}
+
+const WAYS: [(&str, Way); 5] = [
+    ("QoS 0", Way::Live { qos: 0 }),
+    ("QoS 1", Way::Live { qos: 1 }),
+    ("QoS 2", Way::Live { qos: 2 }),
+    ("retained", Way::Retained),
+    ("shared", Way::Shared),
+];
+
+/// The pods and what their metrics said last.
+struct Exchange {
+    pods: Vec<Pod>,
+    pages: Vec<Page>,
+}
+
+/// Which pods passed a message on, as their metrics tell.
+#[derive(PartialEq, Eq)]
+struct Passed {
+    publisher: usize,
+    subscriber: usize,
+}
+
+/// Runs inside the testbed: the pods' addresses are reached from there only.
+pub(super) fn run(cluster: &str) -> Result<()> {
+    let pods = pods::find(cluster)?;
+    ensure!(pods.len() == 3, "found {} pods of {cluster}, 3 are wanted", pods.len());
+    let pages = read_pages(&pods)?;
+    let mut exchange = Exchange { pods, pages };
+    let titles = WAYS.map(|(title, _)| format!("{title:<8}")).join("  ");
+    say(&format!("{:<16}{:<16}{titles}", "published at", "received from"));
+    for publisher in 0..exchange.pods.len() {
+        for subscriber in (0..exchange.pods.len()).filter(|subscriber| *subscriber != publisher) {
+            exchange.pair(&Passed { publisher, subscriber })?;
+        }
+    }
+    exchange.services(cluster)
+}
+
+impl Exchange {
+    /// One row of the table.
+    fn pair(&mut self, wanted: &Passed) -> Result<()> {
+        let Passed { publisher, subscriber } = *wanted;
+        let (from, to) = (self.endpoint(publisher), self.endpoint(subscriber));
+        for (title, way) in WAYS {
+            let names = [publisher, subscriber].map(|pod| self.pods[pod].name.clone());
+            let topic = format!("demo/{}/{}/{}", names[0], names[1], title.replace(' ', "").to_lowercase());
+            let what = || format!("{title} from {} to {}", names[0], names[1]);
+            let links_before = self.link_counts(wanted);
+            let passed = self.pass(way, &topic, &from, &to).with_context(what)?;
+            let told = [passed.publisher, passed.subscriber].map(|pod| &self.pods[pod].name);
+            ensure!(passed == *wanted, "{}: the metrics tell of a way from {} to {}", what(), told[0], told[1]);
+            if way != Way::Retained {
+                let once = links_before.map(|count| count + 1);
+                let links = self.link_counts(wanted);
+                ensure!(links == once, "{}: the link's ends counted {links:?}, {once:?} are wanted", what());
+            }
+        }
+        let name = |pod: usize| &self.pods[pod].name;
+        let cells = WAYS.map(|_| format!("{:<8}", "ok")).join("  ");
+        say(&format!("{:<16}{:<16}{cells}", name(publisher), name(subscriber)));
+        Ok(())
+    }
+
+    /// Once through each Service, where Kubernetes chooses the pods: they may be the same.
+    fn services(&mut self, cluster: &str) -> Result<()> {
+        let ca_file = certificate_authority(cluster)?;
+        for (listener, port, ca_file) in [("mqtt", 1883, None), ("mqtts", 8883, Some(ca_file))] {
+            let host = format!("{cluster}-{listener}.default.svc.cluster.local");
+            let endpoint = Endpoint { host, port, ca_file };
+            let topic = format!("demo/service/{listener}");
+            let passed = self
+                .pass(Way::Live { qos: 1 }, &topic, &endpoint, &endpoint)
+                .with_context(|| format!("through the Service {}", endpoint.host))?;
+            let name = |pod: usize| &self.pods[pod].name;
+            say(&format!(
+                "{:<16}{:<16}QoS 1 through the Service {cluster}-{listener}",
+                name(passed.publisher),
+                name(passed.subscriber)
+            ));
+        }
+        Ok(())
+    }
+
+    /// Passes one message and tells which pods it went through.
+    fn pass(&mut self, way: Way, topic: &str, from: &Endpoint, to: &Endpoint) -> Result<Passed> {
+        let (members, filter, qos) = match way {
+            Way::Live { qos } => (1, topic.to_owned(), qos),
+            Way::Retained => (1, topic.to_owned(), 1),
+            Way::Shared => (SHARED_MEMBERS, format!("$share/demo/{topic}"), 1),
+        };
+        let message = Message { payload: format!("by {topic}"), qos, is_retained: way == Way::Retained };
+        let subscribers = if way == Way::Retained {
+            publish(from, topic, &message)?;
+            Subscribers::start(members, to, &filter, qos)?
+        } else {
+            let subscribers = Subscribers::start(members, to, &filter, qos)?;
+            publish(from, topic, &message)?;
+            subscribers
+        };
+        let received = subscribers.message()?;
+        ensure!(received == message, "received {received:?}, {message:?} is wanted");
+        self.wait_for_counters(qos)
+    }
+
+    /// Waits until the metrics have counted a message, which must be once on each side.
+    fn wait_for_counters(&mut self, qos: u8) -> Result<Passed> {
+        let end = Instant::now() + COUNTERS_TIMEOUT;
+        loop {
+            let pages = read_pages(&self.pods)?;
+            let grown = |family: &str| growth(&format!("{family}{{qos=\"{qos}\"}}"), &self.pages, &pages);
+            let (taken, given) = (grown("fulmar_publishes_received_total"), grown("fulmar_deliveries_total"));
+            if let (Some(publisher), Some(subscriber)) = (only_one(&taken), only_one(&given)) {
+                self.pages = pages;
+                return Ok(Passed { publisher, subscriber });
+            }
+            if Instant::now() > end {
+                bail!("the pods counted {taken:?} messages in and {given:?} out, one and one is wanted");
+            }
+            std::thread::sleep(COUNTERS_PAUSE);
+        }
+    }
+
+    /// What both ends of a link have counted: sent by the one, received by the other.
+    fn link_counts(&self, Passed { publisher, subscriber }: &Passed) -> [u64; 2] {
+        let sent = self.pages[*publisher].value(&sent_to(&self.pods[*subscriber].name));
+        let received = self.pages[*subscriber].value(&received_from(&self.pods[*publisher].name));
+        [sent, received]
+    }
+
+    fn endpoint(&self, pod: usize) -> Endpoint {
+        Endpoint { host: self.pods[pod].address.to_string(), port: 1883, ca_file: None }
+    }
+}
+
+fn read_pages(pods: &[Pod]) -> Result<Vec<Page>> {
+    pods.iter().map(|pod| Page::of(pod.address)).collect()
+}
+
+/// By how much a counter has grown at each pod.
+fn growth(sample: &str, before: &[Page], after: &[Page]) -> Vec<u64> {
+    before.iter().zip(after).map(|(before, after)| after.value(sample).saturating_sub(before.value(sample))).collect()
+}
+
+/// The pod that counted one, if no other counted any.
+fn only_one(grown: &[u64]) -> Option<usize> {
+    (grown.iter().sum::<u64>() == 1).then(|| grown.iter().position(|count| *count == 1))?
+}
+
+/// The authority that the operator made for the cluster, in a file for the clients.
+fn certificate_authority(cluster: &str) -> Result<String> {
+    let name = format!("{cluster}-ca");
+    let field = r"jsonpath={.data.ca\.crt}";
+    let text = cluster::read(Command::new("kubectl").args(["get", "configmap", &name, "--output", field]))?;
+    let path = std::env::current_exe().context("find this program")?.with_file_name("demo-ca.crt");
+    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    path.into_os_string().into_string().ok().context("the path of this program is no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_counts_when_exactly_one_pod_counted_it_once() {
+        assert_eq!(only_one(&[0, 1, 0]), Some(1));
+        for counted in [[0, 0, 0], [0, 2, 0], [1, 0, 1]] {
+            assert_eq!(only_one(&counted), None, "{counted:?}");
+        }
+    }
+}
