@@ -1,0 +1,60 @@
+//! The API server's audit log: who really asked for what, and what was answered.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// One answered request.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// What was done: get, list, patch and so on.
+    pub verb: String,
+    #[serde(rename = "requestURI")]
+    /// The path that was asked for.
+    pub uri: String,
+    user: User,
+    #[serde(rename = "sourceIPs", default)]
+    sources: Vec<String>,
+    response_status: Option<ResponseStatus>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct ResponseStatus {
+    code: u16,
+}
+
+impl Request {
+    /// Who asked.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user.username
+    }
+
+    /// True for a request that came from this network, told by the beginning of its addresses.
+    #[must_use]
+    pub fn came_from(&self, network: &str) -> bool {
+        self.sources.iter().any(|source| source.starts_with(network))
+    }
+
+    /// The status code of the answer; 0 for a request that was never answered.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        self.response_status.as_ref().map_or(0, |status| status.code)
+    }
+}
+
+/// Reads the whole log.
+pub fn read(path: &Path) -> Result<Vec<Request>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    // The last line may still be on its way.
+    let whole = &text[..text.rfind('\n').unwrap_or_default()];
+    whole.lines().map(|line| serde_json::from_str(line).with_context(|| format!("understand {line}"))).collect()
+}
