@@ -5,6 +5,8 @@
 .NOTPARALLEL:
 
 XTASK := cargo xtask
+SCENARIOS ?= p2p_q0 p2p_q1 fanout idle
+ROUNDS ?= 3
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +38,12 @@ demo: toolchain ## Three brokers on a Kubernetes of their own, with messages bet
 demo-down: toolchain ## End the demo and leave nothing behind
 	@$(XTASK) demo down
 
-bench: toolchain ## Measure the broker against the limit of this machine and against mosquitto
-	@bench/bench.sh
+bench: toolchain ## Measure the broker against the limit of this machine and mosquitto (SCENARIOS, ROUNDS)
+	cargo build --release --locked --bin fulmar-broker
+	cargo build --release --locked --manifest-path bench/mqload/Cargo.toml
+	@rm -f target/bench.jsonl
+	bench/bench.sh table -s "$(SCENARIOS)" -r $(ROUNDS) -o target/bench.jsonl
+	@bench/table.py target/bench.jsonl
 
 clean: ## Remove what was built here; the Kubernetes in ~/.cache/fulmar stays
 	cargo clean
