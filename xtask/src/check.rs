@@ -10,7 +10,7 @@ use anyhow::Result;
 use fulmar_testbed::lifecycle;
 
 use crate::steps::{Steps, say};
-use crate::{cluster, e2e};
+use crate::{cluster, e2e, manifests};
 
 /// What needs no Kubernetes and no root.
 pub(crate) fn check(root: &Path) -> Result<()> {
@@ -22,6 +22,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     summed_up(|steps| {
         check_steps(root, steps)?;
         steps.step("set up this machine", || lifecycle::set_up(&mut |line| say(line)))?;
+        steps.step("generated manifests", || manifests::run(root, &manifests::Arguments { check: true }))?;
         let testbeds = "test --locked --workspace --test testbeds -- --ignored --test-threads 1";
         steps.test("tests of the testbeds", &mut cargo(root, testbeds))?;
         e2e::run_steps(root, &e2e::Arguments::default(), steps)

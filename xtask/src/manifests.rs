@@ -20,7 +20,7 @@ const PATH: &str = "manifests/install.yaml";
 pub(crate) struct Arguments {
     /// Write nothing, and fail if the file is not what the chart renders.
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
 }
 
 /// Writes the file, relative to `root`, or checks it.
