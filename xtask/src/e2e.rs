@@ -73,7 +73,9 @@ struct TestProgram {
 /// inside a testbed there is no network to reach a registry by.
 fn build_tests(root: &Path) -> Result<Vec<TestProgram>> {
     let mut child = Command::new("cargo")
-        .args(["test", "--locked", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"])
+        // By pattern: cargo builds the suite only when it is named, because it needs a Kubernetes.
+        .args(["test", "--locked", "--workspace", "--lib", "--test", "*", "--no-run"])
+        .args(["--message-format", "json-render-diagnostics"])
         .current_dir(root)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

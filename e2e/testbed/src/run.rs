@@ -95,14 +95,14 @@ impl Run {
     /// Takes the run's lock, or `None` when a living supervisor (or another command just now) holds it.
     pub fn try_lock(&self) -> anyhow::Result<Option<File>> {
         let path = self.lock_path();
-        fs::create_dir_all(BASE).with_context(|| format!("make {BASE} (this needs root)"))?;
         loop {
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path)
-                .with_context(|| format!("open {} (this needs root)", path.display()))?;
+            fs::create_dir_all(BASE).with_context(|| format!("make {BASE} (this needs root)"))?;
+            let file = match OpenOptions::new().create(true).truncate(false).write(true).open(&path) {
+                Ok(file) => file,
+                // The last other run was just forgotten, and its folder with it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).with_context(|| format!("open {} (this needs root)", path.display())),
+            };
             match file.try_lock() {
                 // The holder before us may have removed the file while we waited for it to open.
                 Ok(()) if is_file_at(&file, &path) => return Ok(Some(file)),
@@ -123,6 +123,8 @@ impl Run {
         }
         fs::remove_file(self.lock_path()).context("remove the lock file")?;
         drop(lock);
+        // Fails while there are other runs.
+        let _ = fs::remove_dir(BASE);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Real testbeds, brought up and down by the program that users call.
 //!
 //! They need root, and Kubernetes is built first where it is not in the cache, so they run only when asked for:
-//! `make e2e`.
+//! `make test`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -72,7 +72,7 @@ fn mounts() -> String {
 }
 
 #[test]
-#[ignore = "needs root; make e2e runs it"]
+#[ignore = "needs root; make test runs it"]
 fn two_testbeds_stand_side_by_side_and_leave_nothing_behind() {
     let mounts_before = mounts();
     let (one, other) = (Testbed::up("selftest-1", 1), Testbed::up("selftest-2", 1));
@@ -93,7 +93,7 @@ fn two_testbeds_stand_side_by_side_and_leave_nothing_behind() {
 }
 
 #[test]
-#[ignore = "needs root; make e2e runs it"]
+#[ignore = "needs root; make test runs it"]
 fn a_start_clears_what_a_dead_run_left() {
     let dead = Testbed::up("selftest-3", 1);
     let killed = Command::new("kill").args(["-KILL", &dead.supervisor().to_string()]).status().unwrap();
@@ -105,7 +105,7 @@ fn a_start_clears_what_a_dead_run_left() {
 }
 
 #[test]
-#[ignore = "needs root; make e2e runs it"]
+#[ignore = "needs root; make test runs it"]
 fn a_cut_node_is_out_of_reach_until_its_link_is_back() {
     let testbed = Testbed::up("selftest-5", 3);
     let attached = fulmar_testbed::Testbed::attach(&testbed.0.parse().unwrap()).unwrap();
