@@ -1,0 +1,79 @@
+//! Dependencies point one way, and the pure crates stay pure: nothing that decides may reach a socket or a runtime.
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, NodeDep, PackageId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What our crates may be built from of our crates. One that is not listed stands alone.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("fulmar-session", &["fulmar-codec"]),
+    ("fulmar-router", &["fulmar-codec"]),
+    ("fulmar-cluster", &["fulmar-codec"]),
+    ("fulmar-worker", &["fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster"]),
+    (
+        "fulmar-broker",
+        &["fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-worker", "fulmar-config"],
+    ),
+    ("fulmar-operator", &["fulmar-api", "fulmar-config"]),
+    ("fulmar-e2e", &["fulmar-testbed", "fulmar-api"]),
+    ("xtask", &["fulmar-api", "fulmar-testbed"]),
+];
+
+/// Crates that decide and do no I/O.
+const PURE: &[&str] = &["fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-worker"];
+
+/// What does I/O, keeps time or runs futures.
+const IMPURE: &[&str] = &["tokio", "mio", "openraft", "socket2", "rustls", "axum", "getrandom", "kube"];
+
+/// Every package of the workspace with the names of all that it is built from. Tests may use what they like.
+fn built_from(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
+    let resolve = metadata.resolve.as_ref().expect("the workspace is resolved");
+    let builds = |dep: &&NodeDep| dep.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development);
+    let direct: BTreeMap<&PackageId, Vec<&PackageId>> = resolve
+        .nodes
+        .iter()
+        .map(|node| (&node.id, node.deps.iter().filter(builds).map(|dep| &dep.pkg).collect()))
+        .collect();
+    let reached_from = |start: &PackageId| {
+        let mut reached = BTreeSet::new();
+        let mut next = direct[start].clone();
+        while let Some(id) = next.pop() {
+            if reached.insert(id) {
+                next.extend(&direct[id]);
+            }
+        }
+        reached.into_iter().map(|id| metadata[id].name.to_string()).collect()
+    };
+    metadata.workspace_packages().iter().map(|it| (it.name.to_string(), reached_from(&it.id))).collect()
+}
+
+fn metadata() -> Metadata {
+    MetadataCommand::new().exec().expect("cargo describes this workspace")
+}
+
+#[test]
+fn our_crates_depend_on_each_other_in_one_direction() {
+    let all = built_from(&metadata());
+    for (package, names) in &all {
+        let allowed = ALLOWED.iter().find(|(name, _)| name == package).map_or(&[][..], |(_, allowed)| *allowed);
+        let ours = names.iter().filter(|name| all.contains_key(*name));
+        let found: Vec<_> = ours.filter(|name| !allowed.contains(&name.as_str())).collect();
+        assert!(found.is_empty(), "{package} is built from {found:?}, at most {allowed:?} are allowed");
+    }
+}
+
+#[test]
+fn what_decides_is_built_from_nothing_that_acts() {
+    let all = built_from(&metadata());
+    for package in PURE {
+        let found: Vec<_> = all[*package].iter().filter(|name| IMPURE.contains(&name.as_str())).collect();
+        assert!(found.is_empty(), "{package} is built from {found:?}");
+    }
+}
+
+#[test]
+fn the_broker_knows_nothing_of_kubernetes() {
+    let all = built_from(&metadata());
+    let kubernetes = ["kube", "k8s-openapi", "fulmar-api"];
+    let found: Vec<_> = kubernetes.into_iter().filter(|name| all["fulmar-broker"].contains(*name)).collect();
+    assert_eq!(found, [""; 0]);
+}
