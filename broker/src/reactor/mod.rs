@@ -420,7 +420,8 @@ impl<C: Core> Reactor<C> {
             self.core.written(conn);
             return;
         }
-        let was_full = out.len() >= self.settings.output_buffer_bytes;
+        // A lane moves on in portions: what the socket took makes room for the next.
+        let was_full = entry.kind == Kind::Lane || out.len() >= self.settings.output_buffer_bytes;
         match entry.socket.write(out) {
             Ok(writing) => {
                 if writing.bytes == out.len() {
