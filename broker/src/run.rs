@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use fulmar_config::{Config, Effective};
+use fulmar_config::{ClusterTls, Config, Effective};
 use fulmar_worker::{Node, NodeSettings, Worker};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,12 +15,13 @@ use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin};
 use crate::health::{Health, Phase};
+use crate::link::{Links, Surroundings};
 use crate::log::{self, Log};
 use crate::metrics::{ControlMetrics, Metrics, ThreadReport};
 use crate::node_id;
 use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
 use crate::setup;
-use crate::tls::{Reload, Reloaded, TlsListener, listener_certificate};
+use crate::tls::{ClusterCertificates, Reload, Reloaded, TlsListener, cluster_certificates, listener_certificate};
 
 /// How often certificate files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
@@ -44,6 +45,8 @@ struct Broker {
     config: Config,
     runtime: Runtime,
     health: Arc<Health>,
+    /// None: the broker is alone.
+    links: Option<Arc<Links>>,
     inboxes: Vec<Arc<Inbox>>,
     reports: Vec<Arc<ThreadReport>>,
     threads: Vec<JoinHandle<()>>,
@@ -84,6 +87,7 @@ impl Broker {
 
         // Every port is bound before the first client is served, so that a port in use stops the start.
         let http = config.http.as_ref().map(setup::bind_http).transpose()?;
+        let cluster = config.cluster.as_ref().map(setup::bind_cluster).transpose()?;
         let sockets = config
             .listeners
             .iter()
@@ -122,6 +126,9 @@ impl Broker {
                 runtime.spawn(tls_listener.clone().run(socket));
             }
         }
+        let cluster_tls = config.cluster.as_ref().and_then(|cluster| cluster.tls.clone());
+        let cluster_certificates = cluster_tls.map(load_cluster_certificates).transpose()?;
+        certificates.extend(cluster_certificates.clone().map(|loaded| loaded as Arc<dyn Reload>));
         runtime.spawn(watch_certificates(certificates, metrics.clone()));
 
         let start = Instant::now();
@@ -136,7 +143,12 @@ impl Broker {
             wall_clock_milliseconds: setup::wall_clock_milliseconds(),
             start,
         }));
-        let (lane_news, _lane_news) = mpsc::unbounded_channel();
+        let (lane_news, news) = mpsc::unbounded_channel();
+        let links = config.cluster.as_ref().map(|cluster| {
+            let (node, inboxes) = (node.clone(), inboxes.clone());
+            let surroundings = Surroundings { node, inboxes, health: health.clone(), metrics: metrics.clone() };
+            Arc::new(Links::new(cluster, cluster_certificates, surroundings))
+        });
         let settings = Settings {
             read_budget_bytes: config.limits.read_budget_bytes as usize,
             output_buffer_bytes: config.limits.output_buffer_bytes as usize,
@@ -150,6 +162,7 @@ impl Broker {
                 threads: reports.clone(),
                 control: metrics.clone(),
                 log_lines_dropped: log.dropped(),
+                links: links.clone(),
             };
             let admin = Arc::new(Admin { health: health.clone(), metrics });
             let _runtime = runtime.enter();
@@ -165,13 +178,30 @@ impl Broker {
                 .context("start an event loop")?;
             handles.push(spawn(thread, reactor, alive.clone())?);
         }
+        if let (Some(links), Some(listener)) = (&links, cluster) {
+            let _runtime = runtime.enter();
+            let listener = tokio::net::TcpListener::from_std(listener).context("listen for peers")?;
+            runtime.spawn(links.clone().accept(listener));
+            runtime.spawn(links.clone().discover());
+            runtime.spawn(links.clone().drive(news));
+        }
         health.set_phase(Phase::Serving);
-        Ok(Broker { config, runtime, health, inboxes, reports, threads: handles, threads_alive, _node_id: node_id })
+        Ok(Broker {
+            config,
+            runtime,
+            health,
+            links,
+            inboxes,
+            reports,
+            threads: handles,
+            threads_alive,
+            _node_id: node_id,
+        })
     }
 
     /// Serves until a signal comes or a data thread ends, then stops within the grace period.
     fn serve(self) -> anyhow::Result<()> {
-        let Broker { config, runtime, health, inboxes, reports, threads, mut threads_alive, _node_id } = self;
+        let Broker { config, runtime, health, links, inboxes, reports, threads, mut threads_alive, _node_id } = self;
         let result = runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -192,6 +222,9 @@ impl Broker {
                 _ = interrupt.recv() => warn!("stopped at once by a second signal"),
                 _ = threads_alive.recv() => anyhow::bail!("a data thread ended by itself"),
             }
+            if let Some(links) = links {
+                links.stop();
+            }
             Ok(())
         });
         for inbox in &inboxes {
@@ -206,6 +239,12 @@ impl Broker {
         runtime.shutdown_background();
         result
     }
+}
+
+fn load_cluster_certificates(tls: ClusterTls) -> anyhow::Result<Arc<Reloaded<ClusterCertificates>>> {
+    let files = vec![tls.cert_file.clone(), tls.key_file.clone(), tls.ca_file.clone()];
+    let loaded = Reloaded::load(files, move || cluster_certificates(&tls));
+    loaded.map(Arc::new).context("load the certificates of the cluster")
 }
 
 /// Waits until no data thread holds anything that somebody would miss, all at the same time.

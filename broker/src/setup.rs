@@ -66,6 +66,14 @@ pub(crate) fn bind_http(http: &HttpConfig) -> anyhow::Result<TcpListener> {
     Ok(socket)
 }
 
+pub(crate) fn bind_cluster(cluster: &ClusterConfig) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(cluster.address, cluster.port);
+    let mut sockets = reactor::bind(address, 1).with_context(|| format!("listen on {address} (cluster)"))?;
+    let socket = sockets.pop().context("bind one socket")?;
+    info!(listener = "cluster", tls = cluster.tls.is_some(), address = %socket.local_addr()?, "listening");
+    Ok(socket)
+}
+
 /// One thread per core that the machine or the container grants, unless the configuration says how many.
 pub(crate) fn thread_count(configured: u16) -> u16 {
     if configured > 0 {

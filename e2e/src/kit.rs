@@ -67,8 +67,7 @@ impl Kit {
         let mut helm = command("helm upgrade --install --wait --timeout 2m --create-namespace");
         helm.args(["--namespace", OPERATOR_NAMESPACE, RELEASE]).arg(self.root.join("charts/fulmar"));
         let Images { broker, operator } = &*self.images;
-        let images =
-            [format!("image.operator={}", operator.reference), format!("image.broker={}", broker.reference)];
+        let images = [format!("image.operator={}", operator.reference), format!("image.broker={}", broker.reference)];
         for setting in images.iter().map(String::as_str).chain(settings.iter().copied()) {
             helm.args(["--set", setting]);
         }

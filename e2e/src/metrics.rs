@@ -40,7 +40,8 @@ impl Metrics {
     /// All series of one metric, added up.
     #[must_use]
     pub fn sum(&self, name: &str) -> f64 {
-        let is_of = |series: &str| series.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+        let is_of =
+            |series: &str| series.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
         self.0.iter().filter(|(series, _)| is_of(series)).map(|(_, value)| value).sum()
     }
 }

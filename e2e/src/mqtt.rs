@@ -144,7 +144,8 @@ impl Client {
         if let Some(message) = self.inbox.pop_front() {
             return Ok(message);
         }
-        let is_message = |event: &Event| if let Event::Received(message) = event { Some(message.clone()) } else { None };
+        let is_message =
+            |event: &Event| if let Event::Received(message) = event { Some(message.clone()) } else { None };
         let found = self.confirmed("a message", is_message).await?;
         // What is confirmed is a message too, so it is in the inbox as well.
         self.inbox.pop_back();

@@ -36,16 +36,17 @@ impl Discovery {
         let host = |(name, port): (&str, u16)| Host {
             name: name.into(),
             port,
-            answer: BTreeSet::new(),
+            answer: name.parse().map(|ip| SocketAddr::new(ip, port)).into_iter().collect(),
             first_given: None,
             confirmed: false,
         };
         Self { since: now, hosts: hosts.into_iter().map(host).collect() }
     }
 
-    /// What to ask for. The index says whose answer it is.
-    pub fn hosts(&self) -> impl Iterator<Item = (usize, &str, u16)> {
-        self.hosts.iter().enumerate().map(|(index, host)| (index, host.name.as_ref(), host.port))
+    /// The names to ask for; written addresses need no answer. The index says whose answer it is.
+    pub fn names(&self) -> impl Iterator<Item = (usize, &str, u16)> {
+        let names = self.hosts.iter().enumerate().filter(|(_, host)| !host.is_written());
+        names.map(|(index, host)| (index, host.name.as_ref(), host.port))
     }
 
     /// An answer for a host. Errors and empty answers are to be given as empty: they leave things as they are, for a
@@ -130,7 +131,9 @@ mod tests {
     #[test]
     fn written_addresses_are_settled_and_local_names_need_not_find_themselves() {
         let now = Instant::now();
-        assert!(Discovery::new([("10.0.0.1", 7800), ("::1", 7800)], now).is_settled(false));
+        let written = Discovery::new([("10.0.0.1", 7800), ("::1", 7800)], now);
+        assert!(written.is_settled(false));
+        assert_eq!((written.names().count(), written.addresses().len()), (0, 2));
         let mut local = Discovery::new([("localhost", 7801)], now);
         let answer: BTreeSet<SocketAddr> = [([127, 0, 0, 1], 7801).into()].into();
         local.handle_answer(0, answer.clone(), now);

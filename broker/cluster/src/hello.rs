@@ -109,6 +109,19 @@ pub enum RefusalReason {
     ShuttingDown,
 }
 
+impl RefusalReason {
+    /// Whether it happens in a healthy cluster: the connection is not needed, or the node will be back.
+    pub const fn is_usual(&self) -> bool {
+        matches!(
+            self,
+            RefusalReason::Itself
+                | RefusalReason::AlreadyLinked
+                | RefusalReason::LowerDials
+                | RefusalReason::ShuttingDown
+        )
+    }
+}
+
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

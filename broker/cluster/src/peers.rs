@@ -264,9 +264,7 @@ impl Peers {
             }
             Greeting::Refusal(Refusal { node, reason }) => {
                 target.node = Some(*node);
-                // That the other dials, or has, a connection is no reason to complain.
-                let harmless = matches!(reason, RefusalReason::AlreadyLinked | RefusalReason::LowerDials);
-                target.refusal = (!harmless).then(|| reason.clone());
+                target.refusal = (!reason.is_usual()).then(|| reason.clone());
                 target.back_off.failed(&self.settings.back_off, now, random);
                 None
             }

@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fulmar_cluster::peers::{LinkState, PeerView};
 use fulmar_worker::{Counters, Gauges};
+
+use crate::link::Links;
 
 pub(crate) use exposition::{Exposition, Kind};
 pub(crate) use report::{Numbers, ThreadReport};
@@ -42,6 +45,12 @@ pub(crate) struct ControlMetrics {
     pub(crate) certificate_reloads: Count,
     /// Changed certificates that were no good.
     pub(crate) certificate_reload_failures: Count,
+    /// Attempts to dial peers.
+    pub(crate) link_dials: Count,
+    /// Attempts to dial peers that failed.
+    pub(crate) link_dial_failures: Count,
+    /// Inbound connections of peers that failed or were refused.
+    pub(crate) link_refusals: Count,
     /// Sockets closed before the peer had read the last bytes, because too many were closing at a time.
     pub(crate) lingering_cut: Count,
 }
@@ -53,12 +62,14 @@ pub(crate) struct Metrics {
     pub(crate) threads: Vec<Arc<ThreadReport>>,
     pub(crate) control: Arc<ControlMetrics>,
     pub(crate) log_lines_dropped: Arc<AtomicU64>,
+    /// None: the broker is alone.
+    pub(crate) links: Option<Arc<Links>>,
 }
 
 impl Metrics {
     /// All metrics in the text format of Prometheus.
     pub(crate) fn expose(&self) -> String {
-        let Metrics { version, threads, control, log_lines_dropped } = self;
+        let Metrics { version, threads, control, log_lines_dropped, links } = self;
         let mut exposition = Exposition::default();
         exposition
             .family("fulmar_build_info", Kind::Gauge, "The version that runs; always 1.")
@@ -67,6 +78,7 @@ impl Metrics {
         expose_counters(&mut exposition, &numbers);
         expose_gauges(&mut exposition, &numbers);
         expose_links(&mut exposition, &numbers);
+        expose_link_states(&mut exposition, &links.as_ref().map(|links| links.view()).unwrap_or_default());
         expose_control(&mut exposition, control);
         let dropped = log_lines_dropped.load(Ordering::Relaxed);
         let help = "Log lines dropped because nobody read them fast enough.";
@@ -155,6 +167,30 @@ fn expose_links(exposition: &mut Exposition, numbers: &[Numbers]) {
     }
 }
 
+/// One sample for each state of each peer, 1 for the one it is in.
+fn expose_link_states(exposition: &mut Exposition, peers: &[PeerView]) {
+    let help = "Whether the link to a peer is in this state; a peer that has not answered goes by its address.";
+    // A node that came back under another address may be there twice for a while.
+    let mut by_name: BTreeMap<&str, &PeerView> = BTreeMap::new();
+    for peer in peers {
+        let shown = by_name.entry(&peer.name).or_insert(peer);
+        if peer.lanes_up > shown.lanes_up {
+            *shown = peer;
+        }
+    }
+    let mut family = exposition.family("fulmar_link_state", Kind::Gauge, help);
+    for peer in by_name.values() {
+        for state in LinkState::ALL {
+            family.sample(&[("peer", &peer.name), ("state", state.name())], u8::from(state == peer.state));
+        }
+    }
+    let help = "Attempts to link with a peer that failed in a row.";
+    let mut family = exposition.family("fulmar_link_failures", Kind::Gauge, help);
+    for peer in by_name.values() {
+        family.sample(&[("peer", &peer.name)], peer.failures);
+    }
+}
+
 fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
     let ControlMetrics {
         tls_handshake_failures,
@@ -162,6 +198,9 @@ fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
         accept_rests,
         certificate_reloads,
         certificate_reload_failures,
+        link_dials,
+        link_dial_failures,
+        link_refusals,
         lingering_cut,
     } = control;
     let counters = [
@@ -170,6 +209,9 @@ fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
         ("accept_rests", accept_rests, "Times that accepting rested because descriptors or memory were short."),
         ("certificate_reloads", certificate_reloads, "Certificates taken into use after a change of their files."),
         ("certificate_reload_failures", certificate_reload_failures, "Changed certificates that were no good."),
+        ("link_dials", link_dials, "Attempts to dial peers."),
+        ("link_dial_failures", link_dial_failures, "Attempts to dial peers that failed."),
+        ("link_refusals", link_refusals, "Inbound connections of peers that failed or were refused."),
         (
             "lingering_cut",
             lingering_cut,
@@ -190,7 +232,7 @@ mod tests {
     fn metrics(threads: Vec<Arc<ThreadReport>>) -> Metrics {
         let control = Arc::new(ControlMetrics::default());
         control.accept_rests.add(2);
-        Metrics { version: "1.2.3", threads, control, log_lines_dropped: Arc::default() }
+        Metrics { version: "1.2.3", threads, control, log_lines_dropped: Arc::default(), links: None }
     }
 
     fn report(numbers: Numbers) -> Arc<ThreadReport> {

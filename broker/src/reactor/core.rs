@@ -14,6 +14,7 @@ pub(crate) trait Core {
     fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
     fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out);
     fn lane_up(&mut self, lane: &LaneSocket, now: Instant, out: &mut impl Out) -> Result<ConnId, Refused>;
+    fn peer_gone(&mut self, node: u64, epoch: u64, now: Instant, out: &mut impl Out);
     fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant>;
     fn shut_down(&mut self, now: Instant, out: &mut impl Out);
     fn dirty(&mut self) -> &mut Vec<ConnId>;
@@ -51,6 +52,10 @@ impl Core for Worker {
 
     fn lane_up(&mut self, lane: &LaneSocket, now: Instant, out: &mut impl Out) -> Result<ConnId, Refused> {
         self.lane_up(lane, now, out)
+    }
+
+    fn peer_gone(&mut self, node: u64, epoch: u64, now: Instant, out: &mut impl Out) {
+        self.peer_gone(node, epoch, now, out);
     }
 
     fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {

@@ -23,6 +23,8 @@ pub(crate) enum Letter {
     Client(Box<Client>),
     /// A connection to another node, after its Hello.
     Lane(Box<Lane>),
+    /// Lives of the link to a node up to this epoch are over.
+    PeerGone { node: u64, epoch: u64 },
     /// Tell every client to leave and accept no more.
     ShutDown,
     /// End the thread.
@@ -49,6 +51,8 @@ pub(crate) struct Lane {
     /// Received after the Hello.
     pub(crate) bytes: Vec<u8>,
     pub(crate) socket: LaneSocket,
+    /// Names the connection when it is lost.
+    pub(crate) connection: u64,
 }
 
 /// The queue in front of one data thread.

@@ -14,13 +14,15 @@ mod socket;
 mod sockets;
 mod world;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fulmar_worker::{Closed, ConnId, Consumed, Origin, Thread};
+use fulmar_cluster::NodeId;
+use fulmar_cluster::peers::LostLane;
+use fulmar_worker::{Closed, ConnId, Consumed, LaneEnd, Origin, Thread};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
@@ -124,6 +126,7 @@ impl<C: Core> Reactor<C> {
             lingering: Lingering::new(TOKEN_LINGERING),
             now,
             listener_names: settings.listener_names.clone(),
+            lane_connections: BTreeMap::new(),
             lane_news: settings.lane_news.clone(),
         };
         Ok(Reactor {
@@ -240,6 +243,7 @@ impl<C: Core> Reactor<C> {
                 Letter::Batch(batch) => self.core.letters(batch, now, &mut self.world),
                 Letter::Client(client) => self.adopt_client(*client, now),
                 Letter::Lane(lane) => self.adopt_lane(*lane, now),
+                Letter::PeerGone { node, epoch } => self.core.peer_gone(node, epoch, now, &mut self.world),
                 Letter::ShutDown => {
                     self.listeners.clear();
                     self.is_stopping = true;
@@ -279,10 +283,18 @@ impl<C: Core> Reactor<C> {
     }
 
     fn adopt_lane(&mut self, lane: Lane, now: Instant) {
-        let Lane { stream, tls, bytes, socket } = lane;
+        let Lane { stream, tls, bytes, socket, connection } = lane;
+        let (node, lane) = (socket.peer.node_id, socket.lane);
         match self.core.lane_up(&socket, now, &mut self.world) {
-            Ok(conn) => self.adopt(conn, Kind::Lane, 0, Socket::new(stream, tls), bytes, now),
-            Err(refused) => debug!(peer = socket.peer.name, lane = socket.lane, %refused, "lane not accepted"),
+            Ok(conn) => {
+                self.world.lane_connections.insert((node, lane), connection);
+                self.adopt(conn, Kind::Lane, 0, Socket::new(stream, tls), bytes, now);
+            }
+            Err(refused) => {
+                debug!(peer = socket.peer.name, lane, %refused, "lane not accepted");
+                let lost = LostLane { node: NodeId(node), epoch: socket.epoch, lane, connection };
+                self.world.tell_lane_ended(lost, LaneEnd::Lost);
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! The world around a worker: what it asks for happens here at once, on the sockets and lists of its data thread.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use fulmar_cluster::NodeId;
+use fulmar_cluster::peers::LostLane;
 use fulmar_worker::{ConnId, Event, LaneEnd, Out, Thread};
 use mio::Registry;
 use tokio::sync::mpsc::UnboundedSender;
@@ -14,10 +16,7 @@ use crate::reactor::sockets::Sockets;
 /// A lane that ended, for the control side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LaneNews {
-    pub(crate) peer: u64,
-    pub(crate) lane: u16,
-    /// The life of the link.
-    pub(crate) epoch: u64,
+    pub(crate) lost: LostLane,
     pub(crate) why: LaneEnd,
 }
 
@@ -32,6 +31,8 @@ pub(crate) struct World {
     /// When this turn's events were taken.
     pub(crate) now: Instant,
     pub(crate) listener_names: Vec<String>,
+    /// The number that the control side gave to the connection of each lane, by peer and lane.
+    pub(crate) lane_connections: BTreeMap<(u64, u16), u64>,
     /// One message per lane that ends, and there are few: the queue needs no bound.
     pub(crate) lane_news: UnboundedSender<LaneNews>,
 }
@@ -45,6 +46,11 @@ impl World {
             entry.is_ready = true;
             self.ready.push_back(conn);
         }
+    }
+
+    pub(crate) fn tell_lane_ended(&self, lost: LostLane, why: LaneEnd) {
+        // The control side is gone only when the process ends.
+        let _ = self.lane_news.send(LaneNews { lost, why });
     }
 }
 
@@ -75,8 +81,8 @@ impl Out for World {
     }
 
     fn lane_closed(&mut self, peer: u64, lane: u16, epoch: u64, why: LaneEnd) {
-        // The control side is gone only when the process ends.
-        let _ = self.lane_news.send(LaneNews { peer, lane, epoch, why });
+        let connection = self.lane_connections.get(&(peer, lane)).copied().unwrap_or_default();
+        self.tell_lane_ended(LostLane { node: NodeId(peer), epoch, lane, connection }, why);
     }
 
     fn event(&mut self, event: Event<'_>) {

@@ -469,8 +469,8 @@ impl Worker {
             }
             self.release_waits(index, u64::MAX, now, out);
             self.lanes.slots[index as usize].claims = None;
-            if number == 0 {
-                self.lanes.slots[index as usize].speaker = None;
+            // Several may tell of the same end.
+            if self.lanes.slots[index as usize].speaker.take().is_some() {
                 self.forget_interest(peer, node, now, out);
                 out.event(Event::NodeGone { peer: &name });
             }

@@ -101,7 +101,11 @@ pub(crate) async fn a_publish_crosses_a_link_once_however_many_subscribe_and_not
         Ok((counted >= PUBLISHES as f64).then_some(()))
     })
     .await?;
-    assert_eq!(sent().await?, wanted, "publishes sent to {many} with {SUBSCRIBERS} subscribers and to {none} with none");
+    assert_eq!(
+        sent().await?,
+        wanted,
+        "publishes sent to {many} with {SUBSCRIBERS} subscribers and to {none} with none"
+    );
     Ok(())
 }
 

@@ -1,0 +1,145 @@
+//! Peers that dial this node: handshake, greeting, answer; then the lane is handed over or the refusal told.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use fulmar_cluster::NodeId;
+use fulmar_cluster::hello::{Greeting, GreetingError, Hello, PROTOCOL, Refusal, RefusalReason};
+use fulmar_cluster::peers::LaneUp;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tracing::{debug, warn};
+
+use super::stream::{NotGreeted, Stream};
+use super::{GREETING_TIMEOUT, Links, random};
+use crate::tls::is_out_of_resources;
+
+/// Connections that may be under way to their greeting; others wait in the kernel's queue, which is bounded too.
+const GREETINGS_MAX: usize = 256;
+/// How long accepting rests when the process is out of descriptors or memory.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+impl Links {
+    /// Accepts peers until the task is aborted.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let permits = Arc::new(Semaphore::new(GREETINGS_MAX));
+        let mut is_resting = false;
+        loop {
+            let Ok(permit) = permits.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((socket, address)) => {
+                    is_resting = false;
+                    let links = self.clone();
+                    tokio::spawn(async move {
+                        links.handle_inbound(socket, address).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) if is_out_of_resources(&error) => {
+                    self.metrics.accept_rests.add(1);
+                    if !is_resting {
+                        warn!(listener = "cluster", %error, "out of resources, accepting rests");
+                    }
+                    is_resting = true;
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+                // The peer was gone before it was accepted.
+                Err(error) => debug!(listener = "cluster", %error, "peer not accepted"),
+            }
+        }
+    }
+
+    async fn handle_inbound(&self, socket: TcpStream, address: SocketAddr) {
+        let greeted = match tokio::time::timeout(GREETING_TIMEOUT, self.read_hello(socket)).await {
+            Ok(greeted) => greeted,
+            Err(_) => Err(anyhow::anyhow!("no greeting in {} s", GREETING_TIMEOUT.as_secs())),
+        };
+        let result = match greeted {
+            Ok((stream, hello, rest)) => self.answer(stream, &hello, rest).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(None) => {}
+            Ok(Some(refusal)) if refusal.reason.is_usual() => {
+                debug!(%address, %refusal, "inbound connection was not needed");
+            }
+            Ok(Some(refusal)) => {
+                self.metrics.link_refusals.add(1);
+                warn!(%address, %refusal, "peer refused");
+            }
+            Err(error) => {
+                self.metrics.link_refusals.add(1);
+                warn!(%address, error = format!("{error:#}"), "peer not accepted");
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    async fn read_hello(&self, socket: TcpStream) -> anyhow::Result<(Stream, Hello, Vec<u8>)> {
+        socket.set_nodelay(true)?;
+        let mut stream = match &self.certificates {
+            None => Stream::Plain(socket),
+            Some(certificates) => {
+                let acceptor = TlsAcceptor::from(certificates.get().server);
+                let stream = acceptor.accept(socket).await.context("shake hands")?;
+                Stream::Tls(Box::new(TlsStream::Server(stream)))
+            }
+        };
+        let mut rest = Vec::new();
+        match stream.read_greeting(&mut rest).await {
+            Ok(Greeting::Hello(hello)) => Ok((stream, hello, rest)),
+            Ok(Greeting::Refusal(refusal)) => bail!("greeted with a refusal: {refusal}"),
+            Err(error) => {
+                if let NotGreeted::Bytes(GreetingError::Protocol { .. }) = &error {
+                    let reason = RefusalReason::WrongProtocol { wanted: PROTOCOL };
+                    self.refuse(stream, &Refusal { node: NodeId(self.node.settings.node_id), reason }).await;
+                }
+                Err(error).context("read the greeting")
+            }
+        }
+    }
+
+    /// Answers a greeting. Returns how it was refused, if it was.
+    async fn answer(&self, stream: Stream, hello: &Hello, rest: Vec<u8>) -> anyhow::Result<Option<Refusal>> {
+        let decided = self.peers().handle_inbound(hello, self.node.clock_now(), Instant::now());
+        match decided {
+            Ok((answer, lane)) => {
+                let accepted = self.accept_lane(stream, Greeting::Hello(answer), &lane, hello, rest).await;
+                if accepted.is_err() {
+                    self.peers().handle_lane_lost(&lane.lost(), Instant::now(), random());
+                }
+                accepted.map(|()| None)
+            }
+            Err(refusal) => {
+                self.refuse(stream, &refusal).await;
+                Ok(Some(refusal))
+            }
+        }
+    }
+
+    async fn accept_lane(
+        &self,
+        mut stream: Stream,
+        answer: Greeting,
+        lane: &LaneUp,
+        hello: &Hello,
+        rest: Vec<u8>,
+    ) -> anyhow::Result<()> {
+        let written = tokio::time::timeout(GREETING_TIMEOUT, stream.write_greeting(&answer)).await;
+        written.context("answer in time")?.context("answer")?;
+        self.hand_over(stream, rest, lane, hello)
+    }
+
+    /// Tells why, as far as the other side wants to know.
+    async fn refuse(&self, mut stream: Stream, refusal: &Refusal) {
+        let telling = async {
+            stream.write_greeting(&Greeting::Refusal(refusal.clone())).await?;
+            stream.finish().await
+        };
+        // Whoever does not listen learns it by the end of the connection.
+        let _ = tokio::time::timeout(GREETING_TIMEOUT, telling).await;
+    }
+}

@@ -1,0 +1,155 @@
+//! The control side of links: peers are found, dialled, accepted and greeted here; then a connection is a lane, and a
+//! data thread's.
+//!
+//! What is to be done is decided by the pure `Peers` of fulmar-cluster, under a lock that is held for a few
+//! instructions. Around it: `discover` asks the name server, `dial` and `accept` make connections, `drive` carries out
+//! the decisions, hears of lost lanes and says whether the node is ready.
+
+mod accept;
+mod dial;
+mod discover;
+mod drive;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use fulmar_cluster::NodeId;
+use fulmar_cluster::dial::BackOffSettings;
+use fulmar_cluster::discovery::Discovery;
+use fulmar_cluster::hello::Hello;
+use fulmar_cluster::peers::{Address, LaneUp, Me, PeerView, Peers, PeersSettings};
+use fulmar_config::ClusterConfig;
+use fulmar_worker::{LaneSocket, Node, PeerIdentity};
+use tokio::sync::Notify;
+
+use crate::health::Health;
+use crate::metrics::ControlMetrics;
+use crate::reactor::{Inbox, Lane, Letter};
+use crate::setup;
+use crate::tls::{ClusterCertificates, Reloaded};
+use stream::Stream;
+
+/// Connecting, TLS and greeting have to be done within this time.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The links of this node, as the tasks of the control side share them.
+pub(crate) struct Links {
+    peers: Mutex<Peers>,
+    discovery: Mutex<Discovery>,
+    /// The last error of each address, so that a log line is written once and not at every attempt.
+    errors: Mutex<BTreeMap<Address, String>>,
+    /// The node was ready once.
+    was_ready: AtomicBool,
+    /// There may be something to do.
+    changed: Notify,
+    /// Names should be resolved now rather than later.
+    look_up: Notify,
+    /// Peers are expected on the same kind of addresses as this node listens on.
+    address: IpAddr,
+    certificates: Option<Arc<Reloaded<ClusterCertificates>>>,
+    node: Arc<Node>,
+    inboxes: Vec<Arc<Inbox>>,
+    health: Arc<Health>,
+    metrics: Arc<ControlMetrics>,
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links").field("peers", &self.peers).finish_non_exhaustive()
+    }
+}
+
+/// What the links need of the rest of the broker.
+pub(crate) struct Surroundings {
+    pub(crate) node: Arc<Node>,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<ControlMetrics>,
+}
+
+impl Links {
+    /// Knows nobody yet; the node is not ready from now on until its peers are found.
+    pub(crate) fn new(
+        config: &ClusterConfig,
+        certificates: Option<Arc<Reloaded<ClusterCertificates>>>,
+        surroundings: Surroundings,
+    ) -> Links {
+        let Surroundings { node, inboxes, health, metrics } = surroundings;
+        let now = Instant::now();
+        let me = Me {
+            node: NodeId(node.settings.node_id),
+            incarnation: node.settings.incarnation,
+            name: node.settings.name.clone(),
+            cluster: String::new(),
+            threads: node.settings.threads,
+        };
+        let back_off = BackOffSettings {
+            initial: config.reconnect.initial(),
+            max: config.reconnect.max(),
+            jitter_percent: config.reconnect.jitter_percent,
+        };
+        let hosts = config.peers.iter().map(|peer| (peer.host.as_str(), peer.port));
+        let links = Links {
+            peers: Mutex::new(Peers::new(me, PeersSettings { back_off, ..PeersSettings::default() })),
+            discovery: Mutex::new(Discovery::new(hosts, now)),
+            errors: Mutex::default(),
+            was_ready: AtomicBool::new(false),
+            changed: Notify::new(),
+            look_up: Notify::new(),
+            address: config.address,
+            certificates,
+            node,
+            inboxes,
+            health,
+            metrics,
+        };
+        links.take_addresses();
+        links.tell_health(now);
+        links
+    }
+
+    /// Every peer as it is now.
+    pub(crate) fn view(&self) -> Vec<PeerView> {
+        self.peers().view(Instant::now())
+    }
+
+    /// Nobody is dialled or accepted any more. The lanes that there are go on.
+    pub(crate) fn stop(&self) {
+        self.peers().stop();
+        self.changed.notify_one();
+    }
+
+    fn peers(&self) -> MutexGuard<'_, Peers> {
+        self.peers.lock().expect("nothing panics while peers are decided about")
+    }
+
+    fn discovery(&self) -> MutexGuard<'_, Discovery> {
+        self.discovery.lock().expect("nothing panics while answers are kept")
+    }
+
+    /// Gives a greeted connection to the data thread that the lane belongs to.
+    fn hand_over(&self, stream: Stream, bytes: Vec<u8>, lane: &LaneUp, hello: &Hello) -> anyhow::Result<()> {
+        let stream::Parts { stream, tls, bytes } = stream.into_parts(bytes)?;
+        self.node.observe_clock(hello.clock);
+        let peer = PeerIdentity {
+            node_id: lane.node.0,
+            incarnation: lane.incarnation,
+            name: lane.name.clone(),
+            threads: hello.threads,
+        };
+        let socket = LaneSocket { peer, lane: lane.lane, epoch: lane.epoch };
+        let letter = Letter::Lane(Box::new(Lane { stream, tls, bytes, socket, connection: lane.connection }));
+        self.inboxes[usize::from(lane.thread)].push(letter);
+        Ok(())
+    }
+}
+
+/// For the jitter of waits.
+fn random() -> u32 {
+    (setup::random() >> 32) as u32
+}
