@@ -16,6 +16,7 @@ mod reactor;
 mod run;
 mod setup;
 mod tls;
+mod trace;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -22,6 +22,7 @@ use crate::node_id;
 use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
 use crate::setup;
 use crate::tls::{ClusterCertificates, Reload, Reloaded, TlsListener, cluster_certificates, listener_certificate};
+use crate::trace::Traces;
 
 /// How often certificate files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
@@ -80,6 +81,7 @@ impl Broker {
             .build()
             .context("start the control side")?;
         let metrics = Arc::new(ControlMetrics::default());
+        let traces = Arc::new(Traces::new(setup::random()));
         let reports: Vec<Arc<ThreadReport>> = (0..threads).map(|_| Arc::default()).collect();
         let health = Arc::new(Health::new(reports.clone()));
         let opened: Vec<_> = (0..threads).map(|_| reactor::open()).collect::<Result<_, _>>().context("open epoll")?;
@@ -118,6 +120,7 @@ impl Broker {
                 inboxes: inboxes.clone(),
                 next_inbox: AtomicUsize::new(0),
                 metrics: metrics.clone(),
+                traces: traces.clone(),
             };
             let tls_listener = Arc::new(tls_listener);
             let _runtime = runtime.enter();
@@ -154,6 +157,7 @@ impl Broker {
             output_buffer_bytes: config.limits.output_buffer_bytes as usize,
             listener_names: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
             metrics: metrics.clone(),
+            traces,
             lane_news,
         };
         if let Some(listener) = http {
@@ -186,6 +190,7 @@ impl Broker {
             runtime.spawn(links.clone().drive(news));
         }
         health.set_phase(Phase::Serving);
+        info!("serving");
         Ok(Broker {
             config,
             runtime,

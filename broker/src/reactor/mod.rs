@@ -38,6 +38,7 @@ use crate::reactor::socket::Socket;
 use crate::reactor::sockets::{Entry, Kind, Sockets};
 pub(crate) use crate::reactor::world::LaneNews;
 use crate::reactor::world::World;
+use crate::trace::{Trace, Traces};
 
 /// Working space for reads, shared by all connections of the thread.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -61,6 +62,7 @@ pub(crate) struct Settings {
     pub(crate) output_buffer_bytes: usize,
     pub(crate) listener_names: Vec<String>,
     pub(crate) metrics: Arc<ControlMetrics>,
+    pub(crate) traces: Arc<Traces>,
     pub(crate) lane_news: UnboundedSender<LaneNews>,
 }
 
@@ -124,6 +126,7 @@ impl<C: Core> Reactor<C> {
             sockets: Sockets::default(),
             ready: VecDeque::new(),
             lingering: Lingering::new(TOKEN_LINGERING),
+            leaving: None,
             now,
             listener_names: settings.listener_names.clone(),
             lane_connections: BTreeMap::new(),
@@ -259,13 +262,13 @@ impl<C: Core> Reactor<C> {
     fn accept(&mut self, now: Instant) {
         // Accepting needs all of `self` but the listeners.
         let mut listeners = std::mem::take(&mut self.listeners);
-        let metrics = self.settings.metrics.clone();
+        let (metrics, traces) = (self.settings.metrics.clone(), self.settings.traces.clone());
         for listener in &mut listeners {
             if listener.is_due(now) {
                 let index = listener.index;
                 listener.accept(now, &metrics, |stream, address| {
                     let _ = stream.set_nodelay(true);
-                    let origin = Origin { listener: index, address };
+                    let origin = Origin { listener: index, address, trace: traces.next() };
                     self.adopt_client(Client { stream, tls: None, bytes: Vec::new(), origin, permit: None }, now);
                 });
             }
@@ -276,8 +279,10 @@ impl<C: Core> Reactor<C> {
     fn adopt_client(&mut self, client: Client, now: Instant) {
         let Client { stream, tls, bytes, origin, permit } = client;
         match self.core.accepted(origin, now) {
-            Ok(conn) => self.adopt(conn, Kind::Client, origin.listener, Socket::new(stream, tls), bytes, now),
-            Err(refused) => debug!(address = %origin.address, %refused, "client not accepted"),
+            Ok(conn) => self.adopt(conn, Kind::Client, Socket::new(stream, tls), bytes, now),
+            Err(refused) => {
+                debug!(address = %origin.address, trace = %Trace(origin.trace), %refused, "client not accepted")
+            }
         }
         drop(permit);
     }
@@ -288,7 +293,7 @@ impl<C: Core> Reactor<C> {
         match self.core.lane_up(&socket, now, &mut self.world) {
             Ok(conn) => {
                 self.world.lane_connections.insert((node, lane), connection);
-                self.adopt(conn, Kind::Lane, 0, Socket::new(stream, tls), bytes, now);
+                self.adopt(conn, Kind::Lane, Socket::new(stream, tls), bytes, now);
             }
             Err(refused) => {
                 debug!(peer = socket.peer.name, lane, %refused, "lane not accepted");
@@ -298,7 +303,7 @@ impl<C: Core> Reactor<C> {
         }
     }
 
-    fn adopt(&mut self, conn: ConnId, kind: Kind, listener: u16, mut socket: Socket, bytes: Vec<u8>, now: Instant) {
+    fn adopt(&mut self, conn: ConnId, kind: Kind, mut socket: Socket, bytes: Vec<u8>, now: Instant) {
         let token = Token(conn.slot as usize);
         let interests = Interest::READABLE | Interest::WRITABLE;
         if self.world.registry.register(socket.stream(), token, interests).is_err() {
@@ -306,7 +311,7 @@ impl<C: Core> Reactor<C> {
             return;
         }
         let has_tls = socket.has_tls();
-        let mut entry = Entry::new(conn, kind, listener, socket);
+        let mut entry = Entry::new(conn, kind, socket);
         entry.is_resumed = !bytes.is_empty();
         entry.carry = entry.is_resumed.then(|| Box::new(bytes));
         // What rustls has decrypted or wants to send already brings no event.
@@ -371,8 +376,8 @@ impl<C: Core> Reactor<C> {
             // The worker may have closed it.
             let Some(entry) = self.world.sockets.get_mut(conn) else { return };
             let rest = read.bytes.into_rest(consumed.bytes, &self.buffer);
-            if let Some(thread) = entry.leaves_for {
-                self.hand_over(conn, thread, rest);
+            if let Some((conn, thread, origin)) = self.world.leaving.take() {
+                self.hand_over(conn, thread, origin, rest);
                 return;
             }
             entry.carry = (!rest.is_empty()).then(|| Box::new(rest));
@@ -391,14 +396,10 @@ impl<C: Core> Reactor<C> {
     }
 
     /// Gives a client to the thread that serves it, with what it has sent so far.
-    fn hand_over(&mut self, conn: ConnId, thread: Thread, bytes: Vec<u8>) {
+    fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin, bytes: Vec<u8>) {
         let Some(entry) = self.world.sockets.remove(conn) else { return };
-        let listener = entry.listener;
         let (mut stream, tls) = entry.socket.into_parts();
-        let address = stream.peer_addr();
-        // Without an address the client is gone already.
-        if let (Ok(()), Ok(address)) = (self.world.registry.deregister(&mut stream), address) {
-            let origin = Origin { listener, address };
+        if self.world.registry.deregister(&mut stream).is_ok() {
             let client = Client { stream, tls, bytes, origin, permit: None };
             self.inboxes[usize::from(thread)].push(Letter::Client(Box::new(client)));
         }
@@ -474,7 +475,9 @@ impl<C: Core> Reactor<C> {
             let is_quiet = self.is_quiet();
             self.report.set_quiet(is_quiet);
         }
-        if self.is_unreported && now >= self.next_report {
+        // What time alone brought about, as a keep alive that passed, is reported with the next beat.
+        let is_due = if self.is_unreported { now >= self.next_report } else { now >= self.next_report + BEAT };
+        if is_due {
             self.is_unreported = false;
             self.next_report = now + REPORT;
             let cut = std::mem::take(&mut self.world.lingering.cut);

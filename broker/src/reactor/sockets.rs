@@ -3,7 +3,7 @@
 //! One growing vector would be copied at each doubling and leave holes of its old sizes behind; chunks keep the memory
 //! of an idle connection at what it holds.
 
-use fulmar_worker::{ConnId, Thread};
+use fulmar_worker::ConnId;
 
 use crate::reactor::socket::Socket;
 
@@ -13,8 +13,6 @@ const CHUNK: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Entry {
     generation: u32,
-    /// Index of the listener in the configuration.
-    pub(crate) listener: u16,
     pub(crate) kind: Kind,
     pub(crate) socket: Socket,
     /// Received and not consumed.
@@ -32,8 +30,6 @@ pub(crate) struct Entry {
     pub(crate) is_resumed: bool,
     /// The socket is full: an event tells when it takes more.
     pub(crate) is_blocked: bool,
-    /// The thread that the client belongs to, once the worker has told.
-    pub(crate) leaves_for: Option<Thread>,
 }
 
 /// What a connection carries.
@@ -51,10 +47,9 @@ pub(crate) struct Sockets {
 
 impl Entry {
     /// A connection that may have something to read already.
-    pub(crate) fn new(conn: ConnId, kind: Kind, listener: u16, socket: Socket) -> Entry {
+    pub(crate) fn new(conn: ConnId, kind: Kind, socket: Socket) -> Entry {
         Entry {
             generation: conn.generation,
-            listener,
             kind,
             socket,
             carry: None,
@@ -64,7 +59,6 @@ impl Entry {
             is_paused: false,
             is_resumed: false,
             is_blocked: false,
-            leaves_for: None,
         }
     }
 }

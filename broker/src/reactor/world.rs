@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use fulmar_cluster::NodeId;
 use fulmar_cluster::peers::LostLane;
-use fulmar_worker::{ConnId, Event, LaneEnd, Out, Thread};
+use fulmar_worker::{ConnId, Event, LaneEnd, Origin, Out, Thread};
 use mio::Registry;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -28,6 +28,8 @@ pub(crate) struct World {
     /// Connections to read in the next round.
     pub(crate) ready: VecDeque<ConnId>,
     pub(crate) lingering: Lingering,
+    /// The connection being read, if it belongs to another thread: it leaves when the worker is done with it.
+    pub(crate) leaving: Option<(ConnId, Thread, Origin)>,
     /// When this turn's events were taken.
     pub(crate) now: Instant,
     pub(crate) listener_names: Vec<String>,
@@ -74,10 +76,8 @@ impl Out for World {
         }
     }
 
-    fn hand_over(&mut self, conn: ConnId, thread: Thread) {
-        if let Some(entry) = self.sockets.get_mut(conn) {
-            entry.leaves_for = Some(thread);
-        }
+    fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin) {
+        self.leaving = Some((conn, thread, origin));
     }
 
     fn lane_closed(&mut self, peer: u64, lane: u16, epoch: u64, why: LaneEnd) {

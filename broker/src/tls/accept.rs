@@ -23,11 +23,14 @@ use tracing::{debug, warn};
 use crate::metrics::ControlMetrics;
 use crate::reactor::{Client, Inbox, Letter};
 use crate::tls::Reloaded;
+use crate::trace::{Trace, Traces};
 
 /// How long accepting rests when the process is out of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Bytes read at a time before CONNECT is whole.
 const READ_BYTES: usize = 4096;
+/// The first byte of a CONNECT (MQTT 5.0, 3.1.1).
+const CONNECT: u8 = 0x10;
 
 /// One `mqtts` listener.
 pub(crate) struct TlsListener {
@@ -42,6 +45,7 @@ pub(crate) struct TlsListener {
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) next_inbox: AtomicUsize,
     pub(crate) metrics: Arc<ControlMetrics>,
+    pub(crate) traces: Arc<Traces>,
 }
 
 impl TlsListener {
@@ -73,13 +77,14 @@ impl TlsListener {
     }
 
     async fn handle_client(&self, socket: tokio::net::TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
+        let trace = self.traces.next();
         match tokio::time::timeout(self.connect_timeout, self.read_connect(socket)).await {
             Ok(Ok((socket, tls, bytes))) => {
                 let client = Client {
                     stream: mio::net::TcpStream::from_std(socket),
                     tls: Some(Box::new(tls.into())),
                     bytes,
-                    origin: Origin { listener: self.index, address },
+                    origin: Origin { listener: self.index, address, trace },
                     permit: Some(permit),
                 };
                 let next = self.next_inbox.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
@@ -87,11 +92,11 @@ impl TlsListener {
             }
             Ok(Err(error)) => {
                 self.metrics.tls_handshake_failures.add(1);
-                debug!(listener = self.name, %address, error = format!("{error:#}"), "tls client refused");
+                debug!(listener = self.name, %address, trace = %Trace(trace), error = format!("{error:#}"), "tls client refused");
             }
             Err(_) => {
                 self.metrics.tls_timeouts.add(1);
-                debug!(listener = self.name, %address, "tls client was silent for too long");
+                debug!(listener = self.name, %address, trace = %Trace(trace), "tls client was silent for too long");
             }
         }
     }
@@ -120,7 +125,9 @@ async fn read_first_packet(stream: &mut TlsStream<tokio::net::TcpStream>, max: u
         if read == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("read the first packet");
         }
-        if !matches!(split_frame(&bytes, max), Ok(Framed::Incomplete { .. })) {
+        // Garbage goes on by its first byte instead of waiting for the length that it seems to announce.
+        let is_connect = bytes[0] == CONNECT;
+        if !is_connect || !matches!(split_frame(&bytes, max), Ok(Framed::Incomplete { .. })) {
             return Ok(bytes);
         }
     }

@@ -81,8 +81,7 @@ impl Worker {
         if let (Some(connection), Some(entry)) = (self.connections.get(conn), self.sessions.get(id)) {
             out.event(Event::BadBytes {
                 client_id: entry.session.client_id(),
-                address: connection.origin.address,
-                listener: connection.origin.listener,
+                origin: connection.origin,
                 error: error.to_string(),
             });
         }

@@ -49,8 +49,9 @@ impl Worker {
         if !connect.client_id.is_empty() {
             let owner = owner_of(connect.client_id, self.node.settings.threads);
             if owner != self.thread {
-                self.forget_connection(conn);
-                out.hand_over(conn, owner);
+                if let Some(connection) = self.forget_connection(conn) {
+                    out.hand_over(conn, owner, connection.origin);
+                }
                 return nothing;
             }
         }
@@ -85,8 +86,7 @@ impl Worker {
         };
         out.event(Event::ClientConnected {
             client_id: &admitted.client_id,
-            address: origin.address,
-            listener: origin.listener,
+            origin,
             version: connect.version.level(),
             session_present,
         });
@@ -168,20 +168,15 @@ impl Worker {
         if let Some(buffer) = self.connections.output(conn) {
             encode_refusal(buffer, connect.version, reason);
         }
-        out.event(Event::ClientRefused {
-            client_id: connect.client_id,
-            address: origin.address,
-            listener: origin.listener,
-            reason,
-        });
+        out.event(Event::ClientRefused { client_id: connect.client_id, origin, reason });
         self.close_unconnected(conn, out);
     }
 
     fn refuse_bytes(&mut self, conn: ConnId, error: &str, out: &mut impl Out) {
         self.counters.protocol_errors += 1;
         if let Some(connection) = self.connections.get(conn) {
-            let Origin { listener, address } = connection.origin;
-            out.event(Event::BadBytes { client_id: "", address, listener, error: error.to_owned() });
+            let origin = connection.origin;
+            out.event(Event::BadBytes { client_id: "", origin, error: error.to_owned() });
         }
         self.close_unconnected(conn, out);
     }

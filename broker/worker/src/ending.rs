@@ -61,8 +61,7 @@ impl Worker {
         entry.reads = None;
         out.event(Event::ClientDisconnected {
             client_id: entry.session.client_id(),
-            address: connection.origin.address,
-            listener: connection.origin.listener,
+            origin: connection.origin,
             reason: why,
         });
         let ended = entry.session.connection_lost(now);

@@ -195,7 +195,7 @@ impl Worker {
             }
         }
         let nobody = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        let conn = self.connections.insert(Origin { listener: u16::MAX, address: nobody }, Role::Lane(index));
+        let conn = self.connections.insert(Origin { listener: u16::MAX, address: nobody, trace: 0 }, Role::Lane(index));
         self.lanes.slots[index as usize].conn = Some(conn);
         if let Some(status) = self.node.peers_mut().get_mut(peer) {
             status.lanes_up += 1;

@@ -18,8 +18,9 @@ pub trait Out {
     fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>);
 
     /// This connection's client belongs to another data thread: take the socket with all bytes not consumed and give
-    /// both to that thread's reactor, which calls `accepted` and `received` there. The worker has forgotten it.
-    fn hand_over(&mut self, conn: ConnId, thread: Thread);
+    /// both to that thread's reactor, which calls `accepted` (with its `origin`) and `received` there. The worker has
+    /// forgotten it.
+    fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin);
 
     /// A lane to another node was lost or given up: the control side shall dial again (or learn that it is gone).
     /// `epoch` is the life of the link that the connection belonged to.
@@ -44,10 +45,10 @@ pub enum LaneEnd {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[allow(missing_docs)] // the names of the fields are the fields of the log line
 pub enum Event<'a> {
-    ClientConnected { client_id: &'a str, address: SocketAddr, listener: u16, version: u8, session_present: bool },
-    ClientRefused { client_id: &'a str, address: SocketAddr, listener: u16, reason: ReasonCode },
-    ClientDisconnected { client_id: &'a str, address: SocketAddr, listener: u16, reason: Departure },
-    BadBytes { client_id: &'a str, address: SocketAddr, listener: u16, error: String },
+    ClientConnected { client_id: &'a str, origin: Origin, version: u8, session_present: bool },
+    ClientRefused { client_id: &'a str, origin: Origin, reason: ReasonCode },
+    ClientDisconnected { client_id: &'a str, origin: Origin, reason: Departure },
+    BadBytes { client_id: &'a str, origin: Origin, error: String },
     LinkUp { peer: &'a str, lane: u16 },
     LinkLost { peer: &'a str, lane: u16 },
     NodeGone { peer: &'a str },
@@ -74,4 +75,6 @@ pub struct Origin {
     pub listener: u16,
     /// The client's address.
     pub address: SocketAddr,
+    /// Names the connection in log lines, on every thread that it comes to.
+    pub trace: u64,
 }

@@ -92,7 +92,7 @@ impl Out for Recorder {
     fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>) {
         self.actions.push(Action::Close(conn, last_bytes));
     }
-    fn hand_over(&mut self, conn: ConnId, thread: u16) {
+    fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin) {
         self.actions.push(Action::HandOver(conn, thread));
     }
     fn lane_closed(&mut self, _peer: u64, _lane: u16, _epoch: u64, _why: LaneEnd) {
@@ -104,7 +104,7 @@ impl Out for Recorder {
 }
 
 pub const ORIGIN: Origin =
-    Origin { listener: 0, address: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9) };
+    Origin { listener: 0, address: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9), trace: 0 };
 
 impl World {
     /// `nodes` nodes of `threads` data threads, all linked.

@@ -1,0 +1,30 @@
+//! What the tests have in common: a broker's process, a client that speaks MQTT byte by byte, and an HTTP GET.
+
+mod broker;
+mod certificates;
+mod client;
+mod folder;
+mod http;
+
+use std::time::{Duration, Instant};
+
+pub use broker::{Broker, FILE, Start};
+pub use certificates::{Authority, Files};
+pub use client::{Client, Got, Wire, tcp};
+pub use folder::Folder;
+pub use http::get;
+
+/// How long a test waits for what must come. Far beyond what it takes, for machines that are busy with other things.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks again and again until `look` finds what it wants, and says what is missing when it never comes.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,254 @@
+//! What the person who runs a broker sees: configuration, start, probes, metrics, log lines, and the end.
+
+use std::time::Instant;
+
+use fulmar_codec::{Connect, QoS, ReasonCode, Version};
+use serde_json::Value;
+
+use crate::harness::{Broker, Client, FILE, Folder, Got, Start, wait_for};
+
+#[test]
+fn a_wrong_configuration_is_refused_with_every_error_at_once() {
+    let wrong = "
+threads: many
+listeners:
+- {name: mqtt, protocol: mqtt, address: 127.0.0.1, port: 70000}
+- {name: mqtt, protocol: mqtts, address: 127.0.0.1, port: 1}
+limits: {inflight: 0, packetByte: 5}
+";
+    let check = Start::with_file(wrong).argument("check").argument(FILE).run_to_end();
+    assert_eq!((check.status.code(), check.output.as_str()), (Some(2), ""));
+    let lines: Vec<&str> = check.errors.lines().collect();
+    let wanted = [
+        "broker.yaml: line 2: threads: found many, wanted a whole number",
+        "line 4: listeners[0].port: found 70000, wanted",
+        "listeners[1].name: found mqtt, wanted another name than listeners[0].name",
+        "listeners[1].tls: found nothing, wanted certFile and keyFile",
+        "line 6: limits.inflight: found 0, wanted",
+        "line 6: limits.packetByte: found an unknown key, wanted",
+        "6 errors in the configuration",
+    ];
+    for text in wanted {
+        assert_eq!(lines.iter().filter(|line| line.contains(text)).count(), 1, "{text} in\n{}", check.errors);
+    }
+    assert_eq!(lines.len(), wanted.len(), "{}", check.errors);
+    // The broker itself says the same and does not start.
+    let run = Start::with_file(wrong).run_to_end();
+    assert_eq!((run.status.code(), run.errors), (Some(2), check.errors));
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+    let file = "\nthreads: 1\nname: of-the-file\nlimits: {inflight: 7, sessions: 11}\n";
+    let shown = Start::with_file(file)
+        .argument("check")
+        .argument(FILE)
+        .argument("--threads=3")
+        .variable("FULMAR_THREADS", "2")
+        .variable("FULMAR_NAME", "of-the-environment")
+        .variable("FULMAR_LIMITS__SESSIONS", "12")
+        .run_to_end();
+    assert_eq!((shown.status.code(), shown.errors.as_str()), (Some(0), ""));
+    let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = shown.output.lines().map(squeezed).collect();
+    for line in [
+        "threads: 3 # * --threads",
+        "name: of-the-environment # * FULMAR_NAME",
+        "limits.sessions: 12 # * FULMAR_LIMITS__SESSIONS",
+        "limits.inflight: 7 # * line 4",
+        "limits.queuedMessages: 1000 # default",
+    ] {
+        assert!(lines.iter().any(|found| found == line), "{line} is missing in\n{}", shown.output);
+    }
+}
+
+#[test]
+fn flags_and_variables_alone_make_a_broker() {
+    let broker = Start::with_file("{}")
+        .argument("--listen=mqtt://127.0.0.1:0")
+        .argument("--listen=mqtt://[::1]:0")
+        .argument("--set=log.format=json")
+        .variable("FULMAR_HTTP", "127.0.0.1:0")
+        .run();
+    let mut one = Client::connect(broker.address("mqtt"), "one");
+    let mut two = Client::connect(broker.address("mqtt-2"), "two");
+    two.subscribe("a", QoS::AtMostOnce);
+    one.publish("a", "from IPv4 to IPv6", QoS::AtMostOnce);
+    assert_eq!(two.text(), "from IPv4 to IPv6");
+    broker.wait_for_metric("fulmar_connections", |count| count == 2);
+}
+
+#[test]
+fn a_port_in_use_stops_the_start_and_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for (flag, what) in [("--listen=mqtt://127.0.0.1", "mqtt"), ("--http=127.0.0.1", "http")] {
+        let exit = Start::with_file("{}")
+            .argument("--listen=mqtt://127.0.0.1:0")
+            .argument(&format!("{flag}:{port}"))
+            .run_to_end();
+        assert_eq!(exit.status.code(), Some(1), "{exit:?}");
+        let last = exit.errors.lines().last().unwrap();
+        let wanted = format!("fulmar-broker: listen on 127.0.0.1:{port} ({what}");
+        assert!(last.starts_with(&wanted) && last.contains("in use"), "{wanted} in\n{}", exit.errors);
+    }
+}
+
+#[test]
+fn a_data_folder_keeps_the_node_id_and_serves_one_broker_at_a_time() {
+    let folder = Folder::new();
+    let setting = format!("dataDir={}", folder.path().join("data").display());
+    let node_id =
+        |broker: &Broker| broker.wait_for_log("the start", |line| line["message"] == "starting")["node_id"].clone();
+    let first = Broker::start(&[&setting]);
+    let id = node_id(&first);
+    let second = Start::with(&[&setting]).run_to_end();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(second.errors.contains("is in use by another broker"), "{}", second.errors);
+    drop(first);
+    assert_eq!(node_id(&Broker::start(&[&setting])), id);
+    assert_ne!(node_id(&Broker::start(&[])), id);
+}
+
+#[test]
+fn probes_tell_that_the_broker_lives_and_is_ready() {
+    let broker = Broker::start(&[]);
+    for path in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!(broker.get(path), (200, "ok\n".to_owned()), "{path}");
+    }
+    let (status, body) = broker.get("/readyz?verbose");
+    let wanted = serde_json::json!({"ready": true, "missing": [], "silent": []});
+    assert_eq!((status, serde_json::from_str::<Value>(&body).unwrap()), (200, wanted));
+    assert_eq!(broker.get("/nothing").0, 404);
+}
+
+#[test]
+fn every_metric_is_described() {
+    let broker = Broker::start(&[]);
+    let _client = Client::connect(broker.address("mqtt"), "client");
+    broker.wait_for_metric("fulmar_connections", |count| count == 1);
+    let (_, text) = broker.get("/metrics");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        assert!(text.contains(&format!("# HELP {name} ")) && text.contains(&format!("# TYPE {name} ")), "{name}");
+    }
+    for name in [
+        concat!("fulmar_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        "fulmar_sessions 1",
+        "fulmar_subscriptions 0",
+        "fulmar_clients_connected_total 1",
+        "fulmar_panics_total 0",
+    ] {
+        assert!(text.lines().any(|line| line == name), "{name} is missing in\n{text}");
+    }
+    assert!(broker.metric("process_resident_memory_bytes") > 1 << 20);
+    assert!(broker.metric("process_open_fds") > 3);
+}
+
+#[test]
+fn log_lines_of_one_connection_share_its_trace() {
+    let broker = Broker::start(&["threads=2"]);
+    // Whichever thread accepts them, some move to the other one, and keep their trace.
+    for number in 0..8 {
+        let mut client = Client::connect(broker.address("mqtt"), &format!("client-{number}"));
+        assert_eq!(client.ping(), []);
+        client.disconnect(ReasonCode::NORMAL_DISCONNECTION);
+    }
+    let mut broken = Client::connect(broker.address("mqtt"), "broken");
+    broken.send(&[0xc1, 0]);
+    broken.until_closed();
+    let of = |client: &str, message: &str| {
+        let line = broker.wait_for_log(message, |line| line["message"] == message && line["client_id"] == client);
+        assert_eq!(line["listener"], "mqtt");
+        assert!(line["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+        line["trace"].as_str().unwrap().to_owned()
+    };
+    let mut traces: Vec<String> = (0..8)
+        .map(|number| {
+            let client = format!("client-{number}");
+            let trace = of(&client, "client connected");
+            assert_eq!(trace, of(&client, "client disconnected"));
+            trace
+        })
+        .collect();
+    traces.push(of("broken", "bad bytes from a client"));
+    assert_eq!(traces[8], of("broken", "client connected"));
+    let sixteen_digits = |trace: &String| trace.len() == 16 && trace.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(traces.iter().all(sixteen_digits), "{traces:?}");
+    traces.sort();
+    traces.dedup();
+    assert_eq!(traces.len(), 9);
+}
+
+#[test]
+fn out_of_descriptors_accepting_rests_with_one_log_line_and_goes_on_later() {
+    let broker = Broker::start(&["threads=1"]);
+    let address = broker.address("mqtt");
+    let mut first = Client::connect(address, "first");
+    let open = broker.metric("process_open_fds");
+    broker.limit_descriptors(open);
+    let connect = Connect::new(Version::V5, "waits");
+    let mut waiting: Vec<Client> = (0..20).map(|_| Client::open(address, Version::V5)).collect();
+    let is_shortage = |line: &Value| line["message"] == "out of resources, accepting rests";
+    broker.wait_for_log("shortage", is_shortage);
+    // Those who are there notice nothing, and the rests are counted but not logged one by one.
+    let start = Instant::now();
+    while start.elapsed().as_millis() < 500 {
+        assert_eq!(first.ping(), []);
+    }
+    assert_eq!(broker.log(is_shortage).len(), 1);
+    broker.limit_descriptors(1024);
+    for client in &mut waiting {
+        let accepted = Got::ConnAck { session_present: false, reason: ReasonCode::SUCCESS };
+        assert_eq!(client.hello(&Connect { client_id: "", ..connect }), accepted);
+    }
+    broker.wait_for_metric("fulmar_connections", |count| count == 21);
+    assert!(broker.metric("fulmar_accept_rests_total") >= 4);
+}
+
+#[test]
+fn fewer_descriptors_than_chosen_connections_stop_the_start() {
+    let exit = Start::with(&["limits.connections=100"]).descriptors_max(300).run_to_end();
+    assert_eq!(exit.status.code(), Some(1));
+    let wanted = "found a file-descriptor limit of 300, wanted at least 356";
+    assert!(exit.errors.contains(wanted), "{}", exit.errors);
+}
+
+#[test]
+fn a_signal_ends_the_broker_when_every_client_was_told() {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let mut broker = Broker::start(&["threads=2"]);
+        let address = broker.address("mqtt");
+        let mut clients: Vec<Client> =
+            (0..6).map(|number| Client::connect(address, &format!("client-{number}"))).collect();
+        let mut old = Client::connect_with(address, &Connect::new(Version::V311, "old"));
+        let mut stranger = Client::open(address, Version::V5);
+        broker.wait_for_metric("fulmar_connections_pending", |count| count == 1);
+        broker.signal(signal);
+        for client in &mut clients {
+            assert_eq!(client.until_closed(), [Got::Disconnect(ReasonCode::SERVER_SHUTTING_DOWN)]);
+        }
+        assert_eq!((old.until_closed(), stranger.until_closed()), (vec![], vec![]));
+        let start = Instant::now();
+        drop((clients, old, stranger));
+        assert_eq!(broker.wait().code(), Some(0));
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+        assert_eq!(broker.log(|line| line["message"] == "stopped, every client was told").len(), 1);
+    }
+}
+
+#[test]
+fn the_grace_period_or_a_second_signal_ends_a_broker_whose_clients_stay() {
+    let mut broker = Broker::start(&["shutdown.graceSeconds=2"]);
+    let address = broker.address("mqtt");
+    let mut stays = Client::connect(address, "stays");
+    stays.subscribe("flood", QoS::AtLeastOnce);
+    broker.signal(libc::SIGTERM);
+    assert_eq!(stays.next(), Got::Disconnect(ReasonCode::SERVER_SHUTTING_DOWN));
+    // It is told and does not close; nobody waits for it for long.
+    assert_eq!(broker.wait().code(), Some(0));
+    wait_for("the end of the log", || {
+        let ends = |line: &Value| line["message"].as_str().is_some_and(|text| text.starts_with("stopped"));
+        (broker.log(ends).len() == 1).then_some(())
+    });
+}
