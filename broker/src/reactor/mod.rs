@@ -281,7 +281,7 @@ impl<C: Core> Reactor<C> {
         match self.core.accepted(origin, now) {
             Ok(conn) => self.adopt(conn, Kind::Client, Socket::new(stream, tls), bytes, now),
             Err(refused) => {
-                debug!(address = %origin.address, trace = %Trace(origin.trace), %refused, "client not accepted")
+                debug!(address = %origin.address, trace = %Trace(origin.trace), %refused, "client not accepted");
             }
         }
         drop(permit);

@@ -4,6 +4,8 @@
 //! wants to see rather than for time to pass.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the log of a broker belongs to a failure")]
+#![allow(unreachable_pub, reason = "nothing is exported from a test, and pub says what is for other files")]
 
 mod bad_input;
 mod harness;

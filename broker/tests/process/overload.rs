@@ -97,7 +97,7 @@ fn a_client_that_asks_and_never_reads_the_answers_is_not_read_on() {
     .map(|(number, bytes)| {
         let mut client = Client::connect(address, &format!("greedy-{number}"));
         client.subscribe("greedy/echo", QoS::AtMostOnce);
-        Greedy::start(client, bytes)
+        Greedy::start(&client, bytes)
     })
     .collect();
     // The first fills every buffer on its way and then stands still: the broker does not read it any more.
@@ -119,7 +119,7 @@ fn a_flood_leaves_light_clients_their_turn() {
     let floods: Vec<Greedy> = (0..2)
         .map(|number| {
             let client = Client::connect(address, &format!("flood-{number}"));
-            Greedy::start(client, many(&publish_bytes("flood", &[0; 100]), 256 << 10))
+            Greedy::start(&client, many(&publish_bytes("flood", &[0; 100]), 256 << 10))
         })
         .collect();
     broker.wait_for_metric("fulmar_publishes_received_total{qos=\"0\"}", |count| count > 10_000);
@@ -190,7 +190,7 @@ struct Greedy {
 }
 
 impl Greedy {
-    fn start(client: Client, bytes: Vec<u8>) -> Greedy {
+    fn start(client: &Client, bytes: Vec<u8>) -> Greedy {
         let (mut socket, client) = (client.socket(), client.socket());
         let is_over = Arc::new(AtomicBool::new(false));
         let written = Arc::new(AtomicU64::new(0));

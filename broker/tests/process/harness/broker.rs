@@ -34,7 +34,7 @@ pub struct Start {
 pub struct Broker {
     child: Child,
     log: Arc<Log>,
-    folder: Folder,
+    _folder: Folder,
 }
 
 /// How a broker ended.
@@ -92,7 +92,7 @@ impl Start {
         let errors = child.stderr.take().expect("stderr is piped");
         let reader = log.clone();
         std::thread::spawn(move || reader.read(errors));
-        let broker = Broker { child, log, folder };
+        let broker = Broker { child, log, _folder: folder };
         broker.wait_for_log("starting to serve", |line| line["message"] == "serving");
         broker
     }
