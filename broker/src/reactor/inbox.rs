@@ -11,8 +11,9 @@ use fulmar_worker::{Batch, LaneSocket, Origin, Thread};
 use mio::Waker;
 use mio::net::TcpStream;
 
-/// Messages, targets and notes that may wait for one thread.
+/// Messages, targets and notes that may wait for one thread; each kibibyte of a message counts as one more.
 const WEIGHT_MAX: usize = 64 << 10;
+const BYTES_PER_WEIGHT: usize = 1 << 10;
 
 /// Something for a data thread.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl Inbox {
 
     /// Passes on a sibling's batch, or keeps it there if there is no room. `false`: `from` is woken when there is.
     pub(crate) fn push_batch(&self, from: Thread, batch: &mut Batch) -> bool {
-        let weight = batch.publishes.len() + batch.targets.len() + batch.notes.len();
+        let weight = weight_of(batch);
         let mut queue = self.lock();
         // A batch that alone is heavier than allowed must pass too: it was one turn's work.
         if queue.weight > 0 && queue.weight + weight > WEIGHT_MAX {
@@ -129,6 +130,12 @@ impl Inbox {
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.queue.lock().expect("nothing panics while a letter is queued")
     }
+}
+
+fn weight_of(batch: &Batch) -> usize {
+    let Batch { publishes, targets, notes } = batch;
+    let bytes: usize = publishes.iter().map(|(message, _)| message.bytes()).sum();
+    publishes.len() + targets.len() + notes.len() + bytes / BYTES_PER_WEIGHT
 }
 
 /// Waking fails only when the kernel has no memory for it; the thread then sees its letters at its next beat.

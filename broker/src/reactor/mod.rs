@@ -12,6 +12,8 @@ mod listener;
 mod read;
 mod socket;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -352,7 +354,7 @@ impl<C: Core> Reactor<C> {
                 return;
             }
             self.is_unreported = true;
-            let read = match fill(entry, &mut self.buffer, &mut self.cipher) {
+            let read = match fill(entry, &mut self.buffer, &mut self.cipher, budget) {
                 Ok(read) => read,
                 Err(error) => {
                     debug!(%error, "read failed");

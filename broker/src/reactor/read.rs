@@ -56,10 +56,10 @@ impl Bytes {
     }
 }
 
-/// Takes what a connection has carried over, and reads its socket once, unless the worker paused it and must first see
-/// the carry again.
+/// Takes what a connection has carried over, and reads its socket once and not more than `budget` bytes, unless the
+/// worker paused it and must first see the carry again.
 #[inline]
-pub(crate) fn fill(entry: &mut Entry, buffer: &mut [u8], cipher: &mut [u8]) -> io::Result<Read> {
+pub(crate) fn fill(entry: &mut Entry, buffer: &mut [u8], cipher: &mut [u8], budget: usize) -> io::Result<Read> {
     let is_offered_again = std::mem::take(&mut entry.is_resumed);
     let carry = entry.carry.take();
     let carried = carry.as_ref().map_or(0, |carry| carry.len());
@@ -81,7 +81,7 @@ pub(crate) fn fill(entry: &mut Entry, buffer: &mut [u8], cipher: &mut [u8]) -> i
                 &mut own[carried..]
             }
         };
-        let reading = entry.socket.read(space, cipher, entry.is_read_closed)?;
+        let reading = entry.socket.read(space, cipher, budget, entry.is_read_closed)?;
         fresh = reading.bytes;
         is_eof = reading.then == Then::Eof;
         entry.is_readable = reading.then != Then::Wait;

@@ -67,15 +67,22 @@ impl Socket {
         (self.stream, self.tls)
     }
 
-    /// Reads once. `cipher` is working space for TLS, as large as `into`.
+    /// Takes at most `max` bytes from the socket, in one read. `cipher` is working space for TLS, as large as `into`.
     ///
     /// Events are edge-triggered: after a short read the next event comes with the next bytes, except that an end of
     /// stream that is already queued (`is_read_closed`) brings no further event and must be read at once.
     #[inline]
-    pub(crate) fn read(&mut self, into: &mut [u8], cipher: &mut [u8], is_read_closed: bool) -> io::Result<Reading> {
+    pub(crate) fn read(
+        &mut self,
+        into: &mut [u8],
+        cipher: &mut [u8],
+        max: usize,
+        is_read_closed: bool,
+    ) -> io::Result<Reading> {
+        let (plain, secret) = (max.min(into.len()), max.min(cipher.len()));
         match &mut self.tls {
-            None => read_plain(&mut self.stream, into, is_read_closed),
-            Some(tls) => read_tls(&mut self.stream, tls, into, cipher, is_read_closed),
+            None => read_plain(&mut self.stream, &mut into[..plain], is_read_closed),
+            Some(tls) => read_tls(&mut self.stream, tls, into, &mut cipher[..secret], is_read_closed),
         }
     }
 
