@@ -219,16 +219,19 @@ impl Broker {
             for inbox in &inboxes {
                 inbox.push(Letter::ShutDown);
             }
-            let quiet = all_quiet(&reports);
+            let told = async {
+                all_quiet(&reports).await;
+                if let Some(links) = links {
+                    links.stop();
+                }
+                close_lanes(&inboxes).await;
+            };
             tokio::select! {
-                () = quiet => info!("stopped, every client was told"),
+                () = told => info!("stopped, every client and every peer was told"),
                 () = tokio::time::sleep(config.shutdown.grace()) => warn!("stopped by the end of the grace period"),
                 _ = terminate.recv() => warn!("stopped at once by a second signal"),
                 _ = interrupt.recv() => warn!("stopped at once by a second signal"),
                 _ = threads_alive.recv() => anyhow::bail!("a data thread ended by itself"),
-            }
-            if let Some(links) = links {
-                links.stop();
             }
             Ok(())
         });
@@ -262,6 +265,17 @@ async fn all_quiet(reports: &[Arc<ThreadReport>]) {
             return;
         }
     }
+}
+
+/// Tells peers that this node stops, so that none of them waits for it to come back.
+async fn close_lanes(inboxes: &[Arc<Inbox>]) {
+    let (closed, mut all_closed) = mpsc::channel(1);
+    for inbox in inboxes {
+        inbox.push(Letter::CloseLanes(closed.clone()));
+    }
+    drop(closed);
+    // There is nothing to receive: each data thread drops its sender when it is done.
+    let _ = all_closed.recv().await;
 }
 
 fn spawn<C: reactor::Core + Send + 'static>(

@@ -1,5 +1,6 @@
 //! Peers that dial this node: handshake, greeting, answer; then the lane is handed over or the refusal told.
 
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,6 +71,8 @@ impl Links {
                 self.metrics.link_refusals.add(1);
                 warn!(%address, %refusal, "peer refused");
             }
+            // A peer that gave its attempt up, or a probe.
+            Err(error) if is_end(&error) => debug!(%address, error = format!("{error:#}"), "inbound connection ended"),
             Err(error) => {
                 self.metrics.link_refusals.add(1);
                 warn!(%address, error = format!("{error:#}"), "peer not accepted");
@@ -142,4 +145,10 @@ impl Links {
         // Whoever does not listen learns it by the end of the connection.
         let _ = tokio::time::timeout(GREETING_TIMEOUT, telling).await;
     }
+}
+
+/// Whether the other side just went away.
+fn is_end(error: &anyhow::Error) -> bool {
+    let is_end = |kind| matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| is_end(error.kind()))
 }

@@ -15,6 +15,7 @@ pub(crate) trait Core {
     fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out);
     fn lane_up(&mut self, lane: &LaneSocket, now: Instant, out: &mut impl Out) -> Result<ConnId, Refused>;
     fn peer_gone(&mut self, node: u64, epoch: u64, now: Instant, out: &mut impl Out);
+    fn close_lanes(&mut self, out: &mut impl Out);
     fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant>;
     fn shut_down(&mut self, now: Instant, out: &mut impl Out);
     fn dirty(&mut self) -> &mut Vec<ConnId>;
@@ -56,6 +57,10 @@ impl Core for Worker {
 
     fn peer_gone(&mut self, node: u64, epoch: u64, now: Instant, out: &mut impl Out) {
         self.peer_gone(node, epoch, now, out);
+    }
+
+    fn close_lanes(&mut self, out: &mut impl Out) {
+        self.close_lanes(out);
     }
 
     fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {

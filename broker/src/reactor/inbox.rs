@@ -3,6 +3,7 @@
 //! The queue is bounded by weight. A sender whose batch does not fit keeps it and is woken when there is room. The
 //! thread itself is woken by a system call only when it sleeps.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fulmar_worker::{Batch, LaneSocket, Origin, Thread};
 use mio::Waker;
 use mio::net::TcpStream;
+use tokio::sync::mpsc;
 
 /// Messages, targets and notes that may wait for one thread; each kibibyte of a message counts as one more.
 const WEIGHT_MAX: usize = 64 << 10;
@@ -28,6 +30,8 @@ pub(crate) enum Letter {
     PeerGone { node: u64, epoch: u64 },
     /// Tell every client to leave and accept no more.
     ShutDown,
+    /// Tell peers that this node stops, and drop the sender when they have read it.
+    CloseLanes(mpsc::Sender<Infallible>),
     /// End the thread.
     Exit,
 }

@@ -17,6 +17,7 @@ mod tests;
 mod world;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use fulmar_cluster::peers::LostLane;
 use fulmar_worker::{Closed, ConnId, Consumed, LaneEnd, Origin, Thread};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tracing::debug;
 
 use crate::metrics::{ControlMetrics, Numbers, ThreadReport};
@@ -96,6 +97,8 @@ pub(crate) struct Reactor<C> {
     /// A sibling's queue was full: clients are not read until it has room.
     is_congested: bool,
     is_stopping: bool,
+    /// Dropped when peers have read that this node stops.
+    closing_lanes: Option<mpsc::Sender<Infallible>>,
     next_tick: Option<Instant>,
     next_report: Instant,
     is_unreported: bool,
@@ -151,6 +154,7 @@ impl<C: Core> Reactor<C> {
             writable: Vec::new(),
             is_congested: false,
             is_stopping: false,
+            closing_lanes: None,
             next_tick: None,
             next_report: now,
             is_unreported: true,
@@ -253,6 +257,10 @@ impl<C: Core> Reactor<C> {
                     self.listeners.clear();
                     self.is_stopping = true;
                     self.core.shut_down(now, &mut self.world);
+                }
+                Letter::CloseLanes(closed) => {
+                    self.core.close_lanes(&mut self.world);
+                    self.closing_lanes = Some(closed);
                 }
                 Letter::Exit => turn = Turn::Exit,
             }
@@ -476,6 +484,9 @@ impl<C: Core> Reactor<C> {
         if self.is_stopping {
             let is_quiet = self.is_quiet();
             self.report.set_quiet(is_quiet);
+            if is_quiet {
+                self.closing_lanes = None;
+            }
         }
         // What time alone brought about, as a keep alive that passed, is reported with the next beat.
         let is_due = if self.is_unreported { now >= self.next_report } else { now >= self.next_report + BEAT };

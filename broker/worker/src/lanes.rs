@@ -458,15 +458,8 @@ impl Worker {
             if slot.identity.node_id != node || slot.lane.epoch() > epoch {
                 continue;
             }
-            slot.lane.end(CloseReason::Gone);
             let (peer, number, name) = (slot.peer, slot.number, slot.identity.name.clone());
-            self.flush_lane(index);
-            if let Some(conn) = self.lanes.slots[index as usize].conn.take() {
-                self.lane_disconnected(peer);
-                if let Some(connection) = self.connections.remove(conn) {
-                    out.close(conn, connection.out);
-                }
-            }
+            self.close_lane(index, CloseReason::Gone, out);
             self.release_waits(index, u64::MAX, now, out);
             self.lanes.slots[index as usize].claims = None;
             // Several may tell of the same end.
@@ -476,6 +469,27 @@ impl Worker {
             }
             self.lane_has_room(index, now, out);
             out.lane_closed(node, number, epoch, LaneEnd::Gone);
+        }
+    }
+
+    /// Tells the peer, as far as there is a connection, and closes it.
+    fn close_lane(&mut self, index: u32, reason: CloseReason, out: &mut impl Out) {
+        self.lanes.slots[index as usize].lane.end(reason);
+        self.flush_lane(index);
+        let LaneSlot { peer, conn, .. } = &mut self.lanes.slots[index as usize];
+        let (peer, conn) = (*peer, conn.take());
+        if let Some(conn) = conn {
+            self.lane_disconnected(peer);
+            if let Some(connection) = self.connections.remove(conn) {
+                out.close(conn, connection.out);
+            }
+        }
+    }
+
+    /// The node stops and everything was said: peers are told, so that they do not wait for this node to come back.
+    pub fn close_lanes(&mut self, out: &mut impl Out) {
+        for index in 0..self.lanes.slots.len() as u32 {
+            self.close_lane(index, CloseReason::Shutdown, out);
         }
     }
 
