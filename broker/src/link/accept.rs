@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::{debug, warn};
 
-use super::stream::{NotGreeted, Stream};
+use super::stream::Stream;
 use super::{GREETING_TIMEOUT, Links, random};
 use crate::tls::is_out_of_resources;
 
@@ -96,7 +96,7 @@ impl Links {
             Ok(Greeting::Hello(hello)) => Ok((stream, hello, rest)),
             Ok(Greeting::Refusal(refusal)) => bail!("greeted with a refusal: {refusal}"),
             Err(error) => {
-                if let NotGreeted::Bytes(GreetingError::Protocol { .. }) = &error {
+                if let Some(GreetingError::Protocol { .. }) = error.downcast_ref() {
                     let reason = RefusalReason::WrongProtocol { wanted: PROTOCOL };
                     self.refuse(stream, &Refusal { node: NodeId(self.node.settings.node_id), reason }).await;
                 }

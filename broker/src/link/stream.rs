@@ -3,7 +3,7 @@
 use std::io;
 
 use anyhow::Context;
-use fulmar_cluster::hello::{Greeting, GreetingError, SplitGreeting, encode_greeting, split_greeting};
+use fulmar_cluster::hello::{Greeting, SplitGreeting, encode_greeting, split_greeting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -26,18 +26,9 @@ pub(super) struct Parts {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Why there is no greeting of the other side.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NotGreeted {
-    #[error(transparent)]
-    Socket(#[from] io::Error),
-    #[error(transparent)]
-    Bytes(#[from] GreetingError),
-}
-
 impl Stream {
     /// Reads the other side's greeting, and what may follow it into `rest`.
-    pub(super) async fn read_greeting(&mut self, rest: &mut Vec<u8>) -> Result<Greeting, NotGreeted> {
+    pub(super) async fn read_greeting(&mut self, rest: &mut Vec<u8>) -> anyhow::Result<Greeting> {
         loop {
             if let SplitGreeting::Whole { greeting, used } = split_greeting(rest)? {
                 rest.drain(..used);
