@@ -43,6 +43,11 @@ impl Authority {
         (files, certificate.der().clone())
     }
 
+    /// Writes the authority's own certificate.
+    pub fn publish(&self, file: &Path) {
+        std::fs::write(file, self.certificate.pem()).expect("write a file");
+    }
+
     /// What a client trusts that trusts this authority.
     pub fn client_config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();

@@ -1,0 +1,369 @@
+//! Several brokers that form a cluster: one topic space, nodes that go and come back, links that nobody else can make.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use fulmar_codec::{PublishHead, QoS, ReasonCode};
+use serde_json::Value;
+
+use crate::harness::{Authority, Broker, Client, Folder, Got, Start, tcp, wait_for};
+
+const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+/// The brokers of a test, whose places outlive their processes.
+struct Cluster {
+    places: Vec<SocketAddr>,
+    folders: Vec<Folder>,
+    /// More of each node's configuration.
+    settings: fn(&Folder) -> String,
+}
+
+impl Cluster {
+    /// Places for so many nodes, none of which runs yet.
+    fn of(count: usize) -> Cluster {
+        Cluster::with(count, |_| String::new())
+    }
+
+    fn with(count: usize, settings: fn(&Folder) -> String) -> Cluster {
+        let places = (0..count).map(|_| free_place()).collect();
+        Cluster { places, folders: (0..count).map(|_| Folder::new()).collect(), settings }
+    }
+
+    fn folder(&self, index: usize) -> &Folder {
+        &self.folders[index]
+    }
+
+    fn place(&self, index: usize) -> SocketAddr {
+        self.places[index]
+    }
+
+    /// Starts a node, for the first time or again. It knows all places, its own too.
+    fn start(&self, index: usize) -> Broker {
+        let (place, folder) = (self.places[index], &self.folders[index]);
+        let peers: Vec<String> = self.places.iter().map(ToString::to_string).collect();
+        let yaml = format!(
+            "
+name: {name}
+dataDir: {data}
+threads: 2
+listeners: [{{name: mqtt, protocol: mqtt, address: 127.0.0.1, port: 0}}]
+http: {{address: 127.0.0.1, port: 0}}
+log: {{format: json, level: debug}}
+cluster:
+  address: {address}
+  port: {port}
+  peers: [{peers}]
+  reconnect: {{initialMilliseconds: 50, maxMilliseconds: 200}}
+{more}",
+            name = name(index),
+            data = folder.path().join("data").display(),
+            address = place.ip(),
+            port = place.port(),
+            peers = peers.iter().map(|peer| format!("\"{peer}\"")).collect::<Vec<_>>().join(", "),
+            more = (self.settings)(folder),
+        );
+        Start::with_file(&yaml).run()
+    }
+
+    /// Starts all nodes and waits until each is linked with every other.
+    fn start_all(&self) -> Vec<Broker> {
+        let nodes: Vec<Broker> = (0..self.places.len()).map(|index| self.start(index)).collect();
+        for (index, node) in nodes.iter().enumerate() {
+            for peer in (0..nodes.len()).filter(|peer| *peer != index) {
+                wait_for_link(node, peer);
+            }
+            wait_until_ready(node);
+        }
+        nodes
+    }
+}
+
+/// A port that nobody takes: the addresses of the loopback network are many, and each test process has its own.
+fn free_place() -> SocketAddr {
+    static PORT: AtomicU16 = AtomicU16::new(7800);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    (Ipv4Addr::new(127, 64 + high, middle, low), PORT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+/// What a node is called.
+fn name(index: usize) -> String {
+    format!("node-{index}")
+}
+
+fn has_line(node: &Broker, line: &str) -> bool {
+    node.get("/metrics").1.lines().any(|found| found == line)
+}
+
+/// Waits until every lane of the link is up.
+fn wait_for_link(node: &Broker, peer: usize) {
+    let line = format!("fulmar_link_state{{peer=\"{}\",state=\"up\"}} 1", name(peer));
+    wait_for(&line, || has_line(node, &line).then_some(()));
+}
+
+fn wait_until_ready(node: &Broker) {
+    wait_for("readiness", || (node.get("/readyz").0 == 200).then_some(()));
+}
+
+/// What this node has sent to the peer so far. Data threads tell their numbers a few times a second.
+fn wait_for_link_publishes(node: &Broker, peer: usize, fits: impl Fn(u64) -> bool) -> u64 {
+    let metric = format!("fulmar_link_publishes_sent_total{{peer=\"{}\"}} ", name(peer));
+    wait_for(&metric, || {
+        let (_, text) = node.get("/metrics");
+        text.lines().find_map(|line| line.strip_prefix(&metric)?.parse().ok()).filter(|sent| fits(*sent))
+    })
+}
+
+/// The answer that completes a publish of this QoS.
+fn completed(publisher: &mut Client, qos: QoS, id: u16) {
+    match qos {
+        QoS::AtMostOnce => {}
+        QoS::AtLeastOnce => assert_eq!(publisher.next(), Got::PubAck(id, ReasonCode::SUCCESS)),
+        QoS::ExactlyOnce => {
+            assert_eq!(publisher.next(), Got::PubRec(id, ReasonCode::SUCCESS));
+            publisher.acknowledge(fulmar_codec::AckKind::PubRel, id);
+            assert_eq!(publisher.next(), Got::PubComp(id));
+        }
+    }
+}
+
+fn publish(publisher: &mut Client, topic: &str, payload: &str, qos: QoS) {
+    let id = publisher.publish(topic, payload, qos);
+    completed(publisher, qos, id);
+}
+
+fn retain(publisher: &mut Client, topic: &str, payload: &str) {
+    let head = PublishHead { qos: QoS::AtLeastOnce, retain: true, ..PublishHead::default() };
+    let id = publisher.publish_with(topic, payload, head);
+    completed(publisher, QoS::AtLeastOnce, id);
+}
+
+/// Each node's publishes reach a subscriber of each other node, and cross the link once each.
+fn assert_all_pairs(nodes: &[Broker]) {
+    for (from, publishing) in nodes.iter().enumerate() {
+        for (to, subscribing) in nodes.iter().enumerate().filter(|(to, _)| *to != from) {
+            let filter = format!("pair/{from}/{to}");
+            let mut publisher = Client::connect(publishing.address("mqtt"), &format!("publisher-{from}-{to}"));
+            // Two subscribers on one node: one copy crosses the link.
+            let mut subscribers = ["a", "b"].map(|which| {
+                let id = format!("subscriber-{which}-{from}-{to}");
+                let mut subscriber = Client::connect(subscribing.address("mqtt"), &id);
+                subscriber.subscribe(&filter, QoS::ExactlyOnce);
+                subscriber
+            });
+            let before = wait_for_link_publishes(publishing, to, |_| true);
+            for qos in ALL_QOS {
+                publish(&mut publisher, &filter, &format!("with {qos:?}"), qos);
+            }
+            for subscriber in &mut subscribers {
+                for qos in ALL_QOS {
+                    assert_eq!(subscriber.text(), format!("with {qos:?}"));
+                }
+            }
+            wait_for_link_publishes(publishing, to, |sent| sent == before + 3);
+        }
+    }
+}
+
+#[test]
+fn each_node_serves_the_subscribers_of_each_other() {
+    let nodes = Cluster::of(3).start_all();
+    assert_all_pairs(&nodes);
+    // Each was told its own place too, and knows it for its own.
+    for node in &nodes {
+        let (_, text) = node.get("/metrics");
+        assert_eq!(text.lines().filter(|line| line.starts_with("fulmar_link_failures{")).count(), 2, "{text}");
+        assert_eq!(node.metric("fulmar_subscribe_barrier_timeouts_total"), 0);
+    }
+}
+
+#[test]
+fn a_retained_message_is_there_on_every_node_and_on_one_that_comes_later() {
+    let cluster = Cluster::of(3);
+    let nodes = [cluster.start(0), cluster.start(1)];
+    wait_for_link(&nodes[0], 1);
+    let mut publisher = Client::connect(nodes[0].address("mqtt"), "publisher");
+    for number in 0..500 {
+        retain(&mut publisher, &format!("kept/{number}"), &number.to_string());
+    }
+    retain(&mut publisher, "kept/7", "");
+    let late = cluster.start(2);
+    wait_until_ready(&late);
+    for node in nodes.iter().chain([&late]) {
+        let mut reader = Client::connect(node.address("mqtt"), "reader");
+        reader.subscribe("kept/#", QoS::AtMostOnce);
+        let mut topics: Vec<String> = (0..499).map(|_| reader.message().0).collect();
+        topics.sort();
+        let mut wanted: Vec<String> = (0..500).filter(|number| *number != 7).map(|it| format!("kept/{it}")).collect();
+        wanted.sort();
+        assert_eq!((topics, reader.ping()), (wanted, Vec::new()));
+    }
+}
+
+#[test]
+fn a_client_that_connects_elsewhere_leaves_its_older_connection() {
+    let nodes = Cluster::of(2).start_all();
+    let mut older = Client::connect(nodes[0].address("mqtt"), "roaming");
+    let mut newer = Client::connect(nodes[1].address("mqtt"), "roaming");
+    assert_eq!(older.until_closed(), [Got::Disconnect(ReasonCode::SESSION_TAKEN_OVER)]);
+    assert_eq!(newer.ping(), []);
+}
+
+#[test]
+fn a_shared_subscription_gives_each_message_to_one_member_wherever_it_is() {
+    let nodes = Cluster::of(3).start_all();
+    let mut members = [0, 1, 2].map(|index| {
+        let mut member = Client::connect(nodes[index].address("mqtt"), &format!("member-{index}"));
+        member.subscribe("$share/group/work", QoS::AtLeastOnce);
+        member
+    });
+    let mut sent: Vec<String> = Vec::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let mut publisher = Client::connect(node.address("mqtt"), &format!("publisher-{index}"));
+        for number in 0..20 {
+            let payload = format!("{index}-{number:02}");
+            publish(&mut publisher, "work", &payload, QoS::AtLeastOnce);
+            sent.push(payload);
+        }
+    }
+    let text = |got: Got| match got {
+        Got::Message { payload, .. } => String::from_utf8(payload).unwrap(),
+        got => panic!("wanted a message, got {got:?}"),
+    };
+    // Every publish was acknowledged, so every message is in its member's queue.
+    let mut received: Vec<String> = members.iter_mut().flat_map(Client::ping).map(text).collect();
+    received.sort();
+    assert_eq!(received, sent);
+}
+
+#[test]
+fn a_killed_node_is_given_up_and_taken_back() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all();
+    let mut publisher = Client::connect(nodes[0].address("mqtt"), "publisher");
+    let mut near = Client::connect(nodes[1].address("mqtt"), "near");
+    near.subscribe("news", QoS::AtLeastOnce);
+    let mut lost = Client::connect(nodes[2].address("mqtt"), "lost");
+    lost.subscribe("news", QoS::AtLeastOnce);
+
+    drop(nodes.pop());
+    // Waits for the killed node no longer than a link may take to resume, then for nobody.
+    for number in 0..10 {
+        publish(&mut publisher, "news", &number.to_string(), QoS::AtLeastOnce);
+        assert_eq!(near.text(), number.to_string());
+    }
+    wait_for_link_publishes(&nodes[0], 1, |sent| sent == 10);
+    for node in &nodes {
+        node.wait_for_log("the end of the node", |line| line["message"] == "node is gone" && line["peer"] == "node-2");
+        assert_eq!(node.get("/readyz").0, 200, "a node stays ready when another is lost");
+    }
+
+    nodes.push(cluster.start(2));
+    for (node, peer) in [(0, 2), (1, 2), (2, 0), (2, 1)] {
+        wait_for_link(&nodes[node], peer);
+    }
+    wait_until_ready(&nodes[2]);
+    assert_all_pairs(&nodes);
+}
+
+#[test]
+fn a_node_that_stops_tells_its_peers_who_do_not_wait_for_it() {
+    let mut nodes = Cluster::of(2).start_all();
+    let mut subscriber = Client::connect(nodes[1].address("mqtt"), "subscriber");
+    subscriber.subscribe("news", QoS::AtLeastOnce);
+    let mut publisher = Client::connect(nodes[0].address("mqtt"), "publisher");
+    publish(&mut publisher, "news", "first", QoS::AtLeastOnce);
+
+    let lost = |node: &Broker| node.log(|line: &Value| line["message"] == "link is lost").len();
+    let lost_before = lost(&nodes[0]);
+    nodes[1].signal(libc::SIGTERM);
+    assert!(nodes[1].wait().success());
+    let told = [Got::Disconnect(ReasonCode::SERVER_SHUTTING_DOWN)];
+    assert_eq!(subscriber.text(), "first");
+    assert_eq!(subscriber.until_closed(), told);
+    nodes[0].wait_for_log("the end of the node", |line| line["message"] == "node is gone" && line["peer"] == "node-1");
+    publish(&mut publisher, "news", "second", QoS::AtLeastOnce);
+    assert_eq!(lost(&nodes[0]), lost_before, "a link that was closed is not lost");
+}
+
+/// Mutual TLS with the certificate that lies in the node's folder.
+fn with_tls(folder: &Folder) -> String {
+    let path = folder.path().display();
+    format!("  tls: {{certFile: {path}/tls.crt, keyFile: {path}/tls.key, caFile: {path}/ca.crt}}\n")
+}
+
+/// Gives a node a certificate for a name, and the authority that it is to trust.
+fn certify(cluster: &Cluster, index: usize, authority: &Authority, name: &str) {
+    let folder = cluster.folder(index).path();
+    authority.issue(name, folder);
+    authority.publish(&folder.join("ca.crt"));
+}
+
+/// Waits for a log line that names an error of linking with somebody.
+fn wait_for_error(node: &Broker, message: &str, part: &str) {
+    let tells = |line: &Value| line["message"] == message && line["error"].as_str().is_some_and(|it| it.contains(part));
+    node.wait_for_log(&format!("{message} with {part}"), tells);
+}
+
+#[test]
+fn nodes_that_prove_themselves_link_and_a_stranger_does_not() {
+    let cluster = Cluster::with(3, with_tls);
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    for index in 0..3 {
+        let place = cluster.place(index).ip().to_string();
+        certify(&cluster, index, if index == 2 { &stranger } else { &authority }, &place);
+    }
+    let nodes = [cluster.start(0), cluster.start(1), cluster.start(2)];
+    wait_for_link(&nodes[0], 1);
+    wait_for_link(&nodes[1], 0);
+    assert_all_pairs(&nodes[..2]);
+    wait_for_error(&nodes[2], "peer not linked, it is tried again", "invalid peer certificate");
+    wait_for_error(&nodes[0], "peer not accepted", "shake hands");
+    assert!(!has_line(&nodes[0], "fulmar_link_refusals_total 0"));
+
+    // The stranger is given a certificate of the cluster, which it takes into use while it runs.
+    certify(&cluster, 2, &authority, &cluster.place(2).ip().to_string());
+    wait_for_link(&nodes[2], 0);
+    wait_for_link(&nodes[2], 1);
+    assert_all_pairs(&nodes);
+}
+
+#[test]
+fn a_certificate_for_another_name_is_not_accepted_by_who_dials() {
+    let cluster = Cluster::with(2, with_tls);
+    let authority = Authority::new();
+    for index in 0..2 {
+        certify(&cluster, index, &authority, "elsewhere.test");
+    }
+    let nodes = [cluster.start(0), cluster.start(1)];
+    for node in &nodes {
+        wait_for_error(node, "peer not linked, it is tried again", "not valid for name");
+    }
+}
+
+#[test]
+fn whoever_speaks_something_else_on_the_cluster_port_is_told_apart_and_closed() {
+    let cluster = Cluster::of(1);
+    let node = cluster.start(0);
+    wait_until_ready(&node);
+    let mut stranger = tcp(cluster.place(0));
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(read_until_closed(&mut stranger), b"");
+    wait_for_error(&node, "peer not accepted", "not a node of a Fulmar cluster");
+
+    // A node of a version to come learns which protocol is spoken here.
+    let mut newer = tcp(cluster.place(0));
+    newer.write_all(b"FULMAR\x00\x63\x00\x00").unwrap();
+    assert!(read_until_closed(&mut newer).starts_with(b"FULMAR\x00\x01"));
+    wait_for_error(&node, "peer not accepted", "link protocol 99, wanted 1");
+    node.wait_for_metric("fulmar_link_refusals_total", |refusals| refusals == 2);
+}
+
+/// What comes until the other side closes, in whatever way.
+fn read_until_closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("not closed: {error}"),
+        _ => bytes,
+    }
+}
