@@ -41,6 +41,19 @@ pub(crate) fn run(effective: &Effective) -> anyhow::Result<()> {
     result
 }
 
+/// Tells when a part without which the broker is of no use ends, by a panic too: whoever holds it drops it.
+struct Ended {
+    what: &'static str,
+    ends: mpsc::Sender<&'static str>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // One is enough, and while the broker stops nobody asks.
+        let _ = self.ends.try_send(self.what);
+    }
+}
+
 /// Everything that was started.
 struct Broker {
     config: Config,
@@ -51,8 +64,8 @@ struct Broker {
     inboxes: Vec<Arc<Inbox>>,
     reports: Vec<Arc<ThreadReport>>,
     threads: Vec<JoinHandle<()>>,
-    /// Closed when a data thread has ended.
-    threads_alive: mpsc::Receiver<()>,
+    /// Names a part of the broker that has ended.
+    ended: mpsc::Receiver<&'static str>,
     /// Held for its lock.
     _node_id: node_id::NodeId,
 }
@@ -173,47 +186,41 @@ impl Broker {
             let listener = tokio::net::TcpListener::from_std(listener).context("listen for HTTP")?;
             runtime.spawn(admin::serve(listener, admin));
         }
-        let (alive, threads_alive) = mpsc::channel(1);
+        let (ends, ended) = mpsc::channel(1);
         let mut handles = Vec::new();
         for ((thread, poll), listeners) in (0..).zip(polls).zip(listeners) {
             let worker = Worker::new(node.clone(), thread, start, setup::random());
             let report = reports[usize::from(thread)].clone();
             let reactor = Reactor::new(worker, thread, poll, listeners, inboxes.clone(), report, settings.clone())
                 .context("start an event loop")?;
-            handles.push(spawn(thread, reactor, alive.clone())?);
+            handles.push(spawn(thread, reactor, Ended { what: "a data thread", ends: ends.clone() })?);
         }
         if let (Some(links), Some(listener)) = (&links, cluster) {
             let _runtime = runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener).context("listen for peers")?;
             runtime.spawn(links.clone().accept(listener));
             runtime.spawn(links.clone().discover());
-            runtime.spawn(links.clone().drive(news));
+            let (links, ended) = (links.clone(), Ended { what: "the control of links", ends: ends.clone() });
+            runtime.spawn(async move {
+                let _ended = ended;
+                links.drive(news).await;
+            });
         }
         health.set_phase(Phase::Serving);
         info!("serving");
-        Ok(Broker {
-            config,
-            runtime,
-            health,
-            links,
-            inboxes,
-            reports,
-            threads: handles,
-            threads_alive,
-            _node_id: node_id,
-        })
+        Ok(Broker { config, runtime, health, links, inboxes, reports, threads: handles, ended, _node_id: node_id })
     }
 
     /// Serves until a signal comes or a data thread ends, then stops within the grace period.
     fn serve(self) -> anyhow::Result<()> {
-        let Broker { config, runtime, health, links, inboxes, reports, threads, mut threads_alive, _node_id } = self;
+        let Broker { config, runtime, health, links, inboxes, reports, threads, mut ended, _node_id } = self;
         let result = runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
             tokio::select! {
                 _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
                 _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
-                _ = threads_alive.recv() => anyhow::bail!("a data thread ended by itself"),
+                Some(what) = ended.recv() => anyhow::bail!("{what} ended by itself"),
             }
             health.set_phase(Phase::Stopping);
             for inbox in &inboxes {
@@ -231,7 +238,7 @@ impl Broker {
                 () = tokio::time::sleep(config.shutdown.grace()) => warn!("stopped by the end of the grace period"),
                 _ = terminate.recv() => warn!("stopped at once by a second signal"),
                 _ = interrupt.recv() => warn!("stopped at once by a second signal"),
-                _ = threads_alive.recv() => anyhow::bail!("a data thread ended by itself"),
+                Some(what) = ended.recv() => anyhow::bail!("{what} ended by itself"),
             }
             Ok(())
         });
@@ -281,11 +288,11 @@ async fn close_lanes(inboxes: &[Arc<Inbox>]) {
 fn spawn<C: reactor::Core + Send + 'static>(
     thread: u16,
     reactor: Reactor<C>,
-    alive: mpsc::Sender<()>,
+    ended: Ended,
 ) -> anyhow::Result<JoinHandle<()>> {
     let run = move || {
         // Dropped with the thread, however it ends.
-        let _alive = alive;
+        let _ended = ended;
         if let Err(error) = reactor.run() {
             error!(thread, %error, "event loop failed");
         }

@@ -81,7 +81,13 @@ impl Out for World {
     }
 
     fn lane_closed(&mut self, peer: u64, lane: u16, epoch: u64, why: LaneEnd) {
-        let connection = self.lane_connections.get(&(peer, lane)).copied().unwrap_or_default();
+        let key = (peer, lane);
+        let connection = match why {
+            LaneEnd::Gone => self.lane_connections.remove(&key),
+            LaneEnd::Lost | LaneEnd::Replaced => self.lane_connections.get(&key).copied(),
+        };
+        // A peer that is gone may have no connection left, and none is asked for.
+        let connection = connection.unwrap_or_default();
         self.tell_lane_ended(LostLane { node: NodeId(peer), epoch, lane, connection }, why);
     }
 

@@ -1,8 +1,9 @@
 //! Several brokers that form a cluster: one topic space, nodes that go and come back, links that nobody else can make.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
 use fulmar_codec::{PublishHead, QoS, ReasonCode};
 use serde_json::Value;
@@ -14,6 +15,8 @@ const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 /// The brokers of a test, whose places outlive their processes.
 struct Cluster {
     places: Vec<SocketAddr>,
+    /// The name by which nodes know each other; none: they know addresses.
+    host: Option<&'static str>,
     folders: Vec<Folder>,
     /// More of each node's configuration.
     settings: fn(&Folder) -> String,
@@ -26,8 +29,12 @@ impl Cluster {
     }
 
     fn with(count: usize, settings: fn(&Folder) -> String) -> Cluster {
-        let places = (0..count).map(|_| free_place()).collect();
-        Cluster { places, folders: (0..count).map(|_| Folder::new()).collect(), settings }
+        Cluster::at((0..count).map(|_| free_place()).collect(), settings)
+    }
+
+    fn at(places: Vec<SocketAddr>, settings: fn(&Folder) -> String) -> Cluster {
+        let folders = places.iter().map(|_| Folder::new()).collect();
+        Cluster { places, host: None, folders, settings }
     }
 
     fn folder(&self, index: usize) -> &Folder {
@@ -41,7 +48,11 @@ impl Cluster {
     /// Starts a node, for the first time or again. It knows all places, its own too.
     fn start(&self, index: usize) -> Broker {
         let (place, folder) = (self.places[index], &self.folders[index]);
-        let peers: Vec<String> = self.places.iter().map(ToString::to_string).collect();
+        let peer = |place: &SocketAddr| match self.host {
+            None => format!("\"{place}\""),
+            Some(host) => format!("\"{host}:{}\"", place.port()),
+        };
+        let peers: Vec<String> = self.places.iter().map(peer).collect();
         let yaml = format!(
             "
 name: {name}
@@ -60,7 +71,7 @@ cluster:
             data = folder.path().join("data").display(),
             address = place.ip(),
             port = place.port(),
-            peers = peers.iter().map(|peer| format!("\"{peer}\"")).collect::<Vec<_>>().join(", "),
+            peers = peers.join(", "),
             more = (self.settings)(folder),
         );
         Start::with_file(&yaml).run()
@@ -264,6 +275,54 @@ fn a_killed_node_is_given_up_and_taken_back() {
     }
     wait_until_ready(&nodes[2]);
     assert_all_pairs(&nodes);
+}
+
+#[test]
+fn a_stalled_node_holds_up_publishers_for_a_moment_and_is_linked_again_when_it_wakes() {
+    let nodes = Cluster::of(2).start_all();
+    let mut subscriber = Client::connect(nodes[1].address("mqtt"), "subscriber");
+    subscriber.subscribe("news", QoS::AtLeastOnce);
+    let mut publisher = Client::connect(nodes[0].address("mqtt"), "publisher");
+
+    nodes[1].freeze();
+    publish(&mut publisher, "other", "matches nobody", QoS::AtLeastOnce);
+    let start = Instant::now();
+    publish(&mut publisher, "news", "while it sleeps", QoS::AtLeastOnce);
+    let held = start.elapsed();
+    // The heartbeat timeout is 2 s; a busy machine gets some time on top.
+    assert!(held > Duration::from_secs(1) && held < Duration::from_secs(8), "held for {held:?}");
+    nodes[0].wait_for_log("the end of the node", |line| line["message"] == "node is gone" && line["peer"] == "node-1");
+
+    nodes[1].signal(libc::SIGCONT);
+    for (node, peer) in [(0, 1), (1, 0)] {
+        wait_for_link(&nodes[node], peer);
+    }
+    // Interest is told anew in the new life of the link.
+    publish_until_received(&mut publisher, &mut subscriber, "news");
+}
+
+/// Publishes until the subscriber has something: its interest may be on the way.
+fn publish_until_received(publisher: &mut Client, subscriber: &mut Client, topic: &str) {
+    wait_for("a message", || {
+        publish(publisher, topic, "awake", QoS::AtLeastOnce);
+        subscriber.ping().into_iter().find(|got| matches!(got, Got::Message { payload, .. } if payload == b"awake"))
+    });
+}
+
+#[test]
+fn nodes_that_know_each_other_by_name_find_each_other_and_prove_the_name() {
+    let cluster = Cluster { host: Some("localhost"), ..Cluster::at(local_places(2), with_tls) };
+    let authority = Authority::new();
+    for index in 0..2 {
+        certify(&cluster, index, &authority, "localhost");
+    }
+    assert_all_pairs(&cluster.start_all());
+}
+
+/// Free ports of the address that `localhost` stands for.
+fn local_places(count: usize) -> Vec<SocketAddr> {
+    let sockets: Vec<_> = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+    sockets.iter().map(|socket| socket.local_addr().unwrap()).collect()
 }
 
 #[test]

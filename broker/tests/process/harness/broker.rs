@@ -200,6 +200,17 @@ impl Broker {
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "signal the broker");
     }
 
+    /// Stops all its threads until SIGCONT comes.
+    pub fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+        let is_frozen = || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
+            let mut states = threads.map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok());
+            states.all(|status| status.is_some_and(|status| status.contains("State:\tT"))).then_some(())
+        };
+        wait_for("every thread to stop", is_frozen);
+    }
+
     /// Changes the soft file-descriptor limit of the running process.
     pub fn limit_descriptors(&self, max: u64) {
         let pid = i32::try_from(self.child.id()).expect("a process id is an i32");
