@@ -48,13 +48,10 @@ impl Target<'_> {
 
     /// `mosquitto_sub`, subscribed when this returns.
     pub async fn subscribe(&self, topic: &str) -> Result<Subscription> {
-        let mut client = self.client("mosquitto_sub", topic);
-        // It tells of its SUBACK only in its debug output; without a terminal that would sit in a buffer.
-        client.arg("-d").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
-        let mut unbuffered = command("stdbuf -oL");
-        unbuffered.arg(client.as_std().get_program()).args(client.as_std().get_args());
-        unbuffered.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut process = unbuffered.spawn().context("start mosquitto_sub")?;
+        // It tells of its SUBACK only in its debug output, which without a terminal would sit in a buffer.
+        let mut client = self.client("stdbuf -oL mosquitto_sub -d", topic);
+        client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut process = client.spawn().context("start mosquitto_sub")?;
         let output = process.stdout.take().context("read what mosquitto_sub prints")?;
         let mut subscription = Subscription { lines: BufReader::new(output).lines(), _process: process };
         subscription.line(|line| line.starts_with("Subscribed (mid: ")).await.context("subscribe")?;

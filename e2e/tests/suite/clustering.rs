@@ -4,20 +4,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use fulmar_e2e::Namespace;
 use fulmar_e2e::metrics::Metrics;
 use fulmar_e2e::mqtt::{Client, Message, QoS};
 use fulmar_e2e::wait::ask_until;
-use fulmar_e2e::{Cluster, Namespace};
 
-/// Three brokers without TLS for clients: what links do is the same with it.
-const THREE: &str = "
-apiVersion: mqtt.fulmar.dev/v1alpha1
-kind: MqttCluster
-metadata: {name: three}
-spec:
-  listeners: [{name: mqtt, protocol: mqtt, port: 1883}]
-  auth: {anonymous: true}
-";
+use crate::fixtures::three;
+
 /// Metrics are up to a second old.
 const METRICS_LIMIT: Duration = Duration::from_secs(10);
 const SUBSCRIBERS: usize = 100;
@@ -107,13 +100,6 @@ pub(crate) async fn a_publish_crosses_a_link_once_however_many_subscribe_and_not
         "publishes sent to {many} with {SUBSCRIBERS} subscribers and to {none} with none"
     );
     Ok(())
-}
-
-async fn three(namespace: &Namespace) -> Result<Cluster> {
-    namespace.apply_text(THREE).await?;
-    let cluster = namespace.cluster("three");
-    cluster.ready().await?;
-    Ok(cluster)
 }
 
 async fn client(address: IpAddr, id: &str) -> Result<Client> {

@@ -4,8 +4,18 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod access;
+mod bad_input;
 mod clustering;
+mod examples;
+mod fixtures;
 mod quickstart;
+mod refused;
+mod releases;
+mod rights;
+mod scaling;
+mod tls;
+mod upkeep;
 
 use std::process::ExitCode;
 
@@ -18,7 +28,22 @@ const GROUPS: &[&[Test]] = &[
     &[
         test!(clustering::messages_pass_between_all_six_pairs_of_pods),
         test!(clustering::a_publish_crosses_a_link_once_however_many_subscribe_and_not_at_all_where_none_does),
+        test!(scaling::scaling_to_5_and_back_to_3_leaves_pods_0_to_2_untouched),
+        test!(access::nobody_may_connect_until_the_user_says_who),
+        test!(refused::bad_resources_are_refused_with_what_was_found_and_what_is_wanted),
+        test!(refused::a_missing_secret_is_named_while_the_cluster_keeps_running),
+        test!(refused::an_object_of_somebody_else_is_left_alone_and_named),
+        test!(tls::clients_verify_chain_and_name_of_own_and_of_brought_certificates),
+        test!(upkeep::a_changed_setting_restarts_pods_with_never_fewer_than_2_of_3_ready),
+        test!(upkeep::all_pods_killed_at_once_come_back_by_themselves),
+        test!(upkeep::a_deleted_cluster_leaves_only_its_claims),
+        test!(scaling::pods_follow_the_connected_clients_from_3_to_5_and_back),
+        test!(bad_input::bad_bytes_get_a_clear_answer_and_nobody_else_notices),
     ],
+    &[test!(upkeep::what_a_hand_edits_or_deletes_is_repaired_within_5_seconds_and_foreign_labels_stay)],
+    &[test!(examples::every_example_becomes_a_ready_cluster)],
+    &[test!(releases::clusters_serve_on_while_the_chart_is_upgraded_removed_and_installed_again)],
+    &[test!(rights::the_operator_has_an_account_of_its_own_and_none_of_its_requests_was_refused)],
 ];
 
 #[tokio::main]

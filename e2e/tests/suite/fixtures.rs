@@ -1,0 +1,46 @@
+//! Clusters that several tests begin with.
+
+use anyhow::Result;
+use fulmar_e2e::mqtt::{Client, Message, QoS};
+use fulmar_e2e::{Cluster, Namespace};
+
+/// A plain listener, open to everybody: what tests need that are about something else.
+fn plain(name: &str, replicas: i32) -> String {
+    format!(
+        "apiVersion: mqtt.fulmar.dev/v1alpha1\n\
+         kind: MqttCluster\n\
+         metadata: {{name: {name}}}\n\
+         spec:\n  \
+           replicas: {replicas}\n  \
+           listeners: [{{name: mqtt, protocol: mqtt, port: 1883}}]\n  \
+           auth: {{anonymous: true}}\n"
+    )
+}
+
+/// Three brokers, ready.
+pub(crate) async fn three(namespace: &Namespace) -> Result<Cluster> {
+    ready(namespace, "three", 3).await
+}
+
+/// One broker, ready.
+pub(crate) async fn one(namespace: &Namespace) -> Result<Cluster> {
+    ready(namespace, "one", 1).await
+}
+
+async fn ready(namespace: &Namespace, name: &str, replicas: i32) -> Result<Cluster> {
+    namespace.apply_text(&plain(name, replicas)).await?;
+    let cluster = namespace.cluster(name);
+    cluster.ready().await?;
+    Ok(cluster)
+}
+
+/// Checks that a message published through the Service of listener `mqtt` arrives through it.
+pub(crate) async fn serves(cluster: &Cluster) -> Result<()> {
+    let host = cluster.host("mqtt");
+    let mut subscriber = Client::connect(&host, 1883, "serves/subscriber").await?;
+    subscriber.subscribe("serves", QoS::AtLeastOnce).await?;
+    let mut publisher = Client::connect(&host, 1883, "serves/publisher").await?;
+    publisher.publish("serves", QoS::AtLeastOnce, false, "yes").await?;
+    assert_eq!(subscriber.receive().await?, Message::new("serves", "yes", QoS::AtLeastOnce));
+    Ok(())
+}

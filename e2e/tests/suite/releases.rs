@@ -1,0 +1,72 @@
+//! The operator as a release of its chart: upgraded, removed, installed again, while clusters go on.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use fulmar_e2e::command::{command, run};
+use fulmar_e2e::kit::{OPERATOR_NAMESPACE, RELEASE};
+use fulmar_e2e::mqtt::{Client, Message, QoS};
+use fulmar_e2e::wait::ask_until;
+use fulmar_e2e::{Cluster, Namespace};
+
+use crate::SETTINGS;
+use crate::fixtures::{serves, three};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub(crate) async fn clusters_serve_on_while_the_chart_is_upgraded_removed_and_installed_again(
+    namespace: Namespace,
+) -> Result<()> {
+    let cluster = three(&namespace).await?;
+    let before = cluster.identities().await?;
+    let mut witness = Witness::connect(&cluster).await?;
+
+    let operator = operator_pod().await?;
+    let upgraded: Vec<&str> = SETTINGS.iter().copied().chain(["log.filter=debug"]).collect();
+    namespace.kit.install_chart(&upgraded).await?;
+    assert_ne!(operator_pod().await?, operator, "an upgraded operator is a new pod");
+    witness.sees("upgraded").await?;
+
+    run(command(&format!("helm uninstall {RELEASE} --namespace {OPERATOR_NAMESPACE} --wait"))).await?;
+    ask_until("the operator to be gone", LIMIT, || async { Ok(operator_pod().await?.is_empty().then_some(())) })
+        .await?;
+    witness.sees("removed").await?;
+    serves(&cluster).await?;
+    assert_eq!(cluster.identities().await?, before, "the definitions were kept, and every cluster with them");
+    namespace.kubectl("scale mqttcluster/three --replicas=4").await?;
+
+    // What was asked for while there was no operator is done by the next one, to the cluster that it finds.
+    namespace.kit.install_chart(SETTINGS).await?;
+    cluster.ready_with(4, LIMIT).await?;
+    let mut after = cluster.identities().await?;
+    after.retain(|pod, _| before.contains_key(pod));
+    assert_eq!(after, before);
+    witness.sees("installed again").await
+}
+
+async fn operator_pod() -> Result<String> {
+    let pods = "get pods --selector app.kubernetes.io/name=fulmar-operator --output name";
+    run(command(&format!("kubectl --namespace {OPERATOR_NAMESPACE} {pods}"))).await
+}
+
+/// Two clients that stay connected all the while.
+struct Witness {
+    subscriber: Client,
+    publisher: Client,
+}
+
+impl Witness {
+    async fn connect(cluster: &Cluster) -> Result<Self> {
+        let host = cluster.host("mqtt");
+        let mut subscriber = Client::connect(&host, 1883, "witness/subscriber").await?;
+        subscriber.subscribe("witness", QoS::AtLeastOnce).await?;
+        let publisher = Client::connect(&host, 1883, "witness/publisher").await?;
+        Ok(Self { subscriber, publisher })
+    }
+
+    async fn sees(&mut self, what: &str) -> Result<()> {
+        self.publisher.publish("witness", QoS::AtLeastOnce, false, what).await?;
+        assert_eq!(self.subscriber.receive().await?, Message::new("witness", what, QoS::AtLeastOnce));
+        Ok(())
+    }
+}
