@@ -2,6 +2,8 @@
 //!
 //! No Kubernetes is needed; helm is part of the testbed's binary.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, in its helpers too")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
