@@ -16,7 +16,7 @@ use super::stream::Stream;
 use super::{GREETING_TIMEOUT, Links, random};
 
 impl Links {
-    /// Carries out one attempt. Given up is whoever aborts the task.
+    /// Carries out one attempt. To give it up, the task is aborted.
     pub(super) async fn dial(self: Arc<Self>, attempt: Attempt, address: Address) {
         self.metrics.link_dials.add(1);
         let result = match tokio::time::timeout(GREETING_TIMEOUT, self.greet(attempt, &address)).await {

@@ -132,6 +132,7 @@ impl Core for Puppet {
     }
 
     fn peer_gone(&mut self, _node: u64, _epoch: u64, _now: Instant, _out: &mut impl Out) {}
+    fn close_lanes(&mut self, _out: &mut impl Out) {}
 
     fn tick(&mut self, _now: Instant, _out: &mut impl Out) -> Option<Instant> {
         None

@@ -45,7 +45,8 @@ impl Cluster {
         self.places[index]
     }
 
-    /// Starts a node, for the first time or again. It knows all places, its own too.
+    /// Starts a node, for the first time or again. It knows all places, its own too. Each has another number of data
+    /// threads, so that a lane belongs to threads of different numbers.
     fn start(&self, index: usize) -> Broker {
         let (place, folder) = (self.places[index], &self.folders[index]);
         let peer = |place: &SocketAddr| match self.host {
@@ -57,7 +58,7 @@ impl Cluster {
             "
 name: {name}
 dataDir: {data}
-threads: 2
+threads: {threads}
 listeners: [{{name: mqtt, protocol: mqtt, address: 127.0.0.1, port: 0}}]
 http: {{address: 127.0.0.1, port: 0}}
 log: {{format: json, level: debug}}
@@ -68,6 +69,7 @@ cluster:
   reconnect: {{initialMilliseconds: 50, maxMilliseconds: 200}}
 {more}",
             name = name(index),
+            threads = index + 1,
             data = folder.path().join("data").display(),
             address = place.ip(),
             port = place.port(),

@@ -233,7 +233,7 @@ fn a_signal_ends_the_broker_when_every_client_was_told() {
         drop((clients, old, stranger));
         assert_eq!(broker.wait().code(), Some(0));
         assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
-        assert_eq!(broker.log(|line| line["message"] == "stopped, every client was told").len(), 1);
+        assert_eq!(broker.log(|line| line["message"] == "stopped, every client and every peer was told").len(), 1);
     }
 }
 
