@@ -10,13 +10,17 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use tokio::net::TcpStream;
 
 use crate::metrics::Metrics;
 use crate::namespace::Namespace;
-use crate::wait::watch_until;
+use crate::wait::{ask_until, watch_until};
 
 /// Longer than any cluster of a test takes on a busy machine with 2 cores.
 pub const READY_LIMIT: Duration = Duration::from_secs(90);
+
+/// Between a pod that is ready and rules that lead to it.
+const REACHABLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// One cluster, there or not.
 #[derive(Clone)]
@@ -33,6 +37,14 @@ pub struct Cluster {
 pub struct Identity {
     uid: String,
     restarts: i32,
+}
+
+impl Identity {
+    /// Whether these are two different pods, not one that was started again.
+    #[must_use]
+    pub fn is_other_pod(&self, other: &Self) -> bool {
+        self.uid != other.uid
+    }
 }
 
 impl Cluster {
@@ -151,6 +163,17 @@ impl Cluster {
     #[must_use]
     pub fn host(&self, listener: &str) -> String {
         format!("{}.{}.svc", names::listener_service(&self.name, listener), self.namespace.name())
+    }
+
+    /// Waits until the Service of a listener lets clients in: every node learns of ready pods a moment later than the
+    /// operator does, and refuses connections until then.
+    pub async fn reachable(&self, listener: &str, port: u16) -> Result<()> {
+        let host = self.host(listener);
+        ask_until(&format!("{host}:{port} to let clients in"), REACHABLE_LIMIT, || async {
+            TcpStream::connect((host.as_str(), port)).await?;
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// The metrics of one pod.

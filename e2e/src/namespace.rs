@@ -21,8 +21,10 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes the namespace. Pods in it must fit the level "restricted".
+    /// Makes the namespace, after the end of one of this name that an earlier run left. Pods in it must fit the level
+    /// "restricted".
     pub async fn create(kit: &Kit, name: &str) -> Result<Self> {
+        run(command(&format!("kubectl delete namespace {name} --ignore-not-found"))).await?;
         run(command(&format!("kubectl create namespace {name}"))).await?;
         let level = "pod-security.kubernetes.io/enforce=restricted";
         run(command(&format!("kubectl label namespace {name} {level}"))).await?;
@@ -37,6 +39,8 @@ impl Namespace {
 
     /// Removes it with all that is in it, claims and volumes too. Does not wait for the end of it.
     pub async fn delete(&self) -> Result<()> {
+        // Clusters first: an operator that repairs one in a namespace on its way out would be refused.
+        self.kubectl("delete mqttclusters --all").await?;
         run(command(&format!("kubectl delete namespace {} --wait=false", self.name))).await.map(drop)
     }
 

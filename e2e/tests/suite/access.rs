@@ -23,6 +23,7 @@ pub(crate) async fn nobody_may_connect_until_the_user_says_who(namespace: Namesp
     let ready = cluster.condition_now(ConditionKind::Ready).await?;
     assert_eq!(ready.status, "True", "the brokers do what they were asked for");
 
+    cluster.reachable("mqtt", 1883).await?;
     let host = cluster.host("mqtt");
     let refused = Client::connect(&host, 1883, "a").await.unwrap_err();
     assert!(format!("{refused:#}").contains("NotAuthorized"), "{refused:#}");

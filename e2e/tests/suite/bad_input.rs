@@ -82,6 +82,7 @@ pub(crate) async fn bad_bytes_get_a_clear_answer_and_nobody_else_notices(namespa
         .await?;
     let cluster = namespace.cluster("one");
     cluster.ready().await?;
+    cluster.reachable("mqtt", 1883).await?;
     let host = cluster.host("mqtt");
     let mut bystander = Bystander::connect(&host).await?;
     let memory = cluster.metrics("one-0").await?.value("process_resident_memory_bytes")?;

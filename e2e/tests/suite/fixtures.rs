@@ -36,6 +36,7 @@ async fn ready(namespace: &Namespace, name: &str, replicas: i32) -> Result<Clust
 
 /// Checks that a message published through the Service of listener `mqtt` arrives through it.
 pub(crate) async fn serves(cluster: &Cluster) -> Result<()> {
+    cluster.reachable("mqtt", 1883).await?;
     let host = cluster.host("mqtt");
     let mut subscriber = Client::connect(&host, 1883, "serves/subscriber").await?;
     subscriber.subscribe("serves", QoS::AtLeastOnce).await?;

@@ -15,6 +15,7 @@ pub(crate) async fn quickstart_is_ready_within_30_seconds(namespace: Namespace) 
     cluster.ready_within(READY_LIMIT).await?;
     assert!(start.elapsed() <= READY_LIMIT, "ready after {:?}, wanted at most {READY_LIMIT:?}", start.elapsed());
 
+    cluster.reachable("mqtt", 1883).await?;
     let host = cluster.host("mqtt");
     let mut subscriber = Client::connect(&host, 1883, "subscriber").await?;
     subscriber.subscribe("kitchen/#", QoS::AtLeastOnce).await?;

@@ -57,6 +57,7 @@ struct Witness {
 
 impl Witness {
     async fn connect(cluster: &Cluster) -> Result<Self> {
+        cluster.reachable("mqtt", 1883).await?;
         let host = cluster.host("mqtt");
         let mut subscriber = Client::connect(&host, 1883, "witness/subscriber").await?;
         subscriber.subscribe("witness", QoS::AtLeastOnce).await?;

@@ -37,6 +37,7 @@ pub(crate) async fn pods_follow_the_connected_clients_from_3_to_5_and_back(names
     cluster.ready_with(3, SCALE_LIMIT).await?;
     cluster.condition(ConditionKind::ScalingActive, "True", Some("Steady"), SCALE_LIMIT).await?;
 
+    cluster.reachable("mqtt", 1883).await?;
     let clients = connect_clients(&cluster.host("mqtt")).await?;
     cluster.ready_with(5, SCALE_LIMIT).await?;
     let shown = format!("{CLIENTS_FOR_FIVE} connections at 20 per replica need 5 replicas");
