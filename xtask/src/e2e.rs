@@ -2,11 +2,12 @@
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
 
+use crate::cargo::cargo;
 use crate::cluster::Cluster;
 use crate::images;
 use crate::steps::{Steps, say};
@@ -72,15 +73,9 @@ struct TestProgram {
 /// Builds the tests, as a part of the whole workspace so that they share its libraries. They are started without cargo:
 /// inside a testbed there is no network to reach a registry by.
 fn build_tests(root: &Path) -> Result<Vec<TestProgram>> {
-    let mut child = Command::new("cargo")
-        // By pattern: cargo builds the suite only when it is named, because it needs a Kubernetes.
-        .args(["test", "--locked", "--workspace", "--lib", "--test", "*", "--no-run"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start cargo")?;
+    // By pattern: cargo builds the suite only when it is named, because it needs a Kubernetes.
+    let build = "test --locked --workspace --lib --test * --no-run --message-format json-render-diagnostics";
+    let mut child = cargo(root, build).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start cargo")?;
     let manifest = root.join("e2e/Cargo.toml");
     let messages = BufReader::new(child.stdout.take().expect("standard output was piped above"));
     let mut programs = Vec::new();

@@ -1,5 +1,6 @@
 //! Project tasks: generated files, images, the demo and the end-to-end tests.
 
+mod cargo;
 mod check;
 mod cluster;
 mod crds;
