@@ -29,6 +29,8 @@ struct User {
 #[derive(Debug, Clone, Deserialize)]
 struct ResponseStatus {
     code: u16,
+    #[serde(default)]
+    message: String,
 }
 
 impl Request {
@@ -49,6 +51,14 @@ impl Request {
     pub fn code(&self) -> u16 {
         self.response_status.as_ref().map_or(0, |status| status.code)
     }
+
+    /// True for a 403 that is not about rights: a namespace on its way out takes in nothing new from anybody, and says
+    /// so with the same code.
+    #[must_use]
+    pub fn is_about_an_ending_namespace(&self) -> bool {
+        let message = self.response_status.as_ref().map_or("", |status| &status.message);
+        message.ends_with("because it is being terminated")
+    }
 }
 
 /// Reads the whole log.
@@ -57,4 +67,27 @@ pub fn read(path: &Path) -> Result<Vec<Request>> {
     // The last line may still be on its way.
     let whole = &text[..text.rfind('\n').unwrap_or_default()];
     whole.lines().map(|line| serde_json::from_str(line).with_context(|| format!("understand {line}"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: &str) -> Request {
+        let line = r#"{"verb":"create","requestURI":"/api","user":{"username":"u"},"responseStatus":STATUS}"#;
+        serde_json::from_str(&line.replace("STATUS", status)).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_for_want_of_rights_and_one_by_an_ending_namespace_are_told_apart() {
+        let rights = answered(
+            r#"{"code":403,"message":"services is forbidden: User \"u\" cannot create resource \"services\""}"#,
+        );
+        let ending = answered(
+            r#"{"code":403,"message":"services \"x\" is forbidden: unable to create new content in namespace n because it is being terminated"}"#,
+        );
+        let told = [&rights, &ending].map(|request| (request.code(), request.is_about_an_ending_namespace()));
+        assert_eq!(told, [(403, false), (403, true)]);
+        assert!(!answered(r#"{"code":200}"#).is_about_an_ending_namespace());
+    }
 }

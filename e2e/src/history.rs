@@ -95,16 +95,20 @@ impl Recording {
                 self.complaint = Some("the watch began again".to_owned());
                 return;
             }
-            watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) => {
-                let state = PodState { uid: pod.uid().unwrap_or_default(), is_ready: is_ready(&pod) };
-                self.pods.insert(pod.name_any(), state);
-            }
+            // The first list comes pod by pod: only its end is a moment.
+            watcher::Event::InitApply(pod) => return self.put(&pod),
+            watcher::Event::Apply(pod) => self.put(&pod),
             watcher::Event::Delete(pod) => drop(self.pods.remove(&pod.name_any())),
             watcher::Event::InitDone => {}
         }
         let ready = self.pods.iter().filter(|(_, pod)| pod.is_ready).map(|(name, _)| name.clone()).collect();
         let uids = self.pods.iter().map(|(name, pod)| (name.clone(), pod.uid.clone())).collect();
         self.moments.push(Moment { ready, uids });
+    }
+
+    fn put(&mut self, pod: &Pod) {
+        let state = PodState { uid: pod.uid().unwrap_or_default(), is_ready: is_ready(pod) };
+        self.pods.insert(pod.name_any(), state);
     }
 }
 
@@ -113,4 +117,37 @@ fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     pod.metadata.deletion_timestamp.is_none()
         && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+
+    use super::*;
+
+    fn pod(name: &str, is_ready: bool) -> Pod {
+        let status = if is_ready { "True" } else { "False" };
+        let pod = serde_json::json!({
+            "metadata": {"name": name, "uid": name},
+            "status": {"conditions": [{"type": "Ready", "status": status}]},
+        });
+        serde_json::from_value(pod).unwrap()
+    }
+
+    #[test]
+    fn the_first_list_is_one_moment_and_every_change_is_another() {
+        let mut recording = Recording::default();
+        let events = [
+            Init,
+            InitApply(pod("a", true)),
+            InitApply(pod("b", true)),
+            InitDone,
+            Apply(pod("b", false)),
+            Delete(pod("b", false)),
+        ];
+        events.into_iter().for_each(|event| recording.note(event));
+        let ready: Vec<_> = recording.moments.iter().map(|moment| moment.ready.join(" ")).collect();
+        let pods: Vec<_> = recording.moments.iter().map(|moment| moment.uids.len()).collect();
+        assert_eq!((ready, pods), (["a b", "a", "a"].map(str::to_owned).into(), vec![2, 2, 1]));
+    }
 }

@@ -6,18 +6,18 @@ use std::sync::{Mutex, PoisonError};
 
 use fulmar_api::MqttCluster;
 use k8s_openapi::jiff::SignedDuration;
-use kube::runtime::events::Recorder;
 use kube::{Client, ResourceExt};
 
 use crate::metrics::Metrics;
 use crate::readings::{ClusterKey, Readings};
+use crate::recorder::NoteRecorder;
 use crate::settings::Settings;
 
 /// The client, the settings, and what is remembered between reconciliations.
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
-    pub(crate) recorder: Recorder,
+    pub(crate) recorder: NoteRecorder,
     pub(crate) metrics: Metrics,
     pub(crate) readings: Readings,
     pub(crate) secrets: SecretIndex,

@@ -19,6 +19,7 @@ mod observe;
 mod pods;
 mod readings;
 mod reconcile;
+mod recorder;
 mod scrape;
 mod settings;
 mod status;
@@ -32,7 +33,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use fulmar_api::labels;
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -41,6 +42,7 @@ use tracing_subscriber::EnvFilter;
 use crate::context::{Context, SecretIndex};
 use crate::metrics::Metrics;
 use crate::readings::Readings;
+use crate::recorder::NoteRecorder;
 use crate::settings::{LogFormat, Settings};
 
 #[tokio::main]
@@ -51,7 +53,7 @@ async fn main() -> Result<()> {
     let scopes = settings.scopes();
     let reporter = Reporter { controller: labels::MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
+        recorder: NoteRecorder::new(client.clone(), reporter),
         client,
         metrics: Metrics::new().context("register the metrics")?,
         readings: Readings::default(),
