@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
+use fulmar_testbed::monitoring::Monitoring;
 
 use crate::cargo::cargo;
 use crate::cluster::Cluster;
@@ -39,6 +40,9 @@ pub(crate) fn run_steps(root: &Path, arguments: &Arguments, steps: &mut Steps) -
     let images = steps.step("images", || images::run(root, &images::Arguments::default()))?;
     let programs = steps.step("build the end-to-end tests", || build_tests(root))?;
     let cluster = Cluster::from_environment(root, "test")?;
+    if matches!(cluster, Cluster::Testbed { .. }) {
+        steps.step("Prometheus and its adapter", || Monitoring::find_or_build(&mut |line| say(line)).map(drop))?;
+    }
     steps.step("testbed up", || cluster.up().and_then(|()| cluster.load(&images)))?;
 
     let mut failed = Vec::new();
