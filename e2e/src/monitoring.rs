@@ -39,7 +39,11 @@ const LOG_LINES: usize = 30;
 pub async fn monitored<T>(cluster: &Cluster, work: impl Future<Output = Result<T>>) -> Result<T> {
     let namespace = &cluster.namespace;
     let folder = namespace.kit.testbed.logs().context("find the folder of the testbed's logs")?.join("monitoring");
-    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    if folder.exists() {
+        // Prometheus would go on answering with what it read for an earlier test.
+        fs::remove_dir_all(&folder).with_context(|| format!("clear {}", folder.display()))?;
+    }
+    fs::create_dir(&folder).with_context(|| format!("make {}", folder.display()))?;
     let setup = Setup { cluster, namespace, programs: Programs::find()?, folder: folder.clone() };
     let _prometheus = setup.start_prometheus()?;
     let _adapter = setup.start_adapter().await?;

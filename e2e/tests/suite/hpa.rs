@@ -60,10 +60,10 @@ async fn scale_up_and_down(cluster: &Cluster) -> Result<()> {
 }
 
 async fn metric_is(cluster: &Cluster, wanted: usize) -> Result<()> {
-    let wanted = Some(wanted.to_string());
-    ask_until(&format!("the external metric to be {wanted:?}"), METRIC_LIMIT, || async {
+    let wanted = wanted.to_string();
+    ask_until(&format!("the external metric to be {wanted}"), METRIC_LIMIT, || async {
         let found = external_metric(cluster, "fulmar_connections").await?;
-        Ok((found == wanted).then_some(()))
+        Ok(found.is_some_and(|found| found == wanted).then_some(()))
     })
     .await
 }
