@@ -184,6 +184,14 @@ impl Cluster {
     }
 }
 
+/// Whether a Service sends clients to a pod.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 fn identity(pod: &Pod) -> Identity {
     let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     Identity { uid: pod.uid().unwrap_or_default(), restarts: containers.map(|container| container.restart_count).sum() }

@@ -13,6 +13,7 @@ use kube::runtime::watcher;
 use tokio::task::JoinHandle;
 
 use crate::Cluster;
+use crate::cluster::is_ready;
 
 /// Records from when it was begun until it is dropped.
 #[derive(Debug)]
@@ -110,13 +111,6 @@ impl Recording {
         let state = PodState { uid: pod.uid().unwrap_or_default(), is_ready: is_ready(pod) };
         self.pods.insert(pod.name_any(), state);
     }
-}
-
-/// Whether a Service sends clients to a pod.
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 #[cfg(test)]

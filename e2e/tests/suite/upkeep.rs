@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fulmar_api::names;
-use fulmar_e2e::cluster::Identity;
+use fulmar_e2e::cluster::{Identity, is_ready};
 use fulmar_e2e::history::PodHistory;
 use fulmar_e2e::mqtt::{Client, Message, QoS};
 use fulmar_e2e::wait::{ask_until, watch_until};
 use fulmar_e2e::{Cluster, Namespace};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -79,7 +79,11 @@ pub(crate) async fn what_a_hand_edits_or_deletes_is_repaired_within_5_seconds_an
     let is_config = |map: &&ConfigMap| map.name_any().starts_with("one-config-");
     let config_map = config_maps.iter().find(is_config).context("find the configuration")?.name_any();
     deleted_and_repaired::<ConfigMap>(&cluster, "configmap", &config_map).await?;
+    let old = namespace.api::<Pod>().get("one-0").await?.uid();
     deleted_and_repaired::<StatefulSet>(&cluster, "statefulset", "one").await?;
+    // The pod of the deleted StatefulSet goes with it, and the status of the cluster may still tell of that one.
+    let is_new = |pod: Option<&Pod>| pod.filter(|pod| pod.uid() != old && is_ready(pod)).map(drop);
+    watch_until(namespace.api::<Pod>(), "one-0", "a new ready pod", END_LIMIT, is_new).await?;
 
     let service = namespace.api::<Service>().get("one-mqtt").await?;
     assert_eq!(service.labels().get("team").map(String::as_str), Some("lights"));
@@ -100,7 +104,7 @@ where
     let start = Instant::now();
     // The edit itself is a new version, so a version that is whole and not the old one is a repaired one.
     let is_repaired =
-        |found: Option<&K>| found.filter(|found| is_whole(found) && found.resource_version() != before).map(|_| ());
+        |found: Option<&K>| found.filter(|found| is_whole(found) && found.resource_version() != before).map(drop);
     watch_until(api, name, "a repair", REPAIR_LIMIT, is_repaired).await.with_context(|| breaking.to_owned())?;
     assert!(start.elapsed() <= REPAIR_LIMIT, "{breaking}: repaired after {:?}", start.elapsed());
     Ok(())
@@ -116,7 +120,7 @@ where
     // Without waiting: kubectl would else wait for the end of the new object of the same name.
     let deletion = format!("delete {kind} {name} --wait=false");
     cluster.namespace.kubectl(&deletion).await?;
-    let is_new = |found: Option<&K>| found.filter(|found| found.uid() != before).map(|_| ());
+    let is_new = |found: Option<&K>| found.filter(|found| found.uid() != before).map(drop);
     watch_until(api, name, "a new one", REPAIR_LIMIT, is_new).await.with_context(|| deletion)
 }
 
