@@ -1,5 +1,7 @@
 //! The API server's audit log: who really asked for what, and what was answered.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -61,9 +63,12 @@ impl Request {
     }
 }
 
-/// Reads the whole log.
-pub fn read(path: &Path) -> Result<Vec<Request>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+/// Reads the log from a byte on.
+pub fn read(path: &Path, start: u64) -> Result<Vec<Request>> {
+    let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).with_context(|| format!("read {}", path.display()))?;
     // The last line may still be on its way.
     let whole = &text[..text.rfind('\n').unwrap_or_default()];
     whole.lines().map(|line| serde_json::from_str(line).with_context(|| format!("understand {line}"))).collect()

@@ -27,6 +27,8 @@ pub struct Kit {
     pub images: Arc<Images>,
     /// The folder of the repository.
     pub root: PathBuf,
+    /// How long the audit log was when the tests began: what is before that is of an earlier run.
+    pub audit_log_start: u64,
 }
 
 /// What `cargo xtask images` wrote about the images.
@@ -58,7 +60,10 @@ impl Kit {
         let text = std::fs::read(&index).with_context(|| format!("read {}", index.display()))?;
         let images = serde_json::from_slice(&text).with_context(|| format!("understand {}", index.display()))?;
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("find the repository")?;
-        Ok(Self { client, testbed: Arc::new(testbed), images: Arc::new(images), root: root.to_owned() })
+        let audit_log = testbed.audit_log().and_then(|path| std::fs::metadata(path).ok());
+        let audit_log_start = audit_log.map_or(0, |log| log.len());
+        let (testbed, images) = (Arc::new(testbed), Arc::new(images));
+        Ok(Self { client, testbed, images, root: root.to_owned(), audit_log_start })
     }
 
     /// Installs the chart as the README says, or upgrades it, and waits until the operator is ready. `settings` are
