@@ -11,7 +11,7 @@ ROUNDS ?= 3
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: toolchain ## Install and build what this machine lacks: Debian packages, Kubernetes (once, about 8 minutes)
+setup: toolchain ## Install and build what this machine lacks: Debian packages, Kubernetes and the Prometheus adapter (once, about 12 minutes)
 	@$(XTASK) setup
 
 check: toolchain ## Format, lints and the tests that need neither Kubernetes nor root: the fast one

@@ -15,6 +15,7 @@ mod node_id;
 mod reactor;
 mod run;
 mod setup;
+mod shortage;
 mod tls;
 mod trace;
 

@@ -11,6 +11,7 @@ pub mod command;
 pub mod history;
 pub mod kit;
 pub mod metrics;
+pub mod monitoring;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod namespace;

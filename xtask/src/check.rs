@@ -4,11 +4,11 @@
 //! from the whole workspace, so that all steps share what one of them has built.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
 use fulmar_testbed::lifecycle;
 
+use crate::cargo::cargo;
 use crate::steps::{Steps, say};
 use crate::{cluster, e2e, manifests};
 
@@ -44,10 +44,4 @@ fn summed_up(work: impl FnOnce(&mut Steps) -> Result<()>) -> Result<()> {
     let result = work(&mut steps);
     steps.say_summary();
     result
-}
-
-fn cargo(root: &Path, words: &str) -> Command {
-    let mut command = Command::new("cargo");
-    command.args(words.split(' ')).current_dir(root);
-    command
 }

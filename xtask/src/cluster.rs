@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo::cargo;
 use crate::images::Images;
 use crate::steps::say;
 
@@ -21,7 +22,7 @@ impl Cluster {
     /// The testbed `name`, up or not.
     pub(crate) fn testbed(root: &Path, name: &'static str) -> Result<Self> {
         // Selected from the whole workspace, so that it shares what this program was built from.
-        run(Command::new("cargo").args(["build", "--quiet", "--bin", "testbed"]).current_dir(root))?;
+        run(&mut cargo(root, "build --quiet --bin testbed"))?;
         // Cargo puts both programs into one folder.
         let program = std::env::current_exe().context("find this program")?.with_file_name("testbed");
         Ok(Self::Testbed { program, name })

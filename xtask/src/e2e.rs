@@ -2,11 +2,13 @@
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
+use fulmar_testbed::monitoring::Monitoring;
 
+use crate::cargo::cargo;
 use crate::cluster::Cluster;
 use crate::images;
 use crate::steps::{Steps, say};
@@ -38,6 +40,9 @@ pub(crate) fn run_steps(root: &Path, arguments: &Arguments, steps: &mut Steps) -
     let images = steps.step("images", || images::run(root, &images::Arguments::default()))?;
     let programs = steps.step("build the end-to-end tests", || build_tests(root))?;
     let cluster = Cluster::from_environment(root, "test")?;
+    if matches!(cluster, Cluster::Testbed { .. }) {
+        steps.step("Prometheus and its adapter", || Monitoring::find_or_build(&mut |line| say(line)).map(drop))?;
+    }
     steps.step("testbed up", || cluster.up().and_then(|()| cluster.load(&images)))?;
 
     let mut failed = Vec::new();
@@ -72,15 +77,9 @@ struct TestProgram {
 /// Builds the tests, as a part of the whole workspace so that they share its libraries. They are started without cargo:
 /// inside a testbed there is no network to reach a registry by.
 fn build_tests(root: &Path) -> Result<Vec<TestProgram>> {
-    let mut child = Command::new("cargo")
-        // By pattern: cargo builds the suite only when it is named, because it needs a Kubernetes.
-        .args(["test", "--locked", "--workspace", "--lib", "--test", "*", "--no-run"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start cargo")?;
+    // By pattern: cargo builds the suite only when it is named, because it needs a Kubernetes.
+    let build = "test --locked --workspace --lib --test * --no-run --message-format json-render-diagnostics";
+    let mut child = cargo(root, build).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start cargo")?;
     let manifest = root.join("e2e/Cargo.toml");
     let messages = BufReader::new(child.stdout.take().expect("standard output was piped above"));
     let mut programs = Vec::new();

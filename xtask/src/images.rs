@@ -6,13 +6,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use fulmar_testbed::archive::ImageContent;
 use fulmar_testbed::tools::{PAUSE_IMAGE, Tools};
 use serde::Serialize;
 
+use crate::cargo::cargo;
 use crate::licences;
 use crate::steps::say;
 
@@ -108,11 +108,9 @@ fn build_programs(root: &Path, target: &str) -> Result<()> {
         }
     }
     // Only with --target do these flags spare build scripts and procedural macros, which cannot be static.
-    let status = Command::new("cargo")
-        .args(["build", "--locked", "--profile", "image", "--target", target])
-        .args(["--package", "fulmar-broker", "--package", "fulmar-operator"])
+    let programs = "--package fulmar-broker --package fulmar-operator";
+    let status = cargo(root, &format!("build --locked --profile image --target {target} {programs}"))
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}".as_ref()))
-        .current_dir(root)
         .status()
         .context("start cargo")?;
     if !status.success() {

@@ -1,5 +1,6 @@
 //! Project tasks: generated files, images, the demo and the end-to-end tests.
 
+mod cargo;
 mod check;
 mod cluster;
 mod crds;
@@ -14,6 +15,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use fulmar_testbed::lifecycle;
+use fulmar_testbed::monitoring::Monitoring;
 
 /// Tasks of the Fulmar project.
 #[derive(Parser)]
@@ -48,7 +51,10 @@ fn main() -> Result<()> {
     // Whatever folder this was called from, printed commands and paths mean the root of the clone.
     std::env::set_current_dir(root).with_context(|| format!("go to {}", root.display()))?;
     match Arguments::parse().task {
-        Task::Setup => fulmar_testbed::lifecycle::set_up(&mut |line| steps::say(line)).map(drop),
+        Task::Setup => {
+            lifecycle::set_up(&mut |line| steps::say(line))?;
+            Monitoring::find_or_build(&mut |line| steps::say(line)).map(drop)
+        }
         Task::Check => check::check(root),
         Task::Test => check::test(root),
         Task::Crds => crds::run(root),

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use fulmar_cluster::NodeId;
@@ -16,23 +16,20 @@ use tracing::{debug, warn};
 
 use super::stream::Stream;
 use super::{GREETING_TIMEOUT, Links, random};
-use crate::tls::is_out_of_resources;
+use crate::shortage::{REST, Shortage, is_out_of_resources};
 
 /// Connections that may be under way to their greeting; others wait in the kernel's queue, which is bounded too.
 const GREETINGS_MAX: usize = 256;
-/// How long accepting rests when the process is out of descriptors or memory.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 impl Links {
     /// Accepts peers until the task is aborted.
     pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
         let permits = Arc::new(Semaphore::new(GREETINGS_MAX));
-        let mut is_resting = false;
+        let mut shortage = Shortage::default();
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((socket, address)) => {
-                    is_resting = false;
                     let links = self.clone();
                     tokio::spawn(async move {
                         links.handle_inbound(socket, address).await;
@@ -41,11 +38,10 @@ impl Links {
                 }
                 Err(error) if is_out_of_resources(&error) => {
                     self.metrics.accept_rests.add(1);
-                    if !is_resting {
+                    if shortage.is_news(Instant::now()) {
                         warn!(listener = "cluster", %error, "out of resources, accepting rests");
                     }
-                    is_resting = true;
-                    tokio::time::sleep(ACCEPT_REST).await;
+                    tokio::time::sleep(REST).await;
                 }
                 // The peer was gone before it was accepted.
                 Err(error) => debug!(listener = "cluster", %error, "peer not accepted"),

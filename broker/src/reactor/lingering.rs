@@ -71,11 +71,15 @@ impl Lingering {
         }
     }
 
-    /// Closes those whose time is over and tells the next deadline.
-    pub(crate) fn expire(&mut self, now: Instant) -> Option<Instant> {
+    /// Closes those whose time is over.
+    pub(crate) fn expire(&mut self, now: Instant) {
         while self.sockets.front().is_some_and(|(_, _, deadline)| *deadline <= now) {
             self.sockets.pop_front();
         }
+    }
+
+    /// When the next one's time is over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.sockets.front().map(|(_, _, deadline)| *deadline)
     }
 

@@ -3,19 +3,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{debug, warn};
 
 use crate::metrics::ControlMetrics;
-use crate::tls::is_out_of_resources;
+use crate::shortage::{REST, Shortage, is_out_of_resources};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
-/// How long accepting rests when the process is out of descriptors or memory.
-const REST: Duration = Duration::from_millis(100);
 /// Connections accepted per turn, so that a storm of them does not hold up clients that are there.
 const ACCEPTS_PER_TURN: usize = 256;
 
@@ -29,6 +27,7 @@ pub(crate) struct Listener {
     /// Clients may wait: no event will come before they were accepted.
     pub(crate) is_ready: bool,
     resting_until: Option<Instant>,
+    shortage: Shortage,
 }
 
 /// Binds `count` sockets to one address. Port 0 becomes the same free port for all.
@@ -53,7 +52,14 @@ fn bind_one(address: SocketAddr, is_shared: bool) -> io::Result<std::net::TcpLis
 impl Listener {
     pub(crate) fn new(socket: std::net::TcpListener, name: String, index: u16) -> Listener {
         // Ready at once: clients may have come before the socket was registered.
-        Listener { socket: TcpListener::from_std(socket), name, index, is_ready: true, resting_until: None }
+        Listener {
+            socket: TcpListener::from_std(socket),
+            name,
+            index,
+            is_ready: true,
+            resting_until: None,
+            shortage: Shortage::default(),
+        }
     }
 
     /// Whether accepting shall be tried in this turn.
@@ -85,8 +91,7 @@ impl Listener {
                 }
                 Err(error) if is_out_of_resources(&error) => {
                     metrics.accept_rests.add(1);
-                    // One line per shortage, however many rests it takes.
-                    if self.resting_until.is_none() {
+                    if self.shortage.is_news(now) {
                         warn!(listener = self.name, %error, "out of resources, accepting rests");
                     }
                     self.resting_until = Some(now + REST);

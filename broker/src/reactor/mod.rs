@@ -182,6 +182,7 @@ impl<C: Core> Reactor<C> {
         self.next_tick = self.core.tick(now, &mut self.world);
         self.write_all(now);
         self.post_batches();
+        self.world.lingering.expire(now);
         self.core.end_turn();
         self.report(now);
         Ok(turn)
@@ -201,7 +202,7 @@ impl<C: Core> Reactor<C> {
 
     fn idle_time(&mut self) -> Duration {
         let now = Instant::now();
-        let lingering = self.world.lingering.expire(now);
+        let lingering = self.world.lingering.deadline();
         let report = self.is_unreported.then_some(self.next_report);
         let listeners = self.listeners.iter().filter_map(Listener::deadline);
         let deadlines = listeners.chain(lingering).chain(report).chain(self.next_tick);

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use fulmar_codec::{Framed, split_frame};
@@ -22,11 +22,10 @@ use tracing::{debug, warn};
 
 use crate::metrics::ControlMetrics;
 use crate::reactor::{Client, Inbox, Letter};
+use crate::shortage::{REST, Shortage, is_out_of_resources};
 use crate::tls::Reloaded;
 use crate::trace::{Trace, Traces};
 
-/// How long accepting rests when the process is out of descriptors or memory.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Bytes read at a time before CONNECT is whole.
 const READ_BYTES: usize = 4096;
 /// The first byte of a CONNECT (MQTT 5.0, 3.1.1).
@@ -52,23 +51,21 @@ impl TlsListener {
     /// Accepts clients until the task is aborted.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
         let this = self;
-        let mut is_resting = false;
+        let mut shortage = Shortage::default();
         loop {
             // Whoever finds no permit waits in the kernel's queue, which is bounded too.
             let Ok(permit) = this.handshakes.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((socket, address)) => {
-                    is_resting = false;
                     let this = this.clone();
                     tokio::spawn(async move { this.handle_client(socket, address, permit).await });
                 }
                 Err(error) if is_out_of_resources(&error) => {
                     this.metrics.accept_rests.add(1);
-                    if !is_resting {
+                    if shortage.is_news(Instant::now()) {
                         warn!(listener = this.name, %error, "out of resources, accepting rests");
                     }
-                    is_resting = true;
-                    tokio::time::sleep(ACCEPT_REST).await;
+                    tokio::time::sleep(REST).await;
                 }
                 // The client was gone before it was accepted.
                 Err(error) => debug!(listener = this.name, %error, "client not accepted"),
@@ -131,9 +128,4 @@ async fn read_first_packet(stream: &mut TlsStream<tokio::net::TcpStream>, max: u
             return Ok(bytes);
         }
     }
-}
-
-/// Whether accepting again at once would fail again at once.
-pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }

@@ -4,6 +4,6 @@ mod accept;
 mod certificates;
 mod reload;
 
-pub(crate) use accept::{TlsListener, is_out_of_resources};
+pub(crate) use accept::TlsListener;
 pub(crate) use certificates::{ClusterCertificates, cluster_certificates, listener_certificate};
 pub(crate) use reload::{Reload, Reloaded};

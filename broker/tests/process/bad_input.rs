@@ -287,6 +287,23 @@ fn lengths_that_nobody_sends_take_no_memory() {
 }
 
 #[test]
+fn refused_clients_that_stay_are_not_waited_for_by_the_hundred() {
+    let broker = Broker::start(&["threads=1"]);
+    let address = broker.address("mqtt");
+    let before = broker.metric("process_open_fds");
+    let mut stubborn: Vec<Client> =
+        (0..400).map(|number| Client::connect(address, &format!("stubborn-{number}"))).collect();
+    for client in &mut stubborn {
+        client.send(&[0xc1, 0]);
+    }
+    // Each has a moment to read why, but no more than 256 have it at a time.
+    broker.wait_for_metric("fulmar_protocol_errors_total", |count| count == 400);
+    assert!(broker.wait_for_metric("fulmar_lingering_cut_total", |count| count > 0) <= 144);
+    broker.wait_for_metric("process_open_fds", |open| open <= before);
+    assert_eq!(farewell(&mut stubborn[399]), Some(Got::Disconnect(ReasonCode::MALFORMED_PACKET)));
+}
+
+#[test]
 fn noise_from_many_sides_is_refused_and_nobody_else_notices() {
     let broker = start();
     let address = broker.address("mqtt");

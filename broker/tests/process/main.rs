@@ -10,6 +10,7 @@
 mod bad_input;
 mod cluster;
 mod harness;
+mod library;
 mod messages;
 mod operation;
 mod overload;

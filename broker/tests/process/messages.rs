@@ -4,7 +4,8 @@
 use std::num::NonZeroU16;
 
 use fulmar_codec::{
-    AckKind, Connect, PublishHead, QoS, ReasonCode, RetainHandling, SubscriptionOptions, Version, Will,
+    AckKind, Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, RetainHandling, SubscribeFilter,
+    SubscriptionOptions, Version, Will, encode_connect, encode_publish, encode_subscribe,
 };
 
 use crate::harness::{Broker, Client, Got};
@@ -65,6 +66,24 @@ fn every_quality_of_service_passes_between_any_two_of_many_clients() {
     for qos in 0..3 {
         broker.wait_for_metric(&format!("fulmar_publishes_received_total{{qos=\"{qos}\"}}"), |count| count == 8);
         broker.wait_for_metric(&format!("fulmar_deliveries_total{{qos=\"{qos}\"}}"), |count| count == 64);
+    }
+}
+
+#[test]
+fn a_client_need_not_wait_for_connack() {
+    let broker = start();
+    for id in ["one", "two", "three", "four"] {
+        let mut client = Client::open(broker.address("mqtt"), Version::V5);
+        let mut bytes = Vec::new();
+        encode_connect(&mut bytes, &Connect::new(Version::V5, id));
+        let filter = SubscribeFilter { filter: id, options: SubscriptionOptions::default() };
+        encode_subscribe(&mut bytes, Version::V5, PacketId::MIN, None, &[filter]);
+        let head = PublishHead::default();
+        encode_publish(&mut bytes, Version::V5, &head, id, &ForwardProperties::EMPTY, b"eager");
+        client.send(&bytes);
+        assert_eq!(client.next(), Got::ConnAck { session_present: false, reason: ReasonCode::SUCCESS });
+        assert_eq!(client.next(), Got::SubAck(vec![ReasonCode::GRANTED_QOS_0]));
+        assert_eq!(client.next(), message(id, "eager", 0, 0));
     }
 }
 

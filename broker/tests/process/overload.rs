@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fulmar_codec::{Connect, ForwardProperties, PublishHead, QoS, ReasonCode, Version, encode_pingreq, encode_publish};
+use fulmar_codec::{
+    Connect, ForwardProperties, PublishHead, QoS, ReasonCode, SubscriptionOptions, Version, encode_pingreq,
+    encode_publish,
+};
 
 use crate::harness::{Broker, Client, Got, wait_for};
 
@@ -48,6 +51,10 @@ fn a_subscriber_that_does_not_read_loses_qos_0_and_nobody_waits_for_it() {
     let dropped = broker.wait_for_metric("fulmar_dropped_total{reason=\"slow_consumer\"}", |count| count > 1000);
     let grown = broker.resident_bytes_max().saturating_sub(before);
     assert!(grown < 8 << 20, "grew by {grown} bytes");
+    let dropped = || broker.metric("fulmar_dropped_total{reason=\"slow_consumer\"}");
+    wait_for("every message on its way or dropped", || {
+        (broker.metric("fulmar_deliveries_total{qos=\"0\"}") + dropped() == 2 * 512 * 8).then_some(())
+    });
     // What it gets when it reads at last is whole and in order.
     let numbers: Vec<u32> = slow
         .ping()
@@ -58,7 +65,8 @@ fn a_subscriber_that_does_not_read_loses_qos_0_and_nobody_waits_for_it() {
         })
         .collect();
     assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
-    assert_eq!(numbers.len() as u64 + dropped, 512 * 8);
+    assert_eq!(numbers.len() as u64 + dropped(), 512 * 8);
+    assert!(dropped() > 1000, "{} dropped", dropped());
 }
 
 #[test]
@@ -179,6 +187,34 @@ fn sessions_beyond_the_limit_are_refused() {
     let refused = Got::ConnAck { session_present: false, reason: ReasonCode::QUOTA_EXCEEDED };
     assert_eq!((second.hello(&lasting("second")), second.next()), (refused, Got::Closed));
     drop(Client::resume(address, &lasting("first")));
+}
+
+#[test]
+fn what_a_client_asks_to_be_kept_is_bounded() {
+    let settings = ["limits.retainedMessages=2", "limits.subscriptionsPerClient=2", "limits.topicLevels=3"];
+    let broker = Broker::start(&settings);
+    let mut client = Client::connect(broker.address("mqtt"), "client");
+    let retained = PublishHead { qos: QoS::AtLeastOnce, retain: true, ..PublishHead::default() };
+    let mut keep = |topic: &str, reason| {
+        let id = client.publish_with(topic, "kept", retained);
+        assert_eq!(client.next(), Got::PubAck(id, reason), "{topic}");
+    };
+    keep("1", ReasonCode::SUCCESS);
+    keep("2", ReasonCode::SUCCESS);
+    keep("3", ReasonCode::QUOTA_EXCEEDED);
+    keep("2", ReasonCode::SUCCESS);
+    broker.wait_for_metric("fulmar_retained_refused_total", |count| count == 1);
+    let mut ask = |filter: &str, reason| {
+        let answer = client.ask_to_subscribe(filter, SubscriptionOptions::default());
+        assert_eq!(answer, Got::SubAck(vec![reason]), "{filter}");
+    };
+    ask("a/b/c/d", ReasonCode::TOPIC_FILTER_INVALID);
+    ask("a", ReasonCode::GRANTED_QOS_0);
+    ask("b", ReasonCode::GRANTED_QOS_0);
+    ask("c", ReasonCode::QUOTA_EXCEEDED);
+    ask("b", ReasonCode::GRANTED_QOS_0);
+    client.publish("a/b/c/d", "too deep", QoS::AtMostOnce);
+    assert_eq!(client.until_closed(), [Got::Disconnect(ReasonCode::TOPIC_NAME_INVALID)]);
 }
 
 /// A client that sends the same bytes again and again and reads nothing.

@@ -21,7 +21,6 @@ impl Worker {
     /// owns its client id.
     pub(crate) fn await_connect(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed {
         let nothing = Consumed { bytes: 0, paused: false };
-        self.counters.packets_received += 1;
         let (first, body, length) = match split_frame(bytes, self.node.settings.limits.packet_bytes) {
             Ok(Framed::Whole { first, body, length }) => (first, body, length),
             // Garbage is refused by its first byte instead of waiting for the length that it seems to announce.
@@ -55,10 +54,18 @@ impl Worker {
                 return nothing;
             }
         }
+        self.counters.packets_received += 1;
         self.counters.bytes_received += length as u64;
         self.connect(conn, &connect, now, out);
-        let paused = self.connections.get(conn).is_some_and(|connection| connection.paused);
-        Consumed { bytes: length, paused }
+        let Some(connection) = self.connections.get(conn) else { return Consumed { bytes: length, paused: false } };
+        match connection.role {
+            // A client need not wait for CONNACK before it sends more (MQTT 5.0, 3.1.4).
+            Role::Client(id) if !connection.paused => {
+                let Consumed { bytes, paused } = self.client_bytes(conn, id, &bytes[length..], now, out);
+                Consumed { bytes: length + bytes, paused }
+            }
+            _ => Consumed { bytes: length, paused: connection.paused },
+        }
     }
 
     fn connect(&mut self, conn: ConnId, connect: &Connect<'_>, now: Instant, out: &mut impl Out) {

@@ -9,6 +9,7 @@ mod bad_input;
 mod clustering;
 mod examples;
 mod fixtures;
+mod hpa;
 mod quickstart;
 mod refused;
 mod releases;
@@ -45,6 +46,8 @@ const GROUPS: &[&[Test]] = &[
         test!(examples::every_example_becomes_a_ready_cluster),
         test!(examples::the_api_server_takes_install_yaml_without_helm),
     ],
+    // While an API of metrics comes and goes, the discovery of all others may fail for a moment.
+    &[test!(hpa::a_horizontal_pod_autoscaler_follows_the_connections_that_prometheus_reads)],
     &[test!(rights::the_operator_has_an_account_of_its_own_and_none_of_its_requests_was_refused)],
     // The last one: it takes the operator's rights away while its pod still ends.
     &[test!(releases::clusters_serve_on_while_the_chart_is_upgraded_removed_and_installed_again)],

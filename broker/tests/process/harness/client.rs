@@ -108,11 +108,16 @@ impl Client {
     }
 
     pub fn subscribe_with(&mut self, filter: &str, options: SubscriptionOptions) {
+        assert_eq!(self.ask_to_subscribe(filter, options), Got::SubAck(vec![ReasonCode::granted(options.qos)]));
+    }
+
+    /// Sends SUBSCRIBE and shows the answer.
+    pub fn ask_to_subscribe(&mut self, filter: &str, options: SubscriptionOptions) -> Got {
         let mut bytes = Vec::new();
         let id = self.new_id();
         encode_subscribe(&mut bytes, self.version, id, None, &[SubscribeFilter { filter, options }]);
         self.send(&bytes);
-        assert_eq!(self.next(), Got::SubAck(vec![ReasonCode::granted(options.qos)]));
+        self.next()
     }
 
     /// Publishes and does not wait; tells the packet id, 0 for QoS 0.

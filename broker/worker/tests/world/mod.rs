@@ -222,10 +222,10 @@ impl World {
         let link = self.find_link(a, b);
         let nodes = self.links[link].nodes;
         for lane in 0..self.links[link].lanes.len() {
-            for side in 0..2 {
+            for (side, node) in nodes.into_iter().enumerate() {
                 if let Some(conn) = self.links[link].lanes[lane][side].take() {
-                    let thread = lane % self.nodes[nodes[side]].threads.len();
-                    self.close_socket(nodes[side], thread, conn, Closed::Error);
+                    let thread = lane % self.nodes[node].threads.len();
+                    self.close_socket(node, thread, conn, Closed::Error);
                 }
             }
         }
