@@ -146,3 +146,33 @@ fn weight_of(batch: &Batch) -> usize {
 fn wake(waker: &Waker) {
     let _: io::Result<()> = waker.wake();
 }
+
+#[cfg(test)]
+mod tests {
+    use fulmar_codec::{ForwardProperties, QoS};
+    use fulmar_session::{Message, Outgoing};
+
+    use super::*;
+
+    /// Messages that share one payload, as they would if each had its own.
+    fn batch(messages: usize, payload: &[u8]) -> Batch {
+        let (qos, forward) = (QoS::AtLeastOnce, ForwardProperties::EMPTY);
+        let outgoing = Outgoing { topic: "a", qos, retain: false, forward, payload, expires: None };
+        let message = Message::new(&outgoing, &mut Vec::new());
+        Batch { publishes: vec![(message, 0); messages], ..Batch::default() }
+    }
+
+    #[test]
+    fn few_large_messages_fill_a_queue_as_many_small_ones_do() {
+        let poll = mio::Poll::new().unwrap();
+        let inbox = Inbox::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        assert!(inbox.push_batch(1, &mut batch(60, &[0; 1 << 20])));
+        let mut more = batch(10, &[0; 1 << 20]);
+        assert!(!inbox.push_batch(2, &mut more));
+        assert_eq!(more.publishes.len(), 10);
+        assert!(inbox.push_batch(3, &mut batch(3000, b"small")));
+        // Whoever was turned away is told when there is room.
+        assert_eq!(inbox.take(&mut Vec::new()), [2]);
+        assert!(inbox.push_batch(2, &mut more) && more.is_empty());
+    }
+}

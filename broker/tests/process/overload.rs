@@ -48,7 +48,6 @@ fn a_subscriber_that_does_not_read_loses_qos_0_and_nobody_waits_for_it() {
             assert_eq!(quick.message().1[..4], (round * 8 + part).to_be_bytes());
         }
     }
-    let dropped = broker.wait_for_metric("fulmar_dropped_total{reason=\"slow_consumer\"}", |count| count > 1000);
     let grown = broker.resident_bytes_max().saturating_sub(before);
     assert!(grown < 8 << 20, "grew by {grown} bytes");
     let dropped = || broker.metric("fulmar_dropped_total{reason=\"slow_consumer\"}");

@@ -13,18 +13,26 @@ use crate::SETTINGS;
 use crate::fixtures::{serves, three};
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// A version for new clusters that exists nowhere: a pod that is started with it never serves.
+const NEWER_BROKERS: &str = "image.broker=fulmar.dev/fulmar-broker:v9.9.9";
 
 pub(crate) async fn clusters_serve_on_while_the_chart_is_upgraded_removed_and_installed_again(
     namespace: Namespace,
 ) -> Result<()> {
     let cluster = three(&namespace).await?;
-    let before = cluster.identities().await?;
+    let mut kept = cluster.identities().await?;
+    let version = cluster.get().await?.status.unwrap_or_default().version;
     let mut witness = Witness::connect(&cluster).await?;
 
     let operator = operator_pod().await?;
-    let upgraded: Vec<&str> = SETTINGS.iter().copied().chain(["log.filter=debug"]).collect();
-    namespace.kit.install_chart(&upgraded).await?;
+    namespace.kit.install_chart(&[SETTINGS, &[NEWER_BROKERS]].concat()).await?;
     assert_ne!(operator_pod().await?, operator, "an upgraded operator is a new pod");
+    // A change shows that the new operator cares for the cluster. It fixed its version when it was made.
+    namespace.kubectl("scale mqttcluster/three --replicas=2").await?;
+    cluster.ready_with(2, LIMIT).await?;
+    kept.remove(&cluster.pod(2));
+    assert_eq!(cluster.identities().await?, kept, "a newer operator restarts nothing");
+    assert_eq!(cluster.get().await?.status.unwrap_or_default().version, version);
     witness.sees("upgraded").await?;
 
     run(command(&format!("helm uninstall {RELEASE} --namespace {OPERATOR_NAMESPACE} --wait"))).await?;
@@ -32,15 +40,16 @@ pub(crate) async fn clusters_serve_on_while_the_chart_is_upgraded_removed_and_in
         .await?;
     witness.sees("removed").await?;
     serves(&cluster).await?;
-    assert_eq!(cluster.identities().await?, before, "the definitions were kept, and every cluster with them");
-    namespace.kubectl("scale mqttcluster/three --replicas=4").await?;
+    assert_eq!(cluster.identities().await?, kept, "the definitions were kept, and every cluster with them");
+    namespace.kubectl("scale mqttcluster/three --replicas=3").await?;
 
     // What was asked for while there was no operator is done by the next one, to the cluster that it finds.
     namespace.kit.install_chart(SETTINGS).await?;
-    cluster.ready_with(4, LIMIT).await?;
+    cluster.ready_with(3, LIMIT).await?;
     let mut after = cluster.identities().await?;
-    after.retain(|pod, _| before.contains_key(pod));
-    assert_eq!(after, before);
+    after.retain(|pod, _| kept.contains_key(pod));
+    assert_eq!(after, kept, "an adopted cluster is not restarted");
+    assert_eq!(cluster.get().await?.status.unwrap_or_default().version, version);
     witness.sees("installed again").await
 }
 
@@ -58,10 +67,12 @@ struct Witness {
 impl Witness {
     async fn connect(cluster: &Cluster) -> Result<Self> {
         cluster.reachable("mqtt", 1883).await?;
-        let host = cluster.host("mqtt");
-        let mut subscriber = Client::connect(&host, 1883, "witness/subscriber").await?;
+        // On pods that stay when the cluster shrinks.
+        let addresses = cluster.addresses().await?;
+        let [here, there] = [0, 1].map(|number| addresses[&cluster.pod(number)].to_string());
+        let mut subscriber = Client::connect(&here, 1883, "witness/subscriber").await?;
         subscriber.subscribe("witness", QoS::AtLeastOnce).await?;
-        let publisher = Client::connect(&host, 1883, "witness/publisher").await?;
+        let publisher = Client::connect(&there, 1883, "witness/publisher").await?;
         Ok(Self { subscriber, publisher })
     }
 

@@ -89,7 +89,7 @@ impl Page {
     }
 
     /// Keeps the whole numbers: counters and gauges of ours have no others.
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let pairs = samples.filter_map(|line| line.rsplit_once(' '));
         Self(pairs.filter_map(|(sample, value)| Some((sample.to_owned(), value.parse().ok()?))).collect())

@@ -182,6 +182,8 @@ impl Client {
             match self.wire.read(&mut buffer) {
                 Ok(0) => return Got::Closed,
                 Ok(bytes) => self.input.extend_from_slice(&buffer[..bytes]),
+                // A machine that was put to sleep wakes with it.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("waited in vain for the broker"),
                 // A TLS connection may end without a goodbye.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
