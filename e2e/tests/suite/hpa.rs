@@ -30,7 +30,8 @@ pub(crate) async fn a_horizontal_pod_autoscaler_follows_the_connections_that_pro
     let mut patch = namespace.kubectl_command("patch hpa hpa --type merge --patch");
     patch.arg(SHORT);
     fulmar_e2e::command::run(patch).await?;
-    monitored(&cluster, scale_up_and_down(&cluster)).await
+    // Both hold processes and clients, too much for the stack of whoever waits.
+    Box::pin(monitored(&cluster, scale_up_and_down(&cluster))).await
 }
 
 async fn scale_up_and_down(cluster: &Cluster) -> Result<()> {
