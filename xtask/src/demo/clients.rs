@@ -20,6 +20,17 @@ pub(super) struct Endpoint {
     pub(super) ca_file: Option<String>,
 }
 
+impl Endpoint {
+    fn arguments(&self) -> Vec<String> {
+        let Self { host, port, ca_file } = self;
+        let mut arguments = vec!["-h".to_owned(), host.clone(), "-p".to_owned(), port.to_string()];
+        if let Some(file) = ca_file {
+            arguments.extend(["--cafile".to_owned(), file.clone()]);
+        }
+        arguments
+    }
+}
+
 /// A message as a subscriber gets it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Message {
@@ -36,7 +47,9 @@ pub(super) struct Subscribers {
 
 /// Publishes one message and waits for its acknowledgement, if it has any.
 pub(super) fn publish(endpoint: &Endpoint, topic: &str, message: &Message) -> Result<()> {
-    let mut command = client("mosquitto_pub", endpoint);
+    let mut command = Command::new("timeout");
+    command.args([&TIMEOUT.as_secs().to_string(), "mosquitto_pub"]);
+    command.args(endpoint.arguments()).stdin(Stdio::null());
     command.args(["-V", "311", "-t", topic, "-m", &message.payload, "-q", &message.qos.to_string()]);
     if message.is_retained {
         command.arg("-r");
@@ -52,8 +65,10 @@ impl Subscribers {
         let (sender, lines) = channel();
         let mut subscribers = Self { children: Vec::new(), lines };
         for _ in 0..count {
-            let mut command = client("mosquitto_sub", endpoint);
-            // With -d it also prints when a subscription is confirmed.
+            // It tells of its SUBACK only in its debug output, which without a terminal would sit in a buffer.
+            let mut command = Command::new("stdbuf");
+            command.args(["--output=L", "mosquitto_sub", "-W", &TIMEOUT.as_secs().to_string()]);
+            command.args(endpoint.arguments()).stdin(Stdio::null());
             command.args(["-V", "5", "-d", "-C", "1", "-F", "message %q %r %p", "-t", filter, "-q", &qos.to_string()]);
             let mut child = command.stdout(Stdio::piped()).spawn().context("start mosquitto_sub")?;
             let output = child.stdout.take().expect("standard output was piped above");
@@ -101,18 +116,6 @@ impl Drop for Subscribers {
             let _ = child.wait();
         }
     }
-}
-
-/// A client that prints each line at once and ends after a while whatever happens.
-fn client(program: &str, endpoint: &Endpoint) -> Command {
-    let Endpoint { host, port, ca_file } = endpoint;
-    let mut command = Command::new("stdbuf");
-    command.args(["--output=L", "timeout", &TIMEOUT.as_secs().to_string(), program]);
-    command.args(["-h", host, "-p", &port.to_string()]).stdin(Stdio::null());
-    if let Some(file) = ca_file {
-        command.args(["--cafile", file]);
-    }
-    command
 }
 
 fn parse_message(line: &str) -> Option<Message> {
