@@ -53,3 +53,5 @@ toolchain:
 	@for tool in cargo:Rust cc:gcc go:Go; do \
 	    command -v $${tool%%:*} > /dev/null || { echo "found no $${tool%%:*}: install $${tool##*:} first" >&2; exit 1; }; \
 	done
+	@test -e "$${CARGO_TARGET_DIR:-target}/debug/xtask" || \
+	    echo "building the tool that runs the tasks, once: some 3 minutes on 2 cores"
