@@ -62,7 +62,7 @@ impl Worker {
         let trie = node.trie();
         let shared = trie.shared_group(group, filter);
         match shared.and_then(|shared| pick_member(&shared, *thread, sessions)) {
-            Some(member) => scratch.found.add_shared(member, *thread),
+            Some(picked) => scratch.found.add_shared(picked.member, *thread),
             None => match shared.and_then(|shared| next_node(&shared, hops)) {
                 Some(node) => scratch.found.add_pick(node, group, filter),
                 None => counters.dropped_no_member += 1,

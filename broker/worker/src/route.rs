@@ -129,18 +129,28 @@ impl Gather<'_> {
         self.found.locals.push(Local { id, options });
     }
 
-    /// Local members first; of those a connected one if this thread knows one, round robin.
+    /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
+    /// there, so that the message waits for it.
     fn pick(&mut self, group: &SharedRef<'_>) {
-        if let Some(member) = pick_member(group, self.thread, self.sessions) {
-            self.found.add_shared(member, self.thread);
-        } else if let Some(node) = group.nodes_in_turn().next() {
-            self.found.add_pick(node, group.group, group.filter);
+        match (pick_member(group, self.thread, self.sessions), group.nodes_in_turn().next()) {
+            (Some(Picked { member, is_connected: true }), _) | (Some(Picked { member, .. }), None) => {
+                self.found.add_shared(member, self.thread);
+            }
+            (_, Some(node)) => self.found.add_pick(node, group.group, group.filter),
+            (None, None) => {}
         }
     }
 }
 
+/// A member of a shared group, and whether its client is connected as far as this thread can see.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Picked {
+    pub(crate) member: Member,
+    pub(crate) is_connected: bool,
+}
+
 /// The member whose turn it is, or the next one that is connected as far as this thread can see.
-pub(crate) fn pick_member(group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> Option<Member> {
+pub(crate) fn pick_member(group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> Option<Picked> {
     let mut first = None;
     let mut members = group.members_in_turn().inspect(|member| {
         first.get_or_insert(*member);
@@ -150,7 +160,8 @@ pub(crate) fn pick_member(group: &SharedRef<'_>, thread: Thread, sessions: &Sess
             || sessions.by_subscriber(member.subscriber).is_some_and(|entry| entry.connection.is_some())
     });
     drop(members);
-    connected.or(first)
+    let is_connected = connected.is_some();
+    connected.or(first).map(|member| Picked { member, is_connected })
 }
 
 impl Matches for Gather<'_> {

@@ -159,6 +159,30 @@ fn each_message_of_a_shared_group_reaches_exactly_one_member_wherever_it_is() {
 }
 
 #[test]
+fn an_absent_member_of_a_shared_group_takes_nothing_while_another_node_has_a_connected_one() {
+    let mut world = World::new(18, 2, 1);
+    let keep = |connect: fulmar_codec::Connect<'static>| fulmar_codec::Connect { session_expiry: 600, ..connect };
+    let absent = world.connect_with(0, "absent", keep);
+    world.subscribe(absent, "$share/workers/job", QoS::AtLeastOnce);
+    world.settle();
+    world.vanish(absent);
+    let publisher = world.connect(0, "publisher");
+    world.publish(publisher, "job", "waits for the only member", QoS::AtLeastOnce);
+    world.settle();
+    let present = world.connect(1, "present");
+    world.subscribe(present, "$share/workers/job", QoS::AtLeastOnce);
+    world.settle();
+    for number in 0..5 {
+        world.publish(publisher, "job", &number.to_string(), QoS::AtLeastOnce);
+    }
+    world.settle();
+    assert_eq!(world.clients[present].payloads(), ["0", "1", "2", "3", "4"]);
+    world
+        .reconnect_client(absent, 0, "absent", |connect| fulmar_codec::Connect { clean_start: false, ..keep(connect) });
+    assert_eq!(world.clients[absent].payloads(), ["waits for the only member"]);
+}
+
+#[test]
 fn a_client_id_that_connects_elsewhere_closes_the_older_connection() {
     for seed in 0..20 {
         let mut world = World::new(seed, 3, 2);
