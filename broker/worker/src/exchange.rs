@@ -29,7 +29,7 @@ const RETAINED_COPY_BYTES: usize = 1 << 20;
 impl Worker {
     /// A publish of a client of another node: to our subscribers, never on to other nodes, except that a shared group
     /// without a member here is passed on.
-    pub(crate) fn publish_from_peer(&mut self, publish: &LinkPublish<'_>, now: Instant, _out: &mut impl Out) {
+    pub(crate) fn publish_from_peer(&mut self, publish: &LinkPublish<'_>, now: Instant) {
         let outgoing = Outgoing {
             topic: publish.topic,
             qos: publish.qos,
@@ -239,16 +239,16 @@ impl Worker {
     pub(crate) fn retained_from_peer(&mut self, entry: &RetainedEntry<'_>, now: Instant) {
         let RetainedEntry { topic, version, message } = entry;
         self.node.clock.observe(version.clock);
-        let kept = match message {
+        match message {
             Some(RetainedMessage { qos, expiry, forward, payload }) => {
                 let expires = expiry.map(|seconds| now + Duration::from_secs(seconds.into()));
                 let (qos, forward) = (*qos, *forward);
-                self.retain(&Outgoing { topic, qos, retain: true, forward, payload, expires }, *version, now)
+                self.retain(&Outgoing { topic, qos, retain: true, forward, payload, expires }, *version, now);
             }
-            None => self.node.retain(topic, None, *version, now),
-        };
-        if !kept {
-            self.counters.retained_refused += 1;
+            // A deletion is never refused.
+            None => {
+                self.node.retain(topic, None, *version, now);
+            }
         }
     }
 }

@@ -324,7 +324,7 @@ impl Worker {
         match message {
             LinkMessage::Publish(publish) => {
                 self.lanes.slots[index as usize].publishes_received += 1;
-                self.publish_from_peer(&publish, now, out);
+                self.publish_from_peer(&publish, now);
             }
             LinkMessage::Claim { client_id, version } => self.claim_from_peer(client_id, version, now, out),
             LinkMessage::ClaimsDone => {}

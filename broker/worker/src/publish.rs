@@ -89,17 +89,11 @@ impl Worker {
                 routed.link_full |= self.is_held(lane);
             }
         }
-        let Source::Client { conn, session, token: Some(token) } = source else {
-            if routed.link_full
-                && let Source::Client { conn, .. } = source
-            {
-                self.lanes.held.push(conn);
-            }
-            return;
-        };
+        let Source::Client { conn, session, token } = source else { return };
         if routed.link_full {
             self.lanes.held.push(conn);
         }
+        let Some(token) = token else { return };
         routed.parties = sent.len() as u32;
         if !sent.is_empty() {
             let wait = self.pending.insert(session, token, routed.parties, routed.reason);

@@ -165,14 +165,7 @@ impl Worker {
         self.pump(id, now, out);
     }
 
-    pub(crate) fn unsubscribe(
-        &mut self,
-        conn: ConnId,
-        id: SessionId,
-        unsubscribe: &Unsubscribe<'_>,
-        _now: Instant,
-        _out: &mut impl Out,
-    ) -> Flow {
+    pub(crate) fn unsubscribe(&mut self, conn: ConnId, id: SessionId, unsubscribe: &Unsubscribe<'_>) -> Flow {
         let mut codes = Vec::with_capacity(unsubscribe.count());
         let mut announce = false;
         for filter in unsubscribe.filters() {

@@ -130,6 +130,21 @@ fn a_new_node_copies_what_is_retained_and_what_was_deleted_stays_deleted() {
 }
 
 #[test]
+fn a_copied_message_that_a_node_has_no_room_for_is_counted_once() {
+    let mut world = World::new(19, 1, 1);
+    let publisher = world.connect(0, "publisher");
+    for number in 0..5 {
+        world.publish_with(publisher, &format!("meter/{number}"), "1", QoS::AtMostOnce, true);
+    }
+    world.settle();
+    let node = world.add_node(1, &Limits { retained_messages: 2, ..Limits::default() });
+    world.link(0, node);
+    world.settle();
+    assert_eq!(world.nodes[node].node.retained_counts().messages, 2);
+    assert_eq!(world.counter(node, |counters| counters.retained_refused), 3);
+}
+
+#[test]
 fn each_message_of_a_shared_group_reaches_exactly_one_member_wherever_it_is() {
     for seed in 0..10 {
         let mut world = World::new(seed, 3, 2);
