@@ -132,11 +132,12 @@ impl Gather<'_> {
     /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
     /// there, so that the message waits for it.
     fn pick(&mut self, group: &SharedRef<'_>) {
-        match (pick_member(group, self.thread, self.sessions), group.nodes_in_turn().next()) {
-            (Some(Picked { member, is_connected: true }), _) | (Some(Picked { member, .. }), None) => {
-                self.found.add_shared(member, self.thread);
-            }
+        let picked = pick_member(group, self.thread, self.sessions);
+        // The turn is taken only where it is used: members and nodes count on the same one.
+        let node = if picked.is_some_and(|picked| picked.is_connected) { None } else { group.nodes_in_turn().next() };
+        match (picked, node) {
             (_, Some(node)) => self.found.add_pick(node, group.group, group.filter),
+            (Some(picked), None) => self.found.add_shared(picked.member, self.thread),
             (None, None) => {}
         }
     }

@@ -174,6 +174,21 @@ fn each_message_of_a_shared_group_reaches_exactly_one_member_wherever_it_is() {
 }
 
 #[test]
+fn the_members_of_a_shared_group_on_one_node_take_equal_turns() {
+    let mut world = World::new(20, 1, 2);
+    let members: Vec<_> = (0..4).map(|number| world.connect(0, &format!("member-{number}"))).collect();
+    members.iter().for_each(|member| world.subscribe(*member, "$share/workers/job", QoS::AtMostOnce));
+    world.settle();
+    let publisher = world.connect(0, "publisher");
+    for number in 0..40 {
+        world.publish(publisher, "job", &number.to_string(), QoS::AtMostOnce);
+    }
+    world.settle();
+    let shares: Vec<_> = members.iter().map(|member| world.clients[*member].payloads().len()).collect();
+    assert_eq!(shares, [10; 4]);
+}
+
+#[test]
 fn an_absent_member_of_a_shared_group_takes_nothing_while_another_node_has_a_connected_one() {
     let mut world = World::new(18, 2, 1);
     let keep = |connect: fulmar_codec::Connect<'static>| fulmar_codec::Connect { session_expiry: 600, ..connect };
