@@ -1,7 +1,7 @@
 # Every task of the project. What a task does is written in xtask/src, one file each.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test e2e images crds manifests demo demo-down bench clean toolchain
+.PHONY: help setup check test e2e images crds manifests demo demo-down release bench clean toolchain
 .NOTPARALLEL:
 
 XTASK := cargo xtask
@@ -31,6 +31,9 @@ crds: toolchain ## Write the resource definitions from the API types
 
 manifests: toolchain ## Write manifests/install.yaml from the chart
 	@$(XTASK) manifests
+
+release: toolchain ## The images and install.yaml of a release in target/release-images; only at the tag of the version
+	@$(XTASK) images --release --out target/release-images
 
 demo: toolchain ## Three brokers on a Kubernetes of their own, with messages between all pairs (needs root)
 	@$(XTASK) demo

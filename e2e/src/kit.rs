@@ -25,6 +25,8 @@ pub struct Kit {
     pub testbed: Arc<Testbed>,
     /// The images under test.
     pub images: Arc<Images>,
+    /// The file that installs the operator without helm, with the images under test.
+    pub install_manifest: PathBuf,
     /// The folder of the repository.
     pub root: PathBuf,
     /// How long the audit log was when the tests began: what is before that is of an earlier run.
@@ -55,15 +57,17 @@ impl Kit {
             .with_context(|| format!("read {}", testbed.kubeconfig().display()))?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let client = Client::try_from(config).context("make a Kubernetes client")?;
-        let index = std::env::var_os("FULMAR_IMAGES")
-            .context("FULMAR_IMAGES is not set; it names the images.json that cargo xtask images writes")?;
+        let index = std::env::var_os("FULMAR_IMAGES").map(PathBuf::from);
+        let index =
+            index.context("FULMAR_IMAGES is not set; it names the images.json that cargo xtask images writes")?;
         let text = std::fs::read(&index).with_context(|| format!("read {}", index.display()))?;
         let images = serde_json::from_slice(&text).with_context(|| format!("understand {}", index.display()))?;
+        let install_manifest = index.with_file_name("install.yaml");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("find the repository")?;
         let audit_log = testbed.audit_log().and_then(|path| std::fs::metadata(path).ok());
         let audit_log_start = audit_log.map_or(0, |log| log.len());
         let (testbed, images) = (Arc::new(testbed), Arc::new(images));
-        Ok(Self { client, testbed, images, root: root.to_owned(), audit_log_start })
+        Ok(Self { client, testbed, images, install_manifest, root: root.to_owned(), audit_log_start })
     }
 
     /// Installs the chart as the README says, or upgrades it, and waits until the operator is ready. `settings` are

@@ -27,11 +27,11 @@ pub struct Test {
     pub run: fn(Namespace) -> BoxFuture<'static, Result<()>>,
 }
 
-/// Names a test after its function.
+/// Names a test after its file and function.
 #[macro_export]
 macro_rules! test {
     ($module:ident::$name:ident) => {
-        $crate::suite::Test { name: stringify!($name), run: |namespace| Box::pin($module::$name(namespace)) }
+        $crate::suite::Test { name: concat!(stringify!($module), "::", stringify!($name)), run: |namespace| Box::pin($module::$name(namespace)) }
     };
 }
 
@@ -77,7 +77,8 @@ pub async fn run(kit: &Kit, groups: &[&[Test]], filter: &[String]) -> Result<boo
 
 async fn run_one(kit: &Kit, test: &Test) -> (Result<()>, Duration) {
     let start = Instant::now();
-    let name = test.name.replace('_', "-");
+    let (_, function) = test.name.split_once("::").unwrap_or(("", test.name));
+    let name = function.replace('_', "-");
     let name = name[..name.len().min(63)].trim_end_matches('-');
     let namespace = match Namespace::create(kit, name).await {
         Ok(namespace) => namespace,

@@ -140,6 +140,7 @@ fn values_that_cannot_work_are_refused_before_anything_is_installed() {
         ("log.format=xml", "/log/format"),
         ("watchNamespaces={Shop}", "/watchNamespaces/0"),
         ("replicas=2", "replicas"),
+        (r"podLabels.app\.kubernetes\.io/name=mine", "/podLabels/app.kubernetes.io~1name"),
     ] {
         let output = helm(&["template", "fulmar", "charts/fulmar", "--set", value]);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -153,5 +154,31 @@ fn images_come_from_the_values_or_from_the_version_of_the_chart() {
         of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["image"].clone()
     };
     assert_eq!(image(&rendered(&[])), "fulmar.dev/fulmar-operator:v0.1.0");
-    assert_eq!(image(&rendered(&["image.operator=example.org:5000/operator:v9"])), "example.org:5000/operator:v9");
+    let digest = format!("example.org/operator@sha256:{}", "a".repeat(64));
+    for wanted in ["example.org:5000/operator:v9", &digest] {
+        assert_eq!(image(&rendered(&[&format!("image.operator={wanted}")])), wanted);
+    }
+}
+
+#[test]
+fn names_that_look_like_numbers_stay_names() {
+    let mut arguments = vec!["template", "1e3", "charts/fulmar", "--namespace", "0123"];
+    for name in ["serviceAccount.name=12", "imagePullSecrets[0]=1", "watchNamespaces[0]=42", "priorityClassName=7"] {
+        arguments.extend(["--set-string", name]);
+    }
+    let output = helm(&arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap();
+    let deployment = of_kind(&objects, "Deployment")[0];
+    let pod = &deployment["spec"]["template"]["spec"];
+    let found = [
+        &deployment["metadata"]["namespace"],
+        &deployment["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"],
+        &pod["serviceAccountName"],
+        &pod["imagePullSecrets"][0]["name"],
+        &pod["priorityClassName"],
+        &of_kind(&objects, "Role")[0]["metadata"]["namespace"],
+        &of_kind(&objects, "ServiceAccount")[0]["metadata"]["name"],
+    ];
+    assert_eq!(found.map(|value| value.as_str()), ["0123", "1e3", "12", "1", "7", "42", "12"].map(Some));
 }

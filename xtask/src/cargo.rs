@@ -1,7 +1,10 @@
 //! Calling cargo from a program that cargo itself started.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use anyhow::{Context, Result};
+use cargo_metadata::MetadataCommand;
 
 /// A cargo command at the root of the clone. Words are parted by single spaces.
 ///
@@ -17,6 +20,12 @@ pub(crate) fn cargo(root: &Path, words: &str) -> Command {
         }
     }
     command
+}
+
+/// Where cargo puts what it builds: `target`, unless the user's settings say otherwise.
+pub(crate) fn target_folder(root: &Path) -> Result<PathBuf> {
+    let metadata = MetadataCommand::new().current_dir(root).no_deps().exec().context("ask cargo for its folder")?;
+    Ok(metadata.target_directory.into())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod pods;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use fulmar_testbed::lifecycle;
 
 use crate::cluster::{self, Cluster};
 use crate::images::{self, Images};
@@ -40,13 +41,19 @@ enum Task {
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     match arguments.task.as_ref().unwrap_or(&Task::Up) {
         Task::Up => up(root),
-        Task::Down => Cluster::testbed(root, NAME)?.down(),
+        Task::Down => down(root),
         Task::Exchange => exchange::run(CLUSTER),
     }
 }
 
+fn down(root: &Path) -> Result<()> {
+    Cluster::testbed(root, NAME)?.down()?;
+    exchange::forget_certificate_authority()
+}
+
 fn up(root: &Path) -> Result<()> {
     let mut steps = Steps::begin();
+    steps.step("set up this machine", || lifecycle::set_up(&mut |line| say(line)).map(drop))?;
     let images = steps.step("build the images", || images::run(root, &images::Arguments::default()))?;
     let cluster = Cluster::testbed(root, NAME)?;
     steps.step("bring up a Kubernetes", || cluster.up())?;

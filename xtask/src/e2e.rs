@@ -10,7 +10,7 @@ use fulmar_testbed::monitoring::Monitoring;
 
 use crate::cargo::cargo;
 use crate::cluster::Cluster;
-use crate::images;
+use crate::images::{self, Images};
 use crate::steps::{Steps, say};
 
 /// The package whose tests need a Kubernetes.
@@ -43,29 +43,42 @@ pub(crate) fn run_steps(root: &Path, arguments: &Arguments, steps: &mut Steps) -
     if matches!(cluster, Cluster::Testbed { .. }) {
         steps.step("Prometheus and its adapter", || Monitoring::find_or_build(&mut |line| say(line)).map(drop))?;
     }
-    steps.step("testbed up", || cluster.up().and_then(|()| cluster.load(&images)))?;
+    let result = steps
+        .step("testbed up", || cluster.up().and_then(|()| cluster.load(&images)))
+        .and_then(|()| run_programs(root, &cluster, &programs, &images, test_arguments, steps));
+    if !keep {
+        // What failed before is told first; it may be why this fails too.
+        let down = steps.step("testbed down", || cluster.down());
+        return result.and(down);
+    }
+    result
+}
 
+/// Runs every test program, whether those before it failed or not.
+fn run_programs(
+    root: &Path,
+    cluster: &Cluster,
+    programs: &[TestProgram],
+    images: &Images,
+    test_arguments: &[String],
+    steps: &mut Steps,
+) -> Result<()> {
     let mut failed = Vec::new();
     for TestProgram { name, path } in programs {
-        let mut command = cluster.command(&path);
+        let mut command = cluster.command(path);
         command.args(test_arguments).env("FULMAR_IMAGES", &images.index).current_dir(root.join("e2e"));
         if let Err(error) = steps.test(&format!("end-to-end: {name}"), &mut command) {
             say(&format!("{error:#}"));
-            failed.push(name);
+            failed.push(name.as_str());
         }
     }
-    if !failed.is_empty()
-        && let Err(error) = cluster.show_state()
-    {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    if let Err(error) = cluster.show_state() {
         say(&format!("{error:#}"));
     }
-    if !keep {
-        steps.step("testbed down", || cluster.down())?;
-    }
-    if !failed.is_empty() {
-        bail!("these end-to-end tests failed: {}", failed.join(", "));
-    }
-    Ok(())
+    bail!("these end-to-end tests failed: {}", failed.join(", "))
 }
 
 /// One test program of the package.

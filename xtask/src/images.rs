@@ -2,6 +2,7 @@
 //!
 //! An image holds one static program, the certificates of the public authorities and the licences, nothing else. It is
 //! reproducible: the same sources, compiler and certificates give the same bytes, so its tag can name its content.
+//! Beside the archives stands an `install.yaml` that names exactly these images.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,25 +10,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use fulmar_testbed::archive::ImageContent;
-use fulmar_testbed::tools::{PAUSE_IMAGE, Tools};
+use fulmar_testbed::packages;
 use serde::Serialize;
 
-use crate::cargo::cargo;
-use crate::licences;
+use crate::cargo::{self, cargo};
 use crate::steps::say;
+use crate::{licences, manifests, release};
 
 const DEFAULT_OUT: &str = "target/images";
 const USER: &str = "65532:65532";
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
-const ARCHIVE_BYTES_MAX: usize = 25 * 1024 * 1024;
+const ARCHIVE_BYTES_MAX: usize = 25_000_000;
 
 /// What `cargo xtask images` can be told.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Where the archives and images.json go.
+    /// Where the archives, images.json and install.yaml go.
     #[arg(long, default_value = DEFAULT_OUT)]
     out: PathBuf,
-    /// Tag with the version alone, without a hash of the content.
+    /// Tag with the version alone, without a hash of the content: only at that version's tag of the repository.
     #[arg(long)]
     release: bool,
 }
@@ -43,7 +44,6 @@ impl Default for Arguments {
 pub(crate) struct Images {
     pub(crate) broker: WrittenImage,
     pub(crate) operator: WrittenImage,
-    pub(crate) pause: WrittenImage,
     /// The path of images.json itself.
     #[serde(skip)]
     pub(crate) index: PathBuf,
@@ -59,29 +59,30 @@ pub(crate) struct WrittenImage {
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<Images> {
     let Arguments { out, release } = arguments;
+    if *release {
+        release::check(root)?;
+    }
+    packages::install_missing(packages::FOR_IMAGES, &mut |line| say(line))?;
     let out = &root.join(out);
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    build_programs(root, &target)?;
+    let programs = Programs::build(root)?;
     fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
     let make = |package: &str| {
-        let image = image_content(root, &target, package)?.pack()?;
-        let version = concat!("v", env!("CARGO_PKG_VERSION"));
-        let tag = if *release { version.to_owned() } else { format!("{version}-{}", image.content_hash()) };
+        let image = programs.image_content(root, package)?.pack()?;
+        let tag = if *release { release::TAG.to_owned() } else { format!("{}-{}", release::TAG, image.content_hash()) };
         let reference = format!("fulmar.dev/{package}:{tag}");
         let archive = image.to_archive(&reference)?;
         let bytes = archive.len();
         ensure!(bytes <= ARCHIVE_BYTES_MAX, "{reference} has {bytes} bytes, at most {ARCHIVE_BYTES_MAX} are allowed");
         write(out, package, reference, &archive)
     };
-    let pause = Tools::find_or_build(&mut |line| say(line))?.pause_archive()?;
-    let images = Images {
-        broker: make("fulmar-broker")?,
-        operator: make("fulmar-operator")?,
-        pause: write(out, "pause", PAUSE_IMAGE.to_owned(), &pause)?,
-        index: out.join("images.json"),
-    };
+    let images =
+        Images { broker: make("fulmar-broker")?, operator: make("fulmar-operator")?, index: out.join("images.json") };
     let text = serde_json::to_string_pretty(&images)?;
     fs::write(&images.index, text).with_context(|| format!("write {}", images.index.display()))?;
+    let install = out.join("install.yaml");
+    let text = manifests::with_images(root, &images.operator.reference, &images.broker.reference)?;
+    fs::write(&install, text).with_context(|| format!("write {}", install.display()))?;
+    say(&format!("{}: the operator and the definitions, with these images", install.display()));
     Ok(images)
 }
 
@@ -92,55 +93,64 @@ fn write(out: &Path, name: &str, reference: String, archive: &[u8]) -> Result<Wr
     Ok(WrittenImage { reference, archive: path, bytes: archive.len() })
 }
 
-/// Builds both programs without any shared library, so that they run in an otherwise empty image.
-fn build_programs(root: &Path, target: &str) -> Result<()> {
-    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let cargo_home = cargo_home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
-    let mut flags = vec![OsString::from("-Ctarget-feature=+crt-static")];
-    // Whoever builds, and wherever: the paths in messages are the same.
-    for (folder, name) in [(Some(root.to_owned()), "/fulmar"), (cargo_home, "/cargo")] {
-        if let Some(folder) = folder {
-            let mut flag = OsString::from("--remap-path-prefix=");
-            flag.push(folder);
-            flag.push("=");
-            flag.push(name);
-            flags.push(flag);
-        }
-    }
-    // Only with --target do these flags spare build scripts and procedural macros, which cannot be static.
-    let programs = "--package fulmar-broker --package fulmar-operator";
-    let status = cargo(root, &format!("build --locked --profile image --target {target} {programs}"))
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}".as_ref()))
-        .status()
-        .context("start cargo")?;
-    if !status.success() {
-        bail!("cargo build ended with {status}");
-    }
-    Ok(())
+/// Both programs, built without any shared library so that they run in an otherwise empty image.
+struct Programs {
+    target: String,
+    folder: PathBuf,
 }
 
-fn image_content(root: &Path, target: &str, package: &str) -> Result<ImageContent> {
-    let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
-    let program = read(&root.join("target").join(target).join("image").join(package))?;
-    let certificates = read(Path::new(CERTIFICATES)).context("the Debian package ca-certificates is wanted")?;
-    let licence = read(&root.join("LICENSE"))?;
-    let third_party = licences::of_dependencies(root, target, package)?;
-    let files = [
-        (format!("/{package}"), (program, 0o755)),
-        (CERTIFICATES.to_owned(), (certificates, 0o644)),
-        ("/licenses/LICENSE".to_owned(), (licence, 0o644)),
-        ("/licenses/THIRD-PARTY".to_owned(), (third_party.into_bytes(), 0o644)),
-    ];
-    let labels = [
-        ("title", package),
-        ("version", concat!("v", env!("CARGO_PKG_VERSION"))),
-        ("licenses", "Apache-2.0"),
-        ("source", env!("CARGO_PKG_REPOSITORY")),
-    ];
-    Ok(ImageContent {
-        files: files.into(),
-        entrypoint: format!("/{package}"),
-        user: USER.to_owned(),
-        labels: labels.map(|(name, value)| (format!("org.opencontainers.image.{name}"), value.to_owned())).into(),
-    })
+impl Programs {
+    fn build(root: &Path) -> Result<Self> {
+        let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let cargo_home = cargo_home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+        let mut flags = vec![OsString::from("-Ctarget-feature=+crt-static")];
+        // Whoever builds, and wherever: the paths in messages are the same.
+        for (folder, name) in [(Some(root.to_owned()), "/fulmar"), (cargo_home, "/cargo")] {
+            if let Some(folder) = folder {
+                let mut flag = OsString::from("--remap-path-prefix=");
+                flag.push(folder);
+                flag.push("=");
+                flag.push(name);
+                flags.push(flag);
+            }
+        }
+        // Only with --target do these flags spare build scripts and procedural macros, which cannot be static.
+        let programs = "--package fulmar-broker --package fulmar-operator";
+        let status = cargo(root, &format!("build --locked --profile image --target {target} {programs}"))
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}".as_ref()))
+            .status()
+            .context("start cargo")?;
+        if !status.success() {
+            bail!("cargo build ended with {status}");
+        }
+        let folder = cargo::target_folder(root)?.join(&target).join("image");
+        Ok(Self { target, folder })
+    }
+
+    fn image_content(&self, root: &Path, package: &str) -> Result<ImageContent> {
+        let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
+        let program = read(&self.folder.join(package))?;
+        let certificates = read(Path::new(CERTIFICATES)).context("the Debian package ca-certificates is wanted")?;
+        let licence = read(&root.join("LICENSE"))?;
+        let third_party = licences::of_dependencies(root, &self.target, package)?;
+        let files = [
+            (format!("/{package}"), (program, 0o755)),
+            (CERTIFICATES.to_owned(), (certificates, 0o644)),
+            ("/licenses/LICENSE".to_owned(), (licence, 0o644)),
+            ("/licenses/THIRD-PARTY".to_owned(), (third_party.into_bytes(), 0o644)),
+        ];
+        let labels = [
+            ("title", package),
+            ("version", release::TAG),
+            ("licenses", "Apache-2.0"),
+            ("source", env!("CARGO_PKG_REPOSITORY")),
+        ];
+        Ok(ImageContent {
+            files: files.into(),
+            entrypoint: format!("/{package}"),
+            user: USER.to_owned(),
+            labels: labels.map(|(name, value)| (format!("org.opencontainers.image.{name}"), value.to_owned())).into(),
+        })
+    }
 }

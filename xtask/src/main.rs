@@ -9,6 +9,7 @@ mod e2e;
 mod images;
 mod licences;
 mod manifests;
+mod release;
 mod steps;
 
 use std::path::Path;

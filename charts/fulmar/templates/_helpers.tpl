@@ -10,7 +10,7 @@
 {{/* Labels that select the operator's pod; a Deployment keeps them for ever. */}}
 {{- define "fulmar.selector" -}}
 app.kubernetes.io/name: fulmar-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "fulmar.labels" -}}

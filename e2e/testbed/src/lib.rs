@@ -18,7 +18,7 @@ pub mod monitoring;
 mod namespaces;
 pub mod network;
 mod node;
-mod packages;
+pub mod packages;
 mod pki;
 mod process;
 pub mod run;

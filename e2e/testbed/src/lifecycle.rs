@@ -22,7 +22,7 @@ pub const NODES_MAX: u8 = 9;
 
 /// Installs the Debian packages that testbeds stand on and builds Kubernetes, where they are missing.
 pub fn set_up(progress: &mut dyn FnMut(&str)) -> anyhow::Result<Tools> {
-    packages::install_missing(progress)?;
+    packages::install_missing(packages::FOR_TESTBEDS, progress)?;
     Tools::find_or_build(progress)
 }
 

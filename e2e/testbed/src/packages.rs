@@ -1,4 +1,4 @@
-//! The Debian packages that a testbed stands on, and their installation where they are missing.
+//! The Debian packages that images and testbeds are made with, and their installation where they are missing.
 
 use std::path::Path;
 
@@ -8,7 +8,13 @@ use crate::namespaces::is_root;
 use crate::process::{SYSTEM_PATH, command, run};
 
 /// A package, and a file that tells that it is there.
-const PACKAGES: [(&str, &str); 7] = [
+type Package = (&'static str, &'static str);
+
+/// What an image takes from this machine.
+pub const FOR_IMAGES: &[Package] = &[("ca-certificates", "/etc/ssl/certs/ca-certificates.crt")];
+
+/// What a testbed stands on, and the clients that tests and people use in it.
+pub const FOR_TESTBEDS: &[Package] = &[
     ("containerd", "/usr/bin/containerd"),
     ("runc", "/usr/sbin/runc"),
     ("containernetworking-plugins", "/usr/lib/cni/bridge"),
@@ -19,9 +25,9 @@ const PACKAGES: [(&str, &str); 7] = [
 ];
 
 /// Installs what is missing. Says what to do where it cannot.
-pub(crate) fn install_missing(progress: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+pub fn install_missing(packages: &[Package], progress: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
+        packages.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -6,25 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use fulmar_e2e::Namespace;
 use fulmar_e2e::certificates::chain_for;
-use fulmar_e2e::command::{command, run};
+use fulmar_e2e::command::run;
 
 const EXAMPLES: &str = "manifests/examples";
 const LIMIT: Duration = Duration::from_secs(120);
-
-pub(crate) async fn the_api_server_takes_install_yaml_without_helm(namespace: Namespace) -> Result<()> {
-    // An operator runs already, so nothing is changed: the API server says what it would do.
-    let mut apply = command("kubectl apply --dry-run=server --filename");
-    apply.arg(namespace.path(Path::new("manifests/install.yaml")));
-    let said = run(apply).await?;
-    for object in [
-        "customresourcedefinition.apiextensions.k8s.io/mqttclusters.mqtt.fulmar.dev",
-        "deployment.apps/",
-        "clusterrole.",
-    ] {
-        assert!(said.contains(object), "found {said:?}, wanted {object} in it");
-    }
-    Ok(())
-}
 
 pub(crate) async fn every_example_becomes_a_ready_cluster(namespace: Namespace) -> Result<()> {
     // What tls.yaml expects to be there.

@@ -42,15 +42,13 @@ const GROUPS: &[&[Test]] = &[
         test!(bad_input::bad_bytes_get_a_clear_answer_and_nobody_else_notices),
     ],
     &[test!(upkeep::what_a_hand_edits_or_deletes_is_repaired_within_5_seconds_and_foreign_labels_stay)],
-    &[
-        test!(examples::every_example_becomes_a_ready_cluster),
-        test!(examples::the_api_server_takes_install_yaml_without_helm),
-    ],
+    &[test!(examples::every_example_becomes_a_ready_cluster)],
     // While an API of metrics comes and goes, the discovery of all others may fail for a moment.
     &[test!(hpa::a_horizontal_pod_autoscaler_follows_the_connections_that_prometheus_reads)],
     &[test!(rights::the_operator_has_an_account_of_its_own_and_none_of_its_requests_was_refused)],
-    // The last one: it takes the operator's rights away while its pod still ends.
+    // The last ones: they take the operator's rights away while its pod still ends.
     &[test!(releases::clusters_serve_on_while_the_chart_is_upgraded_removed_and_installed_again)],
+    &[test!(releases::without_helm_one_file_brings_an_operator_that_makes_clusters)],
 ];
 
 #[tokio::main]

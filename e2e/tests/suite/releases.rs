@@ -1,4 +1,4 @@
-//! The operator as a release of its chart: upgraded, removed, installed again, while clusters go on.
+//! The operator as a release of its chart: upgraded, removed, installed again, while clusters go on; and without helm.
 
 use std::time::Duration;
 
@@ -35,9 +35,7 @@ pub(crate) async fn clusters_serve_on_while_the_chart_is_upgraded_removed_and_in
     assert_eq!(cluster.get().await?.status.unwrap_or_default().version, version);
     witness.sees("upgraded").await?;
 
-    run(command(&format!("helm uninstall {RELEASE} --namespace {OPERATOR_NAMESPACE} --wait"))).await?;
-    ask_until("the operator to be gone", LIMIT, || async { Ok(operator_pod().await?.is_empty().then_some(())) })
-        .await?;
+    uninstall_chart().await?;
     witness.sees("removed").await?;
     serves(&cluster).await?;
     assert_eq!(cluster.identities().await?, kept, "the definitions were kept, and every cluster with them");
@@ -51,6 +49,32 @@ pub(crate) async fn clusters_serve_on_while_the_chart_is_upgraded_removed_and_in
     assert_eq!(after, kept, "an adopted cluster is not restarted");
     assert_eq!(cluster.get().await?.status.unwrap_or_default().version, version);
     witness.sees("installed again").await
+}
+
+pub(crate) async fn without_helm_one_file_brings_an_operator_that_makes_clusters(namespace: Namespace) -> Result<()> {
+    uninstall_chart().await?;
+    let manifest = namespace.kit.install_manifest.as_os_str();
+    let mut apply = command("kubectl apply --filename");
+    apply.arg(manifest);
+    run(apply).await?;
+    let rollout = format!("rollout status deployment/fulmar-operator --timeout {}s", LIMIT.as_secs());
+    run(command(&format!("kubectl --namespace {OPERATOR_NAMESPACE} {rollout}"))).await?;
+    serves(&three(&namespace).await?).await?;
+
+    // The definitions have no such label: they stay, for the next chart.
+    let mut delete = command("kubectl delete --wait --ignore-not-found --filename");
+    delete.arg(manifest).arg("--selector=app.kubernetes.io/instance=fulmar");
+    run(delete).await?;
+    operator_is_gone().await
+}
+
+async fn uninstall_chart() -> Result<()> {
+    run(command(&format!("helm uninstall {RELEASE} --namespace {OPERATOR_NAMESPACE} --wait"))).await?;
+    operator_is_gone().await
+}
+
+async fn operator_is_gone() -> Result<()> {
+    ask_until("the operator to be gone", LIMIT, || async { Ok(operator_pod().await?.is_empty().then_some(())) }).await
 }
 
 async fn operator_pod() -> Result<String> {

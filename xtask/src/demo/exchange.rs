@@ -3,6 +3,8 @@
 //! That a message came is not enough: the pods' own counters must say that one pod took it in and another gave it out,
 //! once each.
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -187,9 +189,24 @@ fn certificate_authority(cluster: &str) -> Result<String> {
     let name = format!("{cluster}-ca");
     let field = r"jsonpath={.data.ca\.crt}";
     let text = cluster::read(Command::new("kubectl").args(["get", "configmap", &name, "--output", field]))?;
-    let path = std::env::current_exe().context("find this program")?.with_file_name("demo-ca.crt");
+    let path = certificate_authority_path()?;
     std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     path.into_os_string().into_string().ok().context("the path of this program is no text")
+}
+
+/// Removes the file of the authority, if it is there.
+pub(super) fn forget_certificate_authority() -> Result<()> {
+    let path = certificate_authority_path()?;
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn certificate_authority_path() -> Result<PathBuf> {
+    Ok(std::env::current_exe().context("find this program")?.with_file_name("demo-ca.crt"))
 }
 
 #[cfg(test)]
