@@ -27,7 +27,7 @@ images: toolchain ## Container images of broker and operator in target/images, w
 	@$(XTASK) images
 
 crds: toolchain ## Write the resource definitions from the API types
-	@$(XTASK) crds
+	@cargo run --quiet --locked --bin crds
 
 manifests: toolchain ## Write manifests/install.yaml from the chart
 	@$(XTASK) manifests
@@ -57,4 +57,4 @@ toolchain:
 	    command -v $${tool%%:*} > /dev/null || { echo "found no $${tool%%:*}: install $${tool##*:} first" >&2; exit 1; }; \
 	done
 	@test -e "$${CARGO_TARGET_DIR:-target}/debug/xtask" || \
-	    echo "building the tool that runs the tasks, once: some 3 minutes on 2 cores"
+	    echo "building the tool that runs the tasks, once: a minute on 2 cores"

@@ -3,7 +3,6 @@
 mod cargo;
 mod check;
 mod cluster;
-mod crds;
 mod demo;
 mod e2e;
 mod images;
@@ -35,8 +34,6 @@ enum Task {
     Check,
     /// Run everything there is to test.
     Test,
-    /// Write crds/ and the chart's definitions from the API types.
-    Crds,
     /// Write manifests/install.yaml from the chart.
     Manifests(manifests::Arguments),
     /// Build the container images of broker and operator, without Docker.
@@ -58,7 +55,6 @@ fn main() -> Result<()> {
         }
         Task::Check => check::check(root),
         Task::Test => check::test(root),
-        Task::Crds => crds::run(root),
         Task::Manifests(arguments) => manifests::run(root, &arguments),
         Task::Images(arguments) => images::run(root, &arguments).map(drop),
         Task::Demo(arguments) => demo::run(root, &arguments),

@@ -7,11 +7,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use fulmar_api::labels;
 use serde_json::Value;
 
 use crate::cluster;
 
+/// The label by which users find the pods of a cluster.
+const CLUSTER_LABEL: &str = "mqtt.fulmar.dev/cluster";
 const HTTP_PORT: u16 = 8080;
 const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -23,7 +24,7 @@ pub(super) struct Pod {
 
 /// Asks Kubernetes where the pods of a cluster are, and the pods who they are.
 pub(super) fn find(cluster: &str) -> Result<Vec<Pod>> {
-    let selector = format!("{}={cluster}", labels::CLUSTER);
+    let selector = format!("{CLUSTER_LABEL}={cluster}");
     let text =
         cluster::read(Command::new("kubectl").args(["get", "pods", "--output", "json", "--selector", &selector]))?;
     let list: Value = serde_json::from_str(&text).context("read the list of pods")?;

@@ -1,7 +1,8 @@
-//! `cargo xtask crds`: writes the CustomResourceDefinitions from the types in `fulmar-api`.
+//! `make crds`: writes the CustomResourceDefinitions from the types in `fulmar-api`.
 //!
 //! Knows the files they live in: `crds/` for people who install by hand, and the chart's templates with the policy
-//! that keeps them when the chart is removed.
+//! that keeps them when the chart is removed. It is a program of its own, so that the tool that runs all other tasks
+//! needs no Kubernetes client and is built in a minute.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -10,15 +11,19 @@ use anyhow::{Context, Result};
 /// A chart template keeps its definitions when the chart is removed: without them every cluster would be deleted.
 const KEEP: &str = "    helm.sh/resource-policy: keep\n";
 
-/// Writes every file that is generated from the API types, relative to `root`.
-pub(crate) fn run(root: &Path) -> Result<()> {
+fn main() -> Result<()> {
     for (path, text) in generate()? {
-        let path = root.join(path);
+        let path = root().join(path);
         let folder = path.parent().context("a generated file has no folder")?;
         fs::create_dir_all(folder).with_context(|| format!("make the folder {}", folder.display()))?;
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The root of the repository.
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// Path and content of every generated file.
@@ -50,10 +55,9 @@ mod tests {
 
     #[test]
     fn the_files_in_the_tree_are_what_the_types_say() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         for (path, text) in generate().unwrap() {
-            let found = fs::read_to_string(root.join(&path)).unwrap_or_default();
-            assert!(found == text, "{path} is stale: run `cargo xtask crds`");
+            let found = fs::read_to_string(root().join(&path)).unwrap_or_default();
+            assert!(found == text, "{path} is stale: run `make crds`");
         }
     }
 
