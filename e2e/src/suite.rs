@@ -31,7 +31,10 @@ pub struct Test {
 #[macro_export]
 macro_rules! test {
     ($module:ident::$name:ident) => {
-        $crate::suite::Test { name: concat!(stringify!($module), "::", stringify!($name)), run: |namespace| Box::pin($module::$name(namespace)) }
+        $crate::suite::Test {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            run: |namespace| Box::pin($module::$name(namespace)),
+        }
     };
 }
 
