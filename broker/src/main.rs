@@ -16,6 +16,7 @@ mod reactor;
 mod run;
 mod setup;
 mod shortage;
+mod throttle;
 mod tls;
 mod trace;
 

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Admin};
+use crate::admin::Admin;
 use crate::health::{Health, Phase};
 use crate::link::{Links, Surroundings};
 use crate::log::{self, Log};
@@ -21,6 +21,7 @@ use crate::metrics::{ControlMetrics, Metrics, ThreadReport};
 use crate::node_id;
 use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
 use crate::setup;
+use crate::shortage::Shortage;
 use crate::tls::{ClusterCertificates, Reload, Reloaded, TlsListener, cluster_certificates, listener_certificate};
 use crate::trace::Traces;
 
@@ -74,15 +75,15 @@ impl Broker {
     fn start(effective: &Effective, log: &Log) -> anyhow::Result<Broker> {
         let config = effective.config.clone();
         let name = config.name.clone().map_or_else(setup::host_name, Ok).context("find the host name")?;
-        let connections = setup::allowed_connections(effective)?;
-        let node_id = node_id::obtain(config.data_dir.as_deref(), setup::random)?;
         let threads = setup::thread_count(config.threads);
+        let budget = setup::descriptor_budget(effective, threads)?;
+        let node_id = node_id::obtain(config.data_dir.as_deref(), setup::random)?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
             name,
             node_id = format!("{:016x}", node_id.value),
             threads,
-            connections,
+            connections = budget.connections,
             "starting"
         );
         setup::warn_of_surprises(&config);
@@ -94,6 +95,7 @@ impl Broker {
             .build()
             .context("start the control side")?;
         let metrics = Arc::new(ControlMetrics::default());
+        let shortage = Arc::new(Shortage::new(metrics.clone()));
         let traces = Arc::new(Traces::new(setup::random()));
         let reports: Vec<Arc<ThreadReport>> = (0..threads).map(|_| Arc::default()).collect();
         let health = Arc::new(Health::new(reports.clone()));
@@ -110,7 +112,7 @@ impl Broker {
             .collect::<anyhow::Result<Vec<_>>>()?;
         let mut listeners: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::new()).collect();
         let mut certificates: Vec<Arc<dyn Reload>> = Vec::new();
-        let handshakes = Arc::new(Semaphore::new(config.limits.handshakes as usize));
+        let handshakes = Arc::new(Semaphore::new(budget.handshakes as usize));
         for ((index, listener), sockets) in (0..).zip(&config.listeners).zip(sockets) {
             let Some(tls) = listener.tls.clone() else {
                 for (listeners, socket) in listeners.iter_mut().zip(sockets) {
@@ -134,6 +136,7 @@ impl Broker {
                 next_inbox: AtomicUsize::new(0),
                 metrics: metrics.clone(),
                 traces: traces.clone(),
+                shortage: shortage.clone(),
             };
             let tls_listener = Arc::new(tls_listener);
             let _runtime = runtime.enter();
@@ -153,7 +156,7 @@ impl Broker {
             incarnation: setup::random(),
             name,
             threads,
-            limits: setup::worker_limits(&config, connections),
+            limits: setup::worker_limits(&config, budget.connections),
             anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
             seed: setup::random(),
             wall_clock_milliseconds: setup::wall_clock_milliseconds(),
@@ -162,15 +165,18 @@ impl Broker {
         let (lane_news, news) = mpsc::unbounded_channel();
         let links = config.cluster.as_ref().map(|cluster| {
             let (node, inboxes) = (node.clone(), inboxes.clone());
-            let surroundings = Surroundings { node, inboxes, health: health.clone(), metrics: metrics.clone() };
-            Arc::new(Links::new(cluster, cluster_certificates, surroundings))
+            let (health, metrics, shortage) = (health.clone(), metrics.clone(), shortage.clone());
+            let surroundings = Surroundings { node, inboxes, health, metrics, shortage };
+            Arc::new(Links::new(cluster, &budget, cluster_certificates, surroundings))
         });
         let settings = Settings {
             read_budget_bytes: config.limits.read_budget_bytes as usize,
             output_buffer_bytes: config.limits.output_buffer_bytes as usize,
+            lingering_max: budget.lingering as usize,
             listener_names: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
             metrics: metrics.clone(),
             traces,
+            shortage: shortage.clone(),
             lane_news,
         };
         if let Some(listener) = http {
@@ -181,10 +187,10 @@ impl Broker {
                 log_lines_dropped: log.dropped(),
                 links: links.clone(),
             };
-            let admin = Arc::new(Admin { health: health.clone(), metrics });
+            let port = Arc::new(Admin { health: health.clone(), metrics }.into_port(shortage));
             let _runtime = runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener).context("listen for HTTP")?;
-            runtime.spawn(admin::serve(listener, admin));
+            runtime.spawn(port.run(listener));
         }
         let (ends, ended) = mpsc::channel(1);
         let mut handles = Vec::new();

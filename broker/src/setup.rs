@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use fulmar_config::{ClusterConfig, Config, Effective, HttpConfig, Limits, ListenerConfig, Protocol};
+use fulmar_config::{ClusterConfig, Config, Effective, HttpConfig, Limits, ListenerConfig, Protocol, Source};
 use tracing::{info, warn};
 
-use crate::descriptors::{self, Connections};
+use crate::descriptors::{self, Budget, Number, Wanted};
 use crate::reactor;
 
 /// How long the deletion of a retained message is remembered, for nodes that were away.
@@ -17,17 +17,27 @@ const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long SUBACK waits for nodes that have not confirmed the filter.
 const SUBSCRIBE_BARRIER: Duration = Duration::from_secs(2);
 
-/// The client connections that descriptors allow: as configured, or fewer if nobody chose the number.
-pub(crate) fn allowed_connections(effective: &Effective) -> anyhow::Result<u32> {
+/// How many connections of each kind the descriptors allow: as configured, or fewer where nobody chose the number.
+pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::Result<Budget> {
     let limit = descriptors::raise().context("raise the file-descriptor limit")?;
-    let wanted = effective.config.limits.connections;
-    match descriptors::check(limit, wanted, effective.source("limits.connections"))? {
-        Connections::Enough => Ok(wanted),
-        Connections::Lowered(allowed) => {
-            warn!(limit, reserve = descriptors::RESERVE, allowed, "file descriptors allow fewer connections");
-            Ok(allowed)
-        }
+    let config = &effective.config;
+    let number = |value, path| Number { value, is_chosen: effective.source(path) != &Source::Default };
+    let has_tls = config.listeners.iter().any(|listener| listener.protocol == Protocol::Mqtts);
+    let sockets = config.listeners.iter().map(|listener| sockets_of(listener, threads) as u64);
+    let wanted = Wanted {
+        connections: number(config.limits.connections, "limits.connections"),
+        handshakes: has_tls.then(|| number(config.limits.handshakes, "limits.handshakes")),
+        listening: sockets.sum::<u64>() + u64::from(config.http.is_some()) + u64::from(config.cluster.is_some()),
+        threads,
+        has_http: config.http.is_some(),
+        has_cluster: config.cluster.is_some(),
+    };
+    let budget = descriptors::share_out(limit, &wanted)?;
+    let Budget { connections, handshakes, greetings, nodes, lingering: _, is_lowered } = budget;
+    if is_lowered {
+        warn!(limit, connections, handshakes, greetings, nodes, "the file-descriptor limit lowers other limits");
     }
+    Ok(budget)
 }
 
 /// What a user may not expect, said once at the start.
@@ -47,15 +57,19 @@ pub(crate) fn warn_of_surprises(config: &Config) {
 
 /// One socket per data thread for a plain listener, one for a TLS listener, whose handshakes are the control side's.
 pub(crate) fn bind_listener(listener: &ListenerConfig, threads: u16) -> anyhow::Result<Vec<TcpListener>> {
-    let count = match listener.protocol {
-        Protocol::Mqtt => usize::from(threads),
-        Protocol::Mqtts => 1,
-    };
     let address = SocketAddr::new(listener.address, listener.port);
-    let sockets = reactor::bind(address, count).with_context(|| format!("listen on {address} ({})", listener.name))?;
+    let sockets = reactor::bind(address, sockets_of(listener, threads))
+        .with_context(|| format!("listen on {address} ({})", listener.name))?;
     let address = sockets[0].local_addr()?;
     info!(listener = listener.name, protocol = ?listener.protocol, %address, "listening");
     Ok(sockets)
+}
+
+fn sockets_of(listener: &ListenerConfig, threads: u16) -> usize {
+    match listener.protocol {
+        Protocol::Mqtt => threads.into(),
+        Protocol::Mqtts => 1,
+    }
 }
 
 pub(crate) fn bind_http(http: &HttpConfig) -> anyhow::Result<TcpListener> {

@@ -1,43 +1,59 @@
 //! Accepting while the process is out of descriptors or memory: it rests, and says so now and then.
+//!
+//! Descriptors and memory are the whole process's, so all listeners on all threads share one [`Shortage`]: a shortage
+//! that hits them together is one log line.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+use crate::metrics::ControlMetrics;
+use crate::throttle::Throttle;
 
 /// How long accepting rests; trying again at once would fail again at once.
 pub(crate) const REST: Duration = Duration::from_millis(100);
-/// A broker at its limit accepts one client for each that leaves: the log does not repeat itself for each.
-const SILENCE: Duration = Duration::from_secs(60);
 
-/// What was said about shortages of one listener.
-#[derive(Debug, Default)]
+/// What was said about shortages of this process.
+#[derive(Debug)]
 pub(crate) struct Shortage {
-    said: Option<Instant>,
+    throttle: Throttle,
+    metrics: Arc<ControlMetrics>,
 }
 
 impl Shortage {
-    /// Whether a shortage at this time is worth a log line.
-    pub(crate) fn is_news(&mut self, now: Instant) -> bool {
-        let is_news = self.said.is_none_or(|said| now.saturating_duration_since(said) >= SILENCE);
-        if is_news {
-            self.said = Some(now);
+    pub(crate) fn new(metrics: Arc<ControlMetrics>) -> Shortage {
+        Shortage { throttle: Throttle::default(), metrics }
+    }
+
+    /// A listener found that there is nothing left, and rests.
+    pub(crate) fn tell(&self, listener: &str, error: &io::Error, now: Instant) {
+        self.metrics.accept_rests.add(1);
+        if let Some(withheld) = self.throttle.admit(now) {
+            warn!(listener, %error, withheld, "out of resources, accepting rests");
         }
-        is_news
+    }
+
+    /// The next connection of a listener on the control side, however long it has to rest before.
+    pub(crate) async fn accept(&self, listener: &TcpListener, name: &str) -> (TcpStream, SocketAddr) {
+        loop {
+            match listener.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) if is_out_of_resources(&error) => {
+                    self.tell(name, &error, Instant::now());
+                    tokio::time::sleep(REST).await;
+                }
+                // The other side was gone before it was accepted.
+                Err(error) => debug!(listener = name, %error, "connection not accepted"),
+            }
+        }
     }
 }
 
 /// Whether accepting failed for want of descriptors or memory.
 pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shortage_that_lasts_is_told_once_a_minute() {
-        let (mut shortage, start) = (Shortage::default(), Instant::now());
-        let told = |at: u64| shortage.is_news(start + Duration::from_secs(at));
-        assert_eq!([0, 1, 59, 60, 61, 121].map(told), [true, false, false, true, false, true]);
-    }
 }

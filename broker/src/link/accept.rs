@@ -10,42 +10,23 @@ use fulmar_cluster::NodeId;
 use fulmar_cluster::hello::{Greeting, GreetingError, Hello, PROTOCOL, Refusal, RefusalReason};
 use fulmar_cluster::peers::LaneUp;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::{debug, warn};
 
 use super::stream::Stream;
 use super::{GREETING_TIMEOUT, Links, random};
-use crate::shortage::{REST, Shortage, is_out_of_resources};
-
-/// Connections that may be under way to their greeting; others wait in the kernel's queue, which is bounded too.
-const GREETINGS_MAX: usize = 256;
 
 impl Links {
     /// Accepts peers until the task is aborted.
     pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
-        let permits = Arc::new(Semaphore::new(GREETINGS_MAX));
-        let mut shortage = Shortage::default();
         loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((socket, address)) => {
-                    let links = self.clone();
-                    tokio::spawn(async move {
-                        links.handle_inbound(socket, address).await;
-                        drop(permit);
-                    });
-                }
-                Err(error) if is_out_of_resources(&error) => {
-                    self.metrics.accept_rests.add(1);
-                    if shortage.is_news(Instant::now()) {
-                        warn!(listener = "cluster", %error, "out of resources, accepting rests");
-                    }
-                    tokio::time::sleep(REST).await;
-                }
-                // The peer was gone before it was accepted.
-                Err(error) => debug!(listener = "cluster", %error, "peer not accepted"),
-            }
+            let Ok(permit) = self.greetings.clone().acquire_owned().await else { return };
+            let (socket, address) = self.shortage.accept(&listener, "cluster").await;
+            let links = self.clone();
+            tokio::spawn(async move {
+                links.handle_inbound(socket, address).await;
+                drop(permit);
+            });
         }
     }
 
@@ -71,7 +52,12 @@ impl Links {
             Err(error) if is_end(&error) => debug!(%address, error = format!("{error:#}"), "inbound connection ended"),
             Err(error) => {
                 self.metrics.link_refusals.add(1);
-                warn!(%address, error = format!("{error:#}"), "peer not accepted");
+                let error = format!("{error:#}");
+                // Whoever reaches the port can bring this about as often as he likes.
+                match self.strangers.admit(Instant::now()) {
+                    Some(withheld) => warn!(%address, error, withheld, "peer not accepted"),
+                    None => debug!(%address, error, "peer not accepted"),
+                }
             }
         }
         self.changed.notify_one();

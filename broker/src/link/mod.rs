@@ -25,12 +25,15 @@ use fulmar_cluster::hello::Hello;
 use fulmar_cluster::peers::{Address, LaneUp, Me, PeerView, Peers, PeersSettings};
 use fulmar_config::ClusterConfig;
 use fulmar_worker::{LaneSocket, Node, PeerIdentity};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
+use crate::descriptors::Budget;
 use crate::health::Health;
 use crate::metrics::ControlMetrics;
 use crate::reactor::{Inbox, Lane, Letter};
 use crate::setup;
+use crate::shortage::Shortage;
+use crate::throttle::Throttle;
 use crate::tls::{ClusterCertificates, Reloaded};
 use stream::Stream;
 
@@ -56,6 +59,11 @@ pub(crate) struct Links {
     inboxes: Vec<Arc<Inbox>>,
     health: Arc<Health>,
     metrics: Arc<ControlMetrics>,
+    shortage: Arc<Shortage>,
+    /// One permit per connection under way to its greeting; others wait in the kernel's queue, which is bounded too.
+    greetings: Arc<Semaphore>,
+    /// Log lines about connections that came to nothing.
+    strangers: Throttle,
 }
 
 impl fmt::Debug for Links {
@@ -70,16 +78,18 @@ pub(crate) struct Surroundings {
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<ControlMetrics>,
+    pub(crate) shortage: Arc<Shortage>,
 }
 
 impl Links {
     /// Knows nobody yet; the node is not ready from now on until its peers are found.
     pub(crate) fn new(
         config: &ClusterConfig,
+        budget: &Budget,
         certificates: Option<Arc<Reloaded<ClusterCertificates>>>,
         surroundings: Surroundings,
     ) -> Links {
-        let Surroundings { node, inboxes, health, metrics } = surroundings;
+        let Surroundings { node, inboxes, health, metrics, shortage } = surroundings;
         let now = Instant::now();
         let me = Me {
             node: NodeId(node.settings.node_id),
@@ -95,7 +105,7 @@ impl Links {
         };
         let hosts = config.peers.iter().map(|peer| (peer.host.as_str(), peer.port));
         let links = Links {
-            peers: Mutex::new(Peers::new(me, PeersSettings { back_off, ..PeersSettings::default() })),
+            peers: Mutex::new(Peers::new(me, PeersSettings { back_off, nodes_max: budget.nodes })),
             discovery: Mutex::new(Discovery::new(hosts, now)),
             errors: Mutex::default(),
             was_ready: AtomicBool::new(false),
@@ -107,6 +117,9 @@ impl Links {
             inboxes,
             health,
             metrics,
+            shortage,
+            greetings: Arc::new(Semaphore::new(budget.greetings as usize)),
+            strangers: Throttle::default(),
         };
         links.take_addresses();
         links.tell_health(now);

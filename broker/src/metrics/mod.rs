@@ -53,6 +53,10 @@ pub(crate) struct ControlMetrics {
     pub(crate) link_refusals: Count,
     /// Sockets closed before the peer had read the last bytes, because too many were closing at a time.
     pub(crate) lingering_cut: Count,
+    /// HTTP connections closed for newer ones, because too many were open.
+    pub(crate) http_crowded_out: Count,
+    /// HTTP connections closed because no whole request came in time.
+    pub(crate) http_timeouts: Count,
 }
 
 /// Everything that `/metrics` reads.
@@ -202,6 +206,8 @@ fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
         link_dial_failures,
         link_refusals,
         lingering_cut,
+        http_crowded_out,
+        http_timeouts,
     } = control;
     let counters = [
         ("tls_handshake_failures", tls_handshake_failures, "TLS clients that failed before their first packet."),
@@ -217,6 +223,8 @@ fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
             lingering_cut,
             "Sockets closed before their last bytes were read, because many were closing.",
         ),
+        ("http_crowded_out", http_crowded_out, "HTTP connections closed for newer ones, because too many were open."),
+        ("http_timeouts", http_timeouts, "HTTP connections closed because no whole request came in time."),
     ];
     for (name, count, help) in counters {
         exposition.family(&format!("fulmar_{name}_total"), Kind::Counter, help).sample(&[], count.get());

@@ -12,8 +12,6 @@ use mio::{Interest, Registry, Token};
 
 /// How long the other side has to read and to close.
 const LINGER: Duration = Duration::from_secs(1);
-/// Sockets that may linger on one data thread at a time; beyond it the oldest is closed at once.
-const SOCKETS_MAX: usize = 256;
 /// Bytes dropped per socket and turn, so that a flood does not hold up others; the rest comes by its deadline.
 const READS_PER_EVENT: usize = 16;
 
@@ -25,12 +23,14 @@ pub(crate) struct Lingering {
     next: usize,
     /// Tokens from here on are ours.
     first_token: usize,
+    /// Sockets that may linger at a time; beyond it the oldest is closed at once.
+    max: usize,
     pub(crate) cut: u64,
 }
 
 impl Lingering {
-    pub(crate) fn new(first_token: usize) -> Lingering {
-        Lingering { sockets: VecDeque::new(), next: 0, first_token, cut: 0 }
+    pub(crate) fn new(first_token: usize, max: usize) -> Lingering {
+        Lingering { sockets: VecDeque::new(), next: 0, first_token, max, cut: 0 }
     }
 
     /// Takes a socket whose direction towards the other side is closed.
@@ -39,7 +39,7 @@ impl Lingering {
         if registry.reregister(&mut stream, token, Interest::READABLE).is_err() {
             return;
         }
-        if self.sockets.len() == SOCKETS_MAX {
+        if self.sockets.len() >= self.max {
             self.sockets.pop_front();
             self.cut += 1;
         }

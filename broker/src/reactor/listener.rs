@@ -7,9 +7,8 @@ use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
-use tracing::{debug, warn};
+use tracing::debug;
 
-use crate::metrics::ControlMetrics;
 use crate::shortage::{REST, Shortage, is_out_of_resources};
 
 /// Connections that the kernel holds until they are accepted.
@@ -27,7 +26,6 @@ pub(crate) struct Listener {
     /// Clients may wait: no event will come before they were accepted.
     pub(crate) is_ready: bool,
     resting_until: Option<Instant>,
-    shortage: Shortage,
 }
 
 /// Binds `count` sockets to one address. Port 0 becomes the same free port for all.
@@ -52,14 +50,7 @@ fn bind_one(address: SocketAddr, is_shared: bool) -> io::Result<std::net::TcpLis
 impl Listener {
     pub(crate) fn new(socket: std::net::TcpListener, name: String, index: u16) -> Listener {
         // Ready at once: clients may have come before the socket was registered.
-        Listener {
-            socket: TcpListener::from_std(socket),
-            name,
-            index,
-            is_ready: true,
-            resting_until: None,
-            shortage: Shortage::default(),
-        }
+        Listener { socket: TcpListener::from_std(socket), name, index, is_ready: true, resting_until: None }
     }
 
     /// Whether accepting shall be tried in this turn.
@@ -73,12 +64,7 @@ impl Listener {
     }
 
     /// Accepts what waits, up to one turn's share.
-    pub(crate) fn accept(
-        &mut self,
-        now: Instant,
-        metrics: &ControlMetrics,
-        mut take: impl FnMut(TcpStream, SocketAddr),
-    ) {
+    pub(crate) fn accept(&mut self, now: Instant, shortage: &Shortage, mut take: impl FnMut(TcpStream, SocketAddr)) {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.socket.accept() {
                 Ok((stream, address)) => {
@@ -90,10 +76,7 @@ impl Listener {
                     return;
                 }
                 Err(error) if is_out_of_resources(&error) => {
-                    metrics.accept_rests.add(1);
-                    if self.shortage.is_news(now) {
-                        warn!(listener = self.name, %error, "out of resources, accepting rests");
-                    }
+                    shortage.tell(&self.name, &error, now);
                     self.resting_until = Some(now + REST);
                     return;
                 }

@@ -41,6 +41,7 @@ use crate::reactor::socket::Socket;
 use crate::reactor::sockets::{Entry, Kind, Sockets};
 pub(crate) use crate::reactor::world::LaneNews;
 use crate::reactor::world::World;
+use crate::shortage::Shortage;
 use crate::trace::{Trace, Traces};
 
 /// Working space for reads, shared by all connections of the thread.
@@ -63,9 +64,12 @@ const TOKEN_LINGERING: usize = 1 << 33;
 pub(crate) struct Settings {
     pub(crate) read_budget_bytes: usize,
     pub(crate) output_buffer_bytes: usize,
+    /// Sockets whose last bytes are still read; beyond it the oldest is closed at once.
+    pub(crate) lingering_max: usize,
     pub(crate) listener_names: Vec<String>,
     pub(crate) metrics: Arc<ControlMetrics>,
     pub(crate) traces: Arc<Traces>,
+    pub(crate) shortage: Arc<Shortage>,
     pub(crate) lane_news: UnboundedSender<LaneNews>,
 }
 
@@ -130,7 +134,7 @@ impl<C: Core> Reactor<C> {
             registry: poll.registry().try_clone()?,
             sockets: Sockets::default(),
             ready: VecDeque::new(),
-            lingering: Lingering::new(TOKEN_LINGERING),
+            lingering: Lingering::new(TOKEN_LINGERING, settings.lingering_max),
             leaving: None,
             now,
             listener_names: settings.listener_names.clone(),
@@ -273,11 +277,11 @@ impl<C: Core> Reactor<C> {
     fn accept(&mut self, now: Instant) {
         // Accepting needs all of `self` but the listeners.
         let mut listeners = std::mem::take(&mut self.listeners);
-        let (metrics, traces) = (self.settings.metrics.clone(), self.settings.traces.clone());
+        let (shortage, traces) = (self.settings.shortage.clone(), self.settings.traces.clone());
         for listener in &mut listeners {
             if listener.is_due(now) {
                 let index = listener.index;
-                listener.accept(now, &metrics, |stream, address| {
+                listener.accept(now, &shortage, |stream, address| {
                     let _ = stream.set_nodelay(true);
                     let origin = Origin { listener: index, address, trace: traces.next() };
                     self.adopt_client(Client { stream, tls: None, bytes: Vec::new(), origin, permit: None }, now);

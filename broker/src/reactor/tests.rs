@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{Core, EVENTS_PER_TURN, Inbox, Listener, Reactor, Settings, Turn, bind, open};
 use crate::metrics::{ControlMetrics, ThreadReport};
+use crate::shortage::Shortage;
 use crate::trace::Traces;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -186,11 +187,14 @@ impl Threads {
         let (polls, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| open().unwrap()).unzip();
         let socket = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().pop().unwrap();
         let address = socket.local_addr().unwrap();
+        let metrics: Arc<ControlMetrics> = Arc::default();
         let settings = Settings {
             read_budget_bytes: BUDGET,
             output_buffer_bytes: 1 << 20,
             listener_names: vec!["test".into()],
-            metrics: Arc::new(ControlMetrics::default()),
+            lingering_max: 256,
+            shortage: Arc::new(Shortage::new(metrics.clone())),
+            metrics,
             traces: Arc::new(Traces::new(7)),
             lane_news: mpsc::unbounded_channel().0,
         };

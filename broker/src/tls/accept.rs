@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use fulmar_codec::{Framed, split_frame};
@@ -18,11 +18,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::metrics::ControlMetrics;
 use crate::reactor::{Client, Inbox, Letter};
-use crate::shortage::{REST, Shortage, is_out_of_resources};
+use crate::shortage::Shortage;
 use crate::tls::Reloaded;
 use crate::trace::{Trace, Traces};
 
@@ -45,31 +45,19 @@ pub(crate) struct TlsListener {
     pub(crate) next_inbox: AtomicUsize,
     pub(crate) metrics: Arc<ControlMetrics>,
     pub(crate) traces: Arc<Traces>,
+    pub(crate) shortage: Arc<Shortage>,
 }
 
 impl TlsListener {
     /// Accepts clients until the task is aborted.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
         let this = self;
-        let mut shortage = Shortage::default();
         loop {
             // Whoever finds no permit waits in the kernel's queue, which is bounded too.
             let Ok(permit) = this.handshakes.clone().acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((socket, address)) => {
-                    let this = this.clone();
-                    tokio::spawn(async move { this.handle_client(socket, address, permit).await });
-                }
-                Err(error) if is_out_of_resources(&error) => {
-                    this.metrics.accept_rests.add(1);
-                    if shortage.is_news(Instant::now()) {
-                        warn!(listener = this.name, %error, "out of resources, accepting rests");
-                    }
-                    tokio::time::sleep(REST).await;
-                }
-                // The client was gone before it was accepted.
-                Err(error) => debug!(listener = this.name, %error, "client not accepted"),
-            }
+            let (socket, address) = this.shortage.accept(&listener, &this.name).await;
+            let this = this.clone();
+            tokio::spawn(async move { this.handle_client(socket, address, permit).await });
         }
     }
 

@@ -191,6 +191,20 @@ fn each_node_serves_the_subscribers_of_each_other() {
 }
 
 #[test]
+fn strangers_on_the_cluster_port_are_counted_and_told_of_once() {
+    let cluster = Cluster::of(1);
+    let node = cluster.start(0);
+    // Some say nothing, others what no node says.
+    let mut strangers: Vec<TcpStream> = (0..20).map(|_| tcp(cluster.place(0))).collect();
+    for stranger in &mut strangers[10..] {
+        let _ = stranger.write_all(b"GET / HTTP/1.1\r\n\r\n");
+    }
+    node.wait_for_metric("fulmar_link_refusals_total", |count| count == 20);
+    let told = |level: &str| node.log(|line| line["message"] == "peer not accepted" && line["level"] == level).len();
+    assert_eq!((told("WARN"), told("DEBUG")), (1, 19));
+}
+
+#[test]
 fn a_retained_message_is_there_on_every_node_and_on_one_that_comes_later() {
     let cluster = Cluster::of(3);
     let nodes = [cluster.start(0), cluster.start(1)];

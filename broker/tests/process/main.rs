@@ -9,9 +9,11 @@
 
 mod bad_input;
 mod cluster;
+mod descriptors;
 mod harness;
 mod library;
 mod messages;
 mod operation;
 mod overload;
+mod probes;
 mod tls;

@@ -111,18 +111,6 @@ fn a_data_folder_keeps_the_node_id_and_serves_one_broker_at_a_time() {
 }
 
 #[test]
-fn probes_tell_that_the_broker_lives_and_is_ready() {
-    let broker = Broker::start(&[]);
-    for path in ["/livez", "/readyz", "/healthz"] {
-        assert_eq!(broker.get(path), (200, "ok\n".to_owned()), "{path}");
-    }
-    let (status, body) = broker.get("/readyz?verbose");
-    let wanted = serde_json::json!({"ready": true, "missing": [], "silent": []});
-    assert_eq!((status, serde_json::from_str::<Value>(&body).unwrap()), (200, wanted));
-    assert_eq!(broker.get("/nothing").0, 404);
-}
-
-#[test]
 fn every_metric_is_described() {
     let broker = Broker::start(&[]);
     let _client = Client::connect(broker.address("mqtt"), "client");
@@ -178,40 +166,6 @@ fn log_lines_of_one_connection_share_its_trace() {
     traces.sort();
     traces.dedup();
     assert_eq!(traces.len(), 9);
-}
-
-#[test]
-fn out_of_descriptors_accepting_rests_with_one_log_line_and_goes_on_later() {
-    let broker = Broker::start(&["threads=1"]);
-    let address = broker.address("mqtt");
-    let mut first = Client::connect(address, "first");
-    let open = broker.metric("process_open_fds");
-    broker.limit_descriptors(open);
-    let connect = Connect::new(Version::V5, "waits");
-    let mut waiting: Vec<Client> = (0..20).map(|_| Client::open(address, Version::V5)).collect();
-    let is_shortage = |line: &Value| line["message"] == "out of resources, accepting rests";
-    broker.wait_for_log("shortage", is_shortage);
-    // Those who are there notice nothing, and the rests are counted but not logged one by one.
-    let start = Instant::now();
-    while start.elapsed().as_millis() < 500 {
-        assert_eq!(first.ping(), []);
-    }
-    assert_eq!(broker.log(is_shortage).len(), 1);
-    broker.limit_descriptors(1024);
-    for client in &mut waiting {
-        let accepted = Got::ConnAck { session_present: false, reason: ReasonCode::SUCCESS };
-        assert_eq!(client.hello(&Connect { client_id: "", ..connect }), accepted);
-    }
-    broker.wait_for_metric("fulmar_connections", |count| count == 21);
-    assert!(broker.metric("fulmar_accept_rests_total") >= 4);
-}
-
-#[test]
-fn fewer_descriptors_than_chosen_connections_stop_the_start() {
-    let exit = Start::with(&["limits.connections=100"]).descriptors_max(300).run_to_end();
-    assert_eq!(exit.status.code(), Some(1));
-    let wanted = "found a file-descriptor limit of 300, wanted at least 356";
-    assert!(exit.errors.contains(wanted), "{}", exit.errors);
 }
 
 #[test]

@@ -1,4 +1,8 @@
-//! The plain HTTP port: probes and metrics. It answers questions and changes nothing.
+//! The plain HTTP port: probes and metrics. It answers questions and changes nothing. What is answered is here; `serve`
+//! has the connections and their bounds, `places` decides who has to go when there are too many.
+
+mod places;
+mod serve;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,6 +15,9 @@ use axum::routing::get;
 
 use crate::health::{Health, Readiness};
 use crate::metrics::Metrics;
+use crate::shortage::Shortage;
+
+pub(crate) use serve::{CONNECTIONS_MAX, HttpPort};
 
 /// What the handlers read.
 #[derive(Debug)]
@@ -19,9 +26,12 @@ pub(crate) struct Admin {
     pub(crate) metrics: Metrics,
 }
 
-/// Serves until the task is aborted.
-pub(crate) async fn serve(listener: tokio::net::TcpListener, admin: Arc<Admin>) -> std::io::Result<()> {
-    axum::serve(listener, router(admin)).await
+impl Admin {
+    /// The port that answers with this.
+    pub(crate) fn into_port(self, shortage: Arc<Shortage>) -> HttpPort {
+        let metrics = self.metrics.control.clone();
+        HttpPort::new(router(Arc::new(self)), shortage, metrics)
+    }
 }
 
 fn router(admin: Arc<Admin>) -> Router {
