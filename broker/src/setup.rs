@@ -4,7 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use fulmar_config::{ClusterConfig, Config, Effective, HttpConfig, Limits, ListenerConfig, Protocol, Source};
+use fulmar_cluster::heartbeat;
+use fulmar_config::{
+    ClusterConfig, Config, Effective, HeartbeatConfig, HttpConfig, Limits, ListenerConfig, Protocol, Source,
+};
 use tracing::{info, warn};
 
 use crate::descriptors::{self, Budget, Number, Wanted};
@@ -16,6 +19,8 @@ const TOMBSTONE: Duration = Duration::from_secs(3600);
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long SUBACK waits for nodes that have not confirmed the filter.
 const SUBSCRIBE_BARRIER: Duration = Duration::from_secs(2);
+/// How long a node that stands still may delay publishes, as the documentation promises.
+const PROMISED_SILENCE: Duration = Duration::from_secs(2);
 
 /// How many connections of each kind the descriptors allow: as configured, or fewer where nobody chose the number.
 pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::Result<Budget> {
@@ -49,6 +54,14 @@ pub(crate) fn warn_of_surprises(config: &Config) {
                 "clients are refused: no authentication is configured, and allowAnonymous is not true"
             );
         }
+    }
+    let silence = config.cluster.as_ref().map(|cluster| cluster.heartbeat.silence());
+    if let Some(silence) = silence.filter(|silence| *silence > PROMISED_SILENCE) {
+        warn!(
+            milliseconds = silence.as_millis(),
+            promised = PROMISED_SILENCE.as_millis(),
+            "by cluster.heartbeat a node that stands still delays publishes for longer than promised"
+        );
     }
     if config.data_dir.is_some() {
         info!("the data folder keeps the node id only; sessions and retained messages live in memory");
@@ -144,8 +157,17 @@ pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker:
         subscribe_barrier: SUBSCRIBE_BARRIER,
         link_buffer_bytes: bytes(link_buffer_bytes),
         resume: cluster.resume(),
-        heartbeat_interval: cluster.heartbeat.interval(),
-        heartbeat_timeout: cluster.heartbeat.timeout(),
+        heartbeat: heartbeat(cluster),
+    }
+}
+
+/// When a silent peer is probed and given up.
+fn heartbeat(cluster: &ClusterConfig) -> heartbeat::Settings {
+    let HeartbeatConfig { interval_milliseconds, timeout_milliseconds, retries } = cluster.heartbeat;
+    heartbeat::Settings {
+        interval: Duration::from_millis(interval_milliseconds.into()),
+        timeout: Duration::from_millis(timeout_milliseconds.into()),
+        retries: retries.into(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! One lane of a link: what two data threads of two nodes owe each other, whatever happens to the connection below.
 //!
 //! A [`Lane`] numbers the frames it sends and keeps them until they are acknowledged, drops what it receives twice,
-//! acknowledges what its owner has settled, and decides by the clock when to ping, when a silent peer counts as gone
-//! and how long a lost connection may be resumed. It owns no socket: the worker gives it frames and time, writes
+//! acknowledges what its owner has settled, pings a silent peer until it counts as gone, and decides by the clock
+//! how long a lost connection may be resumed. It owns no socket: the worker gives it frames and time, writes
 //! [`unsent`](Lane::unsent) bytes and carries out what it returns.
 //!
 //! A *life* of a link lasts from its first connection until one side counts the other as gone. It has a number, the
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::frame::{CloseReason, ControlFrame, Frame, LinkMessage, Messages, Resume};
+use crate::heartbeat::{self, Beat, Heartbeat};
 use incoming::{Accepted, Incoming};
 use outgoing::Outgoing;
 
@@ -28,10 +29,8 @@ pub const FRAMES_OPEN_MAX: usize = 16 * 1024;
 pub struct LaneSettings {
     /// Publishes are refused when this many bytes are unacknowledged. Other messages may use as much again.
     pub buffer_bytes_max: usize,
-    /// How often a ping goes out.
-    pub heartbeat_interval: Duration,
-    /// A peer that is silent this long is gone.
-    pub heartbeat_timeout: Duration,
+    /// When a silent peer is pinged, and gone.
+    pub heartbeat: heartbeat::Settings,
     /// A lost connection may be replaced for this long; then the peer is gone.
     pub resume: Duration,
 }
@@ -40,8 +39,7 @@ impl Default for LaneSettings {
     fn default() -> Self {
         Self {
             buffer_bytes_max: 16 * 1024 * 1024,
-            heartbeat_interval: Duration::from_millis(500),
-            heartbeat_timeout: Duration::from_secs(2),
+            heartbeat: heartbeat::Settings::default(),
             resume: Duration::from_secs(2),
         }
     }
@@ -80,8 +78,7 @@ pub struct Lane {
     settings: LaneSettings,
     state: State,
     epoch: u64,
-    last_heard: Instant,
-    next_ping: Instant,
+    heartbeat: Heartbeat,
     outgoing: Outgoing,
     incoming: Incoming,
     counters: LaneCounters,
@@ -208,7 +205,7 @@ pub enum Tick {
 /// Why a peer counts as gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Gone {
-    /// It said nothing for the heartbeat timeout.
+    /// It answered none of the pings.
     Silent,
     /// It lost the connection and did not come back in time.
     NotResumed,
@@ -221,8 +218,7 @@ impl Lane {
             settings,
             state: State::Idle,
             epoch: 0,
-            last_heard: now,
-            next_ping: now,
+            heartbeat: Heartbeat::new(settings.heartbeat, now),
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
             counters: LaneCounters::default(),
@@ -249,8 +245,7 @@ impl Lane {
         self.outgoing.control(ControlFrame::Resume(Resume { epoch, received: self.incoming.received() }));
         self.incoming.acknowledge_again();
         self.state = State::AwaitResume;
-        self.last_heard = now;
-        self.next_ping = now + self.settings.heartbeat_interval;
+        self.heartbeat.heard(now);
         Ok(connected)
     }
 
@@ -352,7 +347,7 @@ impl Lane {
 
     /// Bytes arrived: the peer lives. To be called before [`tick`](Self::tick) in each turn, with whatever arrived.
     pub fn heard(&mut self, now: Instant) {
-        self.last_heard = now;
+        self.heartbeat.heard(now);
     }
 
     /// Takes a frame that was read from the connection.
@@ -422,17 +417,17 @@ impl Lane {
                 Tick::Gone(Gone::NotResumed)
             }
             State::AwaitConnection { .. } => Tick::Alive,
-            State::AwaitResume | State::Up if now >= self.last_heard + self.settings.heartbeat_timeout => {
-                self.end(CloseReason::Gone);
-                Tick::Gone(Gone::Silent)
-            }
-            State::AwaitResume | State::Up => {
-                if now >= self.next_ping {
+            State::AwaitResume | State::Up => match self.heartbeat.tick(now) {
+                Beat::Quiet => Tick::Alive,
+                Beat::Probe => {
                     self.outgoing.control(ControlFrame::Ping);
-                    self.next_ping = now + self.settings.heartbeat_interval;
+                    Tick::Alive
                 }
-                Tick::Alive
-            }
+                Beat::Silent => {
+                    self.end(CloseReason::Gone);
+                    Tick::Gone(Gone::Silent)
+                }
+            },
         }
     }
 
@@ -441,9 +436,7 @@ impl Lane {
         match self.state {
             State::Idle => None,
             State::AwaitConnection { until } => Some(until),
-            State::AwaitResume | State::Up => {
-                Some(self.next_ping.min(self.last_heard + self.settings.heartbeat_timeout))
-            }
+            State::AwaitResume | State::Up => Some(self.heartbeat.deadline()),
         }
     }
 

@@ -4,7 +4,7 @@
 //! with more threads has, lane `i` to thread `i` modulo its threads. The control side of a broker finds peers, dials
 //! and greets them; then the socket is the data thread's.
 //!
-//! - [`frame`]: the bytes of a lane. [`lane`]: who owes whom what, across lost connections.
+//! - [`frame`]: the bytes of a lane. [`lane`]: who owes whom what, across lost connections. [`heartbeat`]: silence.
 //! - [`interest`]: which node wants which filters, and when a SUBACK may go out.
 //! - [`discovery`], [`peers`], [`dial`], [`hello`], [`readiness`]: the control side: who is found, dialled, greeted,
 //!   accepted and waited for.
@@ -17,6 +17,7 @@ pub mod clock;
 pub mod dial;
 pub mod discovery;
 pub mod frame;
+pub mod heartbeat;
 pub mod hello;
 pub mod interest;
 pub mod lane;

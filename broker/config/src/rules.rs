@@ -9,6 +9,8 @@ const LISTENERS_MAX: usize = 16;
 const PEERS_MAX: usize = 256;
 /// A link carries a packet with a header of its own, and two frames at a time keep it moving.
 const LINK_BUFFER_PACKETS: u64 = 2;
+/// Well below the time after which a publisher without an acknowledgement is closed: the silent peer has to go first.
+const SILENCE_MILLISECONDS_MAX: u128 = 8000;
 
 pub(crate) fn check_rules(config: &Config, findings: &mut Findings) {
     check_listeners(&config.listeners, findings);
@@ -75,11 +77,14 @@ fn check_cluster(cluster: &ClusterConfig, findings: &mut Findings) {
         let wanted = "certFile, keyFile and caFile, or loopback addresses only";
         findings.refuse("cluster.tls", &["cluster.address", "cluster.peers"], "nothing", wanted);
     }
-    let (interval, timeout) = (heartbeat.interval_milliseconds, heartbeat.timeout_milliseconds);
-    if timeout < interval * 2 {
-        let wanted = format!("at least {}, twice intervalMilliseconds", interval * 2);
-        let others = ["cluster.heartbeat.intervalMilliseconds"];
-        findings.refuse("cluster.heartbeat.timeoutMilliseconds", &others, timeout.to_string(), wanted);
+    let silence = heartbeat.silence().as_millis();
+    if silence > SILENCE_MILLISECONDS_MAX {
+        let found = format!("{silence} milliseconds until a silent link is closed");
+        let wanted = format!(
+            "intervalMilliseconds + timeoutMilliseconds * (1 + retries) of at most {SILENCE_MILLISECONDS_MAX}, because \
+             publishers are closed after 10 s without an acknowledgement"
+        );
+        findings.refuse("cluster.heartbeat", &[], found, wanted);
     }
     let (initial, max) = (reconnect.initial_milliseconds, reconnect.max_milliseconds);
     if max < initial {

@@ -64,10 +64,11 @@ fn read_cluster(section: &mut Section<'_>) -> ClusterConfig {
             ca_file: section.path("caFile"),
         }),
         heartbeat: section.section("heartbeat", |section| {
-            let HeartbeatConfig { interval_milliseconds, timeout_milliseconds } = HeartbeatConfig::default();
+            let HeartbeatConfig { interval_milliseconds, timeout_milliseconds, retries } = HeartbeatConfig::default();
             HeartbeatConfig {
-                interval_milliseconds: section.number("intervalMilliseconds", interval_milliseconds, 50..=10_000),
-                timeout_milliseconds: section.number("timeoutMilliseconds", timeout_milliseconds, 100..=60_000),
+                interval_milliseconds: section.number("intervalMilliseconds", interval_milliseconds, 50..=5000),
+                timeout_milliseconds: section.number("timeoutMilliseconds", timeout_milliseconds, 50..=5000),
+                retries: section.number("retries", retries, 0..=20),
             }
         }),
         resume_milliseconds: section.number("resumeMilliseconds", defaults.resume_milliseconds, 100..=60_000),

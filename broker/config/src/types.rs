@@ -225,31 +225,30 @@ pub struct ClusterTls {
     pub ca_file: PathBuf,
 }
 
-/// When a silent link counts as broken.
+/// When a silent link counts as broken: after `interval + timeout * (1 + retries)` milliseconds without a byte of the
+/// peer, 2 s by default. So long a node that stands still delays publishes that it wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeartbeatConfig {
-    /// A heartbeat is sent after this much silence of our own.
+    /// A peer that was silent for so long is probed.
     pub interval_milliseconds: u32,
-    /// The link is broken after this much silence of the peer.
+    /// A probe that was not answered for so long has failed.
     pub timeout_milliseconds: u32,
+    /// A probe that failed is followed by up to so many more; if they fail too, the link is closed.
+    pub retries: u16,
 }
 
 impl Default for HeartbeatConfig {
     fn default() -> Self {
-        HeartbeatConfig { interval_milliseconds: 500, timeout_milliseconds: 2000 }
+        HeartbeatConfig { interval_milliseconds: 500, timeout_milliseconds: 500, retries: 2 }
     }
 }
 
 impl HeartbeatConfig {
-    /// A heartbeat is sent after this much silence of our own.
-    pub fn interval(&self) -> Duration {
-        Duration::from_millis(self.interval_milliseconds.into())
-    }
-
-    /// The link is broken after this much silence of the peer.
-    pub fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_milliseconds.into())
+    /// The silence after which a link is closed.
+    pub fn silence(&self) -> Duration {
+        let probes = u64::from(self.retries) + 1;
+        Duration::from_millis(u64::from(self.interval_milliseconds) + u64::from(self.timeout_milliseconds) * probes)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use fulmar_config::{
-    ClusterTls, Config, ListenerTls, Override, OverrideValue, Protocol, Source, check, environment_override, load,
-    parse_peer,
+    ClusterTls, Config, HeartbeatConfig, ListenerTls, Override, OverrideValue, Protocol, Source, check,
+    environment_override, load, parse_peer,
 };
 
 fn messages(text: &str) -> Vec<String> {
@@ -57,7 +57,8 @@ log: {format: json}
         ["quickstart-nodes.default.svc:7800", "[::1]:7801"]
     );
     assert_eq!(cluster.tls, Some(ClusterTls { cert_file: "a".into(), key_file: "b".into(), ca_file: "c".into() }));
-    assert_eq!((cluster.heartbeat.interval_milliseconds, cluster.heartbeat.timeout_milliseconds), (100, 2000));
+    assert_eq!(cluster.heartbeat, HeartbeatConfig { interval_milliseconds: 100, ..HeartbeatConfig::default() });
+    assert_eq!(HeartbeatConfig::default().silence(), std::time::Duration::from_secs(2));
     assert_eq!(config.limits.packet_bytes, 4096);
 }
 
@@ -143,8 +144,10 @@ fn rules_between_keys_name_the_line_to_change() {
             "line 2: cluster.tls: found nothing, wanted certFile, keyFile and caFile, or loopback addresses only",
         ),
         (
-            "cluster:\n  heartbeat:\n    timeoutMilliseconds: 900",
-            "line 3: cluster.heartbeat.timeoutMilliseconds: found 900, wanted at least 1000, twice intervalMilliseconds",
+            "cluster:\n  heartbeat:\n    timeoutMilliseconds: 2501",
+            "line 3: cluster.heartbeat: found 8003 milliseconds until a silent link is closed, wanted \
+             intervalMilliseconds + timeoutMilliseconds * (1 + retries) of at most 8000, because publishers are closed \
+             after 10 s without an acknowledgement",
         ),
         (
             "cluster:\n  reconnect: {maxMilliseconds: 900}",

@@ -41,13 +41,17 @@ fn any_listener(index: u16) -> impl Strategy<Value = ListenerConfig> {
 fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
     let peer = (any_text(), 1..u16::MAX).prop_map(|(host, port)| Peer { host, port });
     let tls = (any_path(), any_path(), any_path());
-    (any::<IpAddr>(), prop::collection::vec(peer, 0..4), tls, 50..5000_u32, 10..60_000_u32, 0..=50_u8).prop_map(
+    (any::<IpAddr>(), prop::collection::vec(peer, 0..4), tls, 50..5000_u32, 10..60_000_u32, 0..=20_u8).prop_map(
         |(address, peers, (cert_file, key_file, ca_file), interval, initial, jitter_percent)| ClusterConfig {
             address,
             port: 7800,
             peers,
             tls: Some(ClusterTls { cert_file, key_file, ca_file }),
-            heartbeat: HeartbeatConfig { interval_milliseconds: interval, timeout_milliseconds: interval * 4 },
+            heartbeat: HeartbeatConfig {
+                interval_milliseconds: interval,
+                timeout_milliseconds: 100,
+                retries: jitter_percent.into(),
+            },
             resume_milliseconds: 2000,
             reconnect: ReconnectConfig { initial_milliseconds: initial, max_milliseconds: 60_000, jitter_percent },
         },

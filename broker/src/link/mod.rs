@@ -52,6 +52,8 @@ pub(crate) struct Links {
     changed: Notify,
     /// Names should be resolved now rather than later.
     look_up: Notify,
+    /// A peer that says nothing for so long is given up.
+    silence_max: Duration,
     /// Peers are expected on the same kind of addresses as this node listens on.
     address: IpAddr,
     certificates: Option<Arc<Reloaded<ClusterCertificates>>>,
@@ -111,6 +113,7 @@ impl Links {
             was_ready: AtomicBool::new(false),
             changed: Notify::new(),
             look_up: Notify::new(),
+            silence_max: config.heartbeat.silence(),
             address: config.address,
             certificates,
             node,
@@ -129,6 +132,11 @@ impl Links {
     /// Every peer as it is now.
     pub(crate) fn view(&self) -> Vec<PeerView> {
         self.peers().view(Instant::now())
+    }
+
+    /// The silence after which a link is closed.
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.silence_max
     }
 
     /// Nobody is dialled or accepted any more. The lanes that there are go on.

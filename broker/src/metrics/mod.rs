@@ -83,6 +83,12 @@ impl Metrics {
         expose_gauges(&mut exposition, &numbers);
         expose_links(&mut exposition, &numbers);
         expose_link_states(&mut exposition, &links.as_ref().map(|links| links.view()).unwrap_or_default());
+        if let Some(links) = links {
+            let help = "Silence of a peer after which its link is closed: interval + timeout * (1 + retries) of \
+                        cluster.heartbeat.";
+            let seconds = links.silence_max().as_secs_f64();
+            exposition.family("fulmar_link_silence_max_seconds", Kind::Gauge, help).sample(&[], seconds);
+        }
         expose_control(&mut exposition, control);
         let dropped = log_lines_dropped.load(Ordering::Relaxed);
         let help = "Log lines dropped because nobody read them fast enough.";

@@ -1,5 +1,6 @@
 //! The bounds of a worker, as plain numbers; where they come from is the configuration's business.
 
+use fulmar_cluster::heartbeat;
 use std::time::Duration;
 
 /// Everything a client or a peer can grow, and how far. See the configuration's documentation of each.
@@ -47,10 +48,8 @@ pub struct Limits {
     pub link_buffer_bytes: usize,
     /// How long a lost lane may take to resume.
     pub resume: Duration,
-    /// Between pings on a silent lane.
-    pub heartbeat_interval: Duration,
-    /// Silence after which a lane counts as lost.
-    pub heartbeat_timeout: Duration,
+    /// When a silent lane is probed, and counts as lost.
+    pub heartbeat: heartbeat::Settings,
 }
 
 impl Default for Limits {
@@ -77,8 +76,7 @@ impl Default for Limits {
             subscribe_barrier: Duration::from_secs(2),
             link_buffer_bytes: 64 << 20,
             resume: Duration::from_secs(2),
-            heartbeat_interval: Duration::from_millis(500),
-            heartbeat_timeout: Duration::from_secs(2),
+            heartbeat: heartbeat::Settings::default(),
         }
     }
 }

@@ -173,8 +173,7 @@ impl Node {
         let limits = &self.settings.limits;
         LaneSettings {
             buffer_bytes_max: limits.link_buffer_bytes.saturating_mul(2),
-            heartbeat_interval: limits.heartbeat_interval,
-            heartbeat_timeout: limits.heartbeat_timeout,
+            heartbeat: limits.heartbeat,
             resume: limits.resume,
         }
     }
