@@ -16,6 +16,15 @@ pub(crate) fn report_errors(file: Option<&str>, errors: &[ConfigError]) -> Strin
     text
 }
 
+/// What may be wrong, one line each.
+pub(crate) fn report_warnings(warnings: &[String]) -> String {
+    let mut text = String::new();
+    for warning in warnings {
+        line(&mut text, format_args!("warning: {warning}"));
+    }
+    text
+}
+
 /// The effective configuration, one value a line, with its source behind it.
 pub(crate) fn report_effective(effective: &Effective) -> String {
     let width = |text: fn(&Setting) -> usize| effective.settings.iter().map(text).max().unwrap_or(0);
@@ -23,7 +32,7 @@ pub(crate) fn report_effective(effective: &Effective) -> String {
     let value_width = width(|setting| setting.value.len()).min(40);
     let mut text = String::new();
     for Setting { path, value, source } in &effective.settings {
-        let mark = if *source == Source::Default { "" } else { "* " };
+        let mark = if matches!(source, Source::Default | Source::HostName) { "" } else { "* " };
         let path = format!("{path}:");
         line(&mut text, format_args!("{path:path_width$} {value:value_width$}  # {mark}{source}"));
     }

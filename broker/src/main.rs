@@ -44,17 +44,18 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
-    let is_check = request.is_check;
-    match read_configuration(&request) {
+    let (is_check, warnings) = (request.is_check, request.warnings.clone());
+    match read_configuration(request) {
         Err(report) => {
             let _ = write!(std::io::stderr(), "{report}");
             ExitCode::from(EXIT_USAGE)
         }
         Ok(effective) if is_check => {
+            let _ = write!(std::io::stderr(), "{}", check::report_warnings(&warnings));
             let _ = write!(std::io::stdout(), "{}", check::report_effective(&effective));
             ExitCode::SUCCESS
         }
-        Ok(effective) => match run::run(&effective) {
+        Ok(effective) => match run::run(&effective, &warnings) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 let _ = writeln!(std::io::stderr(), "fulmar-broker: {error:#}");
@@ -64,12 +65,31 @@ fn main() -> ExitCode {
     }
 }
 
-/// The effective configuration, or a report of everything that is wrong with it.
-fn read_configuration(request: &Request) -> Result<Effective, String> {
-    let Request { file, overrides, is_check: _ } = request;
-    let text = file.as_deref().map(read_file).transpose().map_err(|error| format!("fulmar-broker: {error:#}\n"))?;
+/// The effective configuration, or a report of everything that is wrong with flags, variables and file.
+fn read_configuration(request: Request) -> Result<Effective, String> {
+    let Request { file, overrides, mut errors, warnings, is_check: _ } = request;
     let shown = file.as_deref().map(|file| file.display().to_string());
-    load(text.as_deref(), overrides).map_err(|errors| check::report_errors(shown.as_deref(), &errors))
+    let (text, mut report) = match file.as_deref().map(read_file).transpose() {
+        Ok(text) => (text, check::report_warnings(&warnings)),
+        // The flags and variables are looked at all the same.
+        Err(error) => (None, format!("{}fulmar-broker: {error:#}\n", check::report_warnings(&warnings))),
+    };
+    let is_read = text.is_some() == file.is_some();
+    match load(text.as_deref(), &overrides) {
+        Ok(mut effective) if errors.is_empty() && is_read => match setup::host_name() {
+            Ok(name) => {
+                effective.name_after_host(&name);
+                return Ok(effective);
+            }
+            Err(error) => report.push_str(&format!("fulmar-broker: find the host name: {error:#}\n")),
+        },
+        Ok(_) => {}
+        Err(found) => errors.splice(0..0, found).for_each(drop),
+    }
+    if !errors.is_empty() {
+        report.push_str(&check::report_errors(shown.as_deref(), &errors));
+    }
+    Err(report)
 }
 
 fn read_file(file: &Path) -> anyhow::Result<String> {

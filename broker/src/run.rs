@@ -31,9 +31,12 @@ const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
 const CONTROL_THREADS: usize = 2;
 
 /// Runs the broker until it is told to stop.
-pub(crate) fn run(effective: &Effective) -> anyhow::Result<()> {
+pub(crate) fn run(effective: &Effective, warnings: &[String]) -> anyhow::Result<()> {
     let log = log::start(&effective.config.log)?;
     log_panics();
+    for warning in warnings {
+        warn!("{warning}");
+    }
     let result = Broker::start(effective, &log).and_then(Broker::serve);
     if let Err(error) = &result {
         error!(error = format!("{error:#}"), "stopped by an error");
@@ -74,7 +77,7 @@ struct Broker {
 impl Broker {
     fn start(effective: &Effective, log: &Log) -> anyhow::Result<Broker> {
         let config = effective.config.clone();
-        let name = config.name.clone().map_or_else(setup::host_name, Ok).context("find the host name")?;
+        let name = config.name.clone().context("a configuration that was read names the node")?;
         let threads = setup::thread_count(config.threads);
         let budget = setup::descriptor_budget(effective, threads)?;
         let node_id = node_id::obtain(config.data_dir.as_deref(), setup::random)?;

@@ -16,6 +16,8 @@ pub enum Source {
     Environment(String),
     /// This command-line flag.
     Flag(String),
+    /// Nobody said anything, and the machine has a name.
+    HostName,
 }
 
 impl fmt::Display for Source {
@@ -23,6 +25,7 @@ impl fmt::Display for Source {
         match self {
             Source::Default => formatter.write_str("default"),
             Source::File { line } => write!(formatter, "line {line}"),
+            Source::HostName => formatter.write_str("host name"),
             Source::Environment(name) | Source::Flag(name) => formatter.write_str(name),
         }
     }
@@ -47,7 +50,7 @@ impl ConfigError {
     pub fn line(&self) -> Option<usize> {
         match self.origin {
             Source::File { line } => Some(line),
-            Source::Default | Source::Environment(_) | Source::Flag(_) => None,
+            Source::Default | Source::Environment(_) | Source::Flag(_) | Source::HostName => None,
         }
     }
 }

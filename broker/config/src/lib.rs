@@ -16,8 +16,8 @@ mod write;
 
 pub use error::{ConfigError, Source};
 pub use limits::Limits;
-pub use load::{Effective, Override, OverrideValue, check, environment_override, load, parse_peer};
-pub use read::Setting;
+pub use load::{Effective, Override, OverrideValue, check, environment_names, environment_override, load, parse_peer};
+pub use read::{Setting, nearest};
 pub use types::{
     ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, ListenerConfig, ListenerTls, LogConfig, LogFormat,
     LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig,

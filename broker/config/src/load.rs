@@ -21,6 +21,17 @@ impl Effective {
         let setting = self.settings.iter().find(|setting| setting.path == path);
         setting.map_or(&Source::Default, |setting| &setting.source)
     }
+
+    /// Names the node after its machine, unless somebody named it.
+    pub fn name_after_host(&mut self, host: &str) {
+        if self.config.name.is_some() {
+            return;
+        }
+        self.config.name = Some(host.to_owned());
+        if let Some(setting) = self.settings.iter_mut().find(|setting| setting.path == "name") {
+            *setting = Setting { value: host.to_owned(), source: Source::HostName, ..setting.clone() };
+        }
+    }
 }
 
 /// One value that beats the file.
@@ -82,6 +93,26 @@ pub fn environment_override(variable: &str, value: &str) -> Option<Override> {
     let path = name.split("__").map(camel_case).collect::<Vec<_>>().join(".");
     let source = Source::Environment(variable.to_owned());
     Some(Override { path, value: OverrideValue::Yaml(value.to_owned()), source })
+}
+
+/// The variables that [`environment_override`] knows: one for each setting of a section.
+pub fn environment_names() -> Vec<String> {
+    let effective = load(Some("{http: {}, cluster: {}}"), &[]).expect("defaults have no errors");
+    let in_sections = effective.settings.iter().filter(|it| it.path.contains('.') && !it.path.contains('['));
+    in_sections.map(|setting| format!("FULMAR_{}", upper_case(&setting.path))).collect()
+}
+
+/// `limits.packetBytes` becomes `LIMITS__PACKET_BYTES`.
+fn upper_case(path: &str) -> String {
+    let mut name = String::new();
+    for letter in path.chars() {
+        match letter {
+            '.' => name.push_str("__"),
+            letter if letter.is_ascii_uppercase() => name.extend(['_', letter]),
+            letter => name.push(letter.to_ascii_uppercase()),
+        }
+    }
+    name
 }
 
 /// `PACKET_BYTES` becomes `packetBytes`.

@@ -141,6 +141,11 @@ impl<'a> Section<'a> {
         )
     }
 
+    /// The one section of a list that nobody gave, all as by default.
+    pub(crate) fn default_item<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        Section::read(self.findings, format!("{}[0]", self.path_of(key)), None, read)
+    }
+
     /// A list of texts that `parse` understands; absent is empty.
     pub(crate) fn texts<T: Display>(
         &mut self,
@@ -317,7 +322,7 @@ impl<'a> Section<'a> {
 }
 
 /// The known name that somebody who wrote `key` may have meant.
-fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain =
         |name: &str| name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<Vec<_>>();
     let key = plain(key);

@@ -16,13 +16,20 @@ pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
         data_dir: section.optional_path("dataDir"),
         threads: section.number("threads", defaults.threads, 0..=1024),
         allow_anonymous: section.flag("allowAnonymous"),
-        listeners: section.sections("listeners", read_listener).unwrap_or(defaults.listeners),
+        listeners: read_listeners(section),
         http: section.optional_section("http", read_http),
         cluster: section.optional_section("cluster", read_cluster),
         limits: section.section("limits", read_limits),
         log: section.section("log", read_log),
         shutdown: section.section("shutdown", read_shutdown),
     }
+}
+
+/// Without a list there is one listener, whose values are shown like all others.
+fn read_listeners(section: &mut Section<'_>) -> Vec<ListenerConfig> {
+    section
+        .sections("listeners", read_listener)
+        .unwrap_or_else(|| vec![section.default_item("listeners", read_listener)])
 }
 
 fn read_listener(section: &mut Section<'_>) -> ListenerConfig {

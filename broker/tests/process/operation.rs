@@ -63,6 +63,70 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
 }
 
 #[test]
+fn errors_of_flags_variables_and_file_are_told_together() {
+    let check = Start::with_file("\nthreads: some\nlimits: {inflight: 0}\n")
+        .argument("--set=limits.sessions=none")
+        .argument("check")
+        .argument(FILE)
+        .argument("--listen=ws://127.0.0.1:1")
+        .variable("FULMAR_HTTP", "8080")
+        .variable("FULMAR_LIMITS__PACKET_BYTES", "x")
+        .variable("FULMAR_LIMITS_INFLIGHT", "5")
+        .variable("FULMAR_PORT", "tcp://10.0.0.1:1883")
+        .variable("FULMAR_FROBNICATE", "5")
+        .run_to_end();
+    assert_eq!((check.status.code(), check.output.as_str()), (Some(2), ""));
+    let wanted = [
+        "warning: FULMAR_FROBNICATE: no setting has a name like this",
+        "warning: FULMAR_PORT: announced by Kubernetes",
+        "broker.yaml: line 2: threads: found some, wanted a whole number",
+        "broker.yaml: line 3: limits.inflight: found 0, wanted",
+        "FULMAR_LIMITS__PACKET_BYTES: limits.packetBytes: found x, wanted",
+        "--set limits.sessions: limits.sessions: found none, wanted",
+        "FULMAR_LIMITS_INFLIGHT: configuration: found no setting of that name, wanted FULMAR_LIMITS__INFLIGHT",
+        "--listen: listeners: found ws://127.0.0.1:1, wanted mqtt://ADDRESS:PORT",
+        "FULMAR_HTTP: http: found 8080, wanted ADDRESS:PORT",
+        "7 errors in the configuration",
+    ];
+    let lines: Vec<&str> = check.errors.lines().collect();
+    for (line, wanted) in lines.iter().zip(wanted) {
+        assert!(line.starts_with(wanted), "{wanted} in\n{}", check.errors);
+    }
+    assert_eq!(lines.len(), wanted.len(), "{}", check.errors);
+}
+
+#[test]
+fn check_shows_the_values_that_nobody_gave() {
+    let shown = Start::with_file("{}").argument("check").argument(FILE).run_to_end();
+    assert_eq!((shown.status.code(), shown.errors.as_str()), (Some(0), ""));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = shown.output.lines().map(squeezed).collect();
+    for line in [
+        format!("name: {} # host name", host.trim()),
+        "listeners[0].name: mqtt # default".to_owned(),
+        "listeners[0].address: 127.0.0.1 # default".to_owned(),
+        "listeners[0].port: 1883 # default".to_owned(),
+        "listeners[0].tls: off # default".to_owned(),
+    ] {
+        assert!(lines.contains(&line), "{line} is missing in\n{}", shown.output);
+    }
+}
+
+#[test]
+fn a_service_called_fulmar_does_not_stop_the_broker() {
+    let broker = Start::with(&[])
+        .variable("FULMAR_PORT", "tcp://10.0.0.1:1883")
+        .variable("FULMAR_SERVICE_HOST", "10.0.0.1")
+        .variable("FULMAR_MQTT_PORT_1883_TCP_PROTO", "tcp")
+        .run();
+    let is_warning = |line: &Value| {
+        line["level"] == "WARN" && line["message"].as_str().is_some_and(|text| text.contains("FULMAR_SERVICE_HOST"))
+    };
+    broker.wait_for_log("warning", is_warning);
+}
+
+#[test]
 fn flags_and_variables_alone_make_a_broker() {
     let broker = Start::with_file("{}")
         .argument("--listen=mqtt://127.0.0.1:0")
