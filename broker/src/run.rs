@@ -185,6 +185,8 @@ impl Broker {
         if let Some(listener) = http {
             let metrics = Metrics {
                 version: env!("CARGO_PKG_VERSION"),
+                node: node.settings.name.clone(),
+                node_id: node_id.value,
                 threads: reports.clone(),
                 control: metrics.clone(),
                 log_lines_dropped: log.dropped(),

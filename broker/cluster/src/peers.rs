@@ -11,6 +11,7 @@
 //! **Both may dial.** A lane that is up gives way only to a connection of higher rank: a later generation, or in the
 //! same generation the one that the lower node id dialled. Both sides see the same ranks, so they keep the same one.
 
+mod namesakes;
 mod node;
 mod target;
 mod view;
@@ -25,6 +26,7 @@ use crate::hello::{FEATURE_LEVEL, Greeting, Hello, Refusal, RefusalReason};
 use node::{Node, Rank};
 use target::{Progress, Target};
 
+pub use namesakes::namesakes;
 pub use view::{LinkState, PeerView};
 
 /// What this node says of itself.

@@ -36,7 +36,7 @@ impl Links {
             Err(_) => Err(anyhow::anyhow!("no greeting in {} s", GREETING_TIMEOUT.as_secs())),
         };
         let result = match greeted {
-            Ok((stream, hello, rest)) => self.answer(stream, &hello, rest).await,
+            Ok((stream, hello, rest)) => self.answer(stream, address, &hello, rest).await,
             Err(error) => Err(error),
         };
         match result {
@@ -88,11 +88,17 @@ impl Links {
     }
 
     /// Answers a greeting. Returns how it was refused, if it was.
-    async fn answer(&self, stream: Stream, hello: &Hello, rest: Vec<u8>) -> anyhow::Result<Option<Refusal>> {
+    async fn answer(
+        &self,
+        stream: Stream,
+        address: SocketAddr,
+        hello: &Hello,
+        rest: Vec<u8>,
+    ) -> anyhow::Result<Option<Refusal>> {
         let decided = self.peers().handle_inbound(hello, self.node.clock_now(), Instant::now());
         match decided {
             Ok((answer, lane)) => {
-                let accepted = self.accept_lane(stream, Greeting::Hello(answer), &lane, hello, rest).await;
+                let accepted = self.accept_lane(stream, Greeting::Hello(answer), (&lane, address), hello, rest).await;
                 if accepted.is_err() {
                     self.peers().handle_lane_lost(&lane.lost(), Instant::now(), random());
                 }
@@ -109,7 +115,7 @@ impl Links {
         &self,
         mut stream: Stream,
         answer: Greeting,
-        lane: &LaneUp,
+        lane: (&LaneUp, SocketAddr),
         hello: &Hello,
         rest: Vec<u8>,
     ) -> anyhow::Result<()> {

@@ -44,7 +44,7 @@ impl Links {
         let lane = self.peers().handle_answer(attempt, &answer, Instant::now(), random());
         match (answer, lane) {
             (Greeting::Hello(hello), Some(lane)) => {
-                let handed_over = self.hand_over(stream, rest, &lane, &hello);
+                let handed_over = self.hand_over(stream, rest, (&lane, address.socket), &hello);
                 if handed_over.is_err() {
                     self.peers().handle_lane_lost(&lane.lost(), Instant::now(), random());
                 }

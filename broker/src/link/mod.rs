@@ -9,11 +9,12 @@ mod accept;
 mod dial;
 mod discover;
 mod drive;
+mod namesakes;
 mod stream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -22,10 +23,11 @@ use fulmar_cluster::NodeId;
 use fulmar_cluster::dial::BackOffSettings;
 use fulmar_cluster::discovery::Discovery;
 use fulmar_cluster::hello::Hello;
-use fulmar_cluster::peers::{Address, LaneUp, Me, PeerView, Peers, PeersSettings};
+use fulmar_cluster::peers::{Address, LaneUp, Me, PeerView, Peers, PeersSettings, namesakes};
 use fulmar_config::ClusterConfig;
 use fulmar_worker::{LaneSocket, Node, PeerIdentity};
 use tokio::sync::{Notify, Semaphore};
+use tracing::warn;
 
 use crate::descriptors::Budget;
 use crate::health::Health;
@@ -35,6 +37,7 @@ use crate::setup;
 use crate::shortage::Shortage;
 use crate::throttle::Throttle;
 use crate::tls::{ClusterCertificates, Reloaded};
+use namesakes::{Namesake, Namesakes};
 use stream::Stream;
 
 /// Connecting, TLS and greeting have to be done within this time.
@@ -64,6 +67,7 @@ pub(crate) struct Links {
     shortage: Arc<Shortage>,
     /// One permit per connection under way to its greeting; others wait in the kernel's queue, which is bounded too.
     greetings: Arc<Semaphore>,
+    namesakes: Mutex<Namesakes>,
     /// Log lines about connections that came to nothing.
     strangers: Throttle,
 }
@@ -122,6 +126,7 @@ impl Links {
             metrics,
             shortage,
             greetings: Arc::new(Semaphore::new(budget.greetings as usize)),
+            namesakes: Mutex::default(),
             strangers: Throttle::default(),
         };
         links.take_addresses();
@@ -145,6 +150,29 @@ impl Links {
         self.changed.notify_one();
     }
 
+    /// Linked nodes that share their name with another or with this node, by name.
+    pub(crate) fn namesakes(&self, peers: &[PeerView]) -> BTreeMap<String, BTreeSet<NodeId>> {
+        namesakes(&self.node.settings.name, peers)
+    }
+
+    fn warn_of_namesakes(&self, lane: &LaneUp, address: SocketAddr) {
+        let me = (NodeId(self.node.settings.node_id), self.node.settings.name.as_str());
+        let peers = self.view();
+        let mut namesakes = self.namesakes.lock().expect("nothing panics while names are compared");
+        let news = namesakes.met((lane.node, &lane.name), address, me, &peers);
+        drop(namesakes);
+        for Namesake { node, address: other_address } in news {
+            warn!(
+                name = lane.name,
+                node_id = format!("{:016x}", lane.node.0),
+                %address,
+                other_node_id = format!("{:016x}", node.0),
+                other_address = other_address.map_or_else(|| "this node".to_owned(), |address| address.to_string()),
+                "two nodes have the same name"
+            );
+        }
+    }
+
     fn peers(&self) -> MutexGuard<'_, Peers> {
         self.peers.lock().expect("nothing panics while peers are decided about")
     }
@@ -154,7 +182,14 @@ impl Links {
     }
 
     /// Gives a greeted connection to the data thread that the lane belongs to.
-    fn hand_over(&self, stream: Stream, bytes: Vec<u8>, lane: &LaneUp, hello: &Hello) -> anyhow::Result<()> {
+    fn hand_over(
+        &self,
+        stream: Stream,
+        bytes: Vec<u8>,
+        (lane, address): (&LaneUp, SocketAddr),
+        hello: &Hello,
+    ) -> anyhow::Result<()> {
+        self.warn_of_namesakes(lane, address);
         let stream::Parts { stream, tls, bytes } = stream.into_parts(bytes)?;
         self.node.observe_clock(hello.clock);
         let peer = PeerIdentity {

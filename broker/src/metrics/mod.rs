@@ -3,14 +3,13 @@
 //! Nothing is counted here on the path of a message: data threads count in plain numbers and report now and then.
 
 mod exposition;
+mod links;
 mod process;
 mod report;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fulmar_cluster::peers::{LinkState, PeerView};
 use fulmar_worker::{Counters, Gauges};
 
 use crate::link::Links;
@@ -63,6 +62,9 @@ pub(crate) struct ControlMetrics {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) version: &'static str,
+    /// The node's name.
+    pub(crate) node: String,
+    pub(crate) node_id: u64,
     pub(crate) threads: Vec<Arc<ThreadReport>>,
     pub(crate) control: Arc<ControlMetrics>,
     pub(crate) log_lines_dropped: Arc<AtomicU64>,
@@ -73,22 +75,18 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// All metrics in the text format of Prometheus.
     pub(crate) fn expose(&self) -> String {
-        let Metrics { version, threads, control, log_lines_dropped, links } = self;
+        let Metrics { version, node, node_id, threads, control, log_lines_dropped, links } = self;
         let mut exposition = Exposition::default();
         exposition
             .family("fulmar_build_info", Kind::Gauge, "The version that runs; always 1.")
             .sample(&[("version", version)], 1);
+        let help = "The node that this is: its name, its id and the version that runs; always 1.";
+        let labels = [("node", node.as_str()), ("node_id", &format!("{node_id:016x}")), ("version", version)];
+        exposition.family("fulmar_node_info", Kind::Gauge, help).sample(&labels, 1);
         let numbers: Vec<Numbers> = threads.iter().map(|report| report.numbers()).collect();
         expose_counters(&mut exposition, &numbers);
         expose_gauges(&mut exposition, &numbers);
-        expose_links(&mut exposition, &numbers);
-        expose_link_states(&mut exposition, &links.as_ref().map(|links| links.view()).unwrap_or_default());
-        if let Some(links) = links {
-            let help = "Silence of a peer after which its link is closed: interval + timeout * (1 + retries) of \
-                        cluster.heartbeat.";
-            let seconds = links.silence_max().as_secs_f64();
-            exposition.family("fulmar_link_silence_max_seconds", Kind::Gauge, help).sample(&[], seconds);
-        }
+        links::expose(&mut exposition, &numbers, links.as_deref());
         expose_control(&mut exposition, control);
         let dropped = log_lines_dropped.load(Ordering::Relaxed);
         let help = "Log lines dropped because nobody read them fast enough.";
@@ -139,68 +137,6 @@ fn expose_gauges(exposition: &mut Exposition, numbers: &[Numbers]) {
     }
 }
 
-fn expose_links(exposition: &mut Exposition, numbers: &[Numbers]) {
-    #[derive(Default)]
-    struct Link {
-        sent: u64,
-        received: u64,
-        unacknowledged_bytes: u64,
-        lanes_connected: u64,
-    }
-    let mut links: BTreeMap<&str, Link> = BTreeMap::new();
-    for lane in numbers.iter().flat_map(|numbers| &numbers.links) {
-        let link = links.entry(&lane.peer).or_default();
-        link.sent += lane.publishes_sent;
-        link.received += lane.publishes_received;
-        link.unacknowledged_bytes += lane.unacknowledged_bytes;
-        link.lanes_connected += u64::from(lane.connected);
-    }
-    type Value = fn(&Link) -> u64;
-    let families: [(&str, Kind, &str, Value); 4] = [
-        ("fulmar_link_publishes_sent_total", Kind::Counter, "Publishes sent to a peer.", |link| link.sent),
-        ("fulmar_link_publishes_received_total", Kind::Counter, "Publishes received from a peer.", |link| {
-            link.received
-        }),
-        (
-            "fulmar_link_unacknowledged_bytes",
-            Kind::Gauge,
-            "Bytes sent to a peer that it has not acknowledged.",
-            |link| link.unacknowledged_bytes,
-        ),
-        ("fulmar_link_lanes_connected", Kind::Gauge, "Connections to a peer that are up.", |link| link.lanes_connected),
-    ];
-    for (name, kind, help, value) in families {
-        let mut family = exposition.family(name, kind, help);
-        for (peer, link) in &links {
-            family.sample(&[("peer", peer)], value(link));
-        }
-    }
-}
-
-/// One sample for each state of each peer, 1 for the one it is in.
-fn expose_link_states(exposition: &mut Exposition, peers: &[PeerView]) {
-    let help = "Whether the link to a peer is in this state; a peer that has not answered goes by its address.";
-    // A node that came back under another address may be there twice for a while.
-    let mut by_name: BTreeMap<&str, &PeerView> = BTreeMap::new();
-    for peer in peers {
-        let shown = by_name.entry(&peer.name).or_insert(peer);
-        if peer.lanes_up > shown.lanes_up {
-            *shown = peer;
-        }
-    }
-    let mut family = exposition.family("fulmar_link_state", Kind::Gauge, help);
-    for peer in by_name.values() {
-        for state in LinkState::ALL {
-            family.sample(&[("peer", &peer.name), ("state", state.name())], u8::from(state == peer.state));
-        }
-    }
-    let help = "Attempts to link with a peer that failed in a row.";
-    let mut family = exposition.family("fulmar_link_failures", Kind::Gauge, help);
-    for peer in by_name.values() {
-        family.sample(&[("peer", &peer.name)], peer.failures);
-    }
-}
-
 fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
     let ControlMetrics {
         tls_handshake_failures,
@@ -246,7 +182,15 @@ mod tests {
     fn metrics(threads: Vec<Arc<ThreadReport>>) -> Metrics {
         let control = Arc::new(ControlMetrics::default());
         control.accept_rests.add(2);
-        Metrics { version: "1.2.3", threads, control, log_lines_dropped: Arc::default(), links: None }
+        Metrics {
+            version: "1.2.3",
+            node: "broker-0".to_owned(),
+            node_id: 7,
+            threads,
+            control,
+            log_lines_dropped: Arc::default(),
+            links: None,
+        }
     }
 
     fn report(numbers: Numbers) -> Arc<ThreadReport> {
@@ -273,6 +217,7 @@ mod tests {
         let text = metrics(vec![one, two]).expose();
         for line in [
             "fulmar_build_info{version=\"1.2.3\"} 1",
+            "fulmar_node_info{node=\"broker-0\",node_id=\"0000000000000007\",version=\"1.2.3\"} 1",
             "fulmar_connections 7",
             "fulmar_publishes_received_total{qos=\"0\"} 0",
             "fulmar_publishes_received_total{qos=\"1\"} 10",

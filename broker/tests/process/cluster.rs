@@ -18,6 +18,8 @@ struct Cluster {
     /// The name by which nodes know each other; none: they know addresses.
     host: Option<&'static str>,
     folders: Vec<Folder>,
+    /// What each node is called.
+    names: Vec<String>,
     /// More of each node's configuration.
     settings: fn(&Folder) -> String,
 }
@@ -34,7 +36,8 @@ impl Cluster {
 
     fn at(places: Vec<SocketAddr>, settings: fn(&Folder) -> String) -> Cluster {
         let folders = places.iter().map(|_| Folder::new()).collect();
-        Cluster { places, host: None, folders, settings }
+        let names = (0..places.len()).map(name).collect();
+        Cluster { places, host: None, folders, names, settings }
     }
 
     fn folder(&self, index: usize) -> &Folder {
@@ -68,7 +71,7 @@ cluster:
   peers: [{peers}]
   reconnect: {{initialMilliseconds: 50, maxMilliseconds: 200}}
 {more}",
-            name = name(index),
+            name = self.names[index],
             threads = index + 1,
             data = folder.path().join("data").display(),
             address = place.ip(),
@@ -188,6 +191,35 @@ fn each_node_serves_the_subscribers_of_each_other() {
         let (_, text) = node.get("/metrics");
         assert_eq!(text.lines().filter(|line| line.starts_with("fulmar_link_failures{")).count(), 2, "{text}");
         assert_eq!(node.metric("fulmar_subscribe_barrier_timeouts_total"), 0);
+    }
+}
+
+#[test]
+fn two_nodes_of_one_name_are_told_of_and_told_apart() {
+    let mut cluster = Cluster::of(3);
+    cluster.names[2] = name(1);
+    let nodes = [cluster.start(0), cluster.start(1), cluster.start(2)];
+    let ids = nodes.each_ref().map(|node| {
+        let line = node.wait_for_log("the start", |line| line["message"] == "starting");
+        line["node_id"].as_str().unwrap().to_owned()
+    });
+    for (node, index) in nodes.iter().zip(0..) {
+        let info = format!("fulmar_node_info{{node=\"{}\",node_id=\"{}\",", cluster.names[index], ids[index]);
+        assert!(node.get("/metrics").1.contains(&info), "{info}");
+        // The two see one namesake each: the other one.
+        node.wait_for_metric("fulmar_link_namesakes", |count| count == if index == 0 { 2 } else { 1 });
+        let warning = node.wait_for_log("warning", |line| line["message"] == "two nodes have the same name");
+        let mut told = [&warning["node_id"], &warning["other_node_id"]].map(|id| id.as_str().unwrap());
+        let mut wanted = [ids[1].as_str(), ids[2].as_str()];
+        (told.sort(), wanted.sort());
+        assert_eq!((&warning["name"], told), (&Value::from("node-1"), wanted));
+    }
+    // Each has metrics of its own.
+    for id in &ids[1..] {
+        let line = format!("fulmar_link_state{{peer=\"node-1 ({id})\",state=\"up\"}} 1");
+        wait_for(&line, || has_line(&nodes[0], &line).then_some(()));
+        let sent = format!("fulmar_link_publishes_sent_total{{peer=\"node-1 ({id})\"}} 0");
+        wait_for(&sent, || has_line(&nodes[0], &sent).then_some(()));
     }
 }
 

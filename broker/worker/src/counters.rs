@@ -119,6 +119,8 @@ counters! {
 pub struct LinkCounters {
     /// The peer's node name.
     pub peer: String,
+    /// Its id, should two have the same name.
+    pub node_id: u64,
     /// Publishes sent; one per publish, however many subscribers the peer has.
     pub publishes_sent: u64,
     /// Publishes received.

@@ -98,6 +98,7 @@ impl Lanes {
     pub(crate) fn counters(&self) -> Vec<LinkCounters> {
         let of = |slot: &LaneSlot| LinkCounters {
             peer: slot.identity.name.clone(),
+            node_id: slot.identity.node_id,
             publishes_sent: slot.publishes_sent,
             publishes_received: slot.publishes_received,
             unacknowledged_bytes: slot.lane.buffered_bytes() as u64,

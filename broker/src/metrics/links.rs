@@ -1,0 +1,99 @@
+//! The metrics of links: by the peer's name, and where two nodes have the same one, by name and id.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulmar_cluster::NodeId;
+use fulmar_cluster::peers::{LinkState, PeerView};
+
+use super::{Exposition, Kind, Numbers};
+use crate::link::Links;
+
+/// Adds everything about links; of a broker alone that is nothing but descriptions.
+pub(super) fn expose(exposition: &mut Exposition, numbers: &[Numbers], links: Option<&Links>) {
+    let peers = links.map(Links::view).unwrap_or_default();
+    let namesakes = links.map(|links| links.namesakes(&peers)).unwrap_or_default();
+    expose_lanes(exposition, numbers, &namesakes);
+    expose_states(exposition, &peers, &namesakes);
+    let help = "Linked nodes that share their name with another node, or with this one; people and dashboards mistake \
+                them for each other.";
+    let sharing: usize = namesakes.values().map(BTreeSet::len).sum();
+    exposition.family("fulmar_link_namesakes", Kind::Gauge, help).sample(&[], sharing);
+    if let Some(links) = links {
+        let help = "Silence of a peer after which its link is closed: interval + timeout * (1 + retries) of \
+                    cluster.heartbeat.";
+        let seconds = links.silence_max().as_secs_f64();
+        exposition.family("fulmar_link_silence_max_seconds", Kind::Gauge, help).sample(&[], seconds);
+    }
+}
+
+type Shared = BTreeMap<String, BTreeSet<NodeId>>;
+
+/// What a peer is called in labels: its name, unless another node has it too.
+fn label(name: &str, node: Option<NodeId>, namesakes: &Shared) -> String {
+    match node {
+        Some(NodeId(node)) if namesakes.contains_key(name) => format!("{name} ({node:016x})"),
+        _ => name.to_owned(),
+    }
+}
+
+fn expose_lanes(exposition: &mut Exposition, numbers: &[Numbers], namesakes: &Shared) {
+    #[derive(Default)]
+    struct Link {
+        sent: u64,
+        received: u64,
+        unacknowledged_bytes: u64,
+        lanes_connected: u64,
+    }
+    let mut links: BTreeMap<String, Link> = BTreeMap::new();
+    for lane in numbers.iter().flat_map(|numbers| &numbers.links) {
+        let link = links.entry(label(&lane.peer, Some(NodeId(lane.node_id)), namesakes)).or_default();
+        link.sent += lane.publishes_sent;
+        link.received += lane.publishes_received;
+        link.unacknowledged_bytes += lane.unacknowledged_bytes;
+        link.lanes_connected += u64::from(lane.connected);
+    }
+    type Value = fn(&Link) -> u64;
+    let families: [(&str, Kind, &str, Value); 4] = [
+        ("fulmar_link_publishes_sent_total", Kind::Counter, "Publishes sent to a peer.", |link| link.sent),
+        ("fulmar_link_publishes_received_total", Kind::Counter, "Publishes received from a peer.", |link| {
+            link.received
+        }),
+        (
+            "fulmar_link_unacknowledged_bytes",
+            Kind::Gauge,
+            "Bytes sent to a peer that it has not acknowledged.",
+            |link| link.unacknowledged_bytes,
+        ),
+        ("fulmar_link_lanes_connected", Kind::Gauge, "Connections to a peer that are up.", |link| link.lanes_connected),
+    ];
+    for (name, kind, help, value) in families {
+        let mut family = exposition.family(name, kind, help);
+        for (peer, link) in &links {
+            family.sample(&[("peer", peer)], value(link));
+        }
+    }
+}
+
+/// One sample for each state of each peer, 1 for the one it is in.
+fn expose_states(exposition: &mut Exposition, peers: &[PeerView], namesakes: &Shared) {
+    let help = "Whether the link to a peer is in this state; a peer that has not answered goes by its address.";
+    // A node that came back under another address may be there twice for a while.
+    let mut by_name: BTreeMap<String, &PeerView> = BTreeMap::new();
+    for peer in peers {
+        let shown = by_name.entry(label(&peer.name, peer.node, namesakes)).or_insert(peer);
+        if peer.lanes_up > shown.lanes_up {
+            *shown = peer;
+        }
+    }
+    let mut family = exposition.family("fulmar_link_state", Kind::Gauge, help);
+    for (name, peer) in &by_name {
+        for state in LinkState::ALL {
+            family.sample(&[("peer", name), ("state", state.name())], u8::from(state == peer.state));
+        }
+    }
+    let help = "Attempts to link with a peer that failed in a row.";
+    let mut family = exposition.family("fulmar_link_failures", Kind::Gauge, help);
+    for (name, peer) in &by_name {
+        family.sample(&[("peer", name)], peer.failures);
+    }
+}
