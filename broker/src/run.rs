@@ -9,7 +9,7 @@ use anyhow::Context;
 use fulmar_config::{ClusterTls, Config, Effective};
 use fulmar_worker::{Node, NodeSettings, Worker};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{error, info, warn};
 
@@ -27,6 +27,8 @@ use crate::trace::Traces;
 
 /// How often certificate files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
+/// A signal that comes so long after the first is a second one.
+const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 /// Threads of the control side; the data threads do the work.
 const CONTROL_THREADS: usize = 2;
 
@@ -247,8 +249,7 @@ impl Broker {
             tokio::select! {
                 () = told => info!("stopped, every client and every peer was told"),
                 () = tokio::time::sleep(config.shutdown.grace()) => warn!("stopped by the end of the grace period"),
-                _ = terminate.recv() => warn!("stopped at once by a second signal"),
-                _ = interrupt.recv() => warn!("stopped at once by a second signal"),
+                () = second_signal(&mut terminate, &mut interrupt) => warn!("stopped at once by a second signal"),
                 Some(what) = ended.recv() => anyhow::bail!("{what} ended by itself"),
             }
             Ok(())
@@ -271,6 +272,21 @@ fn load_cluster_certificates(tls: ClusterTls) -> anyhow::Result<Arc<Reloaded<Clu
     let files = vec![tls.cert_file.clone(), tls.key_file.clone(), tls.ca_file.clone()];
     let loaded = Reloaded::load(files, move || cluster_certificates(&tls));
     loaded.map(Arc::new).context("load the certificates of the cluster")
+}
+
+/// Waits for somebody who is in a hurry. What comes right after the first signal is the same wish once more: a
+/// supervisor and the terminal's process group may both pass it on.
+async fn second_signal(terminate: &mut Signal, interrupt: &mut Signal) {
+    let start = Instant::now();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if start.elapsed() >= SECOND_SIGNAL_AFTER {
+            return;
+        }
+    }
 }
 
 /// Waits until no data thread holds anything that somebody would miss, all at the same time.

@@ -224,6 +224,33 @@ fn two_nodes_of_one_name_are_told_of_and_told_apart() {
 }
 
 #[test]
+fn a_second_signal_after_a_while_ends_a_broker_that_still_waits_for_a_peer() {
+    let heartbeat =
+        |_: &Folder| "  heartbeat: {intervalMilliseconds: 2000, timeoutMilliseconds: 2000, retries: 2}".to_owned();
+    let cluster = Cluster::with(2, heartbeat);
+    let mut nodes = cluster.start_all();
+    let mut subscriber = Client::connect(nodes[1].address("mqtt"), "subscriber");
+    subscriber.subscribe("news", QoS::AtLeastOnce);
+    nodes[1].freeze();
+    let mut publisher = Client::connect(nodes[0].address("mqtt"), "publisher");
+    publisher.publish("news", "that nobody acknowledges", QoS::AtLeastOnce);
+    wait_for_link_publishes(&nodes[0], 1, |sent| sent == 1);
+    let start = Instant::now();
+    nodes[0].signal(libc::SIGTERM);
+    wait_for("the end", || {
+        let is_over = nodes[0].has_ended();
+        if !is_over {
+            nodes[0].signal(libc::SIGTERM);
+        }
+        is_over.then_some(())
+    });
+    let ended = start.elapsed();
+    nodes[0].wait_for_log("end", |line| line["message"] == "stopped at once by a second signal");
+    // The peer would have been given up after 8 s.
+    assert!(ended >= Duration::from_secs(1) && ended < Duration::from_secs(6), "{ended:?}");
+}
+
+#[test]
 fn strangers_on_the_cluster_port_are_counted_and_told_of_once() {
     let cluster = Cluster::of(1);
     let node = cluster.start(0);

@@ -256,6 +256,22 @@ fn a_signal_ends_the_broker_when_every_client_was_told() {
 }
 
 #[test]
+fn a_signal_that_comes_twice_at_once_is_one_signal() {
+    let mut broker = Broker::start(&["threads=2"]);
+    let mut clients: Vec<Client> =
+        (0..6).map(|number| Client::connect(broker.address("mqtt"), &format!("client-{number}"))).collect();
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGTERM] {
+        broker.signal(signal);
+    }
+    for client in &mut clients {
+        assert_eq!(client.until_closed(), [Got::Disconnect(ReasonCode::SERVER_SHUTTING_DOWN)]);
+    }
+    drop(clients);
+    assert_eq!(broker.wait().code(), Some(0));
+    broker.wait_for_log("end", is_told);
+}
+
+#[test]
 fn a_client_that_was_told_and_stays_is_not_waited_for() {
     let mut broker = Broker::start(&[]);
     let mut stays = Client::connect(broker.address("mqtt"), "stays");

@@ -228,6 +228,11 @@ impl Broker {
         assert_eq!(prlimit(&raw const limit, std::ptr::null_mut()), 0, "set the limit");
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("ask for the broker's end").is_some()
+    }
+
     /// Waits until it ends by itself.
     pub fn wait(&mut self) -> ExitStatus {
         wait_for("the end of the broker", || self.child.try_wait().expect("wait for the broker"))
