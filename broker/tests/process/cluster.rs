@@ -211,7 +211,8 @@ fn two_nodes_of_one_name_are_told_of_and_told_apart() {
         let warning = node.wait_for_log("warning", |line| line["message"] == "two nodes have the same name");
         let mut told = [&warning["node_id"], &warning["other_node_id"]].map(|id| id.as_str().unwrap());
         let mut wanted = [ids[1].as_str(), ids[2].as_str()];
-        (told.sort(), wanted.sort());
+        told.sort_unstable();
+        wanted.sort_unstable();
         assert_eq!((&warning["name"], told), (&Value::from("node-1"), wanted));
     }
     // Each has metrics of its own.
