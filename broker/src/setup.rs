@@ -74,7 +74,7 @@ pub(crate) fn bind_listener(listener: &ListenerConfig, threads: u16) -> anyhow::
     let sockets = reactor::bind(address, sockets_of(listener, threads))
         .with_context(|| format!("listen on {address} ({})", listener.name))?;
     let address = sockets[0].local_addr()?;
-    info!(listener = listener.name, protocol = ?listener.protocol, %address, "listening");
+    info!(listener = listener.name, protocol = listener.protocol.name(), %address, "listening");
     Ok(sockets)
 }
 

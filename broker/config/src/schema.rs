@@ -35,12 +35,13 @@ fn read_listeners(section: &mut Section<'_>) -> Vec<ListenerConfig> {
 fn read_listener(section: &mut Section<'_>) -> ListenerConfig {
     let defaults = ListenerConfig::default();
     let protocol = section.choice("protocol", ("mqtt", Protocol::Mqtt), &[("mqtts", Protocol::Mqtts)]);
-    let name = match protocol {
-        Protocol::Mqtt => "mqtt",
-        Protocol::Mqtts => "mqtts",
-    };
     ListenerConfig {
-        name: section.text("name", name.to_owned(), "1 to 15 lower-case letters, digits and inner dashes", parse_label),
+        name: section.text(
+            "name",
+            protocol.name().to_owned(),
+            "1 to 15 lower-case letters, digits and inner dashes",
+            parse_label,
+        ),
         protocol,
         address: section.text("address", defaults.address, "an IP address", |text| text.parse().ok()),
         port: section.number("port", protocol.default_port(), 0..=u16::MAX),

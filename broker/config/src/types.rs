@@ -102,6 +102,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Mqtt => "mqtt",
+            Protocol::Mqtts => "mqtts",
+        }
+    }
+
     /// The port registered for the protocol.
     pub fn default_port(self) -> u16 {
         match self {
@@ -311,10 +319,10 @@ pub enum LogLevel {
     Error,
     /// Something is wrong and the broker goes on.
     Warn,
-    /// What a broker's day consists of: clients and peers that come and go.
+    /// What a broker's day consists of: peers that come and go; clients that are refused or lost, a few a second.
     #[default]
     Info,
-    /// What developers of Fulmar want to see.
+    /// Each client that comes and goes, and what developers of Fulmar want to see.
     Debug,
     /// All of it.
     Trace,

@@ -41,10 +41,7 @@ impl Listen {
 pub(super) fn listeners(listen: &[Listen], cert_file: Option<PathBuf>, key_file: Option<PathBuf>) -> String {
     let tls = cert_file.zip(key_file).map(|(cert_file, key_file)| ListenerTls { cert_file, key_file });
     let listeners = listen.iter().enumerate().map(|(index, Listen { protocol, address, port })| {
-        let label = match protocol {
-            Protocol::Mqtt => "mqtt",
-            Protocol::Mqtts => "mqtts",
-        };
+        let label = protocol.name();
         let earlier = listen[..index].iter().filter(|other| other.protocol == *protocol).count();
         ListenerConfig {
             name: if earlier == 0 { label.to_owned() } else { format!("{label}-{}", earlier + 1) },

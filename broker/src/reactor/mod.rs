@@ -4,8 +4,8 @@
 //! socket is read until a short read, each connection's output is written once per turn, and a connection that still
 //! has something to read after its budget waits until the others have had their turn.
 
+mod client_log;
 mod core;
-mod events;
 mod inbox;
 mod lingering;
 mod listener;
@@ -32,6 +32,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tracing::debug;
 
 use crate::metrics::{ControlMetrics, Numbers, ThreadReport};
+use crate::reactor::client_log::ClientLog;
 pub(crate) use crate::reactor::core::Core;
 pub(crate) use crate::reactor::inbox::{Client, Inbox, Lane, Letter};
 use crate::reactor::lingering::Lingering;
@@ -137,7 +138,7 @@ impl<C: Core> Reactor<C> {
             lingering: Lingering::new(TOKEN_LINGERING, settings.lingering_max),
             leaving: None,
             now,
-            listener_names: settings.listener_names.clone(),
+            client_log: ClientLog::new(settings.listener_names.clone(), now),
             lane_connections: BTreeMap::new(),
             lane_news: settings.lane_news.clone(),
         };
@@ -188,6 +189,7 @@ impl<C: Core> Reactor<C> {
         self.post_batches();
         self.world.lingering.expire(now);
         self.core.end_turn();
+        self.world.client_log.settle(now);
         self.report(now);
         Ok(turn)
     }

@@ -9,7 +9,7 @@ use fulmar_worker::{ConnId, Event, LaneEnd, Origin, Out, Thread};
 use mio::Registry;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::reactor::events::log_event;
+use crate::reactor::client_log::ClientLog;
 use crate::reactor::lingering::Lingering;
 use crate::reactor::sockets::Sockets;
 
@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) leaving: Option<(ConnId, Thread, Origin)>,
     /// When this turn's events were taken.
     pub(crate) now: Instant,
-    pub(crate) listener_names: Vec<String>,
+    pub(crate) client_log: ClientLog,
     /// The number that the control side gave to the connection of each lane, by peer and lane.
     pub(crate) lane_connections: BTreeMap<(u64, u16), u64>,
     /// One message per lane that ends, and there are few: the queue needs no bound.
@@ -92,6 +92,6 @@ impl Out for World {
     }
 
     fn event(&mut self, event: Event<'_>) {
-        log_event(&event, &self.listener_names);
+        self.client_log.write(&event, self.now);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use fulmar_codec::{Connect, QoS, ReasonCode, Version};
 use serde_json::Value;
 
-use crate::harness::{Broker, Client, FILE, Folder, Got, Start};
+use crate::harness::{Broker, Client, FILE, Folder, Got, Start, wait_for};
 
 #[test]
 fn a_wrong_configuration_is_refused_with_every_error_at_once() {
@@ -230,6 +230,35 @@ fn log_lines_of_one_connection_share_its_trace() {
     traces.sort();
     traces.dedup();
     assert_eq!(traces.len(), 9);
+}
+
+#[test]
+fn ends_that_are_not_orderly_are_info_a_few_a_second_and_counted() {
+    let broker = Broker::start(&["threads=1"]);
+    let address = broker.address("mqtt");
+    Client::connect(address, "polite").disconnect(ReasonCode::NORMAL_DISCONNECTION);
+    for _ in 0..200 {
+        drop(Client::connect(address, "lost"));
+    }
+    let of = |client: &'static str| {
+        move |line: &Value| line["message"] == "client disconnected" && line["client_id"] == client
+    };
+    let polite = broker.wait_for_log("the polite one", of("polite"));
+    assert_eq!(
+        (&polite["level"], &polite["reason"], &polite["code"]),
+        (&"DEBUG".into(), &"client asked".into(), &"0x00".into())
+    );
+    wait_for("every end", || (broker.log(of("lost")).len() == 200).then_some(()));
+    let lost = broker.log(of("lost"));
+    assert!(lost.iter().all(|line| line["reason"] == "connection lost"), "{lost:?}");
+    let shown = lost.iter().filter(|line| line["level"] == "INFO").count();
+    // Every line that is not info is told of in a number.
+    wait_for("the number of the others", || {
+        let sums = broker.log(|line| line["level"] == "INFO" && line["withheld"].is_u64());
+        let withheld: u64 = sums.iter().map(|line| line["withheld"].as_u64().unwrap()).sum();
+        (withheld + shown as u64 == 200).then_some(())
+    });
+    assert!(shown >= 10, "{shown}");
 }
 
 #[test]
