@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
 use crate::metrics::ControlMetrics;
+use crate::reactor::canonical;
 use crate::throttle::Throttle;
 
 /// How long accepting rests; trying again at once would fail again at once.
@@ -41,7 +42,7 @@ impl Shortage {
     pub(crate) async fn accept(&self, listener: &TcpListener, name: &str) -> (TcpStream, SocketAddr) {
         loop {
             match listener.accept().await {
-                Ok(accepted) => return accepted,
+                Ok((socket, address)) => return (socket, canonical(address)),
                 Err(error) if is_out_of_resources(&error) => {
                     self.tell(name, &error, Instant::now());
                     tokio::time::sleep(REST).await;

@@ -2,12 +2,12 @@
 //! connections out, so that no thread is woken for a client that another one takes.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::shortage::{REST, Shortage, is_out_of_resources};
 
@@ -28,10 +28,17 @@ pub(crate) struct Listener {
     resting_until: Option<Instant>,
 }
 
-/// Binds `count` sockets to one address. Port 0 becomes the same free port for all.
+/// Binds `count` sockets to one address. Port 0 becomes the same free port for all. `::` takes IPv4 too, and on a
+/// machine without IPv6 that alone.
 pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
     // Sockets that share a port hide from each other that another broker has it: the first one asks without sharing.
-    let probe = bind_one(address, false)?;
+    let probe = match (bind_one(address, false), without_ipv6(address)) {
+        (Err(error), Some(other)) if is_without_ipv6(&error) => {
+            warn!(wanted = %address, taken = %other, %error, "no IPv6 on this machine, listening on IPv4 only");
+            bind_one(other, false)?
+        }
+        (bound, _) => bound?,
+    };
     let address = probe.local_addr()?;
     drop(probe);
     (0..count).map(|_| bind_one(address, true)).collect()
@@ -39,12 +46,32 @@ pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net
 
 fn bind_one(address: SocketAddr, is_shared: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Whatever the machine's default is: `::` is every address, of IPv4 too.
+        socket.set_only_v6(false)?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(is_shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// What takes the place of `::` where there is no IPv6. Who asks for one address of IPv6 gets no other.
+fn without_ipv6(address: SocketAddr) -> Option<SocketAddr> {
+    let is_all = address.is_ipv6() && address.ip().is_unspecified();
+    is_all.then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+}
+
+/// Whether the kernel knows no IPv6, or has none of its addresses.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+/// The address of the other side, that of IPv4 in its own form wherever it came in.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl Listener {
@@ -69,7 +96,7 @@ impl Listener {
             match self.socket.accept() {
                 Ok((stream, address)) => {
                     self.resting_until = None;
-                    take(stream, address);
+                    take(stream, canonical(address));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_ready = false;
@@ -84,5 +111,31 @@ impl Listener {
                 Err(error) => debug!(listener = self.name, %error, "client not accepted"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_every_address_of_ipv6_has_another_of_ipv4() {
+        let other = |text: &str| without_ipv6(text.parse().unwrap()).map(|address| address.to_string());
+        let others = ["[::]:1883", "[::1]:1883", "0.0.0.0:1883"].map(other);
+        assert_eq!(others, [Some("0.0.0.0:1883".to_owned()), None, None]);
+        let of = |code| is_without_ipv6(&io::Error::from_raw_os_error(code));
+        assert_eq!(
+            [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL, libc::EADDRINUSE, libc::EACCES].map(of),
+            [true, true, false, false]
+        );
+    }
+
+    #[test]
+    fn addresses_of_ipv4_look_the_same_on_every_listener() {
+        let shown = |text: &str| canonical(text.parse().unwrap()).to_string();
+        assert_eq!(
+            ["[::ffff:10.0.0.1]:5", "10.0.0.1:5", "[::1]:5"].map(shown),
+            ["10.0.0.1:5", "10.0.0.1:5", "[::1]:5"]
+        );
     }
 }

@@ -36,7 +36,7 @@ use crate::reactor::client_log::ClientLog;
 pub(crate) use crate::reactor::core::Core;
 pub(crate) use crate::reactor::inbox::{Client, Inbox, Lane, Letter};
 use crate::reactor::lingering::Lingering;
-pub(crate) use crate::reactor::listener::{Listener, bind};
+pub(crate) use crate::reactor::listener::{Listener, bind, canonical};
 use crate::reactor::read::fill;
 use crate::reactor::socket::Socket;
 use crate::reactor::sockets::{Entry, Kind, Sockets};

@@ -1,9 +1,12 @@
 //! Bytes that are no MQTT, or break its rules, or never end: that connection is told why and closed, it is counted,
 //! memory stays flat, and nobody else notices.
 
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
 use fulmar_codec::{Connect, PACKET_BYTES_MAX, QoS, ReasonCode, Version, encode_connect};
 
-use crate::harness::{Broker, Client, Got, wait_for};
+use crate::harness::{Broker, Client, Got, PATIENCE, tcp, wait_for};
 
 /// A length in the form of the specification (MQTT 5.0, 1.5.5).
 fn variable_integer(mut value: usize) -> Vec<u8> {
@@ -223,18 +226,22 @@ fn silence_half_a_packet_and_a_trickle_end_with_the_connect_timeout() {
     let mut silent = Client::open(broker.address("mqtt"), Version::V5);
     let mut stuck = Client::open(broker.address("mqtt"), Version::V5);
     stuck.send(half);
-    let mut trickling = Client::open(broker.address("mqtt"), Version::V5);
-    // Each byte shows life, but only a whole CONNECT counts. The broker closes before the last bytes.
-    let whole = connect.clone();
-    let trickle = std::thread::spawn(move || {
-        for byte in whole {
-            trickling.send(&[byte]);
-            std::thread::sleep(std::time::Duration::from_millis(100));
+    // Each byte shows life, but only a whole CONNECT counts.
+    let mut trickling = tcp(broker.address("mqtt"));
+    trickling.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut sent = 0;
+    for byte in &connect[..connect.len() - 1] {
+        let _ = trickling.write_all(&[*byte]);
+        sent += 1;
+        // As long as nothing comes, the broker waits for more.
+        if !matches!(trickling.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock) {
+            break;
         }
-        trickling.until_closed()
-    });
+    }
+    assert!(sent > 3, "closed after {sent} bytes");
     assert_eq!((silent.until_closed(), stuck.until_closed()), (vec![], vec![]));
-    assert_eq!(trickle.join().unwrap(), []);
+    trickling.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(!matches!(trickling.read(&mut [0]), Ok(1..)), "answered half a CONNECT");
     broker.wait_for_metric("fulmar_connect_timeouts_total", |count| count == 3);
     broker.wait_for_metric("fulmar_connections_pending", |count| count == 0);
 }

@@ -143,6 +143,30 @@ fn flags_and_variables_alone_make_a_broker() {
 }
 
 #[test]
+fn every_address_of_ipv6_is_every_address_of_ipv4_too() {
+    let broker = Start::with_file("{}")
+        .argument("--listen=mqtt://[::]:0")
+        .argument("--listen=mqtt://[::1]:0")
+        .argument("--allow-anonymous")
+        .argument("--set=log.format=json")
+        .argument("--set=log.level=debug")
+        .run();
+    let (all, one) = (broker.address("mqtt").port(), broker.address("mqtt-2").port());
+    let mut four = Client::connect(([127, 0, 0, 1], all).into(), "four");
+    let mut six = Client::connect((std::net::Ipv6Addr::LOCALHOST, all).into(), "six");
+    assert_eq!((four.ping(), six.ping()), (vec![], vec![]));
+    let connected =
+        |id: &'static str| move |line: &Value| line["message"] == "client connected" && line["client_id"] == id;
+    for (id, address) in [("four", "127.0.0.1:"), ("six", "[::1]:")] {
+        let line = broker.wait_for_log(id, connected(id));
+        assert!(line["address"].as_str().unwrap().starts_with(address), "{line}");
+    }
+    // One address is that address and no other.
+    assert_eq!(Client::connect((std::net::Ipv6Addr::LOCALHOST, one).into(), "loopback").ping(), []);
+    assert!(std::net::TcpStream::connect(("127.0.0.1", one)).is_err());
+}
+
+#[test]
 fn a_port_in_use_stops_the_start_and_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
