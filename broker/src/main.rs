@@ -12,6 +12,7 @@ mod link;
 mod log;
 mod metrics;
 mod node_id;
+mod places;
 mod reactor;
 mod run;
 mod setup;

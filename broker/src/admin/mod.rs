@@ -1,7 +1,6 @@
 //! The plain HTTP port: probes and metrics. It answers questions and changes nothing. What is answered is here; `serve`
-//! has the connections and their bounds, `places` decides who has to go when there are too many.
+//! has the connections and their bounds.
 
-mod places;
 mod serve;
 
 use std::sync::Arc;

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::debug;
 
-use super::places::{Places, Taken};
 use crate::metrics::ControlMetrics;
+use crate::places::{Places, Taken};
 use crate::shortage::Shortage;
 
 /// Connections at one time. Probes and a few scrapers need a handful.

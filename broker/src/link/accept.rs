@@ -5,22 +5,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use fulmar_cluster::NodeId;
 use fulmar_cluster::hello::{Greeting, GreetingError, Hello, PROTOCOL, Refusal, RefusalReason};
 use fulmar_cluster::peers::LaneUp;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::{debug, warn};
 
 use super::stream::Stream;
 use super::{GREETING_TIMEOUT, Links, random};
+use crate::places::Taken;
 
 impl Links {
     /// Accepts peers until the task is aborted.
     pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
         loop {
-            let Ok(permit) = self.greetings.clone().acquire_owned().await else { return };
+            let Ok(permit) = self.greeting_permits.clone().acquire_owned().await else { return };
             let (socket, address) = self.shortage.accept(&listener, "cluster").await;
             let links = self.clone();
             tokio::spawn(async move {
@@ -31,10 +33,7 @@ impl Links {
     }
 
     async fn handle_inbound(&self, socket: TcpStream, address: SocketAddr) {
-        let greeted = match tokio::time::timeout(GREETING_TIMEOUT, self.read_hello(socket)).await {
-            Ok(greeted) => greeted,
-            Err(_) => Err(anyhow::anyhow!("no greeting in {} s", GREETING_TIMEOUT.as_secs())),
-        };
+        let greeted = self.await_hello(socket).await;
         let result = match greeted {
             Ok((stream, hello, rest)) => self.answer(stream, address, &hello, rest).await,
             Err(error) => Err(error),
@@ -61,6 +60,22 @@ impl Links {
             }
         }
         self.changed.notify_one();
+    }
+
+    /// Reads the greeting in time, and as long as not too many others came later: a peer gets in, however many silent
+    /// connections somebody keeps open.
+    async fn await_hello(&self, socket: TcpStream) -> anyhow::Result<(Stream, Hello, Vec<u8>)> {
+        let (place, taken_away) = oneshot::channel();
+        let Taken { number, .. } = self.greetings().take(place, Instant::now());
+        let greeted = tokio::select! {
+            greeted = tokio::time::timeout(GREETING_TIMEOUT, self.read_hello(socket)) => match greeted {
+                Ok(greeted) => greeted,
+                Err(_) => Err(anyhow!("no greeting in {} s", GREETING_TIMEOUT.as_secs())),
+            },
+            _ = taken_away => Err(anyhow!("no greeting before too many newer connections came")),
+        };
+        self.greetings().leave(number);
+        greeted
     }
 
     async fn read_hello(&self, socket: TcpStream) -> anyhow::Result<(Stream, Hello, Vec<u8>)> {

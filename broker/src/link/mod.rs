@@ -13,6 +13,7 @@ mod namesakes;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicBool;
@@ -26,12 +27,13 @@ use fulmar_cluster::hello::Hello;
 use fulmar_cluster::peers::{Address, LaneUp, Me, PeerView, Peers, PeersSettings, namesakes};
 use fulmar_config::ClusterConfig;
 use fulmar_worker::{LaneSocket, Node, PeerIdentity};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tracing::warn;
 
 use crate::descriptors::Budget;
 use crate::health::Health;
 use crate::metrics::ControlMetrics;
+use crate::places::Places;
 use crate::reactor::{Inbox, Lane, Letter};
 use crate::setup;
 use crate::shortage::Shortage;
@@ -42,6 +44,9 @@ use stream::Stream;
 
 /// Connecting, TLS and greeting have to be done within this time.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Of so many places for greetings, one is for a connection that makes room.
+const GREETINGS_PER_CLOSING: usize = 8;
 
 /// The links of this node, as the tasks of the control side share them.
 pub(crate) struct Links {
@@ -65,8 +70,10 @@ pub(crate) struct Links {
     health: Arc<Health>,
     metrics: Arc<ControlMetrics>,
     shortage: Arc<Shortage>,
-    /// One permit per connection under way to its greeting; others wait in the kernel's queue, which is bounded too.
-    greetings: Arc<Semaphore>,
+    /// Connections under way to their greeting.
+    greetings: Mutex<Places<oneshot::Sender<Infallible>>>,
+    /// One permit each, and a few for those that had to make room and are about to be closed.
+    greeting_permits: Arc<Semaphore>,
     namesakes: Mutex<Namesakes>,
     /// Log lines about connections that came to nothing.
     strangers: Throttle,
@@ -110,6 +117,8 @@ impl Links {
             jitter_percent: config.reconnect.jitter_percent,
         };
         let hosts = config.peers.iter().map(|peer| (peer.host.as_str(), peer.port));
+        let greetings = budget.greetings as usize;
+        let closing = (greetings / GREETINGS_PER_CLOSING).max(1);
         let links = Links {
             peers: Mutex::new(Peers::new(me, PeersSettings { back_off, nodes_max: budget.nodes })),
             discovery: Mutex::new(Discovery::new(hosts, now)),
@@ -125,7 +134,8 @@ impl Links {
             health,
             metrics,
             shortage,
-            greetings: Arc::new(Semaphore::new(budget.greetings as usize)),
+            greetings: Mutex::new(Places::new(greetings - closing, GREETING_TIMEOUT)),
+            greeting_permits: Arc::new(Semaphore::new(greetings)),
             namesakes: Mutex::default(),
             strangers: Throttle::default(),
         };
@@ -175,6 +185,10 @@ impl Links {
 
     fn peers(&self) -> MutexGuard<'_, Peers> {
         self.peers.lock().expect("nothing panics while peers are decided about")
+    }
+
+    fn greetings(&self) -> MutexGuard<'_, Places<oneshot::Sender<Infallible>>> {
+        self.greetings.lock().expect("nothing panics while places are dealt out")
     }
 
     fn discovery(&self) -> MutexGuard<'_, Discovery> {

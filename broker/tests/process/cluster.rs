@@ -225,6 +225,22 @@ fn two_nodes_of_one_name_are_told_of_and_told_apart() {
 }
 
 #[test]
+fn many_silent_connections_on_the_cluster_port_keep_nobody_out() {
+    let cluster = Cluster::of(1);
+    let node = cluster.start(0);
+    let silent: Vec<TcpStream> = (0..300).map(|_| tcp(cluster.place(0))).collect();
+    let start = Instant::now();
+    // Whoever comes last is listened to at once, and here told apart.
+    let mut last = tcp(cluster.place(0));
+    last.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(!matches!(last.read(&mut [0]), Ok(1..)), "nodes do not speak HTTP");
+    // Without a place of its own it would wait for the silent ones, which have 5 s.
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(node.metric("fulmar_link_refusals_total") >= 300 - 256);
+    drop(silent);
+}
+
+#[test]
 fn a_second_signal_after_a_while_ends_a_broker_that_still_waits_for_a_peer() {
     let heartbeat =
         |_: &Folder| "  heartbeat: {intervalMilliseconds: 2000, timeoutMilliseconds: 2000, retries: 2}".to_owned();

@@ -1,8 +1,9 @@
-//! The places for connections of the HTTP port: how many there are, and who has to go.
+//! The places of a port that anybody can reach and few need, for probes or for greetings of peers: how many connections
+//! there may be, and who has to go.
 //!
-//! A connection has done something when it came and whenever a request of it was whole or answered. Who has done
-//! nothing for too long goes. When all places are taken, the newest beats whoever has done nothing for the longest
-//! time: a probe that just came is served, however many idle connections somebody keeps open.
+//! A connection has done something when it came, and whenever it made progress. Who has done nothing for too long goes.
+//! When all places are taken, the newest beats whoever has done nothing for the longest time: a probe that just came is
+//! served, however many idle connections somebody keeps open.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,7 @@ impl<T> Places<T> {
         Taken { number, was_crowded }
     }
 
-    /// A request was read, or answered.
+    /// A connection made progress.
     pub(crate) fn touch(&mut self, number: u64, now: Instant) {
         if let Some(place) = self.taken.iter_mut().find(|place| place.number == number) {
             place.active = now;
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_is_counted_from_the_last_request() {
+    fn patience_is_counted_from_the_last_progress() {
         let start = Instant::now();
         let mut places = Places::new(2, SECOND * 10);
         let Taken { number, .. } = places.take((), start);
