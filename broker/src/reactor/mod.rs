@@ -4,6 +4,7 @@
 //! socket is read until a short read, each connection's output is written once per turn, and a connection that still
 //! has something to read after its budget waits until the others have had their turn.
 
+mod adopt;
 mod client_log;
 mod core;
 mod inbox;
@@ -23,9 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fulmar_cluster::NodeId;
-use fulmar_cluster::peers::LostLane;
-use fulmar_worker::{Closed, ConnId, Consumed, LaneEnd, Origin, Thread};
+use fulmar_worker::{Closed, ConnId, Consumed, Thread};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -38,12 +37,11 @@ pub(crate) use crate::reactor::inbox::{Client, Inbox, Lane, Letter};
 use crate::reactor::lingering::Lingering;
 pub(crate) use crate::reactor::listener::{Listener, bind, canonical};
 use crate::reactor::read::fill;
-use crate::reactor::socket::Socket;
-use crate::reactor::sockets::{Entry, Kind, Sockets};
+use crate::reactor::sockets::{Kind, Sockets};
 pub(crate) use crate::reactor::world::LaneNews;
 use crate::reactor::world::World;
 use crate::shortage::Shortage;
-use crate::trace::{Trace, Traces};
+use crate::trace::Traces;
 
 /// Working space for reads, shared by all connections of the thread.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -276,73 +274,6 @@ impl<C: Core> Reactor<C> {
         turn
     }
 
-    fn accept(&mut self, now: Instant) {
-        // Accepting needs all of `self` but the listeners.
-        let mut listeners = std::mem::take(&mut self.listeners);
-        let (shortage, traces) = (self.settings.shortage.clone(), self.settings.traces.clone());
-        for listener in &mut listeners {
-            if listener.is_due(now) {
-                let index = listener.index;
-                listener.accept(now, &shortage, |stream, address| {
-                    let _ = stream.set_nodelay(true);
-                    let origin = Origin { listener: index, address, trace: traces.next() };
-                    self.adopt_client(Client { stream, tls: None, bytes: Vec::new(), origin, permit: None }, now);
-                });
-            }
-        }
-        self.listeners = listeners;
-    }
-
-    fn adopt_client(&mut self, client: Client, now: Instant) {
-        let Client { stream, tls, bytes, origin, permit } = client;
-        match self.core.accepted(origin, now) {
-            Ok(conn) => self.adopt(conn, Kind::Client, Socket::new(stream, tls), bytes, now),
-            Err(refused) => {
-                debug!(address = %origin.address, trace = %Trace(origin.trace), %refused, "client not accepted");
-            }
-        }
-        drop(permit);
-    }
-
-    fn adopt_lane(&mut self, lane: Lane, now: Instant) {
-        let Lane { stream, tls, bytes, socket, connection } = lane;
-        let (node, lane) = (socket.peer.node_id, socket.lane);
-        match self.core.lane_up(&socket, now, &mut self.world) {
-            Ok(conn) => {
-                self.world.lane_connections.insert((node, lane), connection);
-                self.adopt(conn, Kind::Lane, Socket::new(stream, tls), bytes, now);
-            }
-            Err(refused) => {
-                debug!(peer = socket.peer.name, lane, %refused, "lane not accepted");
-                let lost = LostLane { node: NodeId(node), epoch: socket.epoch, lane, connection };
-                self.world.tell_lane_ended(lost, LaneEnd::Lost);
-            }
-        }
-    }
-
-    fn adopt(&mut self, conn: ConnId, kind: Kind, mut socket: Socket, bytes: Vec<u8>, now: Instant) {
-        let token = Token(conn.slot as usize);
-        let interests = Interest::READABLE | Interest::WRITABLE;
-        if self.world.registry.register(socket.stream(), token, interests).is_err() {
-            self.core.closed(conn, Closed::Error, now, &mut self.world);
-            return;
-        }
-        let has_tls = socket.has_tls();
-        let mut entry = Entry::new(conn, kind, socket);
-        entry.is_resumed = !bytes.is_empty();
-        entry.carry = entry.is_resumed.then(|| Box::new(bytes));
-        // What rustls has decrypted or wants to send already brings no event.
-        entry.is_readable = has_tls;
-        let is_ready = entry.is_resumed || has_tls;
-        self.world.sockets.insert(conn, entry);
-        if is_ready {
-            self.world.make_ready(conn);
-        }
-        if has_tls {
-            self.writable.push(conn);
-        }
-    }
-
     fn read_ready(&mut self, now: Instant) {
         std::mem::swap(&mut self.world.ready, &mut self.reading);
         while let Some(conn) = self.reading.pop_front() {
@@ -410,16 +341,6 @@ impl<C: Core> Reactor<C> {
     fn end(&mut self, conn: ConnId, how: Closed, now: Instant) {
         self.world.sockets.remove(conn);
         self.core.closed(conn, how, now, &mut self.world);
-    }
-
-    /// Gives a client to the thread that serves it, with what it has sent so far.
-    fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin, bytes: Vec<u8>) {
-        let Some(entry) = self.world.sockets.remove(conn) else { return };
-        let (mut stream, tls) = entry.socket.into_parts();
-        if self.world.registry.deregister(&mut stream).is_ok() {
-            let client = Client { stream, tls, bytes, origin, permit: None };
-            self.inboxes[usize::from(thread)].push(Letter::Client(Box::new(client)));
-        }
     }
 
     fn write_all(&mut self, now: Instant) {

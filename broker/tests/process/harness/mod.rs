@@ -1,10 +1,12 @@
-//! What the tests have in common: a broker's process, a client that speaks MQTT byte by byte, and an HTTP GET.
+//! What the tests have in common: a broker's process, several that form a cluster, a client that speaks
+//! MQTT byte by byte, and an HTTP GET.
 
 mod broker;
 mod certificates;
 mod client;
 mod folder;
 mod http;
+mod nodes;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ pub use certificates::{Authority, Files};
 pub use client::{Client, Got, Wire, tcp};
 pub use folder::Folder;
 pub use http::get;
+pub use nodes::{Cluster, has_line, name, wait_for_link, wait_for_link_publishes, wait_until_ready};
 
 /// How long a test waits for what must come. Far beyond what it takes, for machines that are busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(30);
