@@ -63,6 +63,18 @@ impl<T> Places<T> {
         self.taken.iter().find(|place| place.number == number).map(|place| place.active + self.patience)
     }
 
+    /// Since when the one has done nothing that has done nothing for the longest time.
+    pub(crate) fn idlest(&self) -> Option<Instant> {
+        self.taken.iter().map(|place| place.active).min()
+    }
+
+    /// Takes the place of the idlest away, if it has done nothing since then.
+    pub(crate) fn give_up_idle(&mut self, since: Instant) -> bool {
+        let idle = self.taken.iter().enumerate().filter(|(_, place)| place.active <= since);
+        let idlest = idle.min_by_key(|(_, place)| place.active).map(|(index, _)| index);
+        idlest.map(|index| self.taken.swap_remove(index)).is_some()
+    }
+
     /// The connection ended.
     pub(crate) fn leave(&mut self, number: u64) {
         self.taken.retain(|place| place.number != number);
@@ -90,6 +102,19 @@ mod tests {
         assert!(third.was_crowded);
         assert_eq!([&held[0], &held[1], &held[2]].map(Rc::strong_count), [2, 1, 2]);
         assert_eq!(places.deadline(second.number), None);
+    }
+
+    #[test]
+    fn only_who_has_been_idle_for_long_is_given_up_and_the_idlest_first() {
+        let start = Instant::now();
+        let mut places = Places::new(3, SECOND * 10);
+        let [one, two] = [2, 1].map(|second| places.take((), start + SECOND * second).number);
+        assert_eq!(places.idlest(), Some(start + SECOND));
+        assert!(!places.give_up_idle(start));
+        assert!(places.give_up_idle(start + SECOND * 2));
+        assert_eq!([one, two].map(|number| places.deadline(number).is_some()), [true, false]);
+        assert!(places.give_up_idle(start + SECOND * 2) && !places.give_up_idle(start + SECOND * 2));
+        assert_eq!(places.idlest(), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use fulmar_config::{ClusterTls, Config, Effective};
 use fulmar_worker::{Node, NodeSettings, Worker};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::admin::Admin;
@@ -22,7 +22,9 @@ use crate::node_id;
 use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
 use crate::setup;
 use crate::shortage::Shortage;
-use crate::tls::{ClusterCertificates, Reload, Reloaded, TlsListener, cluster_certificates, listener_certificate};
+use crate::tls::{
+    ClusterCertificates, Handshakes, Reload, Reloaded, TlsListener, cluster_certificates, listener_certificate,
+};
 use crate::trace::Traces;
 
 /// How often certificate files are looked at.
@@ -117,7 +119,9 @@ impl Broker {
             .collect::<anyhow::Result<Vec<_>>>()?;
         let mut listeners: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::new()).collect();
         let mut certificates: Vec<Arc<dyn Reload>> = Vec::new();
-        let handshakes = Arc::new(Semaphore::new(budget.handshakes as usize));
+        let connect_timeout = config.limits.connect_timeout();
+        let handshakes = Handshakes::new(budget.handshakes as usize, connect_timeout, metrics.clone());
+        let handshakes = Arc::new(handshakes);
         for ((index, listener), sockets) in (0..).zip(&config.listeners).zip(sockets) {
             let Some(tls) = listener.tls.clone() else {
                 for (listeners, socket) in listeners.iter_mut().zip(sockets) {
@@ -135,7 +139,7 @@ impl Broker {
                 index,
                 certificate,
                 handshakes: handshakes.clone(),
-                connect_timeout: config.limits.connect_timeout(),
+                connect_timeout,
                 packet_bytes_max: config.limits.packet_bytes as usize,
                 inboxes: inboxes.clone(),
                 next_inbox: AtomicUsize::new(0),

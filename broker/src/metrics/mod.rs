@@ -38,6 +38,8 @@ pub(crate) struct ControlMetrics {
     pub(crate) tls_handshake_failures: Count,
     /// TLS clients that were silent for too long before their first packet.
     pub(crate) tls_timeouts: Count,
+    /// TLS clients that made no progress while others waited.
+    pub(crate) tls_crowded_out: Count,
     /// Times that accepting rested because descriptors or memory were short.
     pub(crate) accept_rests: Count,
     /// Certificates taken into use after a change of their files.
@@ -141,6 +143,7 @@ fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
     let ControlMetrics {
         tls_handshake_failures,
         tls_timeouts,
+        tls_crowded_out,
         accept_rests,
         certificate_reloads,
         certificate_reload_failures,
@@ -154,6 +157,7 @@ fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
     let counters = [
         ("tls_handshake_failures", tls_handshake_failures, "TLS clients that failed before their first packet."),
         ("tls_timeouts", tls_timeouts, "TLS clients that were silent for too long before their first packet."),
+        ("tls_crowded_out", tls_crowded_out, "TLS clients closed because they made no progress while others waited."),
         ("accept_rests", accept_rests, "Times that accepting rested because descriptors or memory were short."),
         ("certificate_reloads", certificate_reloads, "Certificates taken into use after a change of their files."),
         ("certificate_reload_failures", certificate_reload_failures, "Changed certificates that were no good."),

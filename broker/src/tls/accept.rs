@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use fulmar_codec::{Framed, split_frame};
 use fulmar_worker::Origin;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
@@ -24,6 +24,7 @@ use crate::metrics::ControlMetrics;
 use crate::reactor::{Client, Inbox, Letter};
 use crate::shortage::Shortage;
 use crate::tls::Reloaded;
+use crate::tls::handshakes::{Handshakes, Place};
 use crate::trace::{Trace, Traces};
 
 /// Bytes read at a time before CONNECT is whole.
@@ -36,8 +37,8 @@ pub(crate) struct TlsListener {
     pub(crate) name: String,
     pub(crate) index: u16,
     pub(crate) certificate: Arc<Reloaded<Arc<ServerConfig>>>,
-    /// One permit per handshake under way, shared by all listeners.
-    pub(crate) handshakes: Arc<Semaphore>,
+    /// Those under way, of all listeners.
+    pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) connect_timeout: Duration,
     pub(crate) packet_bytes_max: usize,
     /// The data threads, which take clients in turn; the client id decides later where each stays.
@@ -53,9 +54,9 @@ impl TlsListener {
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
         let this = self;
         loop {
-            // Whoever finds no permit waits in the kernel's queue, which is bounded too.
-            let Ok(permit) = this.handshakes.clone().acquire_owned().await else { return };
             let (socket, address) = this.shortage.accept(&listener, &this.name).await;
+            // One waits here for all that wait in the kernel's queue, which is bounded too.
+            let permit = this.handshakes.permit().await;
             let this = this.clone();
             tokio::spawn(async move { this.handle_client(socket, address, permit).await });
         }
@@ -63,7 +64,14 @@ impl TlsListener {
 
     async fn handle_client(&self, socket: tokio::net::TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
         let trace = self.traces.next();
-        match tokio::time::timeout(self.connect_timeout, self.read_connect(socket)).await {
+        let (place, taken_away) = self.handshakes.begin();
+        let reading = async {
+            tokio::select! {
+                read = self.read_connect(socket, &place) => read,
+                _ = taken_away => Err(anyhow!("made no progress while others waited")),
+            }
+        };
+        match tokio::time::timeout(self.connect_timeout, reading).await {
             Ok(Ok((socket, tls, bytes))) => {
                 let client = Client {
                     stream: mio::net::TcpStream::from_std(socket),
@@ -89,18 +97,24 @@ impl TlsListener {
     async fn read_connect(
         &self,
         socket: tokio::net::TcpStream,
+        place: &Place<'_>,
     ) -> anyhow::Result<(TcpStream, ServerConnection, Vec<u8>)> {
         socket.set_nodelay(true)?;
         let acceptor = TlsAcceptor::from(self.certificate.get());
         let mut stream = acceptor.accept(socket).await.context("shake hands")?;
-        let bytes = read_first_packet(&mut stream, self.packet_bytes_max).await?;
+        place.progress();
+        let bytes = read_first_packet(&mut stream, self.packet_bytes_max, place).await?;
         let (socket, tls) = stream.into_inner();
         // Takes the socket from this runtime's epoll; it stays non-blocking.
         Ok((socket.into_std()?, tls, bytes))
     }
 }
 
-async fn read_first_packet(stream: &mut TlsStream<tokio::net::TcpStream>, max: usize) -> anyhow::Result<Vec<u8>> {
+async fn read_first_packet(
+    stream: &mut TlsStream<tokio::net::TcpStream>,
+    max: usize,
+    place: &Place<'_>,
+) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         let length = bytes.len();
@@ -110,6 +124,7 @@ async fn read_first_packet(stream: &mut TlsStream<tokio::net::TcpStream>, max: u
         if read == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("read the first packet");
         }
+        place.progress();
         // Garbage goes on by its first byte instead of waiting for the length that it seems to announce.
         let is_connect = bytes[0] == CONNECT;
         if !is_connect || !matches!(split_frame(&bytes, max), Ok(Framed::Incomplete { .. })) {

@@ -2,8 +2,10 @@
 
 mod accept;
 mod certificates;
+mod handshakes;
 mod reload;
 
 pub(crate) use accept::TlsListener;
 pub(crate) use certificates::{ClusterCertificates, cluster_certificates, listener_certificate};
+pub(crate) use handshakes::Handshakes;
 pub(crate) use reload::{Reload, Reloaded};

@@ -107,6 +107,18 @@ fn connect_in_the_same_flight_as_the_end_of_the_handshake_is_not_lost() {
 }
 
 #[test]
+fn silent_connections_keep_no_tls_client_out() {
+    // They could stay for longer than any client of this test waits.
+    let (broker, authority, _folder, _) = start(&["limits.handshakes=4", "limits.connectTimeoutSeconds=300"]);
+    let address = broker.address("mqtts");
+    let silent: Vec<TcpStream> = (0..12).map(|_| tcp(address)).collect();
+    let (mut client, _) = connect(address, &authority.client_config(), "patient");
+    assert_eq!(client.ping(), []);
+    broker.wait_for_metric("fulmar_tls_crowded_out_total", |count| count >= 8);
+    drop(silent);
+}
+
+#[test]
 fn a_new_certificate_is_shown_to_new_clients_and_the_old_ones_stay() {
     let (broker, authority, folder, first) = start(&[]);
     let config = authority.client_config();
