@@ -81,7 +81,7 @@ struct Broker {
 impl Broker {
     fn start(effective: &Effective, log: &Log) -> anyhow::Result<Broker> {
         let config = effective.config.clone();
-        let name = config.name.clone().context("a configuration that was read names the node")?;
+        let name = config.name.clone().context("the configuration names no node, wanted the host name at least")?;
         let threads = setup::thread_count(config.threads);
         let budget = setup::descriptor_budget(effective, threads)?;
         let node_id = node_id::obtain(config.data_dir.as_deref(), setup::random)?;

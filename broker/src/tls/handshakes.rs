@@ -1,8 +1,8 @@
 //! The TLS clients that are on their way to their first packet: how many there may be, and who has to go.
 //!
 //! A storm of clients is served in the order in which it came: who finds no permit waits, and the others behind it in
-//! the kernel's queue. But while somebody waits, a client that made no progress for [`HASTE`] gives way, long before its time limit: who
-//! opens many connections and says nothing keeps nobody else out.
+//! the kernel's queue. But while somebody waits, a client that made no progress for [`HASTE`] gives way, long before
+//! its time limit: who opens many connections and says nothing keeps nobody else out.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
