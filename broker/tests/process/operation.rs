@@ -283,7 +283,8 @@ fn ends_that_are_not_orderly_are_info_a_few_a_second_and_counted() {
         let withheld: u64 = sums.iter().map(|line| line["withheld"].as_u64().unwrap()).sum();
         (withheld + shown as u64 == 200).then_some(())
     });
-    assert!(shown >= 10, "{shown}");
+    // Ten in each of the few seconds that it takes.
+    assert!((10..=100).contains(&shown), "{shown}");
 }
 
 #[test]
