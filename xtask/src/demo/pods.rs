@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::cluster;
@@ -36,20 +36,11 @@ pub(super) fn find(cluster: &str) -> Result<Vec<Pod>> {
     }
     let mut pods = Vec::new();
     for (expected, address) in &addresses {
-        let name = name_by_links(&Page::of(*address)?, addresses.keys())?;
+        let name = Page::of(*address)?.node().with_context(|| format!("ask {expected} for its name"))?;
         ensure!(name == *expected, "the metrics at {address} are of {name}, Kubernetes has {expected} there");
         pods.push(Pod { name, address: *address });
     }
     Ok(pods)
-}
-
-/// A pod's metrics name the peers it is linked with: it is the one that is not among them.
-fn name_by_links<'a>(page: &Page, pods: impl Iterator<Item = &'a String>) -> Result<String> {
-    let (peers, others): (Vec<_>, Vec<_>) = pods.partition(|pod| page.0.contains_key(&sent_to(pod)));
-    match others.as_slice() {
-        [name] => Ok((*name).clone()),
-        _ => bail!("found metrics of links with {peers:?} and none with {others:?}, exactly one pod is wanted there"),
-    }
 }
 
 /// The sample that counts what a pod sent to another.
@@ -75,6 +66,14 @@ impl Page {
     /// A value; one that is not there is 0, as a counter is that has counted nothing.
     pub(super) fn value(&self, sample: &str) -> u64 {
         self.0.get(sample).copied().unwrap_or_default()
+    }
+
+    /// What the node calls itself.
+    fn node(&self) -> Result<String> {
+        let labels = self.0.keys().find_map(|sample| sample.strip_prefix("fulmar_node_info{"));
+        let labels = labels.context("found no fulmar_node_info in the metrics")?;
+        let name = labels.split(',').find_map(|label| label.strip_prefix("node=\"")?.strip_suffix('"'));
+        name.map(str::to_owned).with_context(|| format!("found no label node in {labels:?}"))
     }
 
     fn fetch(address: IpAddr) -> Result<Self> {
@@ -114,9 +113,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_the_one_that_is_not_its_own_peer() {
-        let pods = ["quickstart-0", "quickstart-1", "quickstart-2"].map(str::to_owned);
-        assert_eq!(name_by_links(&Page::parse(TEXT), pods.iter()).unwrap(), "quickstart-0");
-        assert!(name_by_links(&Page::default(), pods.iter()).is_err(), "a pod without links could be any");
+    fn a_pod_is_who_its_metrics_say() {
+        let page = Page::parse("fulmar_node_info{node=\"quickstart-0\",node_id=\"07\",version=\"0.1.0\"} 1\n");
+        assert_eq!(page.node().unwrap(), "quickstart-0");
+        assert!(Page::parse(TEXT).node().is_err());
     }
 }
