@@ -19,9 +19,5 @@ pub const MANAGER: &str = "fulmar-operator";
 /// The value of [`APP_NAME`] on everything that belongs to a broker cluster.
 pub const APP: &str = "fulmar-broker";
 
-/// On the StatefulSet: a hash of the part of the spec whose change restarts pods.
-pub const INPUT_HASH: &str = "mqtt.fulmar.dev/input-hash";
-/// On the StatefulSet: the pod template rendered for [`INPUT_HASH`], kept so that a newer operator restarts nothing.
-pub const APPLIED_TEMPLATE: &str = "mqtt.fulmar.dev/applied-template";
 /// On the StatefulSet: the version fixed when the cluster was created without one.
 pub const PINNED_VERSION: &str = "mqtt.fulmar.dev/pinned-version";

@@ -26,7 +26,7 @@ pub fn listener_service(cluster: &str, listener: &str) -> String {
     format!("{cluster}-{listener}")
 }
 
-/// The immutable ConfigMap that holds `broker.yaml` for one hash of the input.
+/// The immutable ConfigMap that holds `broker.yaml` and the pod template for one hash of the input.
 pub fn config_map(cluster: &str, hash: &str) -> String {
     format!("{cluster}-config-{hash}")
 }

@@ -1,28 +1,27 @@
-//! Server-side apply of what was built, in order, then removal of what is no longer wanted.
+//! Puts what was built into Kubernetes, in order: POST for what is not there, server-side apply for what is.
 //!
 //! An object of our name that does not belong to the cluster is never touched. Fields that we own are restored when
-//! edited; labels, annotations and fields of others stay.
+//! edited; labels, annotations and fields of others stay. What is no longer wanted goes in `prune.rs`.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
 use fulmar_api::{MqttCluster, labels};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
-use kube::core::PartialObjectMeta;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::build::{Applied, Built, Resources, selector_text, used_config_map};
+use crate::build::{Applied, Built, Resources};
 use crate::failure::{During, Failure, refused_or_passing};
-use crate::observe::is_controlled_by;
+use crate::observe::own_or_taken;
+use crate::ownership::joined;
 
 /// What the API of every kind that we apply has in common.
-trait Child:
+pub(crate) trait Child:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + Debug
@@ -51,7 +50,7 @@ pub(crate) async fn apply(
         resources;
     let applier = Applier { client, cluster };
     let service_account = applier.apply(service_account).await?;
-    let config_map = applier.apply_immutable(config_map).await?;
+    let config_map = applier.apply(config_map).await?;
     let authority = applier.apply(authority).await?;
     let mut applied_services = Vec::with_capacity(services.len());
     for service in services {
@@ -73,30 +72,6 @@ pub(crate) async fn apply(
     })
 }
 
-/// Deletes objects of this cluster that nothing wants any more. Taking the applied resources is the proof that every
-/// one of their successors exists.
-pub(crate) async fn prune(
-    client: &Client,
-    cluster: &MqttCluster,
-    resources: &Resources<Applied>,
-    secrets: &[String],
-    pods: &[Pod],
-) -> Result<(), Failure> {
-    let applier = Applier { client, cluster };
-    let Resources { service_account, config_map, authority, services, disruption_budget, statefulset: _, stage: _ } =
-        resources;
-    applier.prune::<ServiceAccount>(&[service_account.name_any()]).await?;
-    applier.prune::<Service>(&services.iter().map(ResourceExt::name_any).collect::<Vec<_>>()).await?;
-    applier
-        .prune::<PodDisruptionBudget>(&disruption_budget.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
-        .await?;
-    applier.prune::<Secret>(secrets).await?;
-    // A pod that runs on an older configuration needs it when its container starts again.
-    let used = pods.iter().filter_map(|pod| used_config_map(pod.spec.as_ref()?).map(str::to_owned));
-    let kept: Vec<_> = [config_map.name_any(), authority.name_any()].into_iter().chain(used).collect();
-    applier.prune::<ConfigMap>(&kept).await
-}
-
 struct Applier<'a> {
     client: &'a Client,
     cluster: &'a MqttCluster,
@@ -108,103 +83,108 @@ impl Applier<'_> {
     }
 
     async fn apply<K: Child>(&self, object: K) -> Result<K, Failure> {
-        let existing = self.read_own::<K>(&object.name_any()).await?;
-        self.patch(object, existing.as_ref()).await
+        let name = object.name_any();
+        let existing = match self.read_own::<K>(&name).await? {
+            Some(existing) => existing,
+            // An apply would take over an object that somebody else makes in the same moment; POST refuses.
+            None => match self.api::<K>().create(&posted(), &object).await {
+                Ok(made) => return self.own(made).await,
+                Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                    self.read_own::<K>(&name).await?.ok_or_else(|| passed_by::<K>(status))?
+                }
+                Err(error) => return Err(refused_or_passing("make an object", K::KIND, &name, error)),
+            },
+        };
+        let existing = self.own(existing).await?;
+        self.patch(object, &existing).await
     }
 
-    /// What was stored under the name stays, whatever this release would render: only its metadata is ours to restore.
-    async fn apply_immutable(&self, mut object: ConfigMap) -> Result<ConfigMap, Failure> {
-        let existing = self.read_own::<ConfigMap>(&object.name_any()).await?;
-        if let Some(existing) = &existing {
-            object.data.clone_from(&existing.data);
-            object.immutable = existing.immutable;
+    /// Makes fields that were set by POST or by a merge patch into applied ones, so that they go when we leave them out.
+    /// Where somebody else writes at the same time, the next reconciliation does it.
+    async fn own<K: Child>(&self, object: K) -> Result<K, Failure> {
+        let Some(owners) = joined(object.managed_fields(), labels::MANAGER) else { return Ok(object) };
+        let name = object.name_any();
+        let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "managedFields": owners}});
+        match self.api::<K>().patch(&name, &by_us(), &Patch::Merge(&patch)).await {
+            Ok(patched) => Ok(patched),
+            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(object),
+            Err(error) => Err(refused_or_passing("join the owners of fields", K::KIND, &name, error)),
         }
-        self.patch(object, existing.as_ref()).await
     }
 
     async fn read_own<K: Child>(&self, name: &str) -> Result<Option<K>, Failure> {
-        match self.api::<K>().get_opt(name).await.during("read an object before it is applied")? {
-            Some(found) if !is_controlled_by(&found, self.cluster) => {
-                Err(Failure::NameTaken { kind: K::KIND, name: name.to_owned() })
-            }
-            found => Ok(found),
-        }
+        let found = self.api::<K>().get_opt(name).await.during("read an object before it is applied")?;
+        found.map(|found| own_or_taken(found, K::KIND, self.cluster)).transpose()
     }
 
-    async fn patch<K: Child>(&self, mut object: K, existing: Option<&K>) -> Result<K, Failure> {
-        let Some(existing) = existing else {
-            // There is nothing to take fields from: a conflict means that somebody else just made an object.
-            return self.send(&object, PatchParams::apply(labels::MANAGER)).await;
-        };
+    async fn patch<K: Child>(&self, mut object: K, existing: &K) -> Result<K, Failure> {
         // The UID makes the API server refuse if another object has taken the name since it was read.
         object.meta_mut().uid.clone_from(&existing.meta().uid);
+        let name = object.name_any();
+        let failed = |error| refused_or_passing("apply an object", K::KIND, &name, error);
+        match self.send(&object).await {
+            Err(kube::Error::Api(status)) => match lists_to_reset(&status, &object, existing) {
+                Some(patch) => {
+                    self.reset::<K>(&name, &patch).await?;
+                    self.send(&object).await.map_err(failed)
+                }
+                None => Err(failed(kube::Error::Api(status))),
+            },
+            result => result.map_err(failed),
+        }
+    }
+
+    async fn send<K: Child>(&self, object: &K) -> Result<K, kube::Error> {
         let parameters = PatchParams::apply(labels::MANAGER).force();
-        match self.send(&object, parameters.clone()).await {
-            Err(Failure::Refused { .. }) if self.reset_keyed_lists(&object, existing).await? => {
-                self.send(&object, parameters).await
-            }
-            result => result,
-        }
+        self.api::<K>().patch(&object.name_any(), &parameters, &Patch::Apply(object)).await
     }
 
-    async fn send<K: Child>(&self, object: &K, parameters: PatchParams) -> Result<K, Failure> {
-        let name = object.name_any();
-        let patched = self.api::<K>().patch(&name, &parameters, &Patch::Apply(object)).await;
-        patched.map_err(|error| refused_or_passing("apply an object", K::KIND, &name, error))
-    }
-
-    /// Server-side apply knows a port by its number. One that was edited by hand is to it a port of somebody else's,
-    /// which stays, and together with ours two have one name, which is refused. Such lists are set as a whole.
-    async fn reset_keyed_lists<K: Child>(&self, object: &K, existing: &K) -> Result<bool, Failure> {
-        let (Ok(wanted), Ok(found)) = (serde_json::to_value(object), serde_json::to_value(existing)) else {
-            return Ok(false);
-        };
-        let Some(patch) = keyed_lists_patch(&wanted, &found) else { return Ok(false) };
-        let name = object.name_any();
-        let reset = self.api::<K>().patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
-        reset.map_err(|error| refused_or_passing("reset lists of an object", K::KIND, &name, error))?;
+    async fn reset<K: Child>(&self, name: &str, patch: &Value) -> Result<(), Failure> {
+        let reset = self.api::<K>().patch(name, &by_us(), &Patch::Merge(patch)).await;
+        reset.map_err(|error| refused_or_passing("reset lists of an object", K::KIND, name, error))?;
         tracing::info!(kind = K::KIND, name, "lists that were edited by hand were set again");
-        Ok(true)
-    }
-
-    async fn prune<K: Child>(&self, kept: &[String]) -> Result<(), Failure> {
-        let ours = format!("{},{}={}", selector_text(&self.cluster.name_any()), labels::MANAGED_BY, labels::MANAGER);
-        let api = self.api::<K>();
-        let found = api.list_metadata(&ListParams::default().labels(&ours)).await.during("list objects to remove")?;
-        for object in found.items {
-            let object: PartialObjectMeta<K> = object;
-            let name = object.name_any();
-            if kept.contains(&name) || !is_controlled_by(&object, self.cluster) {
-                continue;
-            }
-            let only_this = Preconditions { uid: object.uid(), resource_version: None };
-            let parameters = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
-            match api.delete(&name, &parameters).await {
-                Ok(_) => tracing::info!(kind = K::KIND, name, "removed an object that is no longer wanted"),
-                Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-                Err(source) => return Err(Failure::Api { step: "remove an object", source }),
-            }
-        }
         Ok(())
     }
 }
 
-/// The lists with items that are known by a field which a hand may edit.
-const KEYED_LISTS: &[&[&str]] = &[&["spec", "ports"], &["spec", "template", "spec", "containers"]];
+fn posted() -> PostParams {
+    PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() }
+}
 
-/// A merge patch, which replaces lists, from what is wanted; bound to the version that was read. `None` if the lists
-/// are not what differs.
-fn keyed_lists_patch(wanted: &Value, found: &Value) -> Option<Value> {
-    let mut patch = json!({"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}});
-    let mut differs = false;
-    for path in KEYED_LISTS {
-        let at = |value: &Value| path.iter().try_fold(value.clone(), |value, key| value.get(key).cloned());
-        let Some(list) = at(wanted) else { continue };
-        differs |= at(found).is_some_and(|found| found != list);
-        let nested = path.iter().rev().fold(list, |value, key| json!({ *key: value }));
-        merge(&mut patch, nested);
+fn by_us() -> PatchParams {
+    PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// It was there for POST and not there for GET: the next try finds out.
+fn passed_by<K: Child>(status: Box<Status>) -> Failure {
+    tracing::debug!(kind = K::KIND, "an object came and went");
+    Failure::Api { step: "read an object that was just made", source: kube::Error::Api(status) }
+}
+
+/// The lists with items that are known by a field which a hand may edit.
+const KEYED_LISTS: &[&[&str]] =
+    &[&["spec", "ports"], &["spec", "template", "spec", "containers"], &["spec", "template", "spec", "volumes"]];
+
+/// Server-side apply knows a port by its number. One that was edited by hand is to it a port of somebody else's, which
+/// stays, and together with ours two have one name, which the API server calls invalid. Such lists are set as a whole,
+/// by a merge patch that is bound to the version that was read. `None` where no such list is what is invalid.
+fn lists_to_reset<K: Child>(status: &Status, object: &K, existing: &K) -> Option<Value> {
+    if !status.is_invalid() {
+        return None;
     }
-    differs.then_some(patch)
+    let causes = &status.details.as_ref()?.causes;
+    let wanted = serde_json::to_value(object).ok()?;
+    let mut patch = json!({"metadata": {"resourceVersion": existing.resource_version()}});
+    let mut is_needed = false;
+    for path in KEYED_LISTS {
+        let list = path.iter().try_fold(&wanted, |value, key| value.get(key));
+        let items = format!("{}[", path.join("."));
+        if let (Some(list), true) = (list, causes.iter().any(|cause| cause.field.starts_with(&items))) {
+            is_needed = true;
+            merge(&mut patch, path.iter().rev().fold(list.clone(), |value, key| json!({ *key: value })));
+        }
+    }
+    is_needed.then_some(patch)
 }
 
 fn merge(target: &mut Value, source: Value) {
@@ -220,25 +200,96 @@ fn merge(target: &mut Value, source: Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use k8s_openapi::api::core::v1::Service;
 
-    #[test]
-    fn an_edited_port_is_set_again_with_the_whole_list() {
-        let wanted = json!({"spec": {"ports": [{"name": "mqtt", "port": 1883}], "type": "ClusterIP"}});
-        let found = json!({
-            "metadata": {"resourceVersion": "7"},
-            "spec": {"ports": [{"name": "mqtt", "port": 9999}], "type": "ClusterIP"},
+    use super::*;
+    use crate::build::build;
+    use crate::fake_api::{FakeApi, refusal};
+    use crate::fixtures::{cluster, image};
+    use crate::validate::{owner_reference, validate};
+
+    fn built(cluster: &MqttCluster) -> Resources<Built> {
+        let owner = owner_reference(cluster).unwrap();
+        build(&validate(cluster, owner, None, String::new(), &image("v0.1.0")).unwrap(), 3)
+    }
+
+    async fn applied(api: &FakeApi) -> Result<Resources<Applied>, Failure> {
+        let cluster = cluster();
+        Box::pin(apply(&api.client(), &cluster, built(&cluster))).await
+    }
+
+    #[tokio::test]
+    async fn an_object_that_somebody_makes_in_the_same_moment_is_not_adopted() {
+        let api = FakeApi::default();
+        api.before_each(|verb, (kind, name), objects| {
+            // It comes between our look, which finds nothing, and our own.
+            let is_ours = kind == "services" && name == "demo-mqtt" && verb != "GET";
+            if is_ours && objects.get(kind, name).is_none() {
+                objects.put(kind, json!({"metadata": {"name": name}, "spec": {"externalName": "theirs"}}));
+            }
+            None
         });
-        let patch = json!({
-            "metadata": {"resourceVersion": "7"},
-            "spec": {"ports": [{"name": "mqtt", "port": 1883}]},
-        });
-        assert_eq!(keyed_lists_patch(&wanted, &found), Some(patch));
+        let failure = applied(&api).await.err().map(|failure| failure.to_string());
+        let wanted = "Service demo-mqtt exists and does not belong to this MqttCluster: delete or rename it, or rename the cluster";
+        assert_eq!(failure.as_deref(), Some(wanted));
+        assert_eq!(api.object("services", "demo-mqtt")["spec"], json!({"externalName": "theirs"}));
+    }
+
+    #[tokio::test]
+    async fn what_was_made_is_owned_by_apply_alone() {
+        let api = FakeApi::default();
+        applied(&api).await.unwrap();
+        let operations = |api: &FakeApi| -> Vec<(Value, Value)> {
+            let owners = api.object("services", "demo-mqtt")["metadata"]["managedFields"].clone();
+            let owners = owners.as_array().unwrap().clone();
+            owners.into_iter().map(|owner| (owner["manager"].clone(), owner["operation"].clone())).collect()
+        };
+        assert_eq!(operations(&api), [("fulmar-operator".into(), "Apply".into())]);
+        api.take_requests();
+        applied(&api).await.unwrap();
+        let requests = api.take_requests();
+        assert!(
+            requests.iter().all(|request| request.starts_with("GET ") || request.starts_with("APPLY ")),
+            "{requests:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn lists_are_reset_only_where_one_of_them_is_invalid() {
+        for (code, reason, field, resets) in [
+            (422, "Invalid", "spec.ports[1].name", 1),
+            (422, "Invalid", "spec.type", 0),
+            (403, "Forbidden", "spec.ports[1].name", 0),
+        ] {
+            let api = FakeApi::default();
+            applied(&api).await.unwrap();
+            api.take_requests();
+            let mut is_refused = false;
+            api.before_each(move |verb, (_, name), _| {
+                let is_first = verb == "APPLY" && name == "demo-mqtt" && !is_refused;
+                is_refused |= is_first;
+                is_first.then(|| refusal(code, reason, &[field]))
+            });
+            let result = applied(&api).await;
+            assert_eq!(result.is_ok(), resets == 1, "{code} {field}");
+            let requests = api.take_requests();
+            let found = requests.iter().filter(|request| *request == "PATCH services/demo-mqtt").count();
+            assert_eq!(found, resets, "{code} {field}: {requests:?}");
+        }
     }
 
     #[test]
-    fn an_object_without_such_lists_is_left_to_its_refusal() {
-        let wanted = json!({"data": {"ca.crt": "x"}});
-        assert_eq!(keyed_lists_patch(&wanted, &json!({"metadata": {"resourceVersion": "7"}})), None);
+    fn a_reset_holds_the_whole_list_and_the_version_that_was_read() {
+        let service = |port: i32| -> Service {
+            serde_json::from_value(json!({
+                "metadata": {"name": "x", "resourceVersion": "7"},
+                "spec": {"ports": [{"name": "mqtt", "port": port}], "type": "ClusterIP"},
+            }))
+            .unwrap()
+        };
+        let (_, status) = refusal(422, "Invalid", &["spec.ports[1].name"]);
+        let status: Status = serde_json::from_value(status).unwrap();
+        let patch = json!({"metadata": {"resourceVersion": "7"}, "spec": {"ports": [{"name": "mqtt", "port": 1883}]}});
+        assert_eq!(lists_to_reset(&status, &service(1883), &service(9999)), Some(patch));
     }
 }

@@ -13,7 +13,9 @@ pub(crate) struct Load {
     pub(crate) replicas: i32,
     /// Clients on the pods that answered.
     pub(crate) connections: i64,
-    /// Pods that should exist and did not answer.
+    /// Pods that should exist and are not ready, or only since a moment ago.
+    pub(crate) awaited: Vec<String>,
+    /// Pods that serve and did not answer.
     pub(crate) silent: Vec<String>,
 }
 
@@ -47,7 +49,9 @@ pub(crate) enum Reason {
     ScaledDown,
     /// Fewer pods are enough, but not for long enough yet.
     AwaitingStabilization,
-    /// A pod did not answer, so no pod may go.
+    /// A pod is not ready yet, so no pod may go.
+    AwaitingPods,
+    /// A pod that serves did not answer, so no pod may go.
     MetricsMissing,
     /// The number of pods was outside minReplicas and maxReplicas.
     OutsideLimits,
@@ -63,6 +67,7 @@ impl Reason {
             Self::ScaledUp => "ScaledUp",
             Self::ScaledDown => "ScaledDown",
             Self::AwaitingStabilization => "AwaitingStabilization",
+            Self::AwaitingPods => "AwaitingPods",
             Self::MetricsMissing => "MetricsMissing",
             Self::OutsideLimits => "OutsideLimits",
             Self::AtMaximum => "AtMaximum",
@@ -93,6 +98,10 @@ pub(crate) fn decide(spec: &AutoscalingSpec, load: &Load, memory: Memory, now: T
     if !load.silent.is_empty() {
         let message = format!("no metrics from {}, so no pod is removed", load.silent.join(", "));
         return decision(load.replicas, Reason::MetricsMissing, message);
+    }
+    if !load.awaited.is_empty() {
+        let message = format!("{} not ready yet, so no pod is removed; {numbers}", load.awaited.join(", "));
+        return decision(load.replicas, Reason::AwaitingPods, message);
     }
     if needed > *max_replicas {
         return decision(load.replicas, Reason::AtMaximum, format!("{numbers}, maxReplicas is {max_replicas}"));
@@ -134,7 +143,7 @@ mod tests {
     }
 
     fn load(replicas: i32, connections: i64) -> Load {
-        Load { replicas, connections, silent: Vec::new() }
+        Load { replicas, connections, ..Load::default() }
     }
 
     #[test]
@@ -173,6 +182,22 @@ mod tests {
         assert_eq!(quiet.message, "no metrics from demo-2, so no pod is removed");
         assert_eq!(quiet.memory, Memory::default(), "the wait begins again");
         assert_eq!(decide(&spec(), &silent(3, 3500), long, at(0)).replicas, 4);
+    }
+
+    #[test]
+    fn a_pod_that_starts_removes_none_and_is_no_failure_of_its_metrics() {
+        let awaited = |silent: &[&str]| Load {
+            awaited: vec!["demo-3".to_owned()],
+            silent: silent.iter().map(|pod| (*pod).to_owned()).collect(),
+            ..load(4, 100)
+        };
+        let long = Memory { fewer_enough_since: Some(at(0)) };
+        let decision = decide(&spec(), &awaited(&[]), long, at(1_000_000));
+        assert_eq!((decision.replicas, decision.reason), (4, Reason::AwaitingPods));
+        let wanted = "demo-3 not ready yet, so no pod is removed; 100 connections at 1000 per replica need 1 replicas";
+        assert_eq!(decision.message, wanted);
+        assert_eq!(decision.memory, Memory::default(), "the wait begins again");
+        assert_eq!(decide(&spec(), &awaited(&["demo-0"]), long, at(0)).reason, Reason::MetricsMissing);
     }
 
     #[test]

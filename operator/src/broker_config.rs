@@ -3,7 +3,7 @@
 //! The types and every rule about a single setting live in `fulmar-config`, so what passes here starts in the pod.
 //! This file only knows which settings belong to the operator.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use fulmar_api::{ListenerProtocol, names};
@@ -22,6 +22,9 @@ pub(crate) const CLUSTER_TLS_FOLDER: &str = "/etc/fulmar/cluster-tls";
 pub(crate) const LISTENERS_FOLDER: &str = "/etc/fulmar/listeners";
 /// Where the volume is mounted.
 pub(crate) const DATA_FOLDER: &str = "/data";
+
+/// Every address of a pod: the broker takes IPv4 on it too, and that alone where a node is without IPv6.
+const EVERYWHERE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// What a user may set, as path and the keys allowed there. Everything else is the operator's.
 const USER_KEYS: &[&str] = &["cluster", "limits", "log", "shutdown", "threads"];
@@ -109,15 +112,14 @@ fn with_operator_settings(
     listeners: &[Listener],
     anonymous: bool,
 ) -> Config {
-    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let folder = PathBuf::from(CLUSTER_TLS_FOLDER);
     config.name = None;
     config.data_dir = Some(PathBuf::from(DATA_FOLDER));
     config.allow_anonymous = Some(anonymous);
     config.listeners = listeners.iter().map(listener_config).collect();
-    config.http = Some(HttpConfig { address: everywhere, port: port(names::HTTP_PORT) });
+    config.http = Some(HttpConfig { address: EVERYWHERE, port: port(names::HTTP_PORT) });
     let mut links = config.cluster.unwrap_or_default();
-    links.address = everywhere;
+    links.address = EVERYWHERE;
     links.port = port(names::CLUSTER_PORT);
     links.peers = vec![Peer {
         host: format!("{}.{namespace}.svc", names::nodes_service(cluster)),
@@ -142,8 +144,8 @@ fn listener_config(listener: &Listener) -> ListenerConfig {
         .certificate_secret
         .is_some()
         .then(|| ListenerTls { cert_file: folder.join("tls.crt"), key_file: folder.join("tls.key") });
-    let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    ListenerConfig { name: listener.name.clone(), protocol, address, port: port(listener.container_port), tls }
+    let port = port(listener.container_port);
+    ListenerConfig { name: listener.name.clone(), protocol, address: EVERYWHERE, port, tls }
 }
 
 fn port(port: i32) -> u16 {
@@ -194,6 +196,14 @@ mod tests {
         let tls = config.listeners[1].tls.clone().unwrap();
         assert_eq!(tls.cert_file.to_str(), Some("/etc/fulmar/listeners/mqtts/tls.crt"));
         assert_eq!(config.listeners[1].port, 10_443);
+    }
+
+    #[test]
+    fn every_port_is_open_to_both_families_of_addresses() {
+        let config = build_config("demo", "shop", &listeners(), true, &Map::new()).unwrap();
+        let listeners = config.listeners.iter().map(|listener| listener.address);
+        let others = [config.cluster.unwrap().address, config.http.unwrap().address];
+        assert!(listeners.chain(others).all(|address| address.to_string() == "::"));
     }
 
     #[test]

@@ -5,12 +5,17 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, PoisonError};
 
 use fulmar_api::MqttCluster;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::SignedDuration;
+use kube::runtime::events::{Event, Reporter};
 use kube::{Client, ResourceExt};
 
+use crate::backoff::Backoffs;
 use crate::metrics::Metrics;
-use crate::readings::{ClusterKey, Readings};
+use crate::pulse::Pulse;
+use crate::readings::{ClusterKey, Readings, exists};
 use crate::recorder::NoteRecorder;
+use crate::refresh::Passes;
 use crate::settings::Settings;
 
 /// The client, the settings, and what is remembered between reconciliations.
@@ -21,11 +26,47 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) readings: Readings,
     pub(crate) secrets: SecretIndex,
+    pub(crate) passes: Passes,
+    pub(crate) backoffs: Backoffs,
+    pub(crate) pulse: Pulse,
     /// Scopes whose clusters have not all been read since the start.
     pub(crate) scopes_pending: AtomicUsize,
 }
 
 impl Context {
+    /// What every reconciliation shares, at its beginning.
+    pub(crate) fn new(client: Client, settings: Settings, reporter: Reporter) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            recorder: NoteRecorder::new(client.clone(), reporter),
+            client,
+            metrics: Metrics::new()?,
+            readings: Readings::default(),
+            secrets: SecretIndex::default(),
+            passes: Passes::default(),
+            backoffs: Backoffs::default(),
+            pulse: Pulse::default(),
+            scopes_pending: AtomicUsize::new(settings.scopes().len()),
+            settings,
+        })
+    }
+
+    /// Forgets every cluster of this namespace (`None`: of all) that does not exist any more.
+    pub(crate) fn retain(&self, scope: Option<&str>, existing: &HashSet<ClusterKey>) {
+        self.readings.retain(scope, existing);
+        self.secrets.retain(scope, existing);
+        self.passes.retain(scope, existing);
+        self.backoffs.retain(scope, existing);
+    }
+
+    /// Events are for people; one that cannot be written stops nothing.
+    pub(crate) async fn tell(&self, about: &ObjectReference, events: Vec<Event>) {
+        for event in events {
+            if let Err(error) = self.recorder.publish(&event, about).await {
+                tracing::warn!(%error, reason = event.reason, "event not written");
+            }
+        }
+    }
+
     /// How old a reading may be: two rounds may fail.
     pub(crate) fn reading_age_max(&self) -> SignedDuration {
         SignedDuration::try_from(self.settings.scrape_interval() * 3).unwrap_or(SignedDuration::MAX)
@@ -56,7 +97,7 @@ impl SecretIndex {
 
     /// Forgets every cluster of this namespace (`None`: of all) that does not exist any more.
     pub(crate) fn retain(&self, scope: Option<&str>, existing: &HashSet<ClusterKey>) {
-        self.lock().retain(|key, _| scope.is_some_and(|scope| key.0 != scope) || existing.contains(key));
+        self.lock().retain(|key, _| exists(key, scope, existing));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterKey, BTreeSet<String>>> {

@@ -6,12 +6,11 @@
 
 use std::collections::HashSet;
 use std::fmt::Debug;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use fulmar_api::{MqttCluster, labels};
 use futures::channel::mpsc;
 use futures::stream::{BoxStream, SelectAll};
@@ -20,14 +19,16 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Config, Error, ReconcileRequest, trigger_owners, trigger_self, trigger_with};
+use kube::runtime::controller::{Action, Config, Error, ReconcileRequest, trigger_owners, trigger_self, trigger_with};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt, applier, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::context::Context;
+use crate::pulse;
 use crate::reconcile::{reconcile, retry};
 use crate::scrape;
 
@@ -38,7 +39,7 @@ type Trigger = BoxStream<'static, Result<ReconcileRequest<KnownCluster>, watcher
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Clusters that are reconciled at one time; a slow one holds up none of the others.
 const CONCURRENT_MAX: u16 = 16;
-/// Requests from the scraper that may wait.
+/// Requests of the scraper that may wait.
 const CHANGED_MAX: usize = 1024;
 
 /// Cares for the clusters of one namespace, or of all, until `stop` says so. Reconciliations under way are ended.
@@ -68,6 +69,7 @@ pub(crate) async fn run(context: Arc<Context>, scope: Option<String>, mut stop: 
     triggers.push(owned::<PodDisruptionBudget>(&client, &scope));
     triggers.push(pods(&client, &scope));
     triggers.push(secrets(&client, &scope, context.clone()));
+    triggers.push(heartbeat());
     let (changed, readings) = mpsc::channel(CHANGED_MAX);
     triggers.push(readings.map(|cluster| Ok(ReconcileRequest::from(cluster))).boxed());
 
@@ -84,20 +86,41 @@ pub(crate) async fn run(context: Arc<Context>, scope: Option<String>, mut stop: 
         triggers.take_until(Box::pin(stopped)),
         Config::default().debounce(DEBOUNCE).concurrency(CONCURRENT_MAX),
     );
-    let mut work = pin!(work);
-    while let Some(result) = work.next().await {
+    let work = work.for_each(|result| {
+        context.pulse.turned(&scope, Instant::now());
         log(&context, result);
+        std::future::ready(())
+    });
+    both(work, scraper).await
+}
+
+/// Ends well when the work does; without the scraper nobody would read the brokers, so its end is a failure.
+async fn both(work: impl Future<Output = ()>, mut scraper: JoinHandle<Result<()>>) -> Result<()> {
+    tokio::select! {
+        () = work => {
+            scraper.abort();
+            Ok(())
+        }
+        ended = &mut scraper => {
+            ended.context("the reader of the brokers' metrics panicked")??;
+            bail!("the reader of the brokers' metrics ended without being told to")
+        }
     }
-    scraper.abort();
-    Ok(())
+}
+
+/// Asks for a cluster that cannot exist: its name is empty. The answer shows that the loop turns.
+fn heartbeat() -> Trigger {
+    let beats = tokio::time::interval(pulse::EVERY);
+    let beats = futures::stream::unfold(beats, async |mut beats| {
+        beats.tick().await;
+        Some((Ok(ReconcileRequest::from(ObjectRef::<KnownCluster>::new(""))), beats))
+    });
+    beats.boxed()
 }
 
 fn log(
     context: &Context,
-    result: Result<
-        (ObjectRef<KnownCluster>, kube::runtime::controller::Action),
-        Error<crate::failure::Failure, watcher::Error>,
-    >,
+    result: Result<(ObjectRef<KnownCluster>, Action), Error<crate::failure::Failure, watcher::Error>>,
 ) {
     match result {
         Ok((cluster, _)) => {
@@ -106,7 +129,7 @@ fn log(
         }
         // Logged and counted where the retry was decided.
         Err(Error::ReconcilerFailed(..)) => {}
-        // A child outlived its cluster for a moment.
+        // A heartbeat, or a child that outlived its cluster for a moment.
         Err(Error::ObjectNotFound(_)) => {}
         Err(error) => tracing::warn!(%error, "watch interrupted, it begins again"),
     }
@@ -165,4 +188,42 @@ fn secrets(client: &Client, scope: &Option<String>, context: Arc<Context>) -> Tr
             .collect::<Vec<_>>()
     })
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+    use crate::failure::Failure;
+    use crate::fixtures::context;
+
+    #[tokio::test]
+    async fn a_heartbeat_passes_through_the_whole_loop() {
+        let (clusters, mut writer) = reflector::store::<KnownCluster>();
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        let context = Arc::new(context(Client::new(axum::Router::new(), "none")));
+        let mut work = Box::pin(applier(
+            |_, _| Box::pin(async { Err::<Action, _>(Failure::TookTooLong { limit: Duration::ZERO }) }),
+            |_, _, _| Action::await_change(),
+            context,
+            clusters,
+            heartbeat(),
+            Config::default().debounce(DEBOUNCE),
+        ));
+        assert!(matches!(work.next().await, Some(Err(Error::ObjectNotFound(_)))));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_scraper_ends_the_controller_with_a_reason() {
+        let ended = both(pending(), tokio::spawn(ready(Ok(())))).await.unwrap_err().to_string();
+        assert_eq!(ended, "the reader of the brokers' metrics ended without being told to");
+        let panicking = tokio::spawn(async { panic!("on purpose") });
+        let ended = both(pending(), panicking).await.unwrap_err().to_string();
+        assert_eq!(ended, "the reader of the brokers' metrics panicked");
+        both(ready(()), tokio::spawn(pending())).await.unwrap();
+    }
 }

@@ -32,15 +32,15 @@ pub(crate) fn events_between(before: &[Condition], after: &[Condition]) -> Vec<E
             None => is_bad(new) || new.type_ == ConditionKind::Ready.as_str(),
         }
     });
-    let changed: Vec<_> = changed.collect();
     let silent = [ConditionKind::Available.as_str(), ConditionKind::Progressing.as_str()];
+    let told: Vec<_> = changed.filter(|new| !silent.contains(&new.type_.as_str())).collect();
     // A failure also stands in `Ready`; the condition that it belongs to tells it.
     let repeats = |new: &Condition| {
         new.type_ == ConditionKind::Ready.as_str()
-            && changed.iter().any(|other| other.type_ != new.type_ && other.reason == new.reason)
+            && told.iter().any(|other| other.type_ != new.type_ && other.reason == new.reason)
     };
-    let told = changed.iter().filter(|new| !silent.contains(&new.type_.as_str()) && !repeats(new));
-    told.map(|new| {
+    let once = told.iter().filter(|new| !repeats(new));
+    once.map(|new| {
         let kind = if is_bad(new) { EventType::Warning } else { EventType::Normal };
         event(kind, &new.reason, &new.type_, &new.message)
     })
@@ -91,5 +91,12 @@ mod tests {
         assert_eq!(told(&good, &bad), [(EventType::Warning, "ConfigInvalid".to_owned())]);
         let ended = [(EventType::Normal, "Accepted"), (EventType::Normal, "Serving")];
         assert_eq!(told(&bad, &good), ended.map(|(kind, reason)| (kind, reason.to_owned())));
+    }
+
+    #[test]
+    fn waiting_is_told_although_progress_is_silent() {
+        use ConditionKind::*;
+        let after = [is(Progressing, true, "AwaitingDeletion"), is(Ready, false, "AwaitingDeletion")];
+        assert_eq!(told(&[], &after), [(EventType::Normal, "AwaitingDeletion".to_owned())]);
     }
 }

@@ -1,5 +1,7 @@
 //! Why a step of the pipeline stopped, and which condition tells the user.
 
+use std::time::Duration;
+
 use fulmar_api::ConditionKind;
 
 use crate::broker_config::SettingError;
@@ -16,12 +18,18 @@ pub(crate) enum Failure {
     /// An object of one of our names belongs to somebody else, and is left alone.
     #[error("{kind} {name} exists and does not belong to this MqttCluster: delete or rename it, or rename the cluster")]
     NameTaken { kind: &'static str, name: String },
+    /// An object of one of our names belongs to an earlier cluster of this name, whose children are being collected.
+    #[error("waiting for the old {kind} {name} to go: it belongs to an earlier MqttCluster of this name")]
+    OldObject { kind: &'static str, name: String },
     /// The API server does not want an object.
     #[error("the API server refused {kind} {name}: {message}")]
     Refused { kind: &'static str, name: String, message: String },
     /// Key material could not be made or read.
     #[error("{0:#}")]
     Keys(anyhow::Error),
+    /// It hung, and passes by itself.
+    #[error("the reconciliation took longer than {} s", limit.as_secs())]
+    TookTooLong { limit: Duration },
     /// The API server could not be asked; it passes by itself.
     #[error("{step}: {source}")]
     Api { step: &'static str, source: kube::Error },
@@ -35,14 +43,15 @@ impl Failure {
             Self::Certificate { reason, .. } => Some((ConditionKind::CertificatesReady, false, reason)),
             Self::Keys(_) => Some((ConditionKind::CertificatesReady, false, "KeysUnusable")),
             Self::NameTaken { .. } => Some((ConditionKind::Degraded, true, "NameTaken")),
+            Self::OldObject { .. } => Some((ConditionKind::Progressing, true, "AwaitingDeletion")),
             Self::Refused { .. } => Some((ConditionKind::Degraded, true, "ApplyRefused")),
-            Self::Api { .. } => None,
+            Self::TookTooLong { .. } | Self::Api { .. } => None,
         }
     }
 
     /// Whether trying again can help before the user has changed something.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Self::Api { .. })
+        matches!(self, Self::Api { .. } | Self::TookTooLong { .. } | Self::OldObject { .. })
     }
 }
 

@@ -1,9 +1,13 @@
 //! Values that tests start from.
 
+use clap::Parser;
 use fulmar_api::MqttCluster;
+use kube::Client;
+use kube::runtime::events::Reporter;
 use serde_json::json;
 
-use crate::settings::ImageReference;
+use crate::context::Context;
+use crate::settings::{ImageReference, Settings};
 
 /// A cluster with a plain and a self-signed listener, as the API server would store it.
 pub(crate) fn cluster() -> MqttCluster {
@@ -25,4 +29,11 @@ pub(crate) fn cluster() -> MqttCluster {
 /// The operator's broker image at a version.
 pub(crate) fn image(version: &str) -> ImageReference {
     ImageReference { repository: "fulmar.dev/fulmar-broker".to_owned(), version: version.to_owned() }
+}
+
+/// What reconciliations share, with this API server.
+pub(crate) fn context(client: Client) -> Context {
+    let line = ["operator", "--broker-image", "fulmar.dev/fulmar-broker:v0.1.0"];
+    let reporter = Reporter { controller: "test".to_owned(), instance: None };
+    Context::new(client, Settings::try_parse_from(line).unwrap(), reporter).unwrap()
 }

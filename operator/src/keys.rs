@@ -11,17 +11,17 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::build::object_labels;
 use crate::certificates::{
     Certificate, KeyMaterial, Subject, is_signed_by, issue_authority, issue_leaf, read_material,
 };
 use crate::failure::{During, Failure, refused_or_passing};
-use crate::observe::is_controlled_by;
+use crate::observe::own_or_taken;
 
-/// The certificates of a cluster, all of them there and usable.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The certificates of a cluster.
+#[derive(Debug, Default)]
 pub(crate) struct Keys {
     /// The public part of the cluster's authority, in PEM.
     pub(crate) authority: String,
@@ -33,6 +33,8 @@ pub(crate) struct Keys {
     pub(crate) complaint: Option<String>,
     /// Secrets that were made or renewed just now, for events.
     pub(crate) issued: Vec<String>,
+    /// Why a Secret of the user cannot be used. Pods that need it wait; all else goes on.
+    pub(crate) held: Option<Failure>,
 }
 
 /// Makes what is missing, renews what is due and checks what the user brought.
@@ -59,10 +61,11 @@ pub(crate) async fn ensure_keys(
     for listener in &cluster.spec.listeners {
         let Some(tls) = &listener.tls else { continue };
         match &tls.secret_name {
-            Some(secret) => {
-                let certificate = store.read_users(listener, secret).await?;
-                keys.note(secret, &certificate, now, true);
-            }
+            Some(secret) => match store.read_users(listener, secret).await {
+                Ok(certificate) => keys.note(secret, &certificate, now, true),
+                Err(failure @ Failure::Certificate { .. }) => keys.held = keys.held.or(Some(failure)),
+                Err(failure) => return Err(failure),
+            },
             None => {
                 let secret = names::listener_tls(&name, &listener.name);
                 let subject = listener_subject(&name, &namespace, listener);
@@ -179,22 +182,30 @@ impl SecretStore<'_> {
         let Some(found) = found else {
             return Err(problem("SecretNotFound", "not found in the namespace of the MqttCluster".to_owned()));
         };
+        // It would be removed as soon as no listener is self-signed into it, or with the cluster that it belongs to.
+        let mut owners = found.metadata.owner_references.iter().flatten();
+        if let Some(owner) = owners.find(|owner| owner.kind == MqttCluster::kind(&())) {
+            let owner = &owner.name;
+            let wanted = "wanted a Secret of yours: copy it to another name, or set tls.selfSigned";
+            return Err(problem(
+                "SecretNotYours",
+                format!("found that the operator made it for MqttCluster {owner}, {wanted}"),
+            ));
+        }
         let Some(material) = material(&found) else {
-            let keys: Vec<_> = found.data.iter().flatten().map(|(key, _)| key.as_str()).collect();
-            let found = if keys.is_empty() { "no keys".to_owned() } else { keys.join(", ") };
-            return Err(problem("SecretInvalid", format!("found {found}, wanted tls.crt and tls.key")));
+            // The other keys of the Secret are nobody's business.
+            let missing: Vec<_> =
+                ["tls.crt", "tls.key"].into_iter().filter(|key| text(&found, key).is_none()).collect();
+            let problem_text =
+                format!("found no {} that is text, wanted tls.crt and tls.key", missing.join(" and no "));
+            return Err(problem("SecretInvalid", problem_text));
         };
         read_material(&material).map_err(|error| problem("SecretInvalid", format!("{error:#}")))
     }
 
     async fn read_own(&self, name: &str) -> Result<Option<Secret>, Failure> {
         let found = self.api.get_opt(name).await.during("read a Secret")?;
-        match found {
-            Some(found) if !is_controlled_by(&found, self.cluster) => {
-                Err(Failure::NameTaken { kind: "Secret", name: name.to_owned() })
-            }
-            found => Ok(found),
-        }
+        found.map(|found| own_or_taken(found, "Secret", self.cluster)).transpose()
     }
 
     async fn create(&self, secret: Secret) -> Result<Secret, Failure> {

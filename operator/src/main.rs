@@ -3,6 +3,7 @@
 
 mod apply;
 mod autoscale;
+mod backoff;
 mod broker_config;
 mod build;
 mod certificates;
@@ -11,15 +12,24 @@ mod controller;
 mod events;
 mod failure;
 #[cfg(test)]
+mod fake_api;
+#[cfg(test)]
 mod fixtures;
 mod http;
 mod keys;
 mod metrics;
 mod observe;
+mod ownership;
+#[cfg(test)]
+mod pipeline_tests;
 mod pods;
+mod prune;
+mod pulse;
 mod readings;
 mod reconcile;
+mod record;
 mod recorder;
+mod refresh;
 mod scrape;
 mod settings;
 mod status;
@@ -27,7 +37,6 @@ mod validate;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -39,10 +48,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
-use crate::context::{Context, SecretIndex};
-use crate::metrics::Metrics;
-use crate::readings::Readings;
-use crate::recorder::NoteRecorder;
+use crate::context::Context;
 use crate::settings::{LogFormat, Settings};
 
 #[tokio::main]
@@ -52,15 +58,7 @@ async fn main() -> Result<()> {
     let client = Client::try_default().await.context("find the API server")?;
     let scopes = settings.scopes();
     let reporter = Reporter { controller: labels::MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
-    let context = Arc::new(Context {
-        recorder: NoteRecorder::new(client.clone(), reporter),
-        client,
-        metrics: Metrics::new().context("register the metrics")?,
-        readings: Readings::default(),
-        secrets: SecretIndex::default(),
-        scopes_pending: AtomicUsize::new(scopes.len()),
-        settings,
-    });
+    let context = Arc::new(Context::new(client, settings, reporter).context("register the metrics")?);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         http = %context.settings.http,

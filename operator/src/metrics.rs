@@ -13,7 +13,7 @@ pub(crate) struct Metrics {
     /// Readings of a broker's metrics by result: read or failed.
     pub(crate) scrapes: IntCounterVec,
     /// Clusters that exist.
-    pub(crate) clusters: IntGauge,
+    clusters: IntGauge,
 }
 
 impl Metrics {
@@ -43,6 +43,12 @@ impl Metrics {
         Ok(Self { registry, reconciliations, reconcile_seconds, scrapes, clusters })
     }
 
+    /// Counts the clusters of one scope; `counted` is what the same scope counted last.
+    pub(crate) fn count_clusters(&self, counted: &mut i64, existing: usize) {
+        let count = i64::try_from(existing).unwrap_or(i64::MAX);
+        self.clusters.add(count - std::mem::replace(counted, count));
+    }
+
     /// Everything in Prometheus' text form.
     pub(crate) fn text(&self) -> Result<String, prometheus::Error> {
         let mut text = Vec::new();
@@ -54,6 +60,16 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clusters_of_all_scopes_are_added_up() {
+        let metrics = Metrics::new().unwrap();
+        let (mut one, mut two) = (0, 0);
+        metrics.count_clusters(&mut one, 3);
+        metrics.count_clusters(&mut two, 2);
+        metrics.count_clusters(&mut one, 1);
+        assert_eq!(metrics.clusters.get(), 3);
+    }
 
     #[test]
     fn every_metric_has_a_help_sentence() {

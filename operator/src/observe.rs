@@ -46,9 +46,27 @@ pub(crate) async fn observe(client: &Client, cluster: &MqttCluster) -> Result<Ob
 
 /// Whether `child` is under the control of exactly this object, not of one that had its name before.
 pub(crate) fn is_controlled_by<C: Resource, O: Resource>(child: &C, owner: &O) -> bool {
-    let uid = owner.meta().uid.as_deref();
+    owner.meta().uid.as_deref().is_some_and(|uid| is_controlled_by_uid(child, uid))
+}
+
+/// The same by the owner's UID.
+pub(crate) fn is_controlled_by_uid<C: Resource>(child: &C, uid: &str) -> bool {
     let mut owners = child.meta().owner_references.iter().flatten();
-    uid.is_some() && owners.any(|reference| reference.controller == Some(true) && Some(reference.uid.as_str()) == uid)
+    owners.any(|reference| reference.controller == Some(true) && reference.uid == uid)
+}
+
+/// The object, if it is ours; else why its name cannot be used, now or at all.
+pub(crate) fn own_or_taken<K: Resource>(found: K, kind: &'static str, cluster: &MqttCluster) -> Result<K, Failure> {
+    if is_controlled_by(&found, cluster) {
+        return Ok(found);
+    }
+    let name = found.name_any();
+    let mut owners = found.meta().owner_references.iter().flatten();
+    // Kubernetes collects what belongs to an owner that is gone.
+    let is_old = owners.any(|owner| {
+        owner.controller == Some(true) && owner.kind == MqttCluster::kind(&()) && owner.name == cluster.name_any()
+    });
+    Err(if is_old { Failure::OldObject { kind, name } } else { Failure::NameTaken { kind, name } })
 }
 
 /// The number at the end of a pod's name.

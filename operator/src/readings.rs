@@ -9,7 +9,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::autoscale::{Load, Memory};
-use crate::observe::{Observed, ordinal};
+use crate::pods::ready_since;
 
 /// Namespace and name of a cluster.
 pub(crate) type ClusterKey = (String, String);
@@ -34,17 +34,24 @@ pub(crate) struct Readings {
 }
 
 impl Readings {
-    /// Stores a round and tells whether a number in it differs from the round before.
-    pub(crate) fn store(&self, cluster: ClusterKey, reading: ClusterReading) -> bool {
-        let numbers = |reading: &ClusterReading| -> Vec<(String, i64)> {
-            reading.iter().map(|(pod, read)| (pod.clone(), read.connections)).collect()
-        };
-        let new = numbers(&reading);
-        let old = lock(&self.pods).insert(cluster, reading).unwrap_or_default();
-        numbers(&old) != new
+    /// Stores what one pod said now, or that it said nothing.
+    pub(crate) fn store(&self, cluster: &ClusterKey, pod: &str, reading: Option<PodReading>) {
+        let mut pods = lock(&self.pods);
+        let known = pods.entry(cluster.clone()).or_default();
+        match reading {
+            Some(reading) => drop(known.insert(pod.to_owned(), reading)),
+            None => drop(known.remove(pod)),
+        }
     }
 
-    /// The last round of a cluster, without what is too old to be believed.
+    /// Forgets the pods of a cluster that are not among these.
+    pub(crate) fn retain_pods(&self, cluster: &ClusterKey, pods: &[Pod]) {
+        if let Some(known) = lock(&self.pods).get_mut(cluster) {
+            known.retain(|name, _| pods.iter().any(|pod| pod.name_any() == *name));
+        }
+    }
+
+    /// What the pods of a cluster said last, without what is too old to be believed.
     pub(crate) fn read(&self, cluster: &ClusterKey, now: Timestamp, age_max: SignedDuration) -> ClusterReading {
         let mut reading = lock(&self.pods).get(cluster).cloned().unwrap_or_default();
         reading.retain(|_, pod| now.duration_since(pod.at) <= age_max);
@@ -63,9 +70,8 @@ impl Readings {
 
     /// Forgets every cluster of these namespaces (`None`: of all) that does not exist any more.
     pub(crate) fn retain(&self, scope: Option<&str>, existing: &HashSet<ClusterKey>) {
-        let keeps = |key: &ClusterKey| scope.is_some_and(|scope| key.0 != scope) || existing.contains(key);
-        lock(&self.pods).retain(|key, _| keeps(key));
-        lock(&self.memories).retain(|key, _| keeps(key));
+        lock(&self.pods).retain(|key, _| exists(key, scope, existing));
+        lock(&self.memories).retain(|key, _| exists(key, scope, existing));
     }
 }
 
@@ -74,25 +80,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The load as the autoscaler sees it: pods that should exist, and what those of them said that still run.
-pub(crate) fn load(cluster: &str, observed: &Observed, reading: &ClusterReading) -> Load {
-    let replicas = observed.replicas().unwrap_or_default();
-    let said = |pod: &Pod| {
-        let read = reading.get(&pod.name_any())?;
-        (pod.metadata.deletion_timestamp.is_none() && pod.uid().as_deref() == Some(read.uid.as_str()))
-            .then_some(read.connections)
-    };
-    let answers: BTreeMap<i32, i64> =
-        observed.pods.iter().filter_map(|pod| Some((ordinal(&pod.name_any()), said(pod)?))).collect();
-    let wanted = 0..replicas;
-    Load {
-        replicas,
-        connections: answers.iter().filter(|(ordinal, _)| wanted.contains(ordinal)).map(|(_, said)| said).sum(),
-        silent: wanted
-            .filter(|ordinal| !answers.contains_key(ordinal))
-            .map(|ordinal| format!("{cluster}-{ordinal}"))
-            .collect(),
+/// Whether a cluster is among those that exist, or none of this scope's to judge.
+pub(crate) fn exists(key: &ClusterKey, scope: Option<&str>, existing: &HashSet<ClusterKey>) -> bool {
+    scope.is_some_and(|scope| key.0 != scope) || existing.contains(key)
+}
+
+/// The load as the autoscaler sees it: pods that should exist, and what those of them said that still run. A pod that
+/// has been ready for less than `patience` need not have been asked yet.
+pub(crate) fn load(
+    cluster: &str,
+    replicas: i32,
+    pods: &[Pod],
+    reading: &ClusterReading,
+    now: Timestamp,
+    patience: SignedDuration,
+) -> Load {
+    let mut load = Load { replicas, ..Load::default() };
+    for number in 0..replicas {
+        let name = format!("{cluster}-{number}");
+        let pod = pods.iter().find(|pod| pod.name_any() == name && pod.metadata.deletion_timestamp.is_none());
+        let said = |pod: &Pod| reading.get(&name).filter(|read| pod.uid().as_deref() == Some(read.uid.as_str()));
+        match (pod, pod.and_then(said)) {
+            (_, Some(read)) => load.connections += read.connections,
+            (Some(pod), None) if ready_since(pod).is_some_and(|since| now.duration_since(since) > patience) => {
+                load.silent.push(name);
+            }
+            (_, None) => load.awaited.push(name),
+        }
     }
+    load
 }
 
 #[cfg(test)]
@@ -115,36 +131,53 @@ mod tests {
         pods.iter().map(|(name, uid, connections)| ((*name).to_owned(), read(uid, *connections))).collect()
     }
 
-    fn observed(replicas: i32, pods: Vec<Pod>) -> Observed {
-        let statefulset = serde_json::from_value(serde_json::json!({
-            "metadata": {"name": "demo"},
-            "spec": {"replicas": replicas, "selector": {}, "template": {}},
-        }));
-        Observed { statefulset: Some(statefulset.unwrap()), pods, services: Vec::new() }
+    fn ready(mut pod: Pod, since: i64) -> Pod {
+        let condition = serde_json::json!({"type": "Ready", "status": "True", "lastTransitionTime": at(since)});
+        pod.status = Some(serde_json::from_value(serde_json::json!({"conditions": [condition]})).unwrap());
+        pod
+    }
+
+    fn loaded(replicas: i32, pods: &[Pod], reading: &ClusterReading) -> Load {
+        load("demo", replicas, pods, reading, at(100), SignedDuration::from_secs(45))
     }
 
     #[test]
-    fn a_pod_of_an_earlier_life_is_silent() {
-        let observed = observed(3, vec![pod("demo-0", "a"), pod("demo-1", "new"), pod("demo-7", "x")]);
+    fn only_pods_that_should_exist_and_that_said_it_themselves_are_counted() {
+        let pods = [pod("demo-0", "a"), pod("demo-1", "new"), pod("demo-7", "x")];
         let reading = reading(&[("demo-0", "a", 10), ("demo-1", "old", 20), ("demo-7", "x", 40)]);
-        let silent = vec!["demo-1".to_owned(), "demo-2".to_owned()];
-        assert_eq!(load("demo", &observed, &reading), Load { replicas: 3, connections: 10, silent });
+        let awaited = vec!["demo-1".to_owned(), "demo-2".to_owned()];
+        assert_eq!(loaded(3, &pods, &reading), Load { replicas: 3, connections: 10, awaited, silent: vec![] });
     }
 
     #[test]
-    fn only_a_changed_number_asks_for_a_reconciliation() {
+    fn a_pod_is_silent_once_it_has_been_ready_for_long_enough() {
+        let mut leaving = ready(pod("demo-2", "c"), 0);
+        leaving.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(90)));
+        let pods = [ready(pod("demo-0", "a"), 54), ready(pod("demo-1", "b"), 55), leaving];
+        let found = loaded(3, &pods, &ClusterReading::new());
+        assert_eq!(found.silent, ["demo-0"]);
+        assert_eq!(found.awaited, ["demo-1", "demo-2"]);
+    }
+
+    #[test]
+    fn a_pod_that_says_nothing_is_forgotten_at_once_and_one_that_is_gone_too() {
         let readings = Readings::default();
         let key = ("shop".to_owned(), "demo".to_owned());
-        assert!(readings.store(key.clone(), reading(&[("demo-0", "a", 10)])));
-        assert!(!readings.store(key.clone(), reading(&[("demo-0", "a", 10)])));
-        assert!(readings.store(key, reading(&[("demo-0", "a", 11)])));
+        for pod in ["demo-0", "demo-1", "demo-2"] {
+            let read = PodReading { uid: pod.to_owned(), connections: 1, at: at(0) };
+            readings.store(&key, pod, Some(read));
+        }
+        readings.store(&key, "demo-1", None);
+        readings.retain_pods(&key, &[pod("demo-0", "a"), pod("demo-1", "b")]);
+        let left = readings.read(&key, at(0), SignedDuration::from_secs(45));
+        assert_eq!(left.keys().collect::<Vec<_>>(), ["demo-0"]);
     }
 
     #[test]
     fn an_old_reading_is_not_believed_and_a_gone_cluster_is_forgotten() {
         let readings = Readings::default();
         let key = ("shop".to_owned(), "demo".to_owned());
-        readings.store(key.clone(), reading(&[("demo-0", "a", 10)]));
+        readings.store(&key, "demo-0", reading(&[("demo-0", "a", 10)]).remove("demo-0"));
         let age_max = SignedDuration::from_secs(45);
         assert_eq!(readings.read(&key, at(45), age_max).len(), 1);
         assert_eq!(readings.read(&key, at(46), age_max).len(), 0);

@@ -1,18 +1,17 @@
 //! One reconciliation, the whole story: fetch, decide, ensure keys, validate, build, apply, prune, report.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fulmar_api::{MqttCluster, MqttClusterStatus, labels};
+use fulmar_api::{MqttCluster, MqttClusterStatus};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
-use kube::runtime::events::EventType;
+use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
 
-use crate::apply::{apply, prune};
+use crate::apply::apply;
 use crate::autoscale::{Decision, decide};
 use crate::build::{Applied, Resources, build};
 use crate::context::Context;
@@ -20,22 +19,32 @@ use crate::events::{event, events_between};
 use crate::failure::{During, Failure};
 use crate::keys::ensure_keys;
 use crate::observe::{Observed, observe};
+use crate::prune::prune;
 use crate::readings::{ClusterReading, load};
-use crate::status::{Outcome, Seen, report};
-use crate::validate::{owner_reference, validate};
+use crate::record::{recall, running_hash};
+use crate::refresh::Pass;
+use crate::status::{Outcome, Seen, report, write_status};
+use crate::validate::{ValidatedCluster, owner_reference, validate};
 
 /// After a failure that only passes when somebody acts, the next try comes with their change, or after this.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
-/// After the API server could not be asked.
-const PASSING_RETRY: Duration = Duration::from_secs(2);
+/// One that takes longer is given up and tried again.
+const RECONCILE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Brings one cluster closer to what its resource asks for, and writes down how it fares.
+/// Brings one cluster closer to what its resource asks for, and writes down how it fares. It takes no longer than its
+/// limit, so that what hangs for one cluster holds up no other for ever.
 pub(crate) async fn reconcile(
     known: Arc<PartialObjectMeta<MqttCluster>>,
     context: Arc<Context>,
 ) -> Result<Action, Failure> {
+    let work = Box::pin(reconcile_once(&known, &context));
+    tokio::time::timeout(RECONCILE_LIMIT, work).await.unwrap_or(Err(Failure::TookTooLong { limit: RECONCILE_LIMIT }))
+}
+
+async fn reconcile_once(known: &PartialObjectMeta<MqttCluster>, context: &Context) -> Result<Action, Failure> {
     let started = Instant::now();
-    let now = Timestamp::now();
+    // The API keeps whole seconds.
+    let now = Timestamp::from_second(Timestamp::now().as_second()).expect("the present is in range");
     let clusters: Api<MqttCluster> = Api::namespaced(context.client.clone(), &known.namespace().unwrap_or_default());
     let Some(cluster) = clusters.get_opt(&known.name_any()).await.during("read the MqttCluster")? else {
         return Ok(Action::await_change());
@@ -49,26 +58,36 @@ pub(crate) async fn reconcile(
     let observed = observe(&context.client, &cluster).await?;
     let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
     let reading = context.readings.read(&key, now, context.reading_age_max());
-    let decision = autoscale(&cluster, &observed, &reading, &context, now);
+    let decision = autoscale(&cluster, &observed, &reading, context, now);
     let replicas = replicas(&cluster, &observed, decision.as_ref());
 
     // Boxed, because every await point below would carry its size.
-    let outcome = Box::pin(advance(&cluster, &observed, replicas, &context, now)).await;
+    let outcome = Box::pin(advance(&cluster, &observed, replicas, context, now)).await;
     if let Err(failure @ Failure::Api { .. }) = outcome.applied {
         return Err(failure);
     }
     if let (Ok(_), Some(decision)) = (&outcome.applied, &decision) {
-        context.readings.remember(key, decision.memory);
+        context.readings.remember(key.clone(), decision.memory);
     }
     let seen = Seen { cluster: &cluster, observed: &observed, reading: &reading, decision: decision.as_ref(), now };
     let status = report(&seen, &outcome);
-    tell(&cluster, &observed, &status, &outcome, replicas, &context).await;
-    if cluster.status.as_ref() != Some(&status) {
-        write_status(&clusters, &cluster, &status).await?;
-    }
+    let events = events(&cluster, &observed, &status, &outcome, replicas);
+    context.tell(&cluster.object_ref(&()), events).await;
+    let statefulset = outcome.applied.as_ref().map_or(observed.statefulset.as_ref(), |all| Some(&all.statefulset));
+    let statefulset = statefulset.and_then(|set| Some((set.uid()?, set.spec.as_ref()?.replicas?)));
+    let cluster = match cluster.status.as_ref() == Some(&status) {
+        true => cluster,
+        false => write_status(&clusters, &cluster, &status, None).await?,
+    };
+    context.passes.note(key.clone(), Pass { cluster, statefulset, numbers_at: None });
     context.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
 
     outcome.applied?;
+    context.backoffs.forget(&key);
+    if let Some(failure) = outcome.held {
+        tracing::warn!(namespace = key.0, name = key.1, %failure, "pods wait for a Secret");
+        return Ok(Action::requeue(REFUSED_RETRY));
+    }
     let hold = decision.and_then(|decision| decision.hold_until);
     let hold = hold.and_then(|until| Duration::try_from(until.duration_since(now)).ok());
     let next = context.settings.resync().min(hold.unwrap_or(Duration::MAX));
@@ -83,7 +102,8 @@ async fn advance(
     context: &Context,
     now: Timestamp,
 ) -> Outcome {
-    let mut outcome = Outcome { keys: None, version: None, applied: Err(Failure::Keys(anyhow::anyhow!("not begun"))) };
+    let not_begun = Err(Failure::Keys(anyhow::anyhow!("not begun")));
+    let mut outcome = Outcome { keys: None, held: None, version: None, applied: not_begun };
     outcome.applied = Box::pin(steps(cluster, observed, replicas, context, now, &mut outcome)).await;
     outcome
 }
@@ -98,15 +118,43 @@ async fn steps(
 ) -> Result<Resources<Applied>, Failure> {
     let owner = owner_reference(cluster)
         .ok_or_else(|| Failure::Keys(anyhow::anyhow!("the MqttCluster has no UID, so nothing can belong to it")))?;
-    let keys = ensure_keys(&context.client, cluster, &owner, now).await?;
+    let mut keys = ensure_keys(&context.client, cluster, &owner, now).await?;
+    let held = keys.held.take();
     let authority = keys.authority.clone();
     let keys = outcome.keys.insert(keys);
     let image = &context.settings.broker_image;
-    let valid = validate(cluster, owner, observed.statefulset.as_ref(), authority, image).map_err(Failure::Config)?;
-    outcome.version = Some(valid.image.version.clone());
+    let valid = validate(cluster, owner, observed.statefulset.as_ref(), authority, image);
+    let valid = valid.map_err(Failure::Config)?;
+    let version = valid.image.version.clone();
+    let (valid, held) = choose_pods(valid, held, cluster, observed, context).await?;
     let applied = Box::pin(apply(&context.client, cluster, build(&valid, replicas))).await?;
-    prune(&context.client, cluster, &applied, &keys.secrets, &observed.pods).await?;
+    let secrets = held.is_none().then_some(keys.secrets.as_slice());
+    prune(&context.client, cluster, &applied, secrets).await?;
+    outcome.version = held.is_none().then_some(version);
+    outcome.held = held;
     Ok(applied)
+}
+
+/// What the pods run: what is on record for the input, or what is rendered for it now. Pods that would need a Secret of
+/// the user which cannot be used are not begun with; those of the last input go on.
+async fn choose_pods(
+    mut valid: ValidatedCluster,
+    held: Option<Failure>,
+    cluster: &MqttCluster,
+    observed: &Observed,
+    context: &Context,
+) -> Result<(ValidatedCluster, Option<Failure>), Failure> {
+    valid.recorded = recall(&context.client, cluster, &valid.input_hash).await?;
+    let Some(failure) = held else { return Ok((valid, None)) };
+    if valid.recorded.is_some() {
+        return Ok((valid, Some(failure)));
+    }
+    let running = observed.statefulset.as_ref().and_then(|running| running_hash(&valid.name, running));
+    let Some(running) = running else { return Err(failure) };
+    match recall(&context.client, cluster, &running).await? {
+        Some(recorded) => Ok((valid.with_pods_of(running, recorded), Some(failure))),
+        None => Err(failure),
+    }
 }
 
 fn autoscale(
@@ -119,7 +167,10 @@ fn autoscale(
     let spec = cluster.spec.autoscaling.as_ref()?;
     observed.statefulset.as_ref()?;
     let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
-    Some(decide(spec, &load(&cluster.name_any(), observed, reading), context.readings.memory(&key), now))
+    let replicas = observed.replicas().unwrap_or_default();
+    let patience = context.reading_age_max();
+    let load = load(&cluster.name_any(), replicas, &observed.pods, reading, now, patience);
+    Some(decide(spec, &load, context.readings.memory(&key), now))
 }
 
 /// How many pods there should be: the autoscaler's word, or the user's.
@@ -133,15 +184,14 @@ fn replicas(cluster: &MqttCluster, observed: &Observed, decision: Option<&Decisi
     }
 }
 
-/// Events are for people; one that cannot be written stops nothing.
-async fn tell(
+/// What this reconciliation has to tell.
+fn events(
     cluster: &MqttCluster,
     observed: &Observed,
     status: &MqttClusterStatus,
     outcome: &Outcome,
     replicas: i32,
-    context: &Context,
-) {
+) -> Vec<Event> {
     let before = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let mut events = events_between(before, &status.conditions);
     let issued = outcome.keys.iter().flat_map(|keys| &keys.issued).cloned().collect::<Vec<_>>().join(", ");
@@ -151,56 +201,31 @@ async fn tell(
     }
     if outcome.applied.is_ok() {
         match observed.replicas() {
-            None => events.push(event(
-                EventType::Normal,
-                "Created",
-                "Create",
-                &format!("created a StatefulSet of {replicas} pods"),
-            )),
+            None => {
+                let note = format!("created a StatefulSet of {replicas} pods");
+                events.push(event(EventType::Normal, "Created", "Create", &note));
+            }
             Some(before) if before != replicas => {
                 let why = status.autoscaling.as_ref().map_or("spec.replicas", |autoscaling| &autoscaling.reason);
-                events.push(event(
-                    EventType::Normal,
-                    "Scaled",
-                    "Scale",
-                    &format!("from {before} to {replicas} pods: {why}"),
-                ));
+                let note = format!("from {before} to {replicas} pods: {why}");
+                events.push(event(EventType::Normal, "Scaled", "Scale", &note));
             }
             Some(_) => {}
         }
     }
-    let about = cluster.object_ref(&());
-    for event in events {
-        if let Err(error) = context.recorder.publish(&event, &about).await {
-            tracing::warn!(%error, reason = event.reason, "event not written");
-        }
-    }
-}
-
-async fn write_status(
-    clusters: &Api<MqttCluster>,
-    cluster: &MqttCluster,
-    status: &MqttClusterStatus,
-) -> Result<(), Failure> {
-    let name = cluster.name_any();
-    // The UID keeps the status of a deleted cluster away from a new one of its name.
-    let patch = json!({
-        "apiVersion": MqttCluster::api_version(&()),
-        "kind": MqttCluster::kind(&()),
-        "metadata": {"name": name, "uid": cluster.uid()},
-        "status": status,
-    });
-    let parameters = PatchParams::apply(labels::MANAGER).force();
-    clusters.patch_status(&name, &parameters, &Patch::Apply(&patch)).await.during("write the status")?;
-    Ok(())
+    events
 }
 
 /// When a failed reconciliation is tried again.
 pub(crate) fn retry(cluster: &PartialObjectMeta<MqttCluster>, failure: &Failure, context: &Context) -> Action {
-    let name = cluster.name_any();
-    let namespace = cluster.namespace().unwrap_or_default();
+    let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
     let result = if failure.is_passing() { "retried" } else { "refused" };
     context.metrics.reconciliations.with_label_values(&[result]).inc();
-    tracing::warn!(namespace, name, %failure, "reconciliation stopped");
-    Action::requeue(if failure.is_passing() { PASSING_RETRY } else { REFUSED_RETRY })
+    tracing::warn!(namespace = key.0, name = key.1, %failure, "reconciliation stopped");
+    if failure.is_passing() {
+        // The hasher of the standard library begins with a random state.
+        let random = RandomState::new().hash_one(&key);
+        return Action::requeue(context.backoffs.failed(key, random));
+    }
+    Action::requeue(REFUSED_RETRY)
 }

@@ -17,7 +17,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "FULMAR_WATCH_NAMESPACES", value_delimiter = ',', default_value = "")]
     pub(crate) watch_namespaces: Vec<String>,
     /// Address of the HTTP port for metrics and probes.
-    #[arg(long, env = "FULMAR_HTTP", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "FULMAR_HTTP", default_value = "[::]:8080")]
     pub(crate) http: SocketAddr,
     /// How often every cluster is reconciled although nothing changed, in seconds.
     #[arg(long, env = "FULMAR_RESYNC_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]

@@ -1,20 +1,24 @@
-//! The status of a cluster, from what was seen and how the pipeline ended: a pure function.
+//! The status of a cluster, from what was seen and how the pipeline ended: a pure function, and the request that writes
+//! it.
 //!
 //! `Ready=True` needs [`Resources<Applied>`]. A step that failed writes its own condition and keeps what the others
 //! said before; numbers and rows always tell what is seen now.
 
 use fulmar_api::{
-    AutoscalingStatus, ConditionKind, EndpointStatus, MqttCluster, MqttClusterStatus, Truth, condition, names,
+    AutoscalingStatus, ConditionKind, EndpointStatus, MqttCluster, MqttClusterStatus, Truth, condition, labels, names,
     set_condition,
 };
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
 
 use crate::autoscale::{Decision, Reason};
 use crate::build::{Applied, Resources, selector_text};
-use crate::failure::Failure;
+use crate::failure::{During, Failure};
 use crate::keys::Keys;
 use crate::observe::Observed;
 use crate::pods::{failure, is_ready, node_status};
@@ -27,8 +31,10 @@ const NODES_MAX: usize = 100;
 pub(crate) struct Outcome {
     /// The certificates, where that step was reached.
     pub(crate) keys: Option<Keys>,
-    /// The version of the brokers, where that step was reached.
+    /// The version of the brokers, where pods were asked to run it.
     pub(crate) version: Option<String>,
+    /// Why pods wait for a Secret of the user, while all else was applied.
+    pub(crate) held: Option<Failure>,
     /// Everything applied, or the step that failed.
     pub(crate) applied: Result<Resources<Applied>, Failure>,
 }
@@ -51,9 +57,6 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
     if outcome.version.is_some() {
         status.version.clone_from(&outcome.version);
     }
-    status.nodes = observed.pods.iter().take(NODES_MAX).map(|pod| node_status(pod, reading)).collect();
-    let connections: Vec<i64> = status.nodes.iter().filter_map(|node| node.connections).collect();
-    status.connections = (!connections.is_empty()).then(|| connections.iter().sum());
     status.endpoints = endpoints(cluster, observed);
     if let Some(keys) = &outcome.keys {
         status.certificates.clone_from(&keys.certificates);
@@ -66,11 +69,9 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
     status.replicas = counts.replicas;
     status.ready_replicas = counts.ready_replicas.unwrap_or_default();
     status.updated_replicas = counts.updated_replicas.unwrap_or_default();
-    status.autoscaling = decision.map(|decision| AutoscalingStatus {
-        desired_replicas: decision.replicas,
-        reason: decision.message.clone(),
-        hold_until: decision.hold_until.map(Time),
-    });
+    let wanted_and_not = decision.filter(|decision| Some(decision.replicas) != observed.replicas());
+    let obstacle = wanted_and_not.and(outcome.applied.as_ref().err());
+    report_load(&mut status, &observed.pods, reading, *decision, obstacle, cluster.metadata.generation, *now);
 
     let mut set = |kind, truth: Truth, reason: &str, message: &str| {
         set_condition(
@@ -100,43 +101,91 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
         Some(_) => set(ConditionKind::CertificatesReady, Truth::True, "Issued", "every certificate is there and valid"),
         None => {}
     }
-    match &outcome.applied {
-        Ok(resources) => {
-            set(
-                ConditionKind::ConfigApplied,
-                Truth::True,
-                "Accepted",
-                &format!("the settings are in ConfigMap {}", resources.config_map.name_any()),
-            );
-            let (degraded, reason, message) = degradation(cluster, observed);
-            set(ConditionKind::Degraded, degraded, reason, &message);
-            let progress = progress(resources);
-            set(
-                ConditionKind::Progressing,
-                Truth::from(progress.is_some()),
-                if progress.is_some() { "Rolling" } else { "Complete" },
-                progress.as_deref().unwrap_or("every pod runs as asked for"),
-            );
-            let certificates = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
-            let (truth, reason, message) = readiness(resources, progress, certificates);
-            set(ConditionKind::Ready, truth, reason, &message);
+    if let Ok(resources) = &outcome.applied {
+        if outcome.held.is_none() {
+            let message = format!("the settings are in ConfigMap {}", resources.config_map.name_any());
+            set(ConditionKind::ConfigApplied, Truth::True, "Accepted", &message);
         }
-        Err(failed) => {
-            if let Some((kind, truth, reason)) = failed.condition() {
-                let message = failed.to_string();
-                set(kind, Truth::from(truth), reason, &message);
-                set(ConditionKind::Ready, Truth::False, reason, &message);
-            }
-        }
+        let (degraded, reason, message) = degradation(cluster, observed);
+        set(ConditionKind::Degraded, degraded, reason, &message);
+        let progress = progress(resources);
+        let (reason, message) = match (&progress, &outcome.held) {
+            (Some(progress), _) => ("Rolling", progress.clone()),
+            (None, Some(_)) => ("Waiting", "every pod runs as before".to_owned()),
+            (None, None) => ("Complete", "every pod runs as asked for".to_owned()),
+        };
+        set(ConditionKind::Progressing, Truth::from(progress.is_some()), reason, &message);
+        let certificates = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
+        let (truth, reason, message) = readiness(resources, progress, certificates);
+        set(ConditionKind::Ready, truth, reason, &message);
     }
-    match decision {
-        Some(decision) => {
-            let active = decision.reason != Reason::MetricsMissing;
-            set(ConditionKind::ScalingActive, Truth::from(active), decision.reason.as_str(), &decision.message);
-        }
-        None => status.conditions.retain(|condition| condition.type_ != ConditionKind::ScalingActive.as_str()),
+    if let Some(failed) = outcome.held.as_ref().or(outcome.applied.as_ref().err())
+        && let Some((kind, truth, reason)) = failed.condition()
+    {
+        let message = failed.to_string();
+        set(kind, Truth::from(truth), reason, &message);
+        set(ConditionKind::Ready, Truth::False, reason, &message);
     }
     status
+}
+
+/// What the brokers said and what the autoscaler makes of it; `obstacle` is what kept its decision from being applied.
+pub(crate) fn report_load(
+    status: &mut MqttClusterStatus,
+    pods: &[Pod],
+    reading: &ClusterReading,
+    decision: Option<&Decision>,
+    obstacle: Option<&Failure>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    status.nodes = pods.iter().take(NODES_MAX).map(|pod| node_status(pod, reading)).collect();
+    let connections: Vec<i64> = status.nodes.iter().filter_map(|node| node.connections).collect();
+    status.connections = (!connections.is_empty()).then(|| connections.iter().sum());
+    let Some(decision) = decision else {
+        status.autoscaling = None;
+        status.conditions.retain(|condition| condition.type_ != ConditionKind::ScalingActive.as_str());
+        return;
+    };
+    let (active, reason, message) = match obstacle {
+        // What is in force is what was decided before.
+        Some(obstacle) => {
+            let message = format!("{} replicas are wanted and were not applied: {obstacle}", decision.replicas);
+            (false, "NotApplied", message)
+        }
+        None => {
+            status.autoscaling = Some(AutoscalingStatus {
+                desired_replicas: decision.replicas,
+                reason: decision.message.clone(),
+                hold_until: decision.hold_until.map(Time),
+            });
+            (decision.reason != Reason::MetricsMissing, decision.reason.as_str(), decision.message.clone())
+        }
+    };
+    let active = condition(ConditionKind::ScalingActive, active, reason, &message, generation, Time(now));
+    set_condition(&mut status.conditions, active);
+}
+
+/// Writes it, if the resource is still the one that was read; with `version`, also only if nobody changed it since.
+pub(crate) async fn write_status(
+    clusters: &Api<MqttCluster>,
+    cluster: &MqttCluster,
+    status: &MqttClusterStatus,
+    version: Option<String>,
+) -> Result<MqttCluster, Failure> {
+    let name = cluster.name_any();
+    // The UID keeps the status of a deleted cluster away from a new one of its name.
+    let mut patch = json!({
+        "apiVersion": MqttCluster::api_version(&()),
+        "kind": MqttCluster::kind(&()),
+        "metadata": {"name": name, "uid": cluster.uid()},
+        "status": status,
+    });
+    if let Some(version) = version {
+        patch["metadata"]["resourceVersion"] = version.into();
+    }
+    let parameters = PatchParams::apply(labels::MANAGER).force();
+    clusters.patch_status(&name, &parameters, &Patch::Apply(&patch)).await.during("write the status")
 }
 
 fn readiness(
@@ -235,8 +284,6 @@ fn endpoints(cluster: &MqttCluster, observed: &Observed) -> Vec<EndpointStatus> 
 mod tests {
     use std::marker::PhantomData;
 
-    use serde_json::json;
-
     use super::*;
     use crate::broker_config::SettingError;
     use crate::build::{Built, build};
@@ -281,7 +328,8 @@ mod tests {
             decision: None,
             now: at(0),
         };
-        let outcome = Outcome { keys: Some(Keys::default()), version: Some("v0.1.0".to_owned()), applied };
+        let version = Some("v0.1.0".to_owned());
+        let outcome = Outcome { keys: Some(Keys::default()), held: None, version, applied };
         report(&seen, &outcome)
     }
 
@@ -370,6 +418,41 @@ mod tests {
         assert_eq!(status.observed_generation, Some(2));
         let config = fulmar_api::find_condition(&status.conditions, ConditionKind::ConfigApplied).unwrap();
         assert_eq!(config.message, "config.limits.x: found an unknown key, wanted a known key");
+    }
+
+    #[test]
+    fn a_decision_that_was_not_applied_is_not_reported_as_done() {
+        let mut cluster = cluster();
+        let decided = |replicas, reason, message: &str| Decision {
+            replicas,
+            reason,
+            message: message.to_owned(),
+            hold_until: None,
+            memory: crate::autoscale::Memory::default(),
+        };
+        let applied = applied(&cluster, 3, serving());
+        let observed = Observed { statefulset: Some(applied.statefulset.clone()), ..Observed::default() };
+        let mut report_with = |decision: &Decision, applied| {
+            let seen = Seen {
+                cluster: &cluster,
+                observed: &observed,
+                reading: &ClusterReading::new(),
+                decision: Some(decision),
+                now: at(0),
+            };
+            let outcome = Outcome { keys: None, held: None, version: None, applied };
+            let status = report(&seen, &outcome);
+            cluster.status = Some(status.clone());
+            status
+        };
+        report_with(&decided(3, Reason::Steady, "few"), Ok(applied));
+        let refused = Failure::Refused { kind: "StatefulSet", name: "demo".to_owned(), message: "quota".to_owned() };
+        let status = report_with(&decided(5, Reason::ScaledUp, "many"), Err(refused));
+        assert_eq!(status.autoscaling.map(|scaling| scaling.desired_replicas), Some(3));
+        let active = fulmar_api::find_condition(&status.conditions, ConditionKind::ScalingActive).unwrap();
+        assert_eq!((active.status.as_str(), active.reason.as_str()), ("False", "NotApplied"));
+        let wanted = "5 replicas are wanted and were not applied: the API server refused StatefulSet demo: quota";
+        assert_eq!(active.message, wanted);
     }
 
     #[test]

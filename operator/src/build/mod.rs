@@ -8,7 +8,7 @@ mod disruption_budget;
 mod metadata;
 mod service_account;
 mod services;
-pub(crate) mod statefulset;
+mod statefulset;
 mod template;
 
 use std::marker::PhantomData;
@@ -19,7 +19,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use crate::validate::ValidatedCluster;
 pub(crate) use metadata::{object_labels, selector_text};
-pub(crate) use template::used_config_map;
+pub(crate) use template::{used_config_map, used_secrets};
 
 /// Stage of [`Resources`] that only exist as values.
 pub(crate) enum Built {}
@@ -37,15 +37,19 @@ pub(crate) struct Resources<Stage> {
     pub(crate) stage: PhantomData<Stage>,
 }
 
-/// Everything a cluster consists of, with `replicas` pods.
+/// Everything that a cluster consists of, with `replicas` pods.
 pub(crate) fn build(cluster: &ValidatedCluster, replicas: i32) -> Resources<Built> {
+    // A template that is on record for the same input is applied again, so that a newer operator, which may render it
+    // differently, restarts nothing.
+    let recorded = cluster.recorded.as_ref().map(|recorded| recorded.template.clone());
+    let template = recorded.unwrap_or_else(|| template::build_template(cluster));
     Resources {
         service_account: service_account::build_service_account(cluster),
-        config_map: config_maps::build_config_map(cluster),
+        config_map: config_maps::build_config_map(cluster, &template),
         authority: config_maps::build_authority(cluster),
         services: services::build_services(cluster),
         disruption_budget: disruption_budget::build_disruption_budget(cluster),
-        statefulset: statefulset::build_statefulset(cluster, replicas),
+        statefulset: statefulset::build_statefulset(cluster, template, replicas),
         stage: PhantomData,
     }
 }

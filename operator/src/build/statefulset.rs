@@ -8,25 +8,19 @@ use k8s_openapi::api::apps::v1::{
     RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
     StatefulSetUpdateStrategy,
 };
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, VolumeResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::metadata::{metadata, pod_selector, selector};
-use super::template::build_template;
 use crate::validate::ValidatedCluster;
 
-/// The StatefulSet with `replicas` pods. A template that was applied for the same input is applied again, so that a
-/// newer operator, which may render it differently, restarts nothing.
-pub(crate) fn build_statefulset(cluster: &ValidatedCluster, replicas: i32) -> StatefulSet {
-    let template = cluster.applied_template.clone().unwrap_or_else(|| build_template(cluster));
+/// The StatefulSet with `replicas` pods.
+pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplateSpec, replicas: i32) -> StatefulSet {
     let mut metadata = metadata(cluster, cluster.name.clone());
-    let template_text = serde_json::to_string(&template).expect("a pod template can be written as JSON");
-    metadata.annotations = Some(BTreeMap::from([
-        (labels::INPUT_HASH.to_owned(), cluster.input_hash.clone()),
-        (labels::APPLIED_TEMPLATE.to_owned(), template_text),
-        (labels::PINNED_VERSION.to_owned(), cluster.image.pinned.clone()),
-    ]));
+    metadata.annotations = Some(BTreeMap::from([(labels::PINNED_VERSION.to_owned(), cluster.image.pinned.clone())]));
     let keep = || Some("Retain".to_owned());
     StatefulSet {
         metadata,
@@ -80,14 +74,16 @@ fn build_claim(cluster: &str, storage: &StorageSpec) -> PersistentVolumeClaim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::build;
     use crate::fixtures::{cluster, image};
+    use crate::record::Recorded;
     use crate::validate::{owner_reference, validate};
 
     fn built(replicas: i32) -> StatefulSet {
         let cluster = cluster();
-        let valid =
-            validate(&cluster, owner_reference(&cluster).unwrap(), None, String::new(), &image("v0.1.0")).unwrap();
-        build_statefulset(&valid, replicas)
+        let owner = owner_reference(&cluster).unwrap();
+        let valid = validate(&cluster, owner, None, String::new(), &image("v0.1.0")).unwrap();
+        build(&valid, replicas).statefulset
     }
 
     #[test]
@@ -130,12 +126,13 @@ mod tests {
     fn a_newer_operator_applies_the_template_of_the_older_one() {
         let cluster = cluster();
         let owner = owner_reference(&cluster).unwrap();
-        let mut older = built(3);
-        let template = &mut older.spec.as_mut().unwrap().template;
+        let mut newer = validate(&cluster, owner, None, String::new(), &image("v0.1.0")).unwrap();
+        let mut template = built(3).spec.unwrap().template;
         template.spec.as_mut().unwrap().termination_grace_period_seconds = Some(1);
-        let (template, text) = (template.clone(), serde_json::to_string(template).unwrap());
-        older.metadata.annotations.as_mut().unwrap().insert(labels::APPLIED_TEMPLATE.to_owned(), text);
-        let valid = validate(&cluster, owner, Some(&older), String::new(), &image("v9.0.0")).unwrap();
-        assert_eq!(build_statefulset(&valid, 3).spec.unwrap().template, template);
+        let data = BTreeMap::from([("broker.yaml".to_owned(), "as it was".to_owned())]);
+        newer.recorded = Some(Recorded { data: data.clone(), template: template.clone() });
+        let found = build(&newer, 3);
+        assert_eq!(found.statefulset.spec.unwrap().template, template);
+        assert_eq!(found.config_map.data, Some(data));
     }
 }

@@ -133,16 +133,15 @@ fn probe(path: &str, period_seconds: i32) -> Probe {
 }
 
 fn volumes(cluster: &ValidatedCluster) -> Vec<Volume> {
+    let items = |keys: &[&str]| -> Vec<KeyToPath> {
+        keys.iter().map(|key| KeyToPath { key: (*key).to_owned(), path: (*key).to_owned(), mode: None }).collect()
+    };
     let secret = |name: String, secret: String, keys: &[&str]| Volume {
         name,
         secret: Some(SecretVolumeSource {
             secret_name: Some(secret),
             default_mode: Some(FILE_MODE),
-            items: Some(
-                keys.iter()
-                    .map(|key| KeyToPath { key: (*key).to_owned(), path: (*key).to_owned(), mode: None })
-                    .collect(),
-            ),
+            items: Some(items(keys)),
             optional: None,
         }),
         ..Volume::default()
@@ -152,6 +151,7 @@ fn volumes(cluster: &ValidatedCluster) -> Vec<Volume> {
         config_map: Some(ConfigMapVolumeSource {
             name: names::config_map(&cluster.name, &cluster.input_hash),
             default_mode: Some(FILE_MODE),
+            items: Some(items(&[CONFIG_FILE])),
             ..ConfigMapVolumeSource::default()
         }),
         ..Volume::default()
@@ -227,6 +227,12 @@ fn spread_over_nodes(cluster: &str) -> Affinity {
 pub(crate) fn used_config_map(pod: &PodSpec) -> Option<&str> {
     let volumes = pod.volumes.iter().flatten();
     volumes.filter(|volume| volume.name == "config").find_map(|volume| Some(volume.config_map.as_ref()?.name.as_str()))
+}
+
+/// The Secrets that a pod mounts.
+pub(crate) fn used_secrets(pod: &PodSpec) -> impl Iterator<Item = &str> {
+    let volumes = pod.volumes.iter().flatten();
+    volumes.filter_map(|volume| volume.secret.as_ref()?.secret_name.as_deref())
 }
 
 #[cfg(test)]

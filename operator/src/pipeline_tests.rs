@@ -1,0 +1,369 @@
+//! Whole reconciliations against an API server in memory: what is asked of it, what it holds afterwards, what is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fulmar_api::{ConditionKind, MqttCluster, find_condition};
+use k8s_openapi::jiff::Timestamp;
+use kube::core::PartialObjectMetaExt;
+use serde_json::{Value, json};
+
+use crate::certificates::{Subject, issue_authority, issue_leaf};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::fake_api::{FakeApi, refusal};
+use crate::fixtures::{cluster, context};
+use crate::readings::PodReading;
+use crate::reconcile::reconcile;
+use crate::refresh::refresh;
+
+struct World {
+    api: FakeApi,
+    context: Arc<Context>,
+}
+
+impl World {
+    /// A cluster that was just created.
+    fn with(change: impl FnOnce(&mut MqttCluster)) -> Self {
+        let mut cluster = cluster();
+        change(&mut cluster);
+        let api = FakeApi::default();
+        api.objects(|objects| objects.put("mqttclusters", serde_json::to_value(&cluster).unwrap()));
+        Self { context: Arc::new(context(api.client())), api }
+    }
+
+    /// One that was reconciled, and whose StatefulSet was seen by its controller.
+    async fn running(change: impl FnOnce(&mut MqttCluster)) -> Self {
+        let world = Self::with(change);
+        world.reconcile().await.unwrap();
+        world.edit("statefulsets", "demo", |set| set["status"] = json!({"replicas": 3, "readyReplicas": 3}));
+        world
+    }
+
+    async fn reconcile(&self) -> Result<(), Failure> {
+        let known = PartialObjectMetaExt::into_response_partial(cluster().metadata);
+        reconcile(Arc::new(known), self.context.clone()).await.map(drop)
+    }
+
+    fn edit(&self, kind: &str, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut object = self.api.object(kind, name);
+        change(&mut object);
+        self.api.objects(|objects| objects.put(kind, object));
+    }
+
+    fn edit_spec(&self, change: impl FnOnce(&mut Value)) {
+        self.edit("mqttclusters", "demo", |cluster| change(&mut cluster["spec"]));
+    }
+
+    fn remove(&self, kind: &str, name: &str) {
+        self.api.objects(|objects| objects.remove(kind, name));
+    }
+
+    fn names(&self, kind: &str) -> Vec<String> {
+        self.api.objects(|objects| objects.names(kind))
+    }
+
+    fn statefulset(&self) -> Value {
+        self.api.object("statefulsets", "demo")["spec"].clone()
+    }
+
+    /// `STATUS REASON: MESSAGE` of a condition.
+    fn told(&self, kind: ConditionKind) -> String {
+        let cluster: MqttCluster = serde_json::from_value(self.api.object("mqttclusters", "demo")).unwrap();
+        let conditions = cluster.status.unwrap().conditions;
+        let found = find_condition(&conditions, kind).unwrap();
+        format!("{} {}: {}", found.status, found.reason, found.message)
+    }
+
+    fn events(&self) -> Vec<String> {
+        let names = self.names("events");
+        names.iter().map(|name| self.api.object("events", name)["reason"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A pod of the StatefulSet, ready for an hour, that mounts this ConfigMap.
+    fn pod(&self, number: i32, config_map: &str) -> Value {
+        let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"});
+        let owner = &self.api.object("statefulsets", "demo")["metadata"]["uid"];
+        json!({
+            "metadata": {
+                "name": format!("demo-{number}"), "namespace": "shop", "uid": format!("pod-{number}"),
+                "labels": {"app.kubernetes.io/name": "fulmar-broker", "mqtt.fulmar.dev/cluster": "demo"},
+                "ownerReferences": [{"kind": "StatefulSet", "name": "demo", "uid": owner, "controller": true, "apiVersion": "apps/v1"}],
+            },
+            "spec": {"containers": [], "volumes": [{"name": "config", "configMap": {"name": config_map}}]},
+            "status": {"conditions": [ready]},
+        })
+    }
+
+    fn put(&self, kind: &str, object: Value) {
+        self.api.objects(|objects| objects.put(kind, object));
+    }
+}
+
+/// A certificate of the user, as a Secret.
+fn users_secret(name: &str) -> Value {
+    let now = Timestamp::now();
+    let authority = issue_authority("x", "y", now).unwrap();
+    let leaf = issue_leaf(&authority, &Subject::default(), now).unwrap();
+    let data = BTreeMap::from([
+        ("tls.crt", k8s_openapi::ByteString(leaf.certificate.into_bytes())),
+        ("tls.key", k8s_openapi::ByteString(leaf.key.into_bytes())),
+    ]);
+    json!({"metadata": {"name": name, "namespace": "shop"}, "data": data})
+}
+
+fn bring_certificate(cluster: &mut MqttCluster) {
+    let tls = cluster.spec.listeners[1].tls.as_mut().unwrap();
+    (tls.self_signed, tls.secret_name) = (None, Some("mine".to_owned()));
+}
+
+#[tokio::test]
+async fn without_the_users_secret_everything_else_goes_on() {
+    let world = World::with(bring_certificate);
+    world.put("secrets", users_secret("mine"));
+    world.reconcile().await.unwrap();
+    let template = world.statefulset()["template"].clone();
+
+    world.remove("secrets", "mine");
+    world.remove("services", "demo-mqtt");
+    world.edit_spec(|spec| {
+        spec["replicas"] = 5.into();
+        spec["podDisruptionBudget"] = json!({"enabled": false});
+    });
+    world.edit("statefulsets", "demo", |set| set["spec"]["template"]["spec"]["serviceAccountName"] = "x".into());
+    world.reconcile().await.unwrap();
+    assert_eq!(world.statefulset()["replicas"], 5);
+    assert_eq!(world.statefulset()["template"], template);
+    assert!(world.names("services").contains(&"demo-mqtt".to_owned()));
+    assert_eq!(world.names("poddisruptionbudgets"), Vec::<String>::new());
+    let missing = "listener mqtts: Secret mine: not found in the namespace of the MqttCluster";
+    assert_eq!(world.told(ConditionKind::CertificatesReady), format!("False SecretNotFound: {missing}"));
+    assert_eq!(world.told(ConditionKind::Ready), format!("False SecretNotFound: {missing}"));
+
+    world.remove("statefulsets", "demo");
+    world.reconcile().await.unwrap();
+    assert_eq!(world.statefulset()["template"], template);
+}
+
+#[tokio::test]
+async fn pods_keep_what_they_run_until_the_secret_of_a_new_listener_is_there() {
+    let world = World::running(|_| {}).await;
+    let (template, config_maps) = (world.statefulset()["template"].clone(), world.names("configmaps"));
+    let version = world.api.object("mqttclusters", "demo")["status"]["version"].clone();
+    world.edit_spec(|spec| {
+        let listener = json!({"name": "new", "protocol": "mqtts", "port": 8883, "tls": {"secretName": "mine"}});
+        spec["listeners"].as_array_mut().unwrap().push(listener);
+        spec["replicas"] = 4.into();
+        spec["version"] = "v0.2.0".into();
+    });
+    world.reconcile().await.unwrap();
+    assert_eq!((world.statefulset()["template"].clone(), world.names("configmaps")), (template.clone(), config_maps));
+    assert_eq!(world.statefulset()["replicas"], 4);
+    assert_eq!(world.api.object("mqttclusters", "demo")["status"]["version"], version, "no pod runs the new one");
+
+    world.put("secrets", users_secret("mine"));
+    world.reconcile().await.unwrap();
+    assert_ne!(world.statefulset()["template"], template);
+    assert_eq!(world.told(ConditionKind::CertificatesReady), "True Issued: every certificate is there and valid");
+    assert_eq!(world.api.object("mqttclusters", "demo")["status"]["version"], "v0.2.0");
+}
+
+#[tokio::test]
+async fn a_new_cluster_without_its_secret_waits_for_it() {
+    let world = World::with(bring_certificate);
+    assert!(world.reconcile().await.is_err());
+    assert_eq!(world.names("statefulsets"), Vec::<String>::new());
+    assert!(world.told(ConditionKind::Ready).starts_with("False SecretNotFound: "));
+}
+
+#[tokio::test]
+async fn a_secret_of_the_operator_named_as_the_users_is_refused_and_kept() {
+    let world = World::running(|_| {}).await;
+    for secret in ["demo-mqtts-tls", "demo-ca"] {
+        let before = world.names("secrets");
+        world.edit_spec(|spec| spec["listeners"][1]["tls"] = json!({"secretName": secret}));
+        world.reconcile().await.unwrap();
+        let wanted = format!(
+            "False SecretNotYours: listener mqtts: Secret {secret}: found that the operator made it for MqttCluster demo, \
+             wanted a Secret of yours: copy it to another name, or set tls.selfSigned"
+        );
+        assert_eq!(world.told(ConditionKind::CertificatesReady), wanted);
+        assert_eq!(world.names("secrets"), before);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_without_a_key_is_told_by_what_is_missing_alone() {
+    let world = World::with(bring_certificate);
+    let mut secret = users_secret("mine");
+    let key = secret["data"].as_object_mut().unwrap().remove("tls.key").unwrap();
+    secret["data"]["password-of-the-bank"] = key;
+    world.put("secrets", secret);
+    assert!(world.reconcile().await.is_err());
+    let wanted =
+        "False SecretInvalid: listener mqtts: Secret mine: found no tls.key that is text, wanted tls.crt and tls.key";
+    assert_eq!(world.told(ConditionKind::CertificatesReady), wanted);
+}
+
+/// The template of an older release is on record; neither this release nor a hand changes it.
+#[tokio::test]
+async fn edits_of_the_statefulset_are_undone_to_the_template_on_record() {
+    let world = World::running(|_| {}).await;
+    let name = world.names("configmaps").into_iter().find(|name| name.starts_with("demo-config-")).unwrap();
+    world.edit("configmaps", &name, |map| {
+        let mut template: Value = serde_json::from_str(map["data"]["pod-template.json"].as_str().unwrap()).unwrap();
+        template["spec"]["terminationGracePeriodSeconds"] = 7.into();
+        map["data"]["pod-template.json"] = template.to_string().into();
+    });
+    world.reconcile().await.unwrap();
+    let before = world.api.object("statefulsets", "demo");
+    assert_eq!(before["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], 7, "an upgrade restarts nothing");
+
+    world.edit("statefulsets", "demo", |set| {
+        set["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 1.into();
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = "example.org/other:1".into();
+        for annotation in set["metadata"]["annotations"].as_object_mut().unwrap().values_mut() {
+            *annotation = "v6.6.6".into();
+        }
+    });
+    world.reconcile().await.unwrap();
+    let after = world.api.object("statefulsets", "demo");
+    assert_eq!(after["spec"], before["spec"]);
+    assert_eq!(after["metadata"]["annotations"], before["metadata"]["annotations"]);
+}
+
+#[tokio::test]
+async fn a_configuration_stays_for_a_pod_that_appears_while_another_is_applied() {
+    let world = World::running(|_| {}).await;
+    let old = world.names("configmaps").into_iter().find(|name| name.starts_with("demo-config-")).unwrap();
+    world.edit_spec(|spec| spec["config"] = json!({"threads": 2}));
+    let mut late = Some(world.pod(2, &old));
+    world.api.before_each(move |verb, (kind, _), objects| {
+        if verb == "APPLY"
+            && kind == "statefulsets"
+            && let Some(pod) = late.take()
+        {
+            objects.put("pods", pod);
+        }
+        None
+    });
+    world.reconcile().await.unwrap();
+    assert!(world.names("configmaps").contains(&old));
+    world.remove("pods", "demo-2");
+    world.reconcile().await.unwrap();
+    assert!(!world.names("configmaps").contains(&old));
+}
+
+#[tokio::test]
+async fn nothing_that_pods_mount_is_removed_before_the_statefulset_controller_has_seen_the_change() {
+    let world = World::running(|_| {}).await;
+    let old = world.names("configmaps");
+    world.edit("statefulsets", "demo", |set| {
+        set["metadata"]["generation"] = 2.into();
+        set["status"]["observedGeneration"] = 1.into();
+    });
+    world.edit_spec(|spec| drop(spec["listeners"].as_array_mut().unwrap().pop()));
+    world.reconcile().await.unwrap();
+    assert!(!world.names("services").contains(&"demo-mqtts".to_owned()), "nobody mounts a Service");
+    assert!(world.names("secrets").contains(&"demo-mqtts-tls".to_owned()));
+    assert!(old.iter().all(|name| world.names("configmaps").contains(name)));
+    world.edit("statefulsets", "demo", |set| set["status"]["observedGeneration"] = 2.into());
+    world.reconcile().await.unwrap();
+    assert!(!world.names("secrets").contains(&"demo-mqtts-tls".to_owned()));
+    assert_eq!(world.names("configmaps").len(), old.len());
+}
+
+#[tokio::test]
+async fn the_children_of_an_earlier_life_are_waited_for() {
+    let world = World::running(|_| {}).await;
+    world.edit("mqttclusters", "demo", |cluster| {
+        cluster["metadata"]["uid"] = "00000000-0000-0000-0000-000000000002".into();
+        cluster["status"] = Value::Null;
+    });
+    let failure = world.reconcile().await.unwrap_err();
+    assert!(failure.is_passing());
+    let waiting = world.told(ConditionKind::Progressing);
+    let wanted = "True AwaitingDeletion: waiting for the old Secret demo-ca to go: it belongs to an earlier MqttCluster of this name";
+    assert_eq!(waiting, wanted);
+    assert!(world.told(ConditionKind::Ready).starts_with("False AwaitingDeletion: "));
+    assert!(!world.events().contains(&"NameTaken".to_owned()));
+}
+
+fn autoscaled(cluster: &mut MqttCluster) {
+    let spec = json!({"minReplicas": 3, "maxReplicas": 9, "targets": {"connectionsPerReplica": 1000}});
+    cluster.spec.autoscaling = serde_json::from_value(spec).unwrap();
+}
+
+fn say(world: &World, connections: i64) {
+    for number in 0..3 {
+        let reading = PodReading { uid: format!("pod-{number}"), connections, at: Timestamp::now() };
+        let key = ("shop".to_owned(), "demo".to_owned());
+        world.context.readings.store(&key, &format!("demo-{number}"), Some(reading));
+    }
+}
+
+#[tokio::test]
+async fn a_changed_number_costs_one_write_of_the_status_in_15_seconds() {
+    let world = World::running(autoscaled).await;
+    let pods: Vec<_> = (0..3).map(|number| world.pod(number, "x")).collect();
+    for pod in &pods {
+        world.put("pods", pod.clone());
+    }
+    say(&world, 100);
+    world.reconcile().await.unwrap();
+    let pods: Vec<_> = pods.into_iter().map(|pod| serde_json::from_value(pod).unwrap()).collect();
+    let key = ("shop".to_owned(), "demo".to_owned());
+    let start = Timestamp::now();
+    let (context, api) = (&*world.context, &world.api);
+    let shown = || api.object("mqttclusters", "demo")["status"]["connections"].clone();
+    let after = |seconds: i64| start.saturating_add(k8s_openapi::jiff::SignedDuration::from_secs(seconds)).unwrap();
+    api.take_requests();
+
+    assert!(!refresh(context, &key, &pods, start).await.unwrap());
+    assert_eq!((api.take_requests().len(), shown()), (0, 300.into()), "nothing is new");
+    say(&world, 200);
+    assert!(!refresh(context, &key, &pods, start).await.unwrap());
+    assert_eq!((api.take_requests(), shown()), (vec!["APPLY mqttclusters/demo/status".to_owned()], 600.into()));
+    say(&world, 300);
+    assert!(!refresh(context, &key, &pods, after(14)).await.unwrap());
+    assert_eq!((api.take_requests().len(), shown()), (0, 600.into()), "a moment ago is soon enough");
+    assert!(!refresh(context, &key, &pods, after(15)).await.unwrap());
+    assert_eq!((api.take_requests().len(), shown()), (1, 900.into()));
+
+    say(&world, 1001);
+    assert!(refresh(context, &key, &pods, after(16)).await.unwrap(), "another number of pods is not only a number");
+    assert_eq!(api.take_requests().len(), 0);
+    world.reconcile().await.unwrap();
+    assert_eq!(world.statefulset()["replicas"], 4);
+}
+
+#[tokio::test]
+async fn numbers_are_not_written_over_a_change_that_was_not_seen() {
+    let world = World::running(|_| {}).await;
+    let pods: Vec<_> = (0..3).map(|number| serde_json::from_value(world.pod(number, "x")).unwrap()).collect();
+    say(&world, 100);
+    world.edit("mqttclusters", "demo", |cluster| cluster["metadata"]["labels"] = json!({"team": "lights"}));
+    let key = ("shop".to_owned(), "demo".to_owned());
+    assert!(refresh(&world.context, &key, &pods, Timestamp::now()).await.unwrap());
+    assert!(world.api.object("mqttclusters", "demo")["status"]["connections"].is_null());
+}
+
+#[tokio::test]
+async fn a_scale_up_that_is_refused_is_neither_an_event_nor_in_the_status() {
+    let world = World::running(autoscaled).await;
+    for number in 0..3 {
+        world.put("pods", world.pod(number, "x"));
+    }
+    say(&world, 100);
+    world.reconcile().await.unwrap();
+    say(&world, 2000);
+    world.api.before_each(|verb, (kind, _), _| {
+        (verb == "APPLY" && kind == "statefulsets").then(|| refusal(403, "Forbidden", &[]))
+    });
+    assert!(world.reconcile().await.is_err());
+    let events = world.events();
+    assert!(!events.iter().any(|reason| reason == "ScaledUp" || reason == "Scaled"), "{events:?}");
+    let status = &world.api.object("mqttclusters", "demo")["status"];
+    assert_eq!(status["autoscaling"]["desiredReplicas"], 3);
+    assert!(world.told(ConditionKind::ScalingActive).starts_with("False NotApplied: 6 replicas are wanted"));
+}
