@@ -19,7 +19,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Certificates of brokers last one year and are renewed after two thirds of it.
 const LEAF_DAYS: u64 = 365;
-/// The authority outlasts every leaf that it signs.
+/// The authority outlasts every leaf that it signs: it is replaced after two thirds of this.
 const AUTHORITY_DAYS: u64 = 3650;
 /// Certificates begin a little earlier than now, for clients whose clock is behind.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -121,6 +121,11 @@ pub(crate) fn read_material(material: &KeyMaterial) -> Result<Certificate> {
     let pair = rustls::sign::CertifiedKey::new(chain, key);
     pair.keys_match().context("tls.key does not belong to the first certificate in tls.crt")?;
     read_certificate(&leaf)
+}
+
+/// Reads the first certificate of a text in PEM.
+pub(crate) fn read_pem(certificate: &str) -> Result<Certificate> {
+    read_certificate(&CertificateDer::from_pem_slice(certificate.as_bytes()).context("not a certificate in PEM")?)
 }
 
 /// Whether `leaf` was signed by `authority`, both in PEM.

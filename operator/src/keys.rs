@@ -1,7 +1,7 @@
 //! Key material in Secrets: made once with POST, read live, never applied.
 //!
 //! Another operator may make the same Secret at the same instant: AlreadyExists means read again, so no key is ever
-//! overwritten by one made from a stale view. A leaf that is due is replaced with the resourceVersion that was read.
+//! overwritten by one made from a stale view. What is due is replaced with the resourceVersion that was read.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,12 @@ use crate::certificates::{
 };
 use crate::failure::{During, Failure, refused_or_passing};
 use crate::observe::own_or_taken;
+use crate::rotation::Authority;
 
 /// The certificates of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    /// The public part of the cluster's authority, in PEM.
+    /// The public part of the cluster's authority, in PEM, with the one that comes or goes while it rotates.
     pub(crate) authority: String,
     /// Every certificate in use, for the status.
     pub(crate) certificates: Vec<CertificateStatus>,
@@ -49,9 +50,9 @@ pub(crate) async fn ensure_keys(
     let mut keys = Keys::default();
 
     let authority_name = names::authority(&name);
-    let authority = store.ensure_authority(&authority_name, &namespace, now).await?;
-    keys.note(&authority_name, &read_material(&authority).map_err(Failure::Keys)?, now, false);
-    keys.authority = authority.certificate.clone();
+    let authority = store.ensure_authority(&authority_name, &namespace, now, &mut keys.issued).await?;
+    keys.note(&authority_name, &read_material(&authority.current).map_err(Failure::Keys)?, now, false);
+    keys.authority = authority.bundle();
 
     let links = names::internal_tls(&name);
     let certificate =
@@ -126,27 +127,40 @@ struct SecretStore<'a> {
 }
 
 impl SecretStore<'_> {
-    async fn ensure_authority(&self, name: &str, namespace: &str, now: Timestamp) -> Result<KeyMaterial, Failure> {
-        if let Some(found) = self.read_own(name).await? {
-            return material(&found).ok_or_else(|| unusable(name));
-        }
-        let new = issue_authority(&self.cluster.name_any(), namespace, now).map_err(Failure::Keys)?;
-        let made = self.create(self.secret(name, &new, None, None)).await?;
-        material(&made).ok_or_else(|| unusable(name))
+    async fn ensure_authority(
+        &self,
+        name: &str,
+        namespace: &str,
+        now: Timestamp,
+        issued: &mut Vec<String>,
+    ) -> Result<Authority, Failure> {
+        let issue = || issue_authority(&self.cluster.name_any(), namespace, now);
+        let found = match self.read_own(name).await? {
+            Some(found) => found,
+            None => {
+                let new = Authority::new(issue().map_err(Failure::Keys)?);
+                self.create(self.secret(name, new.data())).await?
+            }
+        };
+        let authority = Authority::from_data(|key| text(&found, key)).ok_or_else(|| unusable(name))?;
+        let Some(rotated) = authority.rotated(now, issue).map_err(Failure::Keys)? else { return Ok(authority) };
+        self.replace(&found, self.secret(name, rotated.data())).await?;
+        issued.push(name.to_owned());
+        Ok(rotated)
     }
 
     async fn ensure_leaf(
         &self,
         name: &str,
-        authority: &KeyMaterial,
+        authority: &Authority,
         subject: &Subject,
         listener: Option<&str>,
         now: Timestamp,
         issued: &mut Vec<String>,
     ) -> Result<Certificate, Failure> {
-        let new = || issue_leaf(authority, subject, now).map_err(Failure::Keys);
+        let new = || issue_leaf(&authority.current, subject, now).map_err(Failure::Keys);
         let Some(found) = self.read_own(name).await? else {
-            let made = self.create(self.secret(name, &new()?, Some(authority), listener)).await?;
+            let made = self.create(self.leaf(name, &new()?, authority, listener)).await?;
             issued.push(name.to_owned());
             let made = material(&made).ok_or_else(|| unusable(name))?;
             return read_material(&made).map_err(Failure::Keys);
@@ -155,18 +169,13 @@ impl SecretStore<'_> {
             && let Ok(certificate) = read_material(&current)
             && certificate.subject == *subject
             && !certificate.is_due(now)
-            && is_signed_by(&current.certificate, &authority.certificate)
-            && text(&found, "ca.crt").as_deref() == Some(authority.certificate.as_str())
+            && is_signed_by(&current.certificate, &authority.current.certificate)
+            && text(&found, "ca.crt").as_deref() == Some(authority.bundle().as_str())
         {
             return Ok(certificate);
         }
         let new = new()?;
-        let mut renewed = self.secret(name, &new, Some(authority), listener);
-        renewed.metadata.resource_version = found.metadata.resource_version.clone();
-        renewed.metadata.labels.get_or_insert_default().extend(found.labels().clone());
-        renewed.metadata.annotations.clone_from(&found.metadata.annotations);
-        let replaced = self.api.replace(name, &PostParams::default(), &renewed).await;
-        replaced.map_err(|error| refused_or_passing("renew a certificate", "Secret", name, error))?;
+        self.replace(&found, self.leaf(name, &new, authority, listener)).await?;
         issued.push(name.to_owned());
         read_material(&new).map_err(Failure::Keys)
     }
@@ -220,32 +229,40 @@ impl SecretStore<'_> {
         }
     }
 
-    fn secret(
-        &self,
-        name: &str,
-        material: &KeyMaterial,
-        authority: Option<&KeyMaterial>,
-        listener: Option<&str>,
-    ) -> Secret {
-        let mut data = BTreeMap::from([
-            ("tls.crt".to_owned(), ByteString(material.certificate.clone().into_bytes())),
-            ("tls.key".to_owned(), ByteString(material.key.clone().into_bytes())),
-        ]);
-        if let Some(authority) = authority {
-            data.insert("ca.crt".to_owned(), ByteString(authority.certificate.clone().into_bytes()));
-        }
-        let mut labels = object_labels(&self.cluster.name_any());
-        labels.extend(listener.map(|listener| (labels::LISTENER.to_owned(), listener.to_owned())));
+    /// Renews a Secret, if it is still the one that was read. Labels and annotations of others stay.
+    async fn replace(&self, found: &Secret, mut renewed: Secret) -> Result<(), Failure> {
+        let name = found.name_any();
+        renewed.metadata.resource_version = found.metadata.resource_version.clone();
+        let ours = renewed.metadata.labels.take().unwrap_or_default();
+        renewed.metadata.labels = Some(found.labels().clone().into_iter().chain(ours).collect());
+        renewed.metadata.annotations.clone_from(&found.metadata.annotations);
+        let parameters = PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() };
+        let replaced = self.api.replace(&name, &parameters, &renewed).await;
+        replaced.map(drop).map_err(|error| refused_or_passing("renew a certificate", "Secret", &name, error))
+    }
+
+    fn leaf(&self, name: &str, leaf: &KeyMaterial, authority: &Authority, listener: Option<&str>) -> Secret {
+        let bundle = authority.bundle();
+        let data =
+            [("tls.crt", leaf.certificate.as_str()), ("tls.key", leaf.key.as_str()), ("ca.crt", bundle.as_str())];
+        let mut secret = self.secret(name, data.into());
+        let listener = listener.map(|listener| (labels::LISTENER.to_owned(), listener.to_owned()));
+        secret.metadata.labels.get_or_insert_default().extend(listener);
+        secret
+    }
+
+    fn secret(&self, name: &str, data: BTreeMap<&str, &str>) -> Secret {
+        let bytes = |(key, text): (&str, &str)| (key.to_owned(), ByteString(text.as_bytes().to_vec()));
         Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
                 namespace: self.cluster.namespace(),
-                labels: Some(labels),
+                labels: Some(object_labels(&self.cluster.name_any())),
                 owner_references: Some(vec![self.owner.clone()]),
                 ..ObjectMeta::default()
             },
             type_: Some("kubernetes.io/tls".to_owned()),
-            data: Some(data),
+            data: Some(data.into_iter().map(bytes).collect()),
             ..Secret::default()
         }
     }

@@ -30,6 +30,7 @@ mod reconcile;
 mod record;
 mod recorder;
 mod refresh;
+mod rotation;
 mod scrape;
 mod settings;
 mod status;

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMetaExt;
 use serde_json::{Value, json};
 
-use crate::certificates::{Subject, issue_authority, issue_leaf};
+use crate::certificates::{Subject, is_signed_by, issue_authority, issue_leaf};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::fake_api::{FakeApi, refusal};
@@ -287,6 +287,40 @@ async fn the_children_of_an_earlier_life_are_waited_for() {
     assert_eq!(waiting, wanted);
     assert!(world.told(ConditionKind::Ready).starts_with("False AwaitingDeletion: "));
     assert!(!world.events().contains(&"NameTaken".to_owned()));
+}
+
+#[tokio::test]
+async fn a_new_authority_reaches_the_bundles_of_brokers_and_clients_before_it_signs() {
+    let world = World::with(|_| {});
+    let made = Timestamp::now() - k8s_openapi::jiff::SignedDuration::from_hours(3000 * 24);
+    let old = issue_authority("demo", "shop", made).unwrap();
+    world.reconcile().await.unwrap();
+    let base64 = |text: &str| serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec())).unwrap();
+    world.edit("secrets", "demo-ca", |secret| {
+        (secret["data"]["tls.crt"], secret["data"]["tls.key"]) = (base64(&old.certificate), base64(&old.key));
+    });
+    world.reconcile().await.unwrap();
+    let text = |name: &str, key: &str| {
+        let secret: k8s_openapi::api::core::v1::Secret =
+            serde_json::from_value(world.api.object("secrets", name)).unwrap();
+        String::from_utf8(secret.data.unwrap()[key].0.clone()).unwrap()
+    };
+    let bundle = text("demo-ca", "tls.crt") + &text("demo-ca", "next.crt");
+    assert_eq!(text("demo-ca", "tls.crt"), old.certificate, "it still signs");
+    assert_eq!(world.api.object("configmaps", "demo-ca")["data"]["ca.crt"], bundle);
+    for leaf in ["demo-internal-tls", "demo-mqtts-tls"] {
+        assert_eq!(text(leaf, "ca.crt"), bundle);
+        assert!(is_signed_by(&text(leaf, "tls.crt"), &old.certificate));
+    }
+    world.api.take_requests();
+    world.reconcile().await.unwrap();
+    let writes = world
+        .api
+        .take_requests()
+        .into_iter()
+        .filter(|request| request.contains(" secrets/") && !request.starts_with("GET"))
+        .collect::<Vec<_>>();
+    assert_eq!(writes, ["LIST secrets/"]);
 }
 
 fn autoscaled(cluster: &mut MqttCluster) {
