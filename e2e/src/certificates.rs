@@ -1,7 +1,11 @@
 //! Certificates as a user would bring them: a root, an intermediate, and a leaf that comes with its chain.
 
+use std::time::{Duration, SystemTime};
+
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 
 /// What goes into a Secret, and what clients trust.
 #[derive(Debug, Clone)]
@@ -27,6 +31,28 @@ pub fn chain_for(name: &str) -> Result<Chain> {
     let key = KeyPair::generate()?;
     let leaf = CertificateParams::new([name.to_owned()])?.signed_by(&key, &issuer)?;
     Ok(Chain { certificates: leaf.pem() + &intermediate.pem(), key: key.serialize_pem(), root: root.pem() })
+}
+
+/// A certificate with its key, both in PEM.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    /// The certificate: `tls.crt`.
+    pub certificate: String,
+    /// Its key: `tls.key`.
+    pub key: String,
+}
+
+/// A leaf of this authority, for these DNS names, that began `age` ago and ends after `left`.
+pub fn leaf_of(authority: &Leaf, names: &[String], age: Duration, left: Duration) -> Result<Leaf> {
+    let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
+    let now = rcgen::date_time_ymd(1970, 1, 1) + SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let mut params = CertificateParams::new(names)?;
+    params.not_before = now - age;
+    params.not_after = now + left;
+    params.use_authority_key_identifier_extension = true;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate()?;
+    Ok(Leaf { certificate: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
 }
 
 fn authority(name: &str) -> CertificateParams {

@@ -17,6 +17,7 @@ pub mod mqtt;
 pub mod namespace;
 pub mod raw;
 pub mod suite;
+pub mod tls;
 pub mod wait;
 
 pub use cluster::Cluster;

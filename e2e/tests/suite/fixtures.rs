@@ -17,6 +17,23 @@ fn plain(name: &str, replicas: i32) -> String {
     )
 }
 
+/// One broker with a plain and a self-signed listener, ready.
+pub(crate) async fn secure(namespace: &Namespace) -> Result<Cluster> {
+    let text = "apiVersion: mqtt.fulmar.dev/v1alpha1\n\
+         kind: MqttCluster\n\
+         metadata: {name: secure}\n\
+         spec:\n  \
+           replicas: 1\n  \
+           listeners:\n  \
+           - {name: mqtt, protocol: mqtt, port: 1883}\n  \
+           - {name: mqtts, protocol: mqtts, port: 8883, tls: {selfSigned: {}}}\n  \
+           auth: {anonymous: true}\n";
+    namespace.apply_text(text).await?;
+    let cluster = namespace.cluster("secure");
+    cluster.ready().await?;
+    Ok(cluster)
+}
+
 /// Three brokers, ready.
 pub(crate) async fn three(namespace: &Namespace) -> Result<Cluster> {
     ready(namespace, "three", 3).await

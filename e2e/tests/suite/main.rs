@@ -13,6 +13,7 @@ mod hpa;
 mod quickstart;
 mod refused;
 mod releases;
+mod repairs;
 mod rights;
 mod scaling;
 mod tls;
@@ -35,6 +36,8 @@ const GROUPS: &[&[Test]] = &[
         test!(refused::a_missing_secret_is_named_while_the_cluster_keeps_running),
         test!(refused::an_object_of_somebody_else_is_left_alone_and_named),
         test!(tls::clients_verify_chain_and_name_of_own_and_of_brought_certificates),
+        test!(tls::a_certificate_past_two_thirds_of_its_life_is_renewed_without_a_restart),
+        test!(repairs::what_the_user_no_longer_wants_is_removed),
         test!(upkeep::a_changed_setting_restarts_pods_with_never_fewer_than_2_of_3_ready),
         test!(upkeep::all_pods_killed_at_once_come_back_by_themselves),
         test!(upkeep::a_deleted_cluster_leaves_only_its_claims),
@@ -42,6 +45,8 @@ const GROUPS: &[&[Test]] = &[
         test!(bad_input::bad_bytes_get_a_clear_answer_and_nobody_else_notices),
     ],
     &[test!(upkeep::what_a_hand_edits_or_deletes_is_repaired_within_5_seconds_and_foreign_labels_stay)],
+    &[test!(repairs::edited_and_deleted_certificates_are_repaired_within_5_seconds)],
+    &[test!(repairs::an_edited_pod_template_and_an_edited_pin_are_repaired_within_5_seconds)],
     &[test!(examples::every_example_becomes_a_ready_cluster)],
     // While an API of metrics comes and goes, the discovery of all others may fail for a moment.
     &[test!(hpa::a_horizontal_pod_autoscaler_follows_the_connections_that_prometheus_reads)],

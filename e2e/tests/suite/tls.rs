@@ -1,12 +1,25 @@
 //! Encrypted listeners, with clients that verify the chain and the name.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use fulmar_e2e::certificates::chain_for;
+use fulmar_api::names;
+use fulmar_e2e::certificates::{Leaf, chain_for, leaf_of};
 use fulmar_e2e::mosquitto::Target;
+use fulmar_e2e::tls::{first_certificate, served_certificate};
+use fulmar_e2e::wait::{ask_until, watch_until};
 use fulmar_e2e::{Cluster, Namespace};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Patch, PatchParams};
+
+use crate::fixtures::secure;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How soon the operator renews what is due.
+const RENEWAL_LIMIT: Duration = Duration::from_secs(5);
+/// The kubelet looks once a minute, and a little later, for changed Secrets; the broker then for changed files.
+const SERVED_LIMIT: Duration = Duration::from_secs(180);
 
 /// Both kinds of certificate in one cluster, as the example has it.
 pub(crate) async fn clients_verify_chain_and_name_of_own_and_of_brought_certificates(
@@ -49,6 +62,56 @@ pub(crate) async fn clients_verify_chain_and_name_of_own_and_of_brought_certific
         assert!(complaint.contains("A TLS error occurred"), "{complaint}");
     }
     Ok(())
+}
+
+/// From an old leaf in the Secret to a new one on the wire: Kubernetes brings it to the pod within two minutes.
+pub(crate) async fn a_certificate_past_two_thirds_of_its_life_is_renewed_without_a_restart(
+    namespace: Namespace,
+) -> Result<()> {
+    let cluster = secure(&namespace).await?;
+    cluster.reachable("mqtts", 8883).await?;
+    let (host, before) = (cluster.host("mqtts"), cluster.identities().await?);
+    let authorities = own_authority(&cluster).await?;
+    let first = served_certificate(&host, 8883, &authorities).await?;
+    let files = Folder::create(namespace.name())?;
+    let authority_file = files.write("own.pem", &authorities)?;
+    let client = Target { host: &host, port: 8883, authority: &authority_file };
+    let mut subscription = client.subscribe("doors/front").await?;
+
+    // As the operator issues it, for the same names, but three of its four days are over.
+    let secrets = namespace.api::<Secret>();
+    let authority = leaf_in(&secrets.get(&names::authority("secure")).await?)?;
+    let service = names::listener_service("secure", "mqtts");
+    let in_namespace = format!("{service}.{}", namespace.name());
+    let local = format!("{in_namespace}.svc.cluster.local");
+    let names_in_it = [service, in_namespace, host.clone(), local];
+    let old = leaf_of(&authority, &names_in_it, DAY * 3, DAY)?;
+    let name = names::listener_tls("secure", "mqtts");
+    let data = serde_json::json!({"stringData": {"tls.crt": old.certificate, "tls.key": old.key}});
+    secrets.patch(&name, &PatchParams::default(), &Patch::Merge(data)).await?;
+    let renewed = watch_until(secrets, &name, "a renewed certificate", RENEWAL_LIMIT, |secret| {
+        let leaf = leaf_in(secret?).ok()?;
+        let certificate = first_certificate(&leaf.certificate).ok()?;
+        (leaf.certificate != old.certificate && certificate != first).then_some(certificate)
+    })
+    .await?;
+
+    ask_until("the renewed certificate to be served", SERVED_LIMIT, || async {
+        Ok((served_certificate(&host, 8883, &authorities).await? == renewed).then_some(()))
+    })
+    .await?;
+    client.publish("doors/front", "open").await?;
+    subscription.receive("open").await?;
+    assert_eq!(cluster.identities().await?, before, "no pod was restarted");
+    Ok(())
+}
+
+fn leaf_in(secret: &Secret) -> Result<Leaf> {
+    let text = |key: &str| -> Result<String> {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(key)).with_context(|| format!("find {key}"))?;
+        Ok(String::from_utf8(bytes.0.clone())?)
+    };
+    Ok(Leaf { certificate: text("tls.crt")?, key: text("tls.key")? })
 }
 
 /// What the operator publishes for clients to trust.

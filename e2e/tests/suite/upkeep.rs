@@ -93,7 +93,12 @@ pub(crate) async fn what_a_hand_edits_or_deletes_is_repaired_within_5_seconds_an
 }
 
 /// Breaks something and measures how long it stays broken.
-async fn repaired<K>(cluster: &Cluster, breaking: &str, name: &str, is_whole: impl Fn(&K) -> bool) -> Result<()>
+pub(crate) async fn repaired<K>(
+    cluster: &Cluster,
+    breaking: &str,
+    name: &str,
+    is_whole: impl Fn(&K) -> bool,
+) -> Result<()>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
     K::DynamicType: Default,
@@ -110,7 +115,8 @@ where
     Ok(())
 }
 
-async fn deleted_and_repaired<K>(cluster: &Cluster, kind: &str, name: &str) -> Result<()>
+/// Deletes something and waits for another in its place.
+pub(crate) async fn deleted_and_repaired<K>(cluster: &Cluster, kind: &str, name: &str) -> Result<()>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
     K::DynamicType: Default,
