@@ -120,6 +120,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker:
         outbound_inflight,
         queued_messages,
         queued_bytes,
+        queued_bytes_total,
         sessions,
         session_expiry_seconds_max,
         keep_alive_seconds_max,
@@ -143,6 +144,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker:
         outbound_inflight,
         queued_messages: queued_messages as usize,
         queued_bytes: bytes(queued_bytes),
+        queued_bytes_total: bytes(queued_bytes_total),
         output_buffer_bytes: output_buffer_bytes as usize,
         session_expiry_seconds: session_expiry_seconds_max,
         // The largest value there is leaves the choice to clients, who may ask for none at all.

@@ -25,6 +25,12 @@ pub struct Limits {
     pub queued_messages: u32,
     /// Bytes of the same.
     pub queued_bytes: u64,
+    /// Bytes of the messages that the node keeps for all its clients: those that wait, and those sent to a lasting
+    /// session and not acknowledged. A quarter is only for the latter, so that connected clients are served while the
+    /// queues of absent ones are full. A message counts once per data thread with clients that wait for it, and about
+    /// 100 bytes for each of them. Above it the oldest messages of the same client give way to a new one, or if that
+    /// does not make room the new one is dropped.
+    pub queued_bytes_total: u64,
     /// Sessions, those of absent clients included.
     pub sessions: u32,
     /// The longest time a session outlives its connection; 4294967295 never ends.
@@ -60,6 +66,7 @@ impl Default for Limits {
             outbound_inflight: 1024,
             queued_messages: 1000,
             queued_bytes: 8 << 20,
+            queued_bytes_total: 256 << 20,
             sessions: 200_000,
             session_expiry_seconds_max: 7 * 24 * 3600,
             keep_alive_seconds_max: u16::MAX,

@@ -102,6 +102,7 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         outbound_inflight: section.number("outboundInflight", defaults.outbound_inflight, 1..=u16::MAX),
         queued_messages: section.number("queuedMessages", defaults.queued_messages, 1..=100_000_000),
         queued_bytes: section.number("queuedBytes", defaults.queued_bytes, 1024..=BYTES_MAX),
+        queued_bytes_total: section.number("queuedBytesTotal", defaults.queued_bytes_total, 2048..=BYTES_MAX),
         sessions: section.number("sessions", defaults.sessions, 1..=100_000_000),
         session_expiry_seconds_max: section.number(
             "sessionExpirySecondsMax",

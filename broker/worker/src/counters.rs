@@ -67,6 +67,8 @@ counters! {
         dropped_absent,
         /// Messages not delivered because the session's queue was full.
         dropped_queue_full,
+        /// Messages not delivered because the node keeps as many bytes of messages as it may.
+        dropped_node_full,
         /// Messages not delivered because they expired.
         dropped_expired,
         /// Messages not delivered because they are larger than the client's maximum packet size.
@@ -111,6 +113,8 @@ counters! {
         sessions,
         /// Subscriptions of all sessions.
         subscriptions,
+        /// Bytes of messages that wait for clients or for their acknowledgement.
+        queued_bytes,
     }
 }
 

@@ -8,6 +8,7 @@
 //! One publish's way: [`Worker::received`] → `client.rs` (packets) → `publish.rs` → `route.rs` (match and deliver) and
 //! `lanes.rs` (other nodes) → the acknowledgement, at once or when `pending.rs` says that every party has it.
 
+mod alarm;
 mod client;
 mod connect;
 mod connections;

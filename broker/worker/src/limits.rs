@@ -22,6 +22,8 @@ pub struct Limits {
     pub queued_messages: usize,
     /// Bytes queued for one session.
     pub queued_bytes: usize,
+    /// Bytes of the messages that all sessions of the node keep.
+    pub queued_bytes_total: usize,
     /// Unsent bytes of one connection above which messages wait (QoS 1, 2) or are dropped (QoS 0).
     pub output_buffer_bytes: usize,
     /// Longest session expiry granted, in seconds.
@@ -63,6 +65,7 @@ impl Default for Limits {
             outbound_inflight: 1024,
             queued_messages: 1000,
             queued_bytes: 1 << 20,
+            queued_bytes_total: 256 << 20,
             output_buffer_bytes: 256 << 10,
             session_expiry_seconds: 7 * 24 * 3600,
             keep_alive_seconds: 0,

@@ -3,6 +3,7 @@
 //! Each part has its own lock, held for a few instructions. Where two nest, the order is: trie, interest, peers,
 //! retained.
 
+use crate::alarm::Alarm;
 use crate::limits::Limits;
 use crate::peers::{PeerStatus, Peers};
 use fulmar_cluster::interest::{Barrier, InterestLimits, LocalInterest};
@@ -10,7 +11,7 @@ use fulmar_cluster::lane::LaneSettings;
 use fulmar_cluster::{Clock, NodeId, Version};
 use fulmar_codec::TopicLimits;
 use fulmar_router::{Cursor, Retained, RetainedCounts, RetainedLimits, Scan, Set, Trie, Weigh};
-use fulmar_session::Message;
+use fulmar_session::{Message, Quota};
 use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU16;
@@ -50,6 +51,9 @@ pub struct Node {
     pub(crate) clock: Clock,
     pub(crate) connections: AtomicUsize,
     pub(crate) sessions: AtomicUsize,
+    /// The messages that the sessions of all threads keep.
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) queues_full: Alarm,
     trie: RwLock<Trie>,
     interest: Mutex<Interest>,
     peers: RwLock<Peers>,
@@ -105,6 +109,8 @@ impl Node {
             clock: Clock::new(NodeId(settings.node_id), settings.wall_clock_milliseconds),
             connections: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
+            quota: Quota::new(limits.queued_bytes_total),
+            queues_full: Alarm::new(settings.start),
             trie: RwLock::new(Trie::new(settings.seed)),
             interest: Mutex::new(Interest {
                 local: LocalInterest::new(InterestLimits::default()),

@@ -223,9 +223,9 @@ impl Worker {
 
     /// Delivers to the sessions of this thread and of other threads that were found.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
-        let Worker { connections, sessions, scratch, counters, outboxes, .. } = self;
+        let Worker { connections, sessions, scratch, counters, outboxes, share, .. } = self;
         let Scratch { found, message, .. } = scratch;
-        let mut shared = SharedMessage::new(message);
+        let mut shared = SharedMessage::new(share, message);
         for (index, local) in found.locals.iter().enumerate() {
             let first = local.options.subscription_id();
             if found.more_ids.is_empty() {
@@ -330,13 +330,15 @@ fn deliver(
 pub(crate) fn count(counters: &mut Counters, delivered: Delivered, qos: fulmar_codec::QoS) {
     match delivered {
         Delivered::Sent => counters.delivered(qos),
-        Delivered::Queued { evicted } => {
+        Delivered::Queued { evicted, evicted_by_node } => {
             counters.delivered(qos);
             counters.dropped_queue_full += evicted as u64;
+            counters.dropped_node_full += evicted_by_node as u64;
         }
         Delivered::Dropped(DropReason::OutputFull) => counters.dropped_slow_consumer += 1,
         Delivered::Dropped(DropReason::NotConnected) => counters.dropped_absent += 1,
         Delivered::Dropped(DropReason::QueueFull) => counters.dropped_queue_full += 1,
+        Delivered::Dropped(DropReason::NodeFull) => counters.dropped_node_full += 1,
         Delivered::Dropped(DropReason::Expired) => counters.dropped_expired += 1,
         Delivered::Dropped(DropReason::PacketTooLarge) => counters.dropped_too_large += 1,
     }

@@ -289,7 +289,7 @@ impl Worker {
     /// messages.
     pub(crate) fn pump(&mut self, id: SessionId, now: Instant, _out: &mut impl Out) {
         let output_bytes_max = self.node.settings.limits.output_buffer_bytes;
-        let Worker { node, sessions, connections, counters, scratch, .. } = self;
+        let Worker { node, sessions, connections, counters, scratch, share, .. } = self;
         let Some(entry) = sessions.get_mut(id) else { return };
         let Some(buffer) = entry.connection.and_then(|conn| connections.output(conn)) else { return };
         let drained = entry.session.drain(now, buffer);
@@ -314,7 +314,7 @@ impl Worker {
             let ids = read.subscription_id.map(NonZeroU32::get);
             let how = Deliver { qos: read.qos, retain: true, subscription_ids: ids.as_slice(), keep: false };
             let outgoing = message.view();
-            let mut shared = SharedMessage::of(message.clone(), &mut scratch.message);
+            let mut shared = SharedMessage::of(message.clone(), share, &mut scratch.message);
             let delivered = entry.session.deliver(buffer, &outgoing, how, now, &mut shared);
             count(counters, delivered, how.qos.min(outgoing.qos));
             read.chunk.pop_front();

@@ -9,7 +9,7 @@ use crate::ids::{ConnId, SessionId, Thread};
 use crate::lanes::Lanes;
 use crate::letter::{Batch, Note, Outboxes};
 use crate::node::Node;
-use crate::out::{Departure, Origin, Out};
+use crate::out::{Departure, Event, Origin, Out};
 use crate::pending::Pending;
 use crate::random::Random;
 use crate::route::Scratch;
@@ -17,6 +17,7 @@ use crate::sessions::Sessions;
 use crate::subscribe::Waiting;
 use crate::timer::{Timer, Timers};
 use fulmar_codec::ReasonCode;
+use fulmar_session::QuotaShare;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -75,6 +76,10 @@ pub struct Worker {
     pub(crate) scratch: Scratch,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
+    /// What this thread's sessions may keep.
+    pub(crate) share: Arc<QuotaShare>,
+    /// How much of `dropped_node_full` was told.
+    told_node_full: u64,
     /// Connections that have not sent CONNECT.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
@@ -91,6 +96,8 @@ impl Worker {
         let threads = node.settings.threads;
         Worker {
             sessions: Sessions::new(seed),
+            share: QuotaShare::new(Arc::clone(&node.quota)),
+            told_node_full: 0,
             node,
             thread,
             connections: Connections::new(),
@@ -205,6 +212,7 @@ impl Worker {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.lanes_due(now, out);
             self.waits_due(now, out);
+            self.report_limits(now, out);
             if self.thread == 0 {
                 self.node.sweep_retained(now);
             }
@@ -214,6 +222,15 @@ impl Worker {
             (Some(timer), Some(housekeeping)) => Some(timer.min(housekeeping)),
             (timer, housekeeping) => timer.or(housekeeping),
         }
+    }
+
+    /// Bounds of the node that were reached are told once a minute, by whichever thread comes first.
+    fn report_limits(&mut self, now: Instant, out: &mut impl Out) {
+        let dropped = self.counters.dropped_node_full;
+        if let Some(times) = self.node.queues_full.ring(dropped - self.told_node_full, now) {
+            out.event(Event::LimitReached { limit: "queuedBytesTotal", times });
+        }
+        self.told_node_full = dropped;
     }
 
     /// The control side knows that a life of the link to a peer has ended: nobody waits for that peer any longer.
@@ -283,6 +300,7 @@ impl Worker {
             connections_pending: self.connections_pending,
             sessions: self.sessions.len() as u64,
             subscriptions: self.sessions.subscriptions as u64,
+            queued_bytes: self.share.used() as u64,
         }
     }
 

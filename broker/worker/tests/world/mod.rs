@@ -545,6 +545,7 @@ impl World {
                 connections_pending: sum.connections_pending + gauges.connections_pending,
                 sessions: sum.sessions + gauges.sessions,
                 subscriptions: sum.subscriptions + gauges.subscriptions,
+                queued_bytes: sum.queued_bytes + gauges.queued_bytes,
             }
         })
     }
