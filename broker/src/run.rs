@@ -140,7 +140,7 @@ impl Broker {
                 certificate,
                 handshakes: handshakes.clone(),
                 connect_timeout,
-                packet_bytes_max: config.limits.packet_bytes as usize,
+                packet_bytes_max: config.limits.first_packet_bytes() as usize,
                 inboxes: inboxes.clone(),
                 next_inbox: AtomicUsize::new(0),
                 metrics: metrics.clone(),

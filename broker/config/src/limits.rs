@@ -17,6 +17,9 @@ pub struct Limits {
     pub connect_timeout_seconds: u32,
     /// The largest MQTT packet that is accepted, whole; MQTT 5.0 clients are told (Maximum Packet Size).
     pub packet_bytes: u32,
+    /// The largest first packet of a connection, which is a CONNECT with credentials and will, if packetBytes is not
+    /// smaller: what somebody may make us hold without having said who it is.
+    pub connect_packet_bytes: u32,
     /// QoS 1 and 2 publishes per connection that await our acknowledgement; MQTT 5.0 clients are told (Receive Maximum).
     pub inflight: u16,
     /// QoS 1 and 2 deliveries per connection that await the client's acknowledgement, if it does not ask for fewer.
@@ -62,6 +65,7 @@ impl Default for Limits {
             handshakes: 1000,
             connect_timeout_seconds: 10,
             packet_bytes: 1 << 20,
+            connect_packet_bytes: 64 << 10,
             inflight: 1024,
             outbound_inflight: 1024,
             queued_messages: 1000,
@@ -83,6 +87,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The largest first packet of a connection.
+    pub fn first_packet_bytes(&self) -> u32 {
+        self.connect_packet_bytes.min(self.packet_bytes)
+    }
+
     /// How long a new connection has until its CONNECT has arrived, TLS handshake included.
     pub fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout_seconds.into())

@@ -98,6 +98,11 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         handshakes: section.number("handshakes", defaults.handshakes, 1..=1_000_000),
         connect_timeout_seconds: section.number("connectTimeoutSeconds", defaults.connect_timeout_seconds, 1..=300),
         packet_bytes: section.number("packetBytes", defaults.packet_bytes, 1024..=PACKET_BYTES_MAX),
+        connect_packet_bytes: section.number(
+            "connectPacketBytes",
+            defaults.connect_packet_bytes,
+            1024..=PACKET_BYTES_MAX,
+        ),
         inflight: section.number("inflight", defaults.inflight, 1..=u16::MAX),
         outbound_inflight: section.number("outboundInflight", defaults.outbound_inflight, 1..=u16::MAX),
         queued_messages: section.number("queuedMessages", defaults.queued_messages, 1..=100_000_000),

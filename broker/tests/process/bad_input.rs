@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
-use fulmar_codec::{Connect, PACKET_BYTES_MAX, QoS, ReasonCode, Version, encode_connect};
+use fulmar_codec::{Connect, PACKET_BYTES_MAX, QoS, ReasonCode, Version, Will, encode_connect};
 
 use crate::harness::{Broker, Client, Got, PATIENCE, tcp, wait_for};
 
@@ -27,7 +27,7 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// What must not be sent by a connected client of MQTT 5.0, and the reason that it is told. Our limits in this test:
-/// packets of 4096 bytes, 2 publishes open, 4 topic aliases.
+/// packets of 4096 bytes and 2048 for a CONNECT, 2 publishes open, 4 topic aliases.
 fn broken_rules() -> Vec<(&'static str, Vec<u8>, ReasonCode)> {
     let malformed = ReasonCode::MALFORMED_PACKET;
     let protocol = ReasonCode::PROTOCOL_ERROR;
@@ -92,7 +92,13 @@ fn broken_rules() -> Vec<(&'static str, Vec<u8>, ReasonCode)> {
 }
 
 fn start() -> Broker {
-    Broker::start(&["threads=2", "limits.packetBytes=4096", "limits.inflight=2", "limits.topicAliases=4"])
+    Broker::start(&[
+        "threads=2",
+        "limits.packetBytes=4096",
+        "limits.connectPacketBytes=2048",
+        "limits.inflight=2",
+        "limits.topicAliases=4",
+    ])
 }
 
 /// The last thing a client is told, after what it was told before.
@@ -185,6 +191,18 @@ fn a_connect_that_cannot_be_accepted_is_answered_in_the_version_that_it_asks_for
             v5,
             connect(v5, |connect| connect.authentication_method = Some("SCRAM")),
             refused(ReasonCode::new(0x8c)),
+        ),
+        (
+            "a will that is too large",
+            v5,
+            connect(v5, |connect| connect.will = Some(Will::new("will", &[0; 3000]))),
+            refused(ReasonCode::PACKET_TOO_LARGE),
+        ),
+        (
+            "a will that is too large in 3.1.1",
+            v311,
+            connect(v311, |connect| connect.will = Some(Will::new("will", &[0; 3000]))),
+            vec![],
         ),
         (
             "a will for a wildcard",

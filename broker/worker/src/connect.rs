@@ -6,7 +6,8 @@ use crate::out::{Event, Origin, Out};
 use crate::sessions::Entry;
 use crate::worker::{Consumed, Worker};
 use fulmar_codec::{
-    ConnAck, ConnAckProperties, Connect, Framed, ReasonCode, Version, decode_connect, encode_connack, split_frame,
+    ConnAck, ConnAckProperties, Connect, ConnectError, Framed, ReasonCode, Version, decode_connect, encode_connack,
+    split_connect,
 };
 use fulmar_session::{Admitted, Identity, Policy, Session, admit};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ impl Worker {
     /// owns its client id.
     pub(crate) fn await_connect(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed {
         let nothing = Consumed { bytes: 0, paused: false };
-        let (first, body, length) = match split_frame(bytes, self.node.settings.limits.packet_bytes) {
+        let (first, body, length) = match split_connect(bytes, self.node.settings.limits.connect_packet_bytes) {
             Ok(Framed::Whole { first, body, length }) => (first, body, length),
             // Garbage is refused by its first byte instead of waiting for the length that it seems to announce.
             Ok(Framed::Incomplete { .. }) if bytes.first().is_none_or(|first| *first == 0x10) => return nothing,
@@ -31,17 +32,14 @@ impl Worker {
                 return nothing;
             }
             Err(error) => {
-                self.refuse_bytes(conn, &error.to_string(), out);
+                self.refuse_connect(conn, &error, out);
                 return nothing;
             }
         };
         let connect = match decode_connect(first, body) {
             Ok(connect) => connect,
             Err(error) => {
-                if let (Some((version, reason)), Some(buffer)) = (error.answer(), self.connections.output(conn)) {
-                    encode_refusal(buffer, version, reason);
-                }
-                self.refuse_bytes(conn, &error.to_string(), out);
+                self.refuse_connect(conn, &error, out);
                 return nothing;
             }
         };
@@ -177,6 +175,14 @@ impl Worker {
         }
         out.event(Event::ClientRefused { client_id: connect.client_id, origin, reason });
         self.close_unconnected(conn, out);
+    }
+
+    /// A CONNECT that cannot be read, or will not be: answered if it says in which version.
+    fn refuse_connect(&mut self, conn: ConnId, error: &ConnectError, out: &mut impl Out) {
+        if let (Some((version, reason)), Some(buffer)) = (error.answer(), self.connections.output(conn)) {
+            encode_refusal(buffer, version, reason);
+        }
+        self.refuse_bytes(conn, &error.to_string(), out);
     }
 
     fn refuse_bytes(&mut self, conn: ConnId, error: &str, out: &mut impl Out) {

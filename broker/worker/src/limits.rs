@@ -14,6 +14,8 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// A packet's whole length that we accept.
     pub packet_bytes: usize,
+    /// The same of the first packet, while nobody knows who sends it.
+    pub connect_packet_bytes: usize,
     /// Receive maximum that we announce; in 3.1.1 the unacknowledged publishes before we stop reading.
     pub inflight: u16,
     /// Unacknowledged publishes towards one client.
@@ -61,6 +63,7 @@ impl Default for Limits {
             sessions: 1_000_000,
             connect_timeout: Duration::from_secs(10),
             packet_bytes: 1 << 20,
+            connect_packet_bytes: 64 << 10,
             inflight: 1024,
             outbound_inflight: 1024,
             queued_messages: 1000,
