@@ -182,6 +182,7 @@ impl Broker {
             read_budget_bytes: config.limits.read_budget_bytes as usize,
             output_buffer_bytes: config.limits.output_buffer_bytes as usize,
             lingering_max: budget.lingering as usize,
+            carried_bytes_max: setup::bytes(config.limits.input_buffer_bytes_per_thread(threads)),
             listener_names: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
             metrics: metrics.clone(),
             traces,

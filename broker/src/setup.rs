@@ -132,6 +132,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker:
         retained_bytes,
         output_buffer_bytes,
         read_budget_bytes: _,
+        input_buffer_bytes_total: _,
         link_buffer_bytes,
     } = config.limits;
     let alone = ClusterConfig::default();
@@ -175,7 +176,8 @@ fn heartbeat(cluster: &ClusterConfig) -> heartbeat::Settings {
     }
 }
 
-fn bytes(bytes: u64) -> usize {
+/// A number of bytes that was configured, as far as this machine can address them.
+pub(crate) fn bytes(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 

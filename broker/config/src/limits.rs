@@ -54,6 +54,10 @@ pub struct Limits {
     pub output_buffer_bytes: u32,
     /// Bytes per connection that one turn of the event loop takes in before others have theirs.
     pub read_budget_bytes: u32,
+    /// Bytes that were received and wait: half of them for the rest of their packets, half for clients that are held
+    /// back until others have taken what they sent. Each data thread has an equal share, and room for two packets at
+    /// least. Above it, who has held such bytes for longest is closed; MQTT 5.0 clients are told (Quota Exceeded).
+    pub input_buffer_bytes_total: u64,
     /// Bytes per link that wait for a peer, what it has not acknowledged included.
     pub link_buffer_bytes: u64,
 }
@@ -81,6 +85,7 @@ impl Default for Limits {
             retained_bytes: 256 << 20,
             output_buffer_bytes: 1 << 20,
             read_budget_bytes: 256 << 10,
+            input_buffer_bytes_total: 128 << 20,
             link_buffer_bytes: 64 << 20,
         }
     }
@@ -92,8 +97,28 @@ impl Limits {
         self.connect_packet_bytes.min(self.packet_bytes)
     }
 
+    /// What each of so many data threads may hold of either kind of received bytes that wait.
+    pub fn input_buffer_bytes_per_thread(&self, threads: u16) -> u64 {
+        let share = self.input_buffer_bytes_total / 2 / u64::from(threads.max(1));
+        share.max(u64::from(self.packet_bytes) * 2)
+    }
+
     /// How long a new connection has until its CONNECT has arrived, TLS handshake included.
     pub fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout_seconds.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn received_bytes_are_shared_by_the_threads_with_room_for_two_packets_each() {
+        let limits = Limits { packet_bytes: 1 << 20, input_buffer_bytes_total: 64 << 20, ..Limits::default() };
+        assert_eq!(
+            [0, 1, 4, 16, 64].map(|threads| limits.input_buffer_bytes_per_thread(threads) >> 20),
+            [32, 32, 8, 2, 2]
+        );
     }
 }

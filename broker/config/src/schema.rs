@@ -126,6 +126,11 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         retained_bytes: section.number("retainedBytes", defaults.retained_bytes, 0..=BYTES_MAX),
         output_buffer_bytes: section.number("outputBufferBytes", defaults.output_buffer_bytes, 4096..=1 << 30),
         read_budget_bytes: section.number("readBudgetBytes", defaults.read_budget_bytes, 4096..=64 << 20),
+        input_buffer_bytes_total: section.number(
+            "inputBufferBytesTotal",
+            defaults.input_buffer_bytes_total,
+            1 << 20..=BYTES_MAX,
+        ),
         link_buffer_bytes: section.number("linkBufferBytes", defaults.link_buffer_bytes, 1 << 20..=BYTES_MAX),
     }
 }

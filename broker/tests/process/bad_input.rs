@@ -312,6 +312,43 @@ fn lengths_that_nobody_sends_take_no_memory() {
 }
 
 #[test]
+fn a_thousand_halves_of_large_packets_take_no_more_memory_than_allowed_and_others_are_served() {
+    const ALLOWED: u64 = 16 << 20;
+    /// What everything else may grow by: connections, their last words, and what the allocator does not give back.
+    const OTHERWISE: u64 = 16 << 20;
+    let total = format!("limits.inputBufferBytesTotal={ALLOWED}");
+    let broker = Broker::start(&["threads=2", &total]);
+    let address = broker.address("mqtt");
+    let mut bystander = Client::connect(address, "bystander");
+    bystander.subscribe("large", QoS::AtLeastOnce);
+    let before = broker.resident_bytes();
+    let half = [&[0x30], &variable_integer(400_000)[..], b"\0\x01a\0", &[0; 199_996]].concat();
+    let mut holders = Vec::new();
+    for number in 0..1000 {
+        let mut client = Client::connect(address, &format!("half-{number}"));
+        client.send(&half);
+        holders.push(client);
+        if number % 100 == 99 {
+            let payload = "x".repeat(300_000);
+            bystander.publish("large", &payload, QoS::AtLeastOnce);
+            assert_eq!(bystander.text(), payload);
+            assert_eq!(bystander.next(), Got::PubAck(2 + number / 100, ReasonCode::SUCCESS));
+        }
+    }
+    // Half of what is allowed is for packets that are not whole; it holds 41 of these.
+    let closed = broker.wait_for_metric("fulmar_input_full_closes_total", |closed| closed >= 900);
+    assert!(closed < 1000, "{closed} of 1000 were closed");
+    let grown = broker.resident_bytes_max().saturating_sub(before);
+    assert!(grown < ALLOWED + OTHERWISE, "grew by {grown} bytes");
+    assert_eq!(farewell(&mut holders[0]), Some(Got::Disconnect(ReasonCode::QUOTA_EXCEEDED)));
+    // Whoever holds on was the last to come, and may still send the rest.
+    holders[999].send(&[0; 200_000]);
+    assert_eq!(holders[999].ping(), []);
+    let told = broker.log(|line| line["limit"] == "inputBufferBytesTotal");
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
 fn refused_clients_that_stay_are_not_waited_for_by_the_hundred() {
     let broker = Broker::start(&["threads=1"]);
     let address = broker.address("mqtt");

@@ -41,6 +41,8 @@ counters! {
         keep_alive_timeouts,
         /// Connections closed because an acknowledgement of ours waited for too long.
         acknowledgement_timeouts,
+        /// Connections closed because received bytes of all took too much memory, and theirs waited for longest.
+        input_full_closes,
         /// Connections closed by a panic in their turn.
         panics,
         /// Clients closed because their client id connected again.

@@ -54,6 +54,7 @@ pub struct Node {
     /// The messages that the sessions of all threads keep.
     pub(crate) quota: Arc<Quota>,
     pub(crate) queues_full: Alarm,
+    pub(crate) input_full: Alarm,
     trie: RwLock<Trie>,
     interest: Mutex<Interest>,
     peers: RwLock<Peers>,
@@ -111,6 +112,7 @@ impl Node {
             sessions: AtomicUsize::new(0),
             quota: Quota::new(limits.queued_bytes_total),
             queues_full: Alarm::new(settings.start),
+            input_full: Alarm::new(settings.start),
             trie: RwLock::new(Trie::new(settings.seed)),
             interest: Mutex::new(Interest {
                 local: LocalInterest::new(InterestLimits::default()),

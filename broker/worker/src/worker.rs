@@ -80,6 +80,8 @@ pub struct Worker {
     pub(crate) share: Arc<QuotaShare>,
     /// How much of `dropped_node_full` was told.
     told_node_full: u64,
+    /// How much of `input_full_closes` was told.
+    told_input_full: u64,
     /// Connections that have not sent CONNECT.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
@@ -98,6 +100,7 @@ impl Worker {
             sessions: Sessions::new(seed),
             share: QuotaShare::new(Arc::clone(&node.quota)),
             told_node_full: 0,
+            told_input_full: 0,
             node,
             thread,
             connections: Connections::new(),
@@ -167,6 +170,18 @@ impl Worker {
         }
     }
 
+    /// The thread holds as many received bytes as it may, and this connection has held some for longest: it is closed.
+    pub fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
+        let Some(role) = self.connections.get(conn).map(|connection| connection.role) else { return };
+        match role {
+            Role::AwaitConnect { .. } => self.close_unconnected(conn, out),
+            Role::Client(session) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
+            // Of lanes there are few, and none of them is a client's.
+            Role::Lane(_) => return,
+        }
+        self.counters.input_full_closes += 1;
+    }
+
     /// The socket took everything that was waiting for it: there is room for what the session has queued.
     pub fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         match self.connections.get(conn).map(|connection| connection.role) {
@@ -231,6 +246,11 @@ impl Worker {
             out.event(Event::LimitReached { limit: "queuedBytesTotal", times });
         }
         self.told_node_full = dropped;
+        let closed = self.counters.input_full_closes;
+        if let Some(times) = self.node.input_full.ring(closed - self.told_input_full, now) {
+            out.event(Event::LimitReached { limit: "inputBufferBytesTotal", times });
+        }
+        self.told_input_full = closed;
     }
 
     /// The control side knows that a life of the link to a peer has ended: nobody waits for that peer any longer.
