@@ -132,37 +132,24 @@ impl Gather<'_> {
     /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
     /// there, so that the message waits for it.
     fn pick(&mut self, group: &SharedRef<'_>) {
-        let picked = pick_member(group, self.thread, self.sessions);
-        // The turn is taken only where it is used: members and nodes count on the same one.
-        let node = if picked.is_some_and(|picked| picked.is_connected) { None } else { group.nodes_in_turn().next() };
-        match (picked, node) {
-            (_, Some(node)) => self.found.add_pick(node, group.group, group.filter),
-            (Some(picked), None) => self.found.add_shared(picked.member, self.thread),
-            (None, None) => {}
+        if let Some(member) = pick_present(group, self.thread, self.sessions) {
+            self.found.add_shared(member, self.thread);
+        } else if let Some(node) = group.nodes_in_turn().next() {
+            self.found.add_pick(node, group.group, group.filter);
+        } else if let Some(member) = group.absent_in_turn().next() {
+            self.found.add_shared(member, self.thread);
         }
     }
 }
 
-/// A member of a shared group, and whether its client is connected as far as this thread can see.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Picked {
-    pub(crate) member: Member,
-    pub(crate) is_connected: bool,
-}
-
-/// The member whose turn it is, or the next one that is connected as far as this thread can see.
-pub(crate) fn pick_member(group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> Option<Picked> {
-    let mut first = None;
-    let mut members = group.members_in_turn().inspect(|member| {
-        first.get_or_insert(*member);
-    });
-    let connected = members.find(|member| {
+/// The member whose turn it is among those that are there.
+pub(crate) fn pick_present(group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> Option<Member> {
+    // Of its own sessions a thread knows for sure.
+    let is_there = |member: &Member| {
         member.subscriber.thread != thread
             || sessions.by_subscriber(member.subscriber).is_some_and(|entry| entry.connection.is_some())
-    });
-    drop(members);
-    let is_connected = connected.is_some();
-    connected.or(first).map(|member| Picked { member, is_connected })
+    };
+    group.members_in_turn().find(is_there)
 }
 
 impl Matches for Gather<'_> {

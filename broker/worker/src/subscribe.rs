@@ -229,10 +229,7 @@ impl Worker {
     pub(crate) fn leave_shared_groups(&mut self, id: SessionId) {
         let me = subscriber(self.thread, id);
         for (group, filter, _) in self.shared_subscriptions(id) {
-            let alone = self.node.trie().shared_group(&group, &filter).is_none_or(|found| found.members.len() <= 1);
-            if !alone {
-                self.node.trie_mut().unsubscribe_shared(&group, &filter, me);
-            }
+            self.node.trie_mut().set_shared_absent(&group, &filter, me);
         }
     }
 
