@@ -58,7 +58,6 @@ impl Worker {
         self.sessions.connected -= 1;
         let Some(entry) = self.sessions.get_mut(id) else { return };
         entry.connection = None;
-        entry.reads = None;
         out.event(Event::ClientDisconnected {
             client_id: entry.session.client_id(),
             origin: connection.origin,
@@ -76,7 +75,10 @@ impl Worker {
             self.publish_will(will, now, out);
         }
         match keep_until {
-            Some(_) => self.leave_shared_groups(id),
+            Some(_) => {
+                self.suspend_reads(id, now);
+                self.leave_shared_groups(id);
+            }
             None => self.end_session(id, now, out),
         }
     }

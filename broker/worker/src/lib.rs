@@ -25,6 +25,7 @@ mod peers;
 mod pending;
 mod publish;
 mod random;
+mod retained;
 mod route;
 mod sessions;
 mod slab;

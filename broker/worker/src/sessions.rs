@@ -1,8 +1,8 @@
 //! The sessions that belong to this data thread, of connected and of absent clients.
 
 use crate::ids::{ConnId, SessionId, Thread};
+use crate::retained::RetainedRead;
 use crate::slab::Slab;
-use crate::subscribe::RetainedRead;
 use foldhash::quality::FixedState;
 use fulmar_cluster::Version;
 use fulmar_router::SubscriberId;
