@@ -72,6 +72,8 @@ impl Worker {
             Ok(admitted) => admitted,
             Err(reason) => return self.refuse_client(conn, connect, origin, reason, out),
         };
+        // The connection's place in time among all nodes.
+        let claim = self.node.clock.tick();
         if let Some(id) = self.sessions.find(&admitted.client_id) {
             self.take_over(id, now, out);
             let resumes = self
@@ -79,12 +81,12 @@ impl Worker {
                 .get(id)
                 .is_some_and(|entry| !admitted.clean_start && entry.session.same_identity(&admitted.identity));
             if !resumes {
-                self.end_session(id, now, out);
+                self.end_session(id, now);
             }
         }
         let (id, session_present) = match self.sessions.find(&admitted.client_id) {
             Some(id) => (id, true),
-            None => match self.new_session(&admitted) {
+            None => match self.new_session(&admitted, claim) {
                 Some(id) => (id, false),
                 None => return self.refuse_client(conn, connect, origin, ReasonCode::QUOTA_EXCEEDED, out),
             },
@@ -95,9 +97,9 @@ impl Worker {
             version: connect.version.level(),
             session_present,
         });
-        self.attach(conn, id, admitted, session_present, now);
+        self.attach(conn, id, admitted, claim, session_present, now);
         self.announce_claim(id);
-        self.pump(id, now, out);
+        self.pump(id, now);
         // Publishes of its last connection may still be on their way through.
         if self.must_wait(conn, id) {
             self.pause(conn, out);
@@ -112,7 +114,7 @@ impl Worker {
         admit(connect, policy, Identity::Anonymous, || self.assign_client_id().into())
     }
 
-    fn new_session(&mut self, admitted: &Admitted) -> Option<SessionId> {
+    fn new_session(&mut self, admitted: &Admitted, claim: fulmar_cluster::Version) -> Option<SessionId> {
         let max = self.node.settings.limits.sessions;
         if self.node.sessions.fetch_add(1, Ordering::Relaxed) >= max {
             self.node.sessions.fetch_sub(1, Ordering::Relaxed);
@@ -120,17 +122,25 @@ impl Worker {
         }
         let limits = Arc::clone(&self.node.session_limits);
         let session = Session::new(admitted.client_id.clone(), admitted.identity.clone(), limits);
-        let entry = Entry { session, connection: None, claim: self.node.clock.tick(), absence: None, reads: None };
+        let entry = Entry { session, connection: None, claim, absence: None, reads: None };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }
 
-    fn attach(&mut self, conn: ConnId, id: SessionId, admitted: Admitted, session_present: bool, now: Instant) {
+    fn attach(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        admitted: Admitted,
+        claim: fulmar_cluster::Version,
+        session_present: bool,
+        now: Instant,
+    ) {
         let Some(buffer) = self.connections.output(conn) else { return };
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let drained = entry.session.attach(admitted, session_present, now, buffer);
         entry.connection = Some(conn);
         entry.absence = None;
-        entry.claim = self.node.clock.tick();
+        entry.claim = claim;
         let silent_until = entry.session.keep_alive_deadline();
         self.counters.dropped_expired += drained.expired as u64;
         self.counters.dropped_too_large += drained.too_large as u64;

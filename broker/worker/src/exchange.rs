@@ -158,8 +158,10 @@ impl Worker {
     pub(crate) fn announce_claim(&mut self, id: SessionId) {
         let Some(entry) = self.sessions.get(id) else { return };
         let claim = LinkMessage::Claim { client_id: entry.session.client_id(), version: entry.claim };
-        for lane in self.lanes.sending() {
-            self.lanes.push(lane, &claim);
+        for peer in self.lanes.peers() {
+            if let Some(lane) = self.lanes.to(peer) {
+                self.lanes.push(lane, &claim);
+            }
         }
     }
 
@@ -202,7 +204,7 @@ impl Worker {
             // Until sessions are replicated, the session ends here and starts anew there.
             Verdict::Yield => {
                 self.take_over(id, now, out);
-                self.end_session(id, now, out);
+                self.end_session(id, now);
             }
         }
     }

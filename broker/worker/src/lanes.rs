@@ -81,6 +81,8 @@ pub(crate) struct Lanes {
     pub(crate) held: Vec<ConnId>,
     /// Buffer for the shared groups of a publish.
     pub(crate) shared: SharedTargets,
+    /// Buffer for the ways of a publish.
+    pub(crate) ways: Vec<OnItsWay>,
 }
 
 /// A publish is on its way to a peer.
@@ -113,10 +115,10 @@ impl Lanes {
         self.slots[index as usize].lane.is_linked().then_some(index)
     }
 
-    /// The lanes this thread sends on, one for each linked peer.
-    pub(crate) fn sending(&self) -> Vec<u32> {
-        let linked = |index: &u32| self.slots[*index as usize].lane.is_linked();
-        self.sending.iter().copied().flatten().filter(linked).collect()
+    /// Every peer that this thread ever had a lane to, for a walk that changes lanes on its way; [`Self::to`] tells
+    /// which of them are linked.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = NodeIndex> + use<> {
+        (0..self.sending.len() as u16).map(NodeIndex)
     }
 
     pub(crate) fn touch(&mut self, index: u32) {
@@ -333,7 +335,7 @@ impl Worker {
                 let node = NodeId(self.lanes.slots[index as usize].identity.node_id);
                 self.node.interest().barrier.confirmed(node, version);
                 self.outboxes.note_all_but(self.thread, &Note::InterestConfirmed);
-                self.interest_confirmed(now, out);
+                self.interest_confirmed(now);
             }
             LinkMessage::InterestSnapshotBegin { version } => {
                 let interest = &mut self.speaker(index)?.interest;
@@ -465,7 +467,7 @@ impl Worker {
             self.lanes.slots[index as usize].claims = None;
             // Several may tell of the same end.
             if self.lanes.slots[index as usize].speaker.take().is_some() {
-                self.forget_interest(peer, node, now, out);
+                self.forget_interest(peer, node, now);
                 out.event(Event::NodeGone { peer: &name });
             }
             self.lane_has_room(index, now, out);
@@ -494,7 +496,7 @@ impl Worker {
         }
     }
 
-    fn forget_interest(&mut self, peer: NodeIndex, node: u64, now: Instant, out: &mut impl Out) {
+    fn forget_interest(&mut self, peer: NodeIndex, node: u64, now: Instant) {
         self.node.trie_mut().remote_clear(peer);
         self.node.interest().barrier.peer_gone(NodeId(node));
         if let Some(status) = self.node.peers_mut().get_mut(peer) {
@@ -502,7 +504,7 @@ impl Worker {
             status.retained_copied = false;
         }
         self.outboxes.note_all_but(self.thread, &Note::InterestConfirmed);
-        self.interest_confirmed(now, out);
+        self.interest_confirmed(now);
     }
 
     /// End of the turn: what the lanes have to say goes into their connections' buffers.

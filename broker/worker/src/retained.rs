@@ -6,7 +6,6 @@
 
 use crate::counters::Counters;
 use crate::ids::SessionId;
-use crate::out::Out;
 use crate::route::count;
 use crate::sessions::Entry;
 use crate::worker::Worker;
@@ -114,7 +113,7 @@ impl Worker {
 
     /// Sends what a session has waiting, as far as its window and its socket take it: the queue first, then retained
     /// messages.
-    pub(crate) fn pump(&mut self, id: SessionId, now: Instant, _out: &mut impl Out) {
+    pub(crate) fn pump(&mut self, id: SessionId, now: Instant) {
         let output_bytes_max = self.node.settings.limits.output_buffer_bytes;
         let Worker { node, sessions, connections, counters, scratch, share, .. } = self;
         let Some(entry) = sessions.get_mut(id) else { return };

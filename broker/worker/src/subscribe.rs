@@ -97,7 +97,7 @@ impl Worker {
                 let until = now + self.node.settings.limits.subscribe_barrier;
                 self.waiting.subacks.push_back(WaitingSubAck { conn, id, version, until, packet, reads });
             }
-            None => self.subscribed(conn, id, &packet, reads, now, out),
+            None => self.subscribed(conn, id, &packet, reads, now),
         }
         Flow::Go
     }
@@ -117,15 +117,7 @@ impl Worker {
     }
 
     /// The barrier is passed: SUBACK, then what is retained.
-    fn subscribed(
-        &mut self,
-        conn: ConnId,
-        id: SessionId,
-        packet: &[u8],
-        reads: Vec<RetainedRead>,
-        now: Instant,
-        out: &mut impl Out,
-    ) {
+    fn subscribed(&mut self, conn: ConnId, id: SessionId, packet: &[u8], reads: Vec<RetainedRead>, now: Instant) {
         let Some(buffer) = self.connections.output(conn) else { return };
         buffer.extend_from_slice(packet);
         if reads.is_empty() {
@@ -133,7 +125,7 @@ impl Worker {
         }
         let Some(entry) = self.sessions.get_mut(id) else { return };
         add_reads(entry, reads);
-        self.pump(id, now, out);
+        self.pump(id, now);
     }
 
     pub(crate) fn unsubscribe(&mut self, conn: ConnId, id: SessionId, unsubscribe: &Unsubscribe<'_>) -> Flow {
@@ -235,21 +227,21 @@ impl Worker {
     }
 
     /// Other nodes know more of our interest, or are gone: SUBACKs that waited for no more than that go out.
-    pub(crate) fn interest_confirmed(&mut self, now: Instant, out: &mut impl Out) {
+    pub(crate) fn interest_confirmed(&mut self, now: Instant) {
         let node = Arc::clone(&self.node);
         let confirmed = |waiting: &mut WaitingSubAck| node.interest().barrier.is_confirmed(waiting.version);
         while let Some(waiting) = self.waiting.subacks.pop_front_if(confirmed) {
             let WaitingSubAck { conn, id, packet, reads, .. } = waiting;
-            self.subscribed(conn, id, &packet, reads, now, out);
+            self.subscribed(conn, id, &packet, reads, now);
         }
     }
 
     /// SUBACKs that have waited long enough go out all the same.
-    pub(crate) fn waits_due(&mut self, now: Instant, out: &mut impl Out) {
+    pub(crate) fn waits_due(&mut self, now: Instant) {
         while let Some(waiting) = self.waiting.subacks.pop_front_if(|waiting| waiting.until <= now) {
             self.counters.subscribe_barrier_timeouts += 1;
             let WaitingSubAck { conn, id, packet, reads, .. } = waiting;
-            self.subscribed(conn, id, &packet, reads, now, out);
+            self.subscribed(conn, id, &packet, reads, now);
         }
     }
 }

@@ -186,7 +186,7 @@ impl Worker {
     pub fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         match self.connections.get(conn).map(|connection| connection.role) {
             Some(Role::Client(session)) => {
-                self.pump(session, now, out);
+                self.pump(session, now);
                 self.resume(conn, session, now, out);
             }
             Some(Role::Lane(lane)) => self.flush_lane(lane),
@@ -202,7 +202,7 @@ impl Worker {
             match note {
                 Note::Claim { client_id, version } => self.claimed_elsewhere(&client_id, version, now, out),
                 Note::InterestChanged => self.announce_interest(),
-                Note::InterestConfirmed => self.interest_confirmed(now, out),
+                Note::InterestConfirmed => self.interest_confirmed(now),
                 Note::LaneUp { node } => self.confirm_interest_to(node),
                 Note::NodeGone { node, epoch } => self.node_gone_here(node, epoch, now, out),
                 Note::ShutDown => self.shut_down_here(now, out),
@@ -219,14 +219,14 @@ impl Worker {
                 Timer::Connection { slot, generation } => {
                     self.connection_due(ConnId { slot, generation }, now, out);
                 }
-                Timer::Session { slot, generation } => self.session_due(SessionId { slot, generation }, now, out),
+                Timer::Session { slot, generation } => self.session_due(SessionId { slot, generation }, now),
             }
         }
         self.due = due;
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.lanes_due(now, out);
-            self.waits_due(now, out);
+            self.waits_due(now);
             self.report_limits(now, out);
             if self.thread == 0 {
                 self.node.sweep_retained(now);
