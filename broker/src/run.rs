@@ -165,7 +165,7 @@ impl Broker {
             incarnation: setup::random(),
             name,
             threads,
-            limits: setup::worker_limits(&config, budget.connections),
+            limits: setup::worker_limits(&config, budget.connections, threads),
             anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
             seed: setup::random(),
             wall_clock_milliseconds: setup::wall_clock_milliseconds(),

@@ -110,7 +110,7 @@ pub(crate) fn thread_count(configured: u16) -> u16 {
 }
 
 /// The worker's limits out of the configuration. A new limit in either asks here what becomes of it.
-pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker::Limits {
+pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> fulmar_worker::Limits {
     let Limits {
         connections: _,
         handshakes: _,
@@ -131,6 +131,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker:
         retained_messages,
         retained_bytes,
         output_buffer_bytes,
+        output_buffer_bytes_total: _,
         read_budget_bytes: _,
         input_buffer_bytes_total: _,
         link_buffer_bytes,
@@ -149,6 +150,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker:
         queued_bytes: bytes(queued_bytes),
         queued_bytes_total: bytes(queued_bytes_total),
         output_buffer_bytes: output_buffer_bytes as usize,
+        output_bytes_per_thread: bytes(config.limits.output_buffer_bytes_per_thread(threads)),
         session_expiry_seconds: session_expiry_seconds_max,
         // The largest value there is leaves the choice to clients, who may ask for none at all.
         keep_alive_seconds: if keep_alive_seconds_max == u16::MAX { 0 } else { keep_alive_seconds_max },
@@ -224,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_longest_keep_alive_means_any() {
-        let limits = worker_limits(&Config::default(), 7);
+        let limits = worker_limits(&Config::default(), 7, 1);
         assert_eq!((limits.connections, limits.keep_alive_seconds), (7, 0));
     }
 

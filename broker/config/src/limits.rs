@@ -52,6 +52,9 @@ pub struct Limits {
     pub retained_bytes: u64,
     /// Bytes per connection that wait for the socket; QoS 0 messages beyond it are dropped, others stay queued.
     pub output_buffer_bytes: u32,
+    /// Memory of all bytes that wait for sockets, in equal shares for the data threads, each with room for two
+    /// connections at least. Above it, the client that has been behind for longest is closed (Quota Exceeded).
+    pub output_buffer_bytes_total: u64,
     /// Bytes per connection that one turn of the event loop takes in before others have theirs.
     pub read_budget_bytes: u32,
     /// Bytes that were received and wait: half of them for the rest of their packets, half for clients that are held
@@ -84,6 +87,7 @@ impl Default for Limits {
             retained_messages: 500_000,
             retained_bytes: 256 << 20,
             output_buffer_bytes: 1 << 20,
+            output_buffer_bytes_total: 128 << 20,
             read_budget_bytes: 256 << 10,
             input_buffer_bytes_total: 128 << 20,
             link_buffer_bytes: 64 << 20,
@@ -101,6 +105,13 @@ impl Limits {
     pub fn input_buffer_bytes_per_thread(&self, threads: u16) -> u64 {
         let share = self.input_buffer_bytes_total / 2 / u64::from(threads.max(1));
         share.max(u64::from(self.packet_bytes) * 2)
+    }
+
+    /// What the sockets of each of so many data threads may leave.
+    pub fn output_buffer_bytes_per_thread(&self, threads: u16) -> u64 {
+        // A buffer takes up to a packet beyond its bound, and as much again when it has just grown.
+        let connection = (u64::from(self.output_buffer_bytes) + u64::from(self.packet_bytes)) * 2;
+        (self.output_buffer_bytes_total / u64::from(threads.max(1))).max(connection * 2)
     }
 
     /// How long a new connection has until its CONNECT has arrived, TLS handshake included.

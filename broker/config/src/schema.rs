@@ -125,6 +125,11 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         retained_messages: section.number("retainedMessages", defaults.retained_messages, 0..=100_000_000),
         retained_bytes: section.number("retainedBytes", defaults.retained_bytes, 0..=BYTES_MAX),
         output_buffer_bytes: section.number("outputBufferBytes", defaults.output_buffer_bytes, 4096..=1 << 30),
+        output_buffer_bytes_total: section.number(
+            "outputBufferBytesTotal",
+            defaults.output_buffer_bytes_total,
+            1 << 20..=BYTES_MAX,
+        ),
         read_budget_bytes: section.number("readBudgetBytes", defaults.read_budget_bytes, 4096..=64 << 20),
         input_buffer_bytes_total: section.number(
             "inputBufferBytesTotal",

@@ -43,6 +43,8 @@ counters! {
         acknowledgement_timeouts,
         /// Connections closed because received bytes of all took too much memory, and theirs waited for longest.
         input_full_closes,
+        /// Connections closed because unsent bytes of all took too much memory, and theirs waited for longest.
+        output_full_closes,
         /// Connections closed by a panic in their turn.
         panics,
         /// Clients closed because their client id connected again.
@@ -117,6 +119,8 @@ counters! {
         subscriptions,
         /// Bytes of messages that wait for clients or for their acknowledgement.
         queued_bytes,
+        /// Memory of output that clients' sockets do not take.
+        unsent_bytes,
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Limits {
     pub queued_bytes_total: usize,
     /// Unsent bytes of one connection above which messages wait (QoS 1, 2) or are dropped (QoS 0).
     pub output_buffer_bytes: usize,
+    /// Memory of the output of all clients of a data thread that sockets do not take.
+    pub output_bytes_per_thread: usize,
     /// Longest session expiry granted, in seconds.
     pub session_expiry_seconds: u32,
     /// Longest keep alive granted, in seconds; 0 grants any.
@@ -70,6 +72,7 @@ impl Default for Limits {
             queued_bytes: 1 << 20,
             queued_bytes_total: 256 << 20,
             output_buffer_bytes: 256 << 10,
+            output_bytes_per_thread: 64 << 20,
             session_expiry_seconds: 7 * 24 * 3600,
             keep_alive_seconds: 0,
             subscriptions_per_client: 1000,

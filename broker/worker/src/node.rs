@@ -55,6 +55,7 @@ pub struct Node {
     pub(crate) quota: Arc<Quota>,
     pub(crate) queues_full: Alarm,
     pub(crate) input_full: Alarm,
+    pub(crate) output_full: Alarm,
     trie: RwLock<Trie>,
     interest: Mutex<Interest>,
     peers: RwLock<Peers>,
@@ -113,6 +114,7 @@ impl Node {
             quota: Quota::new(limits.queued_bytes_total),
             queues_full: Alarm::new(settings.start),
             input_full: Alarm::new(settings.start),
+            output_full: Alarm::new(settings.start),
             trie: RwLock::new(Trie::new(settings.seed)),
             interest: Mutex::new(Interest {
                 local: LocalInterest::new(InterestLimits::default()),

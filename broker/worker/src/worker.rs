@@ -82,6 +82,8 @@ pub struct Worker {
     told_node_full: u64,
     /// How much of `input_full_closes` was told.
     told_input_full: u64,
+    /// How much of `output_full_closes` was told.
+    told_output_full: u64,
     /// Connections that have not sent CONNECT.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
@@ -101,6 +103,7 @@ impl Worker {
             share: QuotaShare::new(Arc::clone(&node.quota)),
             told_node_full: 0,
             told_input_full: 0,
+            told_output_full: 0,
             node,
             thread,
             connections: Connections::new(),
@@ -182,6 +185,16 @@ impl Worker {
         self.counters.input_full_closes += 1;
     }
 
+    /// Clients that read too slowly hold as much output as they may together, and this one has been slow for longest.
+    fn shed_output(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
+        match self.connections.get(conn).map(|connection| connection.role) {
+            Some(Role::Client(session)) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
+            Some(Role::AwaitConnect { .. }) => self.close_unconnected(conn, out),
+            Some(Role::Lane(_)) | None => return,
+        }
+        self.counters.output_full_closes += 1;
+    }
+
     /// The socket took everything that was waiting for it: there is room for what the session has queued.
     pub fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         match self.connections.get(conn).map(|connection| connection.role) {
@@ -212,6 +225,10 @@ impl Worker {
 
     /// Does what is due and tells when to come again at the latest.
     pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
+        let output_bytes_max = self.node.settings.limits.output_bytes_per_thread;
+        while let Some(conn) = self.connections.surplus(output_bytes_max) {
+            self.shed_output(conn, now, out);
+        }
         let mut due = std::mem::take(&mut self.due);
         self.timers.take_due(now, &mut due);
         for timer in due.drain(..) {
@@ -251,6 +268,11 @@ impl Worker {
             out.event(Event::LimitReached { limit: "inputBufferBytesTotal", times });
         }
         self.told_input_full = closed;
+        let closed = self.counters.output_full_closes;
+        if let Some(times) = self.node.output_full.ring(closed - self.told_output_full, now) {
+            out.event(Event::LimitReached { limit: "outputBufferBytesTotal", times });
+        }
+        self.told_output_full = closed;
     }
 
     /// The control side knows that a life of the link to a peer has ended: nobody waits for that peer any longer.
@@ -321,6 +343,7 @@ impl Worker {
             sessions: self.sessions.len() as u64,
             subscriptions: self.sessions.subscriptions as u64,
             queued_bytes: self.share.used() as u64,
+            unsent_bytes: self.connections.unsent_bytes() as u64,
         }
     }
 

@@ -51,3 +51,32 @@ fn queues_of_absent_clients_fill_the_node_to_its_bound_and_connected_clients_are
     world.pass(Duration::from_secs(40));
     assert_eq!(world.gauges(0).queued_bytes, 0, "what ended sessions kept is given back");
 }
+
+#[test]
+fn clients_that_do_not_read_hold_no_more_output_together_than_allowed() {
+    let bound = 1 << 20;
+    let limits = Limits { output_bytes_per_thread: bound, output_buffer_bytes: 100_000, ..Limits::default() };
+    let mut world = World::with_limits(2, 1, 1, &limits);
+    let deaf: Vec<_> = (0..30).map(|number| world.connect(0, &format!("deaf-{number}"))).collect();
+    let reader = world.connect(0, "reader");
+    for client in deaf.iter().chain([&reader]) {
+        world.subscribe(*client, "news", QoS::AtMostOnce);
+    }
+    world.settle();
+    deaf.iter().for_each(|client| world.deafen(*client));
+    let publisher = world.connect(0, "publisher");
+    let payload = "x".repeat(10_000);
+    for round in 1..=20 {
+        world.publish(publisher, "news", &payload, QoS::AtMostOnce);
+        world.settle();
+        world.pass(Duration::from_millis(50));
+        let unsent = world.gauges(0).unsent_bytes;
+        assert!(unsent <= bound as u64, "round {round}: {unsent} bytes");
+    }
+    assert_eq!(world.clients[reader].payloads().len(), 20);
+    let connected: Vec<_> = deaf.iter().map(|client| world.clients[*client].is_connected()).collect();
+    let closed = connected.iter().filter(|is_connected| !**is_connected).count();
+    assert!((10..30).contains(&closed), "{closed} of 30 were closed");
+    assert_eq!(world.counter(0, |counters| counters.output_full_closes), closed as u64);
+    assert_eq!(world.trace.iter().filter(|line| line.contains("outputBufferBytesTotal")).count(), 1);
+}

@@ -546,6 +546,7 @@ impl World {
                 sessions: sum.sessions + gauges.sessions,
                 subscriptions: sum.subscriptions + gauges.subscriptions,
                 queued_bytes: sum.queued_bytes + gauges.queued_bytes,
+                unsent_bytes: sum.unsent_bytes + gauges.unsent_bytes,
             }
         })
     }
