@@ -134,7 +134,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         output_buffer_bytes_total: _,
         read_budget_bytes: _,
         input_buffer_bytes_total: _,
-        link_buffer_bytes,
+        link_buffer_bytes: _,
     } = config.limits;
     let alone = ClusterConfig::default();
     let cluster = config.cluster.as_ref().unwrap_or(&alone);
@@ -162,7 +162,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         tombstone: TOMBSTONE,
         acknowledgement_timeout: ACKNOWLEDGEMENT_TIMEOUT,
         subscribe_barrier: SUBSCRIBE_BARRIER,
-        link_buffer_bytes: bytes(link_buffer_bytes),
+        link_buffer_bytes: bytes(config.limits.link_buffer_bytes_per_thread(threads)),
         resume: cluster.resume(),
         heartbeat: heartbeat(cluster),
     }

@@ -48,7 +48,8 @@ pub struct Limits {
     pub topic_aliases: u16,
     /// Retained messages.
     pub retained_messages: u32,
-    /// Bytes of retained messages, topics included.
+    /// Bytes of retained messages: topics are included, and 160 for keeping each. A quarter as much again is for the
+    /// topics of those that were deleted, so that nodes that were away learn of it.
     pub retained_bytes: u64,
     /// Bytes per connection that wait for the socket; QoS 0 messages beyond it are dropped, others stay queued.
     pub output_buffer_bytes: u32,
@@ -61,7 +62,8 @@ pub struct Limits {
     /// back until others have taken what they sent. Each data thread has an equal share, and room for two packets at
     /// least. Above it, who has held such bytes for longest is closed; MQTT 5.0 clients are told (Quota Exceeded).
     pub input_buffer_bytes_total: u64,
-    /// Bytes per link that wait for a peer, what it has not acknowledged included.
+    /// Bytes per link that wait for a peer, what it has not acknowledged included: each data thread has an equal part,
+    /// and room for two packets at least. Publishers to a peer wait above it, and above twice as much their messages are refused.
     pub link_buffer_bytes: u64,
 }
 
@@ -77,7 +79,7 @@ impl Default for Limits {
             outbound_inflight: 1024,
             queued_messages: 1000,
             queued_bytes: 8 << 20,
-            queued_bytes_total: 256 << 20,
+            queued_bytes_total: 192 << 20,
             sessions: 200_000,
             session_expiry_seconds_max: 7 * 24 * 3600,
             keep_alive_seconds_max: u16::MAX,
@@ -85,12 +87,12 @@ impl Default for Limits {
             topic_levels: 128,
             topic_aliases: 32,
             retained_messages: 500_000,
-            retained_bytes: 256 << 20,
+            retained_bytes: 192 << 20,
             output_buffer_bytes: 1 << 20,
-            output_buffer_bytes_total: 128 << 20,
+            output_buffer_bytes_total: 96 << 20,
             read_budget_bytes: 256 << 10,
-            input_buffer_bytes_total: 128 << 20,
-            link_buffer_bytes: 64 << 20,
+            input_buffer_bytes_total: 64 << 20,
+            link_buffer_bytes: 32 << 20,
         }
     }
 }
@@ -114,6 +116,11 @@ impl Limits {
         (self.output_buffer_bytes_total / u64::from(threads.max(1))).max(connection * 2)
     }
 
+    /// What may wait for one peer on each of so many data threads.
+    pub fn link_buffer_bytes_per_thread(&self, threads: u16) -> u64 {
+        (self.link_buffer_bytes / u64::from(threads.max(1))).max(u64::from(self.packet_bytes) * 2)
+    }
+
     /// How long a new connection has until its CONNECT has arrived, TLS handshake included.
     pub fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout_seconds.into())
@@ -131,5 +138,11 @@ mod tests {
             [0, 1, 4, 16, 64].map(|threads| limits.input_buffer_bytes_per_thread(threads) >> 20),
             [32, 32, 8, 2, 2]
         );
+    }
+
+    #[test]
+    fn a_link_is_shared_by_the_threads_with_room_for_two_packets_each() {
+        let limits = Limits { packet_bytes: 1 << 20, link_buffer_bytes: 32 << 20, ..Limits::default() };
+        assert_eq!([1, 8, 64].map(|threads| limits.link_buffer_bytes_per_thread(threads) >> 20), [32, 4, 2]);
     }
 }

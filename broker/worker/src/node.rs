@@ -80,9 +80,12 @@ pub(crate) struct Interest {
 #[derive(Clone, Debug)]
 struct Kept(Message);
 
+/// What the store and the allocator need for each message beyond its bytes and its topic.
+const RETAINED_PLACE_BYTES: usize = 160;
+
 impl Weigh for Kept {
     fn bytes(&self) -> usize {
-        self.0.bytes()
+        self.0.bytes() + RETAINED_PLACE_BYTES
     }
 }
 
