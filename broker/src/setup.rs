@@ -17,6 +17,8 @@ use crate::reactor;
 const TOMBSTONE: Duration = Duration::from_secs(3600);
 /// How long an acknowledgement may be owed to a client: clients do not resend on a live connection.
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a turn of a data thread writes into its clients' buffers before they are sent.
+const TURN_OUTPUT_BYTES: usize = 16 << 20;
 /// How long SUBACK waits for nodes that have not confirmed the filter.
 const SUBSCRIBE_BARRIER: Duration = Duration::from_secs(2);
 /// How long a node that stands still may delay publishes, as the documentation promises.
@@ -150,6 +152,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         queued_bytes: bytes(queued_bytes),
         queued_bytes_total: bytes(queued_bytes_total),
         output_buffer_bytes: output_buffer_bytes as usize,
+        turn_output_bytes: TURN_OUTPUT_BYTES,
         output_bytes_per_thread: bytes(config.limits.output_buffer_bytes_per_thread(threads)),
         session_expiry_seconds: session_expiry_seconds_max,
         // The largest value there is leaves the choice to clients, who may ask for none at all.

@@ -24,6 +24,7 @@ pub(crate) trait Core {
     fn written(&mut self, conn: ConnId);
     fn outbox(&mut self, thread: Thread) -> &mut Batch;
     fn end_turn(&mut self);
+    fn is_sated(&self) -> bool;
     fn counters(&self) -> Counters;
     fn gauges(&self) -> Gauges;
     fn link_counters(&self) -> Vec<LinkCounters>;
@@ -98,6 +99,11 @@ impl Core for Worker {
 
     fn end_turn(&mut self) {
         self.end_turn();
+    }
+
+    #[inline]
+    fn is_sated(&self) -> bool {
+        self.is_sated()
     }
 
     fn counters(&self) -> Counters {

@@ -284,7 +284,7 @@ impl<C: Core> Reactor<C> {
         while let Some(conn) = self.reading.pop_front() {
             let Some(entry) = self.world.sockets.get_mut(conn) else { continue };
             entry.is_ready = false;
-            if self.is_congested && entry.kind == Kind::Client {
+            if (self.is_congested && entry.kind == Kind::Client) || self.core.is_sated() {
                 self.world.make_ready(conn);
             } else {
                 self.read(conn, now);

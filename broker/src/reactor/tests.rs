@@ -161,6 +161,10 @@ impl Core for Puppet {
         &mut self.outboxes[usize::from(thread)]
     }
 
+    fn is_sated(&self) -> bool {
+        false
+    }
+
     fn end_turn(&mut self) {}
 
     fn counters(&self) -> Counters {

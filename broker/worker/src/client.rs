@@ -33,6 +33,11 @@ impl Worker {
         let version = entry.session.version();
         let mut used = 0;
         loop {
+            if self.is_sated() && used < bytes.len() {
+                self.put_off(conn, out);
+                self.counters.bytes_received += used as u64;
+                return Consumed { bytes: used, paused: true };
+            }
             let (first, body, length) = match split_frame(&bytes[used..], packet_bytes_max) {
                 Ok(Framed::Whole { first, body, length }) => (first, body, length),
                 Ok(Framed::Incomplete { .. }) => break,

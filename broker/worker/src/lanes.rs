@@ -258,6 +258,11 @@ impl Worker {
         let mut used = 0;
         // The lane may end while its bytes are handled.
         while self.lanes.slots[index as usize].conn == Some(conn) {
+            if self.is_sated() && used < bytes.len() {
+                self.put_off(conn, out);
+                self.lanes.touch(index);
+                return Consumed { bytes: used, paused: true };
+            }
             match frame::split(&bytes[used..], FRAME_BYTES_MAX) {
                 Ok(Split::Incomplete { .. }) => break,
                 Ok(Split::Whole { frame, used: length }) => {
@@ -274,6 +279,15 @@ impl Worker {
         }
         self.lanes.touch(index);
         Consumed { bytes: used, paused: false }
+    }
+
+    /// A lane that was put off is read on.
+    pub(crate) fn resume_lane(&mut self, conn: ConnId, out: &mut impl Out) {
+        if let Some(connection) = self.connections.get_mut(conn)
+            && std::mem::take(&mut connection.paused)
+        {
+            out.pause_reading(conn, false);
+        }
     }
 
     fn lane_received(&mut self, index: u32, received: Received<'_>, now: Instant, out: &mut impl Out) {

@@ -30,6 +30,9 @@ pub struct Limits {
     pub output_buffer_bytes: usize,
     /// Memory of the output of all clients of a data thread that sockets do not take.
     pub output_bytes_per_thread: usize,
+    /// Bytes that a data thread writes into its clients' buffers in one turn before they are sent: who comes then waits
+    /// for the next turn, so that many receivers of many messages do not need the memory for all of them at once.
+    pub turn_output_bytes: usize,
     /// Longest session expiry granted, in seconds.
     pub session_expiry_seconds: u32,
     /// Longest keep alive granted, in seconds; 0 grants any.
@@ -73,6 +76,7 @@ impl Default for Limits {
             queued_bytes_total: 256 << 20,
             output_buffer_bytes: 256 << 10,
             output_bytes_per_thread: 64 << 20,
+            turn_output_bytes: 16 << 20,
             session_expiry_seconds: 7 * 24 * 3600,
             keep_alive_seconds: 0,
             subscriptions_per_client: 1000,

@@ -210,8 +210,9 @@ impl Worker {
 
     /// Delivers to the sessions of this thread and of other threads that were found.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
-        let Worker { connections, sessions, scratch, counters, outboxes, share, .. } = self;
+        let Worker { connections, sessions, scratch, counters, outboxes, share, turn_output, .. } = self;
         let Scratch { found, message, .. } = scratch;
+        *turn_output += found.locals.len() * (outgoing.topic.len() + outgoing.payload.len());
         let mut shared = SharedMessage::new(share, message);
         for (index, local) in found.locals.iter().enumerate() {
             let first = local.options.subscription_id();

@@ -87,6 +87,10 @@ pub struct Worker {
     /// Connections that have not sent CONNECT.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
+    /// Bytes written into the buffers of clients in this turn, about.
+    pub(crate) turn_output: usize,
+    /// Who was not read on because these were too many.
+    pub(crate) put_off: Vec<ConnId>,
     due: Vec<Timer>,
     next_housekeeping: Instant,
 }
@@ -117,6 +121,8 @@ impl Worker {
             counters: Counters::default(),
             connections_pending: 0,
             shutting_down: false,
+            turn_output: 0,
+            put_off: Vec::new(),
             due: Vec::new(),
             next_housekeeping: start + HOUSEKEEPING,
         }
@@ -185,6 +191,29 @@ impl Worker {
         self.counters.input_full_closes += 1;
     }
 
+    /// Whether this turn has brought as much output as it may: nobody should be read before the next.
+    #[inline]
+    pub fn is_sated(&self) -> bool {
+        self.turn_output >= self.node.settings.limits.turn_output_bytes
+    }
+
+    /// The rest of what this connection sent waits for the next turn.
+    pub(crate) fn put_off(&mut self, conn: ConnId, out: &mut impl Out) {
+        self.put_off.push(conn);
+        self.pause(conn, out);
+    }
+
+    /// The turn ends, and its output is about to be sent: in the next one everybody is read on.
+    fn resume_put_off(&mut self, now: Instant, out: &mut impl Out) {
+        while let Some(conn) = self.put_off.pop() {
+            match self.connections.get(conn).map(|connection| connection.role) {
+                Some(Role::Client(session)) => self.resume(conn, session, now, out),
+                Some(Role::Lane(_)) => self.resume_lane(conn, out),
+                Some(Role::AwaitConnect { .. }) | None => {}
+            }
+        }
+    }
+
     /// Clients that read too slowly hold as much output as they may together, and this one has been slow for longest.
     fn shed_output(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         match self.connections.get(conn).map(|connection| connection.role) {
@@ -210,7 +239,10 @@ impl Worker {
     /// What another data thread of this node has for this one.
     pub fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out) {
         let Batch { publishes, targets, notes } = batch;
+        let turn_output = self.turn_output;
         self.deliver_batch(&publishes, &targets, now);
+        // Batches are bounded where they are queued. Clients of this thread are read however many come.
+        self.turn_output = turn_output;
         for note in notes {
             match note {
                 Note::Claim { client_id, version } => self.claimed_elsewhere(&client_id, version, now, out),
@@ -225,6 +257,7 @@ impl Worker {
 
     /// Does what is due and tells when to come again at the latest.
     pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
+        self.resume_put_off(now, out);
         let output_bytes_max = self.node.settings.limits.output_bytes_per_thread;
         while let Some(conn) = self.connections.surplus(output_bytes_max) {
             self.shed_output(conn, now, out);
@@ -326,6 +359,7 @@ impl Worker {
 
     /// The turn is over: slots of connections and sessions that ended in it may be used again.
     pub fn end_turn(&mut self) {
+        self.turn_output = 0;
         self.connections.end_turn();
         self.sessions.end_turn();
     }

@@ -2,9 +2,13 @@
 
 mod world;
 
-use fulmar_codec::{Connect, QoS};
-use fulmar_worker::Limits;
-use std::time::Duration;
+use fulmar_codec::{
+    Connect, ForwardProperties, PacketId, PublishHead, QoS, SubscribeFilter, SubscriptionOptions, Version,
+    encode_connect, encode_publish, encode_subscribe,
+};
+use fulmar_worker::{ConnId, Event, LaneEnd, Limits, Node, NodeSettings, Origin, Out, Worker};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use world::World;
 
 fn keep<'a>(connect: Connect<'a>) -> Connect<'a> {
@@ -79,4 +83,82 @@ fn clients_that_do_not_read_hold_no_more_output_together_than_allowed() {
     assert!((10..30).contains(&closed), "{closed} of 30 were closed");
     assert_eq!(world.counter(0, |counters| counters.output_full_closes), closed as u64);
     assert_eq!(world.trace.iter().filter(|line| line.contains("outputBufferBytesTotal")).count(), 1);
+}
+
+/// Counts who is read and who is not.
+#[derive(Default)]
+struct Pauses(Vec<bool>);
+
+impl Out for Pauses {
+    fn pause_reading(&mut self, _conn: ConnId, paused: bool) {
+        self.0.push(paused);
+    }
+    fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
+        panic!("{conn} is closed");
+    }
+    fn hand_over(&mut self, conn: ConnId, _thread: u16, _origin: Origin) {
+        panic!("{conn} is handed over");
+    }
+    fn lane_closed(&mut self, _peer: u64, lane: u16, _epoch: u64, _why: LaneEnd) {
+        panic!("lane {lane} is closed");
+    }
+    fn event(&mut self, _event: Event<'_>) {}
+}
+
+#[test]
+fn many_messages_for_many_clients_are_written_in_portions() {
+    let (bound, now, clients) = (1 << 20, Instant::now(), 50);
+    let limits = Limits { turn_output_bytes: bound, ..Limits::default() };
+    let settings = NodeSettings {
+        node_id: 1,
+        incarnation: 1,
+        name: "node".into(),
+        threads: 1,
+        limits,
+        anonymous: vec![true],
+        seed: 7,
+        wall_clock_milliseconds: 0,
+        start: now,
+    };
+    let mut worker = Worker::new(Arc::new(Node::new(settings)), 0, now, 7);
+    let connect = |worker: &mut Worker, client_id: &str, more: &[u8]| {
+        let conn = worker.accepted(world::ORIGIN, now).expect("the limit is far away");
+        let mut bytes = Vec::new();
+        encode_connect(&mut bytes, &Connect::new(Version::V5, client_id));
+        bytes.extend_from_slice(more);
+        worker.received(conn, &bytes, now, &mut Pauses::default());
+        worker.output(conn).expect("it is connected").clear();
+        conn
+    };
+    let mut subscribe = Vec::new();
+    let filters = [SubscribeFilter { filter: "news", options: SubscriptionOptions::default() }];
+    encode_subscribe(&mut subscribe, Version::V5, PacketId::MIN, None, &filters);
+    let receivers: Vec<_> =
+        (0..clients).map(|number| connect(&mut worker, &format!("reader-{number}"), &subscribe)).collect();
+    let publisher = connect(&mut worker, "publisher", &[]);
+    let mut bytes = Vec::new();
+    for _ in 0..200 {
+        let head = PublishHead::default();
+        encode_publish(&mut bytes, Version::V5, &head, "news", &ForwardProperties::EMPTY, &[7; 1000]);
+    }
+    let (mut used, mut turns, mut received) = (0, 0, 0);
+    while used < bytes.len() {
+        let mut out = Pauses::default();
+        let consumed = worker.received(publisher, &bytes[used..], now, &mut out);
+        used += consumed.bytes;
+        worker.tick(now, &mut out);
+        assert_eq!(out.0, if consumed.paused { vec![true, false] } else { vec![] });
+        let mut waits = 0;
+        for conn in &receivers {
+            let buffer = worker.output(*conn).expect("it is connected");
+            waits += std::mem::take(buffer).len();
+            worker.written(*conn);
+        }
+        assert!(waits < bound + 2000 * clients, "{waits} bytes in turn {turns}");
+        received += waits;
+        turns += 1;
+        worker.end_turn();
+    }
+    assert_eq!(turns, 200 * 1000 * clients / bound + 1);
+    assert!(received > 200 * 1000 * clients);
 }

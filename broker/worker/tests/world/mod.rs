@@ -344,6 +344,8 @@ impl World {
             socket.unread.drain(..consumed.bytes);
             self.carry_out(node, thread, std::mem::take(&mut out));
         }
+        self.nodes[node].threads[thread].worker.tick(now, &mut out);
+        self.carry_out(node, thread, out);
         self.end_turn(node, thread);
     }
 
