@@ -125,6 +125,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         queued_bytes,
         queued_bytes_total,
         sessions,
+        session_bytes_total,
         session_expiry_seconds_max,
         keep_alive_seconds_max,
         subscriptions_per_client,
@@ -143,6 +144,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
     fulmar_worker::Limits {
         connections: connections as usize,
         sessions: sessions as usize,
+        session_bytes_total: bytes(session_bytes_total),
         connect_timeout: config.limits.connect_timeout(),
         packet_bytes: packet_bytes as usize,
         connect_packet_bytes: config.limits.first_packet_bytes() as usize,

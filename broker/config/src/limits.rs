@@ -1,4 +1,27 @@
-//! What clients, peers and queues may take of this node. Each limit has a default that suits a pod of 1 GiB.
+//! What clients, peers and queues may take of this node.
+//!
+//! With the defaults a node of up to four data threads in a cluster of three fits into a pod of 1 GiB. What follows holds
+//! for all clients and peers together, whatever each of them may have, in MiB:
+//!
+//! | bound | MiB |
+//! |---|---|
+//! | `queuedBytesTotal`: messages that wait for clients or for their acknowledgement | 192 |
+//! | `retainedBytes`, and a quarter for topics of deleted ones | 240 |
+//! | `sessionBytesTotal`: sessions, subscriptions, wills | 160 |
+//! | `inputBufferBytesTotal`: packets that are not whole, clients that are held back | 64 |
+//! | `outputBufferBytesTotal`: what sockets do not take | 96 |
+//! | `linkBufferBytes` for two peers: publishers wait above it, twice as much is never passed by publishes | 64 to 128 |
+//! | TLS `handshakes`, each with a first packet of `connectPacketBytes` | 63 |
+//! | buffers and code of the process | 30 |
+//! | sum | 909 to 973 |
+//!
+//! Not in the sum is what connections take in proportion to their number, besides the kernel's buffers: less than 1 KiB
+//! for a plain one, about 10 KiB for one with TLS and up to 100 KiB more while its peer sends half a record or takes
+//! nothing, 1 KiB for each topic alias, 24 bytes for each publish that is not acknowledged. They have what the sum
+//! leaves, which is enough for 50,000 plain ones, and what the other bounds leave unused. Who serves more, or TLS clients
+//! by the ten thousand, gives the pod more memory or sets `connections`. A turn of the event loop may go beyond a bound
+//! before it is enforced at its end: by 16 MiB of output for each data thread, and by one message for each of its
+//! receivers.
 
 use std::time::Duration;
 
@@ -36,6 +59,9 @@ pub struct Limits {
     pub queued_bytes_total: u64,
     /// Sessions, those of absent clients included.
     pub sessions: u32,
+    /// Memory of all sessions with their names, subscriptions and wills. Above it, CONNECT and SUBSCRIBE are refused
+    /// (Quota Exceeded).
+    pub session_bytes_total: u64,
     /// The longest time a session outlives its connection; 4294967295 never ends.
     pub session_expiry_seconds_max: u32,
     /// The longest keep alive; an MQTT 5.0 client that wants more is told so. 65535 leaves the choice to clients.
@@ -81,6 +107,7 @@ impl Default for Limits {
             queued_bytes: 8 << 20,
             queued_bytes_total: 192 << 20,
             sessions: 200_000,
+            session_bytes_total: 160 << 20,
             session_expiry_seconds_max: 7 * 24 * 3600,
             keep_alive_seconds_max: u16::MAX,
             subscriptions_per_client: 10_000,

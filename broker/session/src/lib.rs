@@ -32,7 +32,7 @@ pub use admit::{Admitted, Identity, Policy, admit};
 pub use kept::SharedMessage;
 pub use limits::Limits;
 pub use message::{Message, Outgoing};
-pub use quota::{Quota, QuotaShare};
+pub use quota::{Held, Quota, QuotaShare};
 pub use session::{
     AckAction, AckToken, Deliver, Delivered, DisconnectAction, Drained, DropReason, Ended, PublishAction, Session,
     TopicSource,

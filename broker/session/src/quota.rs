@@ -1,7 +1,7 @@
-//! The memory that messages kept for clients may take on a whole node: those that wait, and those that were sent and
-//! are not acknowledged.
+//! The memory that something kept for clients may take on a whole node: messages that wait or were not acknowledged, or
+//! sessions and their subscriptions.
 //!
-//! The node has one number, and each data thread leases from it in chunks: keeping a message touches only what belongs
+//! The node has one number for it, and each data thread leases from that in chunks: keeping more touches only what belongs
 //! to the thread, and no thread is refused while another one has memory that it does not use. What is leased is never
 //! more than the node's bound, and what is used never more than what is leased.
 
@@ -90,6 +90,12 @@ impl QuotaShare {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Takes bytes that are held as long as the answer lives; nothing if they are not free.
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        self.reserve(bytes, Purpose::Sending).ok()?;
+        Some(Held { share: Arc::clone(self), bytes })
+    }
+
     /// Takes bytes for a message, or says how many more would have to be free.
     #[inline]
     pub(crate) fn reserve(&self, bytes: usize, purpose: Purpose) -> Result<(), Short> {
@@ -127,6 +133,37 @@ impl QuotaShare {
         if let Ok(leased) = self.leased.fetch_update(Ordering::Relaxed, Ordering::Relaxed, shrink) {
             self.quota.leased.fetch_sub(leased - kept, Ordering::Relaxed);
         }
+    }
+}
+
+/// Bytes of a share that are given back when this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    share: Arc<QuotaShare>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Takes more; false if they are not free.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let is_free = self.share.reserve(bytes, Purpose::Sending).is_ok();
+        if is_free {
+            self.bytes += bytes;
+        }
+        is_free
+    }
+
+    /// Gives some back.
+    pub fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.share.release(bytes);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.share.release(self.bytes);
     }
 }
 
@@ -172,6 +209,17 @@ mod tests {
         share.release(10);
         drop(share);
         assert_eq!(quota.leased(), 0);
+    }
+
+    #[test]
+    fn what_is_held_is_free_again_when_it_is_dropped() {
+        let share = QuotaShare::new(Quota::new(1000));
+        let mut held = share.hold(600).unwrap();
+        assert!(share.hold(401).is_none() && held.grow(400) && !held.grow(1));
+        held.shrink(300);
+        assert_eq!(share.used(), 700);
+        drop(held);
+        assert_eq!(share.used(), 0);
     }
 
     #[test]

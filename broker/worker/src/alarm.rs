@@ -1,10 +1,27 @@
 //! Telling that a bound of the node is reached: once a minute for all threads together, with how often it was.
 
+use crate::counters::Counters;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Between two log lines about the same bound.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// A bound of the node.
+pub(crate) struct Bound {
+    /// Its name in the configuration.
+    pub(crate) limit: &'static str,
+    /// How often it was reached.
+    pub(crate) reached: fn(&Counters) -> u64,
+}
+
+/// The bounds whose reaching is told.
+pub(crate) const BOUNDS: [Bound; 4] = [
+    Bound { limit: "queuedBytesTotal", reached: |counters| counters.dropped_node_full },
+    Bound { limit: "sessionBytesTotal", reached: |counters| counters.session_memory_refusals },
+    Bound { limit: "inputBufferBytesTotal", reached: |counters| counters.input_full_closes },
+    Bound { limit: "outputBufferBytesTotal", reached: |counters| counters.output_full_closes },
+];
 
 /// What was refused because of one bound and not told yet.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use crate::connections::Role;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::out::{Event, Origin, Out};
-use crate::sessions::Entry;
+use crate::sessions::{Entry, session_bytes};
 use crate::worker::{Consumed, Worker};
 use fulmar_codec::{
     ConnAck, ConnAckProperties, Connect, ConnectError, Framed, ReasonCode, Version, decode_connect, encode_connack,
@@ -72,6 +72,11 @@ impl Worker {
             Ok(admitted) => admitted,
             Err(reason) => return self.refuse_client(conn, connect, origin, reason, out),
         };
+        let will_bytes = connect.will.map_or(0, |will| will.topic.len() + will.payload.len() + will.forward.len());
+        let Some(will_memory) = self.session_share.hold(will_bytes) else {
+            self.counters.session_memory_refusals += 1;
+            return self.refuse_client(conn, connect, origin, ReasonCode::QUOTA_EXCEEDED, out);
+        };
         // The connection's place in time among all nodes.
         let claim = self.node.clock.tick();
         if let Some(id) = self.sessions.find(&admitted.client_id) {
@@ -97,7 +102,11 @@ impl Worker {
             version: connect.version.level(),
             session_present,
         });
-        self.attach(conn, id, admitted, claim, session_present, now);
+        if let Some(entry) = self.sessions.get_mut(id) {
+            entry.claim = claim;
+            entry.will_memory = will_memory;
+        }
+        self.attach(conn, id, admitted, session_present, now);
         self.announce_claim(id);
         self.pump(id, now);
         // Publishes of its last connection may still be on their way through.
@@ -120,27 +129,24 @@ impl Worker {
             self.node.sessions.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
+        let hold = |bytes| self.session_share.hold(bytes);
+        let Some((memory, will_memory)) = hold(session_bytes(&admitted.client_id)).zip(hold(0)) else {
+            self.counters.session_memory_refusals += 1;
+            self.node.sessions.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        };
         let limits = Arc::clone(&self.node.session_limits);
         let session = Session::new(admitted.client_id.clone(), admitted.identity.clone(), limits);
-        let entry = Entry { session, connection: None, claim, absence: None, reads: None };
+        let entry = Entry { session, connection: None, claim, memory, will_memory, absence: None, reads: None };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }
 
-    fn attach(
-        &mut self,
-        conn: ConnId,
-        id: SessionId,
-        admitted: Admitted,
-        claim: fulmar_cluster::Version,
-        session_present: bool,
-        now: Instant,
-    ) {
+    fn attach(&mut self, conn: ConnId, id: SessionId, admitted: Admitted, session_present: bool, now: Instant) {
         let Some(buffer) = self.connections.output(conn) else { return };
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let drained = entry.session.attach(admitted, session_present, now, buffer);
         entry.connection = Some(conn);
         entry.absence = None;
-        entry.claim = claim;
         let silent_until = entry.session.keep_alive_deadline();
         self.counters.dropped_expired += drained.expired as u64;
         self.counters.dropped_too_large += drained.too_large as u64;

@@ -45,6 +45,8 @@ counters! {
         input_full_closes,
         /// Connections closed because unsent bytes of all took too much memory, and theirs waited for longest.
         output_full_closes,
+        /// CONNECTs and subscriptions refused because sessions take as much memory as they may.
+        session_memory_refusals,
         /// Connections closed by a panic in their turn.
         panics,
         /// Clients closed because their client id connected again.
@@ -117,6 +119,8 @@ counters! {
         sessions,
         /// Subscriptions of all sessions.
         subscriptions,
+        /// Memory of sessions with their subscriptions and wills.
+        session_bytes,
         /// Bytes of messages that wait for clients or for their acknowledgement.
         queued_bytes,
         /// Memory of output that clients' sockets do not take.

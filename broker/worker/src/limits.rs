@@ -10,6 +10,8 @@ pub struct Limits {
     pub connections: usize,
     /// Sessions of the whole node, of absent clients too.
     pub sessions: usize,
+    /// Memory of all sessions of the node, with their subscriptions and wills.
+    pub session_bytes_total: usize,
     /// Time from accept to a whole CONNECT.
     pub connect_timeout: Duration,
     /// A packet's whole length that we accept.
@@ -66,6 +68,7 @@ impl Default for Limits {
         Limits {
             connections: 100_000,
             sessions: 1_000_000,
+            session_bytes_total: 1 << 30,
             connect_timeout: Duration::from_secs(10),
             packet_bytes: 1 << 20,
             connect_packet_bytes: 64 << 10,

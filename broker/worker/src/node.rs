@@ -3,7 +3,7 @@
 //! Each part has its own lock, held for a few instructions. Where two nest, the order is: trie, interest, peers,
 //! retained.
 
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, BOUNDS};
 use crate::limits::Limits;
 use crate::peers::{PeerStatus, Peers};
 use fulmar_cluster::interest::{Barrier, InterestLimits, LocalInterest};
@@ -53,9 +53,9 @@ pub struct Node {
     pub(crate) sessions: AtomicUsize,
     /// The messages that the sessions of all threads keep.
     pub(crate) quota: Arc<Quota>,
-    pub(crate) queues_full: Alarm,
-    pub(crate) input_full: Alarm,
-    pub(crate) output_full: Alarm,
+    /// The memory of the sessions of all threads.
+    pub(crate) session_quota: Arc<Quota>,
+    pub(crate) alarms: [Alarm; BOUNDS.len()],
     trie: RwLock<Trie>,
     interest: Mutex<Interest>,
     peers: RwLock<Peers>,
@@ -115,9 +115,8 @@ impl Node {
             connections: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             quota: Quota::new(limits.queued_bytes_total),
-            queues_full: Alarm::new(settings.start),
-            input_full: Alarm::new(settings.start),
-            output_full: Alarm::new(settings.start),
+            session_quota: Quota::new(limits.session_bytes_total),
+            alarms: BOUNDS.map(|_| Alarm::new(settings.start)),
             trie: RwLock::new(Trie::new(settings.seed)),
             interest: Mutex::new(Interest {
                 local: LocalInterest::new(InterestLimits::default()),

@@ -6,7 +6,7 @@ use crate::letter::Note;
 use crate::node::topic_limits;
 use crate::out::Out;
 use crate::retained::{RetainedRead, add_reads};
-use crate::sessions::subscriber;
+use crate::sessions::{subscriber, subscription_bytes};
 use crate::worker::Worker;
 use fulmar_codec::{ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter};
 use fulmar_router::{Options, SubscriberId};
@@ -66,6 +66,13 @@ impl Worker {
             };
             let Some(entry) = self.sessions.get_mut(id) else { return Flow::Closed };
             match entry.session.handle_subscribe_filter(&filter, &parsed, subscribe.subscription_id) {
+                SubscribeAction::Subscribe { existed: false, .. }
+                    if !entry.memory.grow(subscription_bytes(filter.filter)) =>
+                {
+                    entry.session.handle_unsubscribe_filter(filter.filter);
+                    self.counters.session_memory_refusals += 1;
+                    codes.push(ReasonCode::QUOTA_EXCEEDED);
+                }
                 SubscribeAction::Subscribe { granted, existed, send_retained } => {
                     self.sessions.subscriptions += usize::from(!existed);
                     announce |= self.join(
@@ -154,6 +161,7 @@ impl Worker {
         if !entry.session.handle_unsubscribe_filter(filter) {
             return Ok(false);
         }
+        entry.memory.shrink(subscription_bytes(filter));
         if let Some(reads) = &mut entry.reads {
             reads.retain(|read| parsed.share.is_some() || !read.is_of(parsed.filter));
         }

@@ -3,6 +3,7 @@
 //! This file is the table of contents: each event goes to the module that knows what to do. Nothing here reads a clock,
 //! a socket or randomness; a run with the same events and the same seed gives the same outputs.
 
+use crate::alarm::BOUNDS;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
 use crate::ids::{ConnId, SessionId, Thread};
@@ -78,12 +79,10 @@ pub struct Worker {
     pub(crate) counters: Counters,
     /// What this thread's sessions may keep.
     pub(crate) share: Arc<QuotaShare>,
-    /// How much of `dropped_node_full` was told.
-    told_node_full: u64,
-    /// How much of `input_full_closes` was told.
-    told_input_full: u64,
-    /// How much of `output_full_closes` was told.
-    told_output_full: u64,
+    /// What all sessions of this thread may take.
+    pub(crate) session_share: Arc<QuotaShare>,
+    /// How often each of [`BOUNDS`] was reached when this was last told.
+    told: [u64; BOUNDS.len()],
     /// Connections that have not sent CONNECT.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
@@ -105,9 +104,8 @@ impl Worker {
         Worker {
             sessions: Sessions::new(seed),
             share: QuotaShare::new(Arc::clone(&node.quota)),
-            told_node_full: 0,
-            told_input_full: 0,
-            told_output_full: 0,
+            session_share: QuotaShare::new(Arc::clone(&node.session_quota)),
+            told: [0; BOUNDS.len()],
             node,
             thread,
             connections: Connections::new(),
@@ -291,21 +289,13 @@ impl Worker {
 
     /// Bounds of the node that were reached are told once a minute, by whichever thread comes first.
     fn report_limits(&mut self, now: Instant, out: &mut impl Out) {
-        let dropped = self.counters.dropped_node_full;
-        if let Some(times) = self.node.queues_full.ring(dropped - self.told_node_full, now) {
-            out.event(Event::LimitReached { limit: "queuedBytesTotal", times });
+        for (bound, (alarm, told)) in BOUNDS.iter().zip(self.node.alarms.iter().zip(&mut self.told)) {
+            let reached = (bound.reached)(&self.counters);
+            if let Some(times) = alarm.ring(reached - *told, now) {
+                out.event(Event::LimitReached { limit: bound.limit, times });
+            }
+            *told = reached;
         }
-        self.told_node_full = dropped;
-        let closed = self.counters.input_full_closes;
-        if let Some(times) = self.node.input_full.ring(closed - self.told_input_full, now) {
-            out.event(Event::LimitReached { limit: "inputBufferBytesTotal", times });
-        }
-        self.told_input_full = closed;
-        let closed = self.counters.output_full_closes;
-        if let Some(times) = self.node.output_full.ring(closed - self.told_output_full, now) {
-            out.event(Event::LimitReached { limit: "outputBufferBytesTotal", times });
-        }
-        self.told_output_full = closed;
     }
 
     /// The control side knows that a life of the link to a peer has ended: nobody waits for that peer any longer.
@@ -376,6 +366,7 @@ impl Worker {
             connections_pending: self.connections_pending,
             sessions: self.sessions.len() as u64,
             subscriptions: self.sessions.subscriptions as u64,
+            session_bytes: self.session_share.used() as u64,
             queued_bytes: self.share.used() as u64,
             unsent_bytes: self.connections.unsent_bytes() as u64,
         }

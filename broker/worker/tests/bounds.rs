@@ -3,13 +3,14 @@
 mod world;
 
 use fulmar_codec::{
-    Connect, ForwardProperties, PacketId, PublishHead, QoS, SubscribeFilter, SubscriptionOptions, Version,
-    encode_connect, encode_publish, encode_subscribe,
+    Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter, SubscriptionOptions, Version,
+    Will, encode_connect, encode_publish, encode_subscribe,
 };
 use fulmar_worker::{ConnId, Event, LaneEnd, Limits, Node, NodeSettings, Origin, Out, Worker};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use world::World;
+use world::client::Got;
 
 fn keep<'a>(connect: Connect<'a>) -> Connect<'a> {
     Connect { clean_start: false, session_expiry: 60, ..connect }
@@ -161,4 +162,40 @@ fn many_messages_for_many_clients_are_written_in_portions() {
     }
     assert_eq!(turns, 200 * 1000 * clients / bound + 1);
     assert!(received > 200 * 1000 * clients);
+}
+
+#[test]
+fn sessions_subscriptions_and_wills_take_no_more_memory_than_allowed() {
+    let bound = 200_000;
+    let limits = Limits { session_bytes_total: bound, ..Limits::default() };
+    let mut world = World::with_limits(3, 1, 1, &limits);
+    let at_rest = world.gauges(0).session_bytes;
+    let greedy = world.connect(0, "greedy");
+    let with_one = world.gauges(0).session_bytes;
+    world.clients[greedy].take();
+    let filter = |number: usize| format!("{number:02}/{}", "x".repeat(20_000));
+    (0..4).for_each(|number| world.subscribe(greedy, &filter(number), QoS::AtMostOnce));
+    world.settle();
+    let granted = Got::SubAck(vec![ReasonCode::SUCCESS]);
+    let refused = Got::SubAck(vec![ReasonCode::QUOTA_EXCEEDED]);
+    assert_eq!(world.clients[greedy].take(), [granted.clone(), granted.clone(), refused.clone(), refused]);
+    assert_eq!(world.gauges(0).subscriptions, 2);
+    let will = vec![b'w'; 60_000];
+    let with_will = |connect| Connect { will: Some(Will::new("gone", &will)), ..connect };
+    let too_much = world.connect_with(0, "willing", with_will);
+    let connack = |reason| Got::ConnAck { session_present: false, reason };
+    assert_eq!(world.clients[too_much].take(), [connack(ReasonCode::QUOTA_EXCEEDED), Got::Closed]);
+    // What is given up is there for others, and a filter that is subscribed again costs nothing more.
+    world.unsubscribe(greedy, &filter(1));
+    world.subscribe(greedy, &filter(0), QoS::AtMostOnce);
+    world.settle();
+    assert_eq!(world.clients[greedy].take(), [Got::UnsubAck(vec![ReasonCode::SUCCESS]), granted]);
+    let fits = world.connect_with(0, "willing", with_will);
+    assert_eq!(world.clients[fits].take(), [connack(ReasonCode::SUCCESS)]);
+    assert!(world.gauges(0).session_bytes <= bound as u64);
+    assert_eq!(world.counter(0, |counters| counters.session_memory_refusals), 3);
+    world.vanish(greedy);
+    world.vanish(fits);
+    assert_eq!((at_rest, world.gauges(0).session_bytes), (0, 0));
+    assert!(with_one < 1500, "a session takes {with_one} bytes");
 }

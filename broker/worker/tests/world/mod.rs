@@ -547,6 +547,7 @@ impl World {
                 connections_pending: sum.connections_pending + gauges.connections_pending,
                 sessions: sum.sessions + gauges.sessions,
                 subscriptions: sum.subscriptions + gauges.subscriptions,
+                session_bytes: sum.session_bytes + gauges.session_bytes,
                 queued_bytes: sum.queued_bytes + gauges.queued_bytes,
                 unsent_bytes: sum.unsent_bytes + gauges.unsent_bytes,
             }
