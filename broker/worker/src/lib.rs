@@ -19,6 +19,7 @@ mod ids;
 mod lanes;
 mod letter;
 mod limits;
+mod link;
 mod node;
 mod out;
 mod peers;
