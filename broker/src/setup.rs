@@ -17,6 +17,8 @@ use crate::reactor;
 const TOMBSTONE: Duration = Duration::from_secs(3600);
 /// How long an acknowledgement may be owed to a client: clients do not resend on a live connection.
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a turn of a data thread writes into its clients' buffers before they are sent.
+const TURN_OUTPUT_BYTES: usize = 16 << 20;
 /// How long SUBACK waits for nodes that have not confirmed the filter.
 const SUBSCRIBE_BARRIER: Duration = Duration::from_secs(2);
 /// How long a node that stands still may delay publishes, as the documentation promises.
@@ -110,17 +112,20 @@ pub(crate) fn thread_count(configured: u16) -> u16 {
 }
 
 /// The worker's limits out of the configuration. A new limit in either asks here what becomes of it.
-pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker::Limits {
+pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> fulmar_worker::Limits {
     let Limits {
         connections: _,
         handshakes: _,
         connect_timeout_seconds: _,
         packet_bytes,
+        connect_packet_bytes: _,
         inflight,
         outbound_inflight,
         queued_messages,
         queued_bytes,
+        queued_bytes_total,
         sessions,
+        session_bytes_total,
         session_expiry_seconds_max,
         keep_alive_seconds_max,
         subscriptions_per_client,
@@ -129,21 +134,28 @@ pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker:
         retained_messages,
         retained_bytes,
         output_buffer_bytes,
+        output_buffer_bytes_total: _,
         read_budget_bytes: _,
-        link_buffer_bytes,
+        input_buffer_bytes_total: _,
+        link_buffer_bytes: _,
     } = config.limits;
     let alone = ClusterConfig::default();
     let cluster = config.cluster.as_ref().unwrap_or(&alone);
     fulmar_worker::Limits {
         connections: connections as usize,
         sessions: sessions as usize,
+        session_bytes_total: bytes(session_bytes_total),
         connect_timeout: config.limits.connect_timeout(),
         packet_bytes: packet_bytes as usize,
+        connect_packet_bytes: config.limits.first_packet_bytes() as usize,
         inflight,
         outbound_inflight,
         queued_messages: queued_messages as usize,
         queued_bytes: bytes(queued_bytes),
+        queued_bytes_total: bytes(queued_bytes_total),
         output_buffer_bytes: output_buffer_bytes as usize,
+        turn_output_bytes: TURN_OUTPUT_BYTES,
+        output_bytes_per_thread: bytes(config.limits.output_buffer_bytes_per_thread(threads)),
         session_expiry_seconds: session_expiry_seconds_max,
         // The largest value there is leaves the choice to clients, who may ask for none at all.
         keep_alive_seconds: if keep_alive_seconds_max == u16::MAX { 0 } else { keep_alive_seconds_max },
@@ -155,7 +167,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32) -> fulmar_worker:
         tombstone: TOMBSTONE,
         acknowledgement_timeout: ACKNOWLEDGEMENT_TIMEOUT,
         subscribe_barrier: SUBSCRIBE_BARRIER,
-        link_buffer_bytes: bytes(link_buffer_bytes),
+        link_buffer_bytes: bytes(config.limits.link_buffer_bytes_per_thread(threads)),
         resume: cluster.resume(),
         heartbeat: heartbeat(cluster),
     }
@@ -171,7 +183,8 @@ fn heartbeat(cluster: &ClusterConfig) -> heartbeat::Settings {
     }
 }
 
-fn bytes(bytes: u64) -> usize {
+/// A number of bytes that was configured, as far as this machine can address them.
+pub(crate) fn bytes(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
@@ -218,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_longest_keep_alive_means_any() {
-        let limits = worker_limits(&Config::default(), 7);
+        let limits = worker_limits(&Config::default(), 7, 1);
         assert_eq!((limits.connections, limits.keep_alive_seconds), (7, 0));
     }
 

@@ -5,10 +5,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 use crate::forward::{ForwardProperties, ForwardSpan, UserProperties};
 use crate::packet::PacketType;
 use crate::property::{Property, PropertyReader};
-use crate::reader::Reader;
+use crate::reader::{Reader, variable_integer};
 use crate::text::check_topic_text;
 use crate::write::{PropertyList, put_binary, put_header, put_variable_integer, variable_integer_length};
-use crate::{ConnectError, DecodeError, QoS, Version};
+use crate::{ConnectError, DecodeError, Framed, QoS, Version, split_frame};
 
 const CLEAN_START: u8 = 0b0000_0010;
 const WILL: u8 = 0b0000_0100;
@@ -280,6 +280,20 @@ impl<'a> Will<'a> {
         put_binary(out, self.topic.as_bytes());
         put_binary(out, self.payload);
     }
+}
+
+/// Finds the first packet of a connection. One that is too long is refused as soon as its length is known, in the
+/// version that it asks for if it has come so far; otherwise closing must do (MQTT 5.0, 3.1.4).
+pub fn split_connect(bytes: &[u8], packet_bytes_max: usize) -> Result<Framed<'_>, ConnectError> {
+    split_frame(bytes, packet_bytes_max).map_err(|error| ConnectError { error, answer_in: announced_version(bytes) })
+}
+
+/// The version of a CONNECT that is not whole.
+fn announced_version(bytes: &[u8]) -> Option<Version> {
+    let (&first, rest) = bytes.split_first()?;
+    let (_, length_bytes) = variable_integer(rest, "remaining length").ok()??;
+    let (version, _) = decode_protocol(first, &mut Reader::new(&rest[length_bytes..])).ok()?;
+    Some(version)
 }
 
 /// Reads the first packet of a connection, which must be a CONNECT.

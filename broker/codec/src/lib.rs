@@ -52,7 +52,7 @@ mod write;
 pub use ack::{Ack, AckKind, AckProperties, encode_ack};
 pub use auth::{Auth, encode_auth};
 pub use connack::{ConnAck, ConnAckProperties, encode_connack};
-pub use connect::{Connect, Will, decode_connect, encode_connect};
+pub use connect::{Connect, Will, decode_connect, encode_connect, split_connect};
 pub use disconnect::{Disconnect, encode_disconnect};
 pub use error::{ConnectError, DecodeError};
 pub use forward::{ForwardProperties, PropertiesBuilder, SubscriptionIds, UserProperties};

@@ -3,7 +3,8 @@
 use std::num::NonZeroU16;
 
 use fulmar_codec::{
-    Connect, DecodeError, PacketType, PropertiesBuilder, QoS, ReasonCode, Version, Will, decode_connect, encode_connect,
+    Connect, DecodeError, PacketType, PropertiesBuilder, QoS, ReasonCode, Version, Will, decode_connect,
+    encode_connect, split_connect,
 };
 
 const V311: Version = Version::V311;
@@ -25,6 +26,17 @@ fn the_example_of_the_specification_is_read() {
         ..Connect::new(V5, "id")
     };
     assert_eq!(decode_connect(0x10, body), Ok(expected));
+}
+
+#[test]
+fn a_connect_that_is_too_long_is_answered_in_its_version_as_soon_as_that_has_come() {
+    let head = |level: u8| [&[0x10, 0xff, 0xff, 0x03, 0, 4][..], b"MQTT", &[level, 2]].concat();
+    let answer = |bytes: &[u8]| split_connect(bytes, 65_536).unwrap_err().answer();
+    assert_eq!(split_connect(&head(5), 65_536).unwrap_err().error.reason(), ReasonCode::PACKET_TOO_LARGE);
+    assert_eq!(answer(&head(5)), Some((V5, ReasonCode::PACKET_TOO_LARGE)));
+    // There is no such code in 3.1.1, and nobody knows the version yet after the length alone.
+    assert_eq!((answer(&head(4)), answer(&head(5)[..10]), answer(&head(5)[..4])), (None, None, None));
+    assert_eq!(answer(&[&[0x30], &head(5)[1..]].concat()), None);
 }
 
 #[test]

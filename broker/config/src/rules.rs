@@ -100,6 +100,11 @@ fn check_limits(limits: &Limits, findings: &mut Findings) {
         let wanted = format!("at least {packet}, which is packetBytes");
         findings.refuse("limits.queuedBytes", &["limits.packetBytes"], limits.queued_bytes.to_string(), wanted);
     }
+    if limits.queued_bytes_total < limits.queued_bytes.saturating_mul(2) {
+        let wanted = format!("at least {}, twice queuedBytes", limits.queued_bytes.saturating_mul(2));
+        let found = limits.queued_bytes_total.to_string();
+        findings.refuse("limits.queuedBytesTotal", &["limits.queuedBytes"], found, wanted);
+    }
     if limits.link_buffer_bytes < packet * LINK_BUFFER_PACKETS {
         let wanted = format!("at least {}, twice packetBytes", packet * LINK_BUFFER_PACKETS);
         findings.refuse(

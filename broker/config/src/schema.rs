@@ -98,11 +98,18 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         handshakes: section.number("handshakes", defaults.handshakes, 1..=1_000_000),
         connect_timeout_seconds: section.number("connectTimeoutSeconds", defaults.connect_timeout_seconds, 1..=300),
         packet_bytes: section.number("packetBytes", defaults.packet_bytes, 1024..=PACKET_BYTES_MAX),
+        connect_packet_bytes: section.number(
+            "connectPacketBytes",
+            defaults.connect_packet_bytes,
+            1024..=PACKET_BYTES_MAX,
+        ),
         inflight: section.number("inflight", defaults.inflight, 1..=u16::MAX),
         outbound_inflight: section.number("outboundInflight", defaults.outbound_inflight, 1..=u16::MAX),
         queued_messages: section.number("queuedMessages", defaults.queued_messages, 1..=100_000_000),
         queued_bytes: section.number("queuedBytes", defaults.queued_bytes, 1024..=BYTES_MAX),
+        queued_bytes_total: section.number("queuedBytesTotal", defaults.queued_bytes_total, 2048..=BYTES_MAX),
         sessions: section.number("sessions", defaults.sessions, 1..=100_000_000),
+        session_bytes_total: section.number("sessionBytesTotal", defaults.session_bytes_total, 1 << 20..=BYTES_MAX),
         session_expiry_seconds_max: section.number(
             "sessionExpirySecondsMax",
             defaults.session_expiry_seconds_max,
@@ -119,7 +126,17 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         retained_messages: section.number("retainedMessages", defaults.retained_messages, 0..=100_000_000),
         retained_bytes: section.number("retainedBytes", defaults.retained_bytes, 0..=BYTES_MAX),
         output_buffer_bytes: section.number("outputBufferBytes", defaults.output_buffer_bytes, 4096..=1 << 30),
+        output_buffer_bytes_total: section.number(
+            "outputBufferBytesTotal",
+            defaults.output_buffer_bytes_total,
+            1 << 20..=BYTES_MAX,
+        ),
         read_budget_bytes: section.number("readBudgetBytes", defaults.read_budget_bytes, 4096..=64 << 20),
+        input_buffer_bytes_total: section.number(
+            "inputBufferBytesTotal",
+            defaults.input_buffer_bytes_total,
+            1 << 20..=BYTES_MAX,
+        ),
         link_buffer_bytes: section.number("linkBufferBytes", defaults.link_buffer_bytes, 1 << 20..=BYTES_MAX),
     }
 }

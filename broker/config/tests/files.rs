@@ -161,6 +161,10 @@ fn rules_between_keys_name_the_line_to_change() {
             "limits:\n  packetBytes: 10000000\n  queuedBytes: 10000000\n  linkBufferBytes: 19999999",
             "line 4: limits.linkBufferBytes: found 19999999, wanted at least 20000000, twice packetBytes",
         ),
+        (
+            "limits:\n  queuedBytesTotal: 16777215",
+            "line 2: limits.queuedBytesTotal: found 16777215, wanted at least 16777216, twice queuedBytes",
+        ),
     ];
     for (text, message) in cases {
         assert_eq!(messages(text), [message], "{text}");

@@ -16,17 +16,26 @@ type Key = (Option<String>, String);
 #[derive(Default)]
 struct Model {
     members: BTreeMap<Key, BTreeMap<SubscriberId, Options>>,
+    /// Members of groups that are absent.
+    absent: BTreeSet<(Key, SubscriberId)>,
     nodes: BTreeMap<Key, BTreeSet<NodeIndex>>,
 }
 
 impl Model {
     fn subscribe(&mut self, key: Key, subscriber: SubscriberId, options: Options) -> Subscribed {
+        self.absent.remove(&(key.clone(), subscriber));
         let members = self.members.entry(key).or_default();
         let first = members.is_empty();
         Subscribed { new: members.insert(subscriber, options).is_none(), first }
     }
 
+    fn set_absent(&mut self, key: &Key, subscriber: SubscriberId) -> bool {
+        let is_member = self.members.get(key).is_some_and(|members| members.contains_key(&subscriber));
+        is_member && self.absent.insert((key.clone(), subscriber))
+    }
+
     fn unsubscribe(&mut self, key: &Key, subscriber: SubscriberId) -> Unsubscribed {
+        self.absent.remove(&(key.clone(), subscriber));
         let Some(members) = self.members.get_mut(key) else { return Unsubscribed { existed: false, last: false } };
         let existed = members.remove(&subscriber).is_some();
         let last = existed && members.is_empty();
@@ -52,20 +61,25 @@ impl Model {
 
     fn matches(&self, topic: &str) -> Found {
         let mut found = Found::default();
-        for ((group, filter), members) in &self.members {
+        for (key @ (group, filter), members) in &self.members {
             if filter_matches(filter, topic) {
                 let members = members.iter().map(|(&subscriber, &options)| Member { subscriber, options });
-                match group {
-                    None => found.members.extend(members),
-                    Some(group) => found.group(group, filter).0.extend(members),
-                }
+                let Some(group) = group else {
+                    found.members.extend(members);
+                    continue;
+                };
+                let is_absent = |member: &Member| self.absent.contains(&(key.clone(), member.subscriber));
+                let (absent, present): (Vec<_>, Vec<_>) = members.partition(is_absent);
+                let found = found.group(group, filter);
+                found.members.extend(present);
+                found.absent.extend(absent);
             }
         }
         for ((group, filter), nodes) in &self.nodes {
             if filter_matches(filter, topic) && !nodes.is_empty() {
                 match group {
                     None => found.nodes.extend(nodes),
-                    Some(group) => found.group(group, filter).1.extend(nodes),
+                    Some(group) => found.group(group, filter).nodes.extend(nodes),
                 }
             }
         }
@@ -87,7 +101,14 @@ impl Model {
 struct Found {
     members: Vec<Member>,
     nodes: Vec<NodeIndex>,
-    groups: BTreeMap<(String, String), (Vec<Member>, Vec<NodeIndex>)>,
+    groups: BTreeMap<(String, String), FoundGroup>,
+}
+
+#[derive(Default, Debug, PartialEq)]
+struct FoundGroup {
+    members: Vec<Member>,
+    absent: Vec<Member>,
+    nodes: Vec<NodeIndex>,
 }
 
 impl Found {
@@ -98,15 +119,16 @@ impl Found {
         found.sorted()
     }
 
-    fn group(&mut self, group: &str, filter: &str) -> &mut (Vec<Member>, Vec<NodeIndex>) {
+    fn group(&mut self, group: &str, filter: &str) -> &mut FoundGroup {
         self.groups.entry((group.into(), filter.into())).or_default()
     }
 
     fn sorted(mut self) -> Self {
         self.members.sort();
         self.nodes.sort();
-        for (members, nodes) in self.groups.values_mut() {
+        for FoundGroup { members, absent, nodes } in self.groups.values_mut() {
             members.sort();
+            absent.sort();
             nodes.sort();
         }
         self
@@ -123,8 +145,9 @@ impl Matches for Found {
     }
 
     fn shared(&mut self, group: SharedRef<'_>) {
-        let (members, nodes) = (group.members.to_vec(), group.nodes.to_vec());
-        let old = self.groups.insert((group.group.into(), group.filter.into()), (members, nodes));
+        let [members, absent] = [group.members, group.absent].map(<[Member]>::to_vec);
+        let found = FoundGroup { members, absent, nodes: group.nodes.to_vec() };
+        let old = self.groups.insert((group.group.into(), group.filter.into()), found);
         assert_eq!(old, None, "a group on one filter is given once");
     }
 }
@@ -136,6 +159,7 @@ fn subscriber(slot: u32) -> SubscriberId {
 #[derive(Clone, Debug)]
 enum Op {
     Subscribe { key: Key, slot: u32, id: u32 },
+    SetAbsent { group: String, filter: String, slot: u32 },
     Unsubscribe { key: Key, slot: u32 },
     RemoteAdd { key: Key, node: u16 },
     RemoteRemove { key: Key, node: u16 },
@@ -151,6 +175,10 @@ fn apply(op: &Op, trie: &mut Trie, model: &mut Model) {
                 (Some(group), filter) => trie.subscribe_shared(group, filter, subscriber(slot), options),
             };
             assert_eq!(answer, model.subscribe(key, subscriber(slot), options), "{op:?}");
+        }
+        Op::SetAbsent { group, filter, slot } => {
+            let answer = trie.set_shared_absent(&group, &filter, subscriber(slot));
+            assert_eq!(answer, model.set_absent(&(Some(group), filter), subscriber(slot)), "{op:?}");
         }
         Op::Unsubscribe { key, slot } => {
             let answer = match &key {
@@ -239,6 +267,9 @@ fn key() -> impl Strategy<Value = Key> {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (key(), 0..50u32, 0..3u32).prop_map(|(key, slot, id)| Op::Subscribe { key, slot, id }),
+        3 => (key(), 0..50u32).prop_filter_map("a shared group", |((group, filter), slot)| {
+            Some(Op::SetAbsent { group: group?, filter, slot })
+        }),
         4 => (key(), 0..50u32).prop_map(|(key, slot)| Op::Unsubscribe { key, slot }),
         3 => (key(), 0..9u16).prop_map(|(key, node)| Op::RemoteAdd { key, node }),
         2 => (key(), 0..9u16).prop_map(|(key, node)| Op::RemoteRemove { key, node }),
@@ -432,6 +463,7 @@ fn members_of_a_group_take_turns_under_a_shared_reference() {
         (0..4).map(|_| group.members_in_turn().map(|member| member.subscriber.slot).collect()).collect();
     assert_eq!(turns, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
     assert_eq!(group.nodes_in_turn().collect::<Vec<_>>(), [NodeIndex(4)]);
+    assert_eq!(group.absent_in_turn().count(), 0);
     assert!(trie.shared_group("h", "jobs/+").is_none() && trie.shared_group("g", "jobs/1").is_none());
 }
 

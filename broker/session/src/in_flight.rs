@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use fulmar_codec::PacketId;
 
-use crate::mailbox::Delivery;
+use crate::kept::Delivery;
 
 /// How many packet identifiers there are.
 const IDS: u16 = u16::MAX;
@@ -42,6 +42,8 @@ pub(crate) struct InFlight {
     unsent: u16,
     /// How many of the others await something: what counts against the client's Receive Maximum.
     open: u16,
+    /// The bytes of all deliveries that are held.
+    bytes: usize,
 }
 
 impl InFlight {
@@ -54,6 +56,11 @@ impl InFlight {
     #[inline]
     pub(crate) fn open(&self) -> u16 {
         self.open
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
@@ -70,6 +77,7 @@ impl InFlight {
     #[inline]
     pub(crate) fn push(&mut self, awaits: Awaits, delivery: Option<Delivery>) {
         debug_assert!(self.slots.len() < usize::from(IDS) && self.unsent == 0);
+        self.bytes += delivery.as_ref().map_or(0, Delivery::bytes);
         self.slots.push_back(Slot { awaits, delivery });
         self.open += 1;
     }
@@ -80,13 +88,22 @@ impl InFlight {
         self.slots.get_mut(index).filter(|slot| slot.awaits != Awaits::Nothing)
     }
 
+    /// The client has the message of a slot that [`get_mut`](Self::get_mut) found: now only its PUBCOMP is awaited.
+    #[inline]
+    pub(crate) fn release(&mut self, id: PacketId) {
+        let index = self.index(id);
+        let slot = &mut self.slots[index];
+        slot.awaits = Awaits::PubComp;
+        self.bytes -= slot.delivery.take().map_or(0, |delivery| delivery.bytes());
+    }
+
     /// Frees the identifier of a slot that [`get_mut`](Self::get_mut) found.
     #[inline]
     pub(crate) fn finish(&mut self, id: PacketId) {
         let index = self.index(id);
         let slot = &mut self.slots[index];
         slot.awaits = Awaits::Nothing;
-        slot.delivery = None;
+        self.bytes -= slot.delivery.take().map_or(0, |delivery| delivery.bytes());
         if index < self.slots.len() - usize::from(self.unsent) {
             self.open -= 1;
         }

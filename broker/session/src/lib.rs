@@ -18,17 +18,21 @@
 mod admit;
 mod aliases;
 mod in_flight;
+mod kept;
 mod limits;
 mod mailbox;
 mod message;
 mod packet_ids;
+mod quota;
 mod session;
 mod subscriptions;
 mod will;
 
 pub use admit::{Admitted, Identity, Policy, admit};
+pub use kept::SharedMessage;
 pub use limits::Limits;
-pub use message::{Message, Outgoing, SharedMessage};
+pub use message::{Message, Outgoing};
+pub use quota::{Held, Quota, QuotaShare};
 pub use session::{
     AckAction, AckToken, Deliver, Delivered, DisconnectAction, Drained, DropReason, Ended, PublishAction, Session,
     TopicSource,

@@ -1,77 +1,18 @@
 //! Messages that wait for a client: bounded in number and bytes, the oldest give way to new ones.
+//!
+//! Two bounds apply: that of the client, and what the node has for the messages of all its clients.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
-use fulmar_codec::{PublishHead, QoS};
-
+use crate::kept::Delivery;
 use crate::limits::Limits;
-use crate::message::{Message, Outgoing};
-
-/// A message for one receiver, kept: it waits in the mailbox, or its body is held until it is acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Delivery {
-    pub(crate) message: Message,
-    pub(crate) subscription_ids: SubscriptionIds,
-    /// That of the publisher, or that of the subscription if it is lower.
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    /// The body is held until the acknowledgement, even if the session cannot be resumed.
-    pub(crate) keep: bool,
-}
-
-impl Delivery {
-    /// What to write for this receiver, but for the packet id.
-    pub(crate) fn head(&self, outgoing: &Outgoing<'_>, now: Instant) -> PublishHead<'_> {
-        PublishHead {
-            qos: self.qos,
-            retain: self.retain,
-            message_expiry: outgoing.expiry_seconds_left(now),
-            subscription_ids: self.subscription_ids.as_slice(),
-            ..PublishHead::default()
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + self.message.bytes() + self.subscription_ids.heap_bytes()
-    }
-}
-
-/// Subscription identifiers of a delivery: rarely any, hardly ever two.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum SubscriptionIds {
-    None,
-    One([u32; 1]),
-    Many(Box<[u32]>),
-}
-
-impl SubscriptionIds {
-    pub(crate) fn new(ids: &[u32]) -> Self {
-        match *ids {
-            [] => Self::None,
-            [id] => Self::One([id]),
-            _ => Self::Many(ids.into()),
-        }
-    }
-
-    fn as_slice(&self) -> &[u32] {
-        match self {
-            Self::None => &[],
-            Self::One(id) => id,
-            Self::Many(ids) => ids,
-        }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Self::None | Self::One(_) => 0,
-            Self::Many(ids) => size_of_val::<[u32]>(ids),
-        }
-    }
-}
+use crate::quota::Short;
 
 /// An empty mailbox with room for more than this gives its room back.
 const IDLE_CAPACITY_MAX: usize = 32;
+
+/// Of the oldest messages so many are looked at when the node has no room for a new one, so that refusing stays cheap.
+const GIVE_WAY_MAX: usize = 16;
 
 /// Deliveries of QoS 1 and 2 in the order in which they are to be sent.
 #[derive(Debug, Default)]
@@ -93,12 +34,27 @@ impl Mailbox {
         self.queue.iter()
     }
 
-    /// Takes a delivery in and says how many older ones gave way, or gives it back if it can never fit.
-    pub(crate) fn push(&mut self, delivery: Delivery, limits: &Limits) -> Result<usize, Delivery> {
+    /// Whether a delivery of so many bytes can be taken in, if need be in place of all others.
+    pub(crate) fn can_hold(bytes: usize, limits: &Limits) -> bool {
+        limits.queued_messages_max > 0 && bytes <= limits.queued_bytes_max
+    }
+
+    /// The node is short of memory for a new delivery: the oldest ones go, if a few of them make room for it. If they
+    /// do not, because others wait for the same messages, the client loses nothing. Says how many went.
+    pub(crate) fn give_way(&mut self, Short(bytes): Short) -> usize {
+        let mut freed = 0;
+        let makes_room = |delivery: &Delivery| {
+            freed += delivery.bytes_freed();
+            freed >= bytes
+        };
+        let Some(last) = self.queue.iter().take(GIVE_WAY_MAX).position(makes_room) else { return 0 };
+        (0..=last).for_each(|_| drop(self.pop_front()));
+        last + 1
+    }
+
+    /// Takes a delivery in that [`can_hold`](Self::can_hold) allows, and says how many older ones gave way.
+    pub(crate) fn push(&mut self, delivery: Delivery, limits: &Limits) -> usize {
         let bytes = delivery.bytes();
-        if limits.queued_messages_max == 0 || bytes > limits.queued_bytes_max {
-            return Err(delivery);
-        }
         let mut evicted = 0;
         while (self.queue.len() >= limits.queued_messages_max || self.bytes + bytes > limits.queued_bytes_max)
             && self.pop_front().is_some()
@@ -107,7 +63,7 @@ impl Mailbox {
         }
         self.bytes += bytes;
         self.queue.push_back(delivery);
-        Ok(evicted)
+        evicted
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<Delivery> {

@@ -84,7 +84,7 @@ impl Message {
         let topic_length = u16::try_from(topic.len()).expect("a topic of MQTT has at most 65,535 bytes");
         let forward_length = u32::try_from(forward.len()).expect("a packet of MQTT has at most 256 MB");
         scratch.clear();
-        scratch.reserve(HEAD_BYTES + topic.len() + forward.len() + payload.len());
+        scratch.reserve(Self::bytes_of(outgoing));
         scratch.push(qos.level() | if *retain { FLAG_RETAIN } else { 0 });
         scratch.extend_from_slice(&topic_length.to_be_bytes());
         scratch.extend_from_slice(&forward_length.to_be_bytes());
@@ -96,6 +96,18 @@ impl Message {
             *scratch = Vec::new();
         }
         message
+    }
+
+    /// The bytes that such a message takes.
+    pub(crate) fn bytes_of(outgoing: &Outgoing<'_>) -> usize {
+        let Outgoing { topic, forward, payload, .. } = outgoing;
+        HEAD_BYTES + topic.len() + forward.len() + payload.len()
+    }
+
+    /// Whether both are one allocation.
+    #[cfg(test)]
+    pub(crate) fn shares_bytes(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bytes, &other.bytes)
     }
 
     /// The message as receivers take it.
@@ -142,33 +154,6 @@ impl fmt::Debug for Message {
     }
 }
 
-/// The one [`Message`] of a publish, made when the first receiver has to keep it.
-#[derive(Debug)]
-pub struct SharedMessage<'a> {
-    message: Option<Message>,
-    scratch: &'a mut Vec<u8>,
-}
-
-impl<'a> SharedMessage<'a> {
-    /// Of a message that nobody keeps yet.
-    #[inline]
-    pub fn new(scratch: &'a mut Vec<u8>) -> Self {
-        Self { message: None, scratch }
-    }
-
-    /// Of a message that is kept already.
-    #[inline]
-    pub fn of(message: Message, scratch: &'a mut Vec<u8>) -> Self {
-        Self { message: Some(message), scratch }
-    }
-
-    /// The message; `outgoing` is the same at each call.
-    pub fn get(&mut self, outgoing: &Outgoing<'_>) -> &Message {
-        let Self { message, scratch } = self;
-        message.get_or_insert_with(|| Message::new(outgoing, scratch))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use fulmar_codec::PropertiesBuilder;
@@ -192,18 +177,6 @@ mod tests {
         let empty =
             Outgoing { topic: "t", qos: QoS::AtMostOnce, retain: false, payload: b"", expires: None, ..outgoing };
         assert_eq!(Message::new(&empty, &mut scratch).view(), empty);
-    }
-
-    #[test]
-    fn the_message_is_made_once_for_all_receivers() {
-        let forward = ForwardProperties::EMPTY;
-        let outgoing =
-            Outgoing { topic: "t", qos: QoS::AtLeastOnce, retain: false, forward, payload: b"p", expires: None };
-        let mut scratch = Vec::new();
-        let mut shared = SharedMessage::new(&mut scratch);
-        let first = shared.get(&outgoing).clone();
-        let second = shared.get(&outgoing).clone();
-        assert!(Arc::ptr_eq(&first.bytes, &second.bytes));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use fulmar_session::{AckAction, Deliver, Delivered, Drained, DropReason, Limits,
 const V311: Version = Version::V311;
 const V5: Version = Version::V5;
 const SUCCESS: ReasonCode = ReasonCode::SUCCESS;
-const QUEUED: Delivered = Delivered::Queued { evicted: 0 };
+const QUEUED: Delivered = Delivered::Queued { evicted: 0, evicted_by_node: 0 };
 
 fn fixture(connect: &Connect<'_>) -> Fixture {
     Fixture::connected(connect, Limits::default())
@@ -246,7 +246,7 @@ fn a_full_mailbox_drops_its_oldest_messages() {
     fixture.lose();
     assert_eq!(fixture.deliver(QOS1, b"1"), QUEUED);
     assert_eq!(fixture.deliver(QOS1, b"2"), QUEUED);
-    assert_eq!(fixture.deliver(QOS2, b"3"), Delivered::Queued { evicted: 1 });
+    assert_eq!(fixture.deliver(QOS2, b"3"), Delivered::Queued { evicted: 1, evicted_by_node: 0 });
     assert_eq!(fixture.connect(&lasting(V5), true), drained(2));
     assert_eq!(fixture.packets()[1..], [sent(QOS1, 1, b"2"), sent(QOS2, 2, b"3")]);
 }
@@ -260,7 +260,7 @@ fn the_bytes_of_a_mailbox_are_bounded_too() {
         assert_eq!(fixture.deliver(QOS1, &[0; 200]), QUEUED);
     }
     assert!((800..=1000).contains(&fixture.session.queued_bytes()));
-    assert_eq!(fixture.deliver(QOS1, &[0; 500]), Delivered::Queued { evicted: 2 });
+    assert_eq!(fixture.deliver(QOS1, &[0; 500]), Delivered::Queued { evicted: 2, evicted_by_node: 0 });
     assert!((700..=1000).contains(&fixture.session.queued_bytes()));
     // One that is too large for an empty mailbox drives nobody out.
     assert_eq!(fixture.deliver(QOS1, &[0; 1000]), Delivered::Dropped(DropReason::QueueFull));

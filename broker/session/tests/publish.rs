@@ -285,6 +285,20 @@ fn a_topic_alias_stands_for_the_topic_it_was_last_set_to() {
 }
 
 #[test]
+fn the_topics_of_aliases_may_not_be_long_all_together() {
+    let mut fixture = Fixture::connected(&Connect::new(V5, "meter"), Limits::default());
+    let in_packet = PublishAction::Route { token: None, topic: TopicSource::InPacket };
+    // 32 aliases for topics of 1 KiB each, or fewer for longer ones.
+    let topic = "t".repeat(8 * 1024);
+    for alias in [1, 2, 3, 4, 4] {
+        assert_eq!(fixture.publish(&with_alias(&topic, alias)), in_packet);
+    }
+    assert_eq!(fixture.publish(&with_alias("t", 5)), PublishAction::Close(ReasonCode::QUOTA_EXCEEDED));
+    assert_eq!(fixture.publish(&with_alias("short", 4)), in_packet);
+    assert_eq!(fixture.publish(&with_alias("t", 5)), in_packet);
+}
+
+#[test]
 fn aliases_beyond_our_maximum_or_never_set_end_the_connection() {
     let mut fixture = fixture(V5);
     let invalid = PublishAction::Close(ReasonCode::TOPIC_ALIAS_INVALID);

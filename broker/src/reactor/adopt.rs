@@ -70,11 +70,11 @@ impl<C: Core> Reactor<C> {
         let has_tls = socket.has_tls();
         let mut entry = Entry::new(conn, kind, socket);
         entry.is_resumed = !bytes.is_empty();
-        entry.carry = entry.is_resumed.then(|| Box::new(bytes));
         // What rustls has decrypted or wants to send already brings no event.
         entry.is_readable = has_tls;
         let is_ready = entry.is_resumed || has_tls;
         self.world.sockets.insert(conn, entry);
+        self.world.sockets.put_carry(conn, bytes, None);
         if is_ready {
             self.world.make_ready(conn);
         }

@@ -62,6 +62,7 @@ impl ClientLog {
             Event::LinkUp { peer, lane } => info!(peer, lane, "link is up"),
             Event::LinkLost { peer, lane } => warn!(peer, lane, "link is lost"),
             Event::NodeGone { peer } => warn!(peer, "node is gone"),
+            Event::LimitReached { limit, times } => warn!(limit, times, "limit of the node reached"),
             Event::LinkError { peer, error } => warn!(peer, error, "link broke the rules"),
         }
     }
@@ -97,6 +98,7 @@ fn is_unusual(event: &Event<'_>) -> bool {
         | Event::LinkUp { .. }
         | Event::LinkLost { .. }
         | Event::NodeGone { .. }
+        | Event::LimitReached { .. }
         | Event::LinkError { .. } => false,
     }
 }

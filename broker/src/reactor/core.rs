@@ -11,6 +11,7 @@ pub(crate) trait Core {
     fn accepted(&mut self, origin: Origin, now: Instant) -> Result<ConnId, Refused>;
     fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed;
     fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out);
+    fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
     fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
     fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out);
     fn lane_up(&mut self, lane: &LaneSocket, now: Instant, out: &mut impl Out) -> Result<ConnId, Refused>;
@@ -23,6 +24,7 @@ pub(crate) trait Core {
     fn written(&mut self, conn: ConnId);
     fn outbox(&mut self, thread: Thread) -> &mut Batch;
     fn end_turn(&mut self);
+    fn is_sated(&self) -> bool;
     fn counters(&self) -> Counters;
     fn gauges(&self) -> Gauges;
     fn link_counters(&self) -> Vec<LinkCounters>;
@@ -41,6 +43,10 @@ impl Core for Worker {
 
     fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out) {
         self.closed(conn, how, now, out);
+    }
+
+    fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
+        self.shed(conn, now, out);
     }
 
     fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
@@ -93,6 +99,11 @@ impl Core for Worker {
 
     fn end_turn(&mut self) {
         self.end_turn();
+    }
+
+    #[inline]
+    fn is_sated(&self) -> bool {
+        self.is_sated()
     }
 
     fn counters(&self) -> Counters {

@@ -5,6 +5,7 @@
 //! has something to read after its budget waits until the others have had their turn.
 
 mod adopt;
+mod carried;
 mod client_log;
 mod core;
 mod inbox;
@@ -45,6 +46,8 @@ use crate::trace::Traces;
 
 /// Working space for reads, shared by all connections of the thread.
 const BUFFER_BYTES: usize = 256 << 10;
+/// Read at a time while much of what was read has to wait.
+const SMALL_READ_BYTES: usize = 16 << 10;
 const EVENTS_PER_TURN: usize = 1024;
 /// Times that a connection is written per turn while its session has more for it.
 const WRITE_ROUNDS: usize = 4;
@@ -65,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) output_buffer_bytes: usize,
     /// Sockets whose last bytes are still read; beyond it the oldest is closed at once.
     pub(crate) lingering_max: usize,
+    /// Of each kind of received bytes that wait, per thread.
+    pub(crate) carried_bytes_max: usize,
     pub(crate) listener_names: Vec<String>,
     pub(crate) metrics: Arc<ControlMetrics>,
     pub(crate) traces: Arc<Traces>,
@@ -131,7 +136,7 @@ impl<C: Core> Reactor<C> {
         let now = Instant::now();
         let world = World {
             registry: poll.registry().try_clone()?,
-            sockets: Sockets::default(),
+            sockets: Sockets::new(settings.carried_bytes_max),
             ready: VecDeque::new(),
             lingering: Lingering::new(TOKEN_LINGERING, settings.lingering_max),
             leaving: None,
@@ -279,7 +284,7 @@ impl<C: Core> Reactor<C> {
         while let Some(conn) = self.reading.pop_front() {
             let Some(entry) = self.world.sockets.get_mut(conn) else { continue };
             entry.is_ready = false;
-            if self.is_congested && entry.kind == Kind::Client {
+            if (self.is_congested && entry.kind == Kind::Client) || self.core.is_sated() {
                 self.world.make_ready(conn);
             } else {
                 self.read(conn, now);
@@ -300,7 +305,10 @@ impl<C: Core> Reactor<C> {
                 return;
             }
             self.is_unreported = true;
-            let read = match fill(entry, &mut self.buffer, &mut self.cipher, budget) {
+            let (carry, packet) = self.world.sockets.take_carry(conn);
+            let portion = if self.world.sockets.is_tight() { budget.min(SMALL_READ_BYTES) } else { budget };
+            let Some(entry) = self.world.sockets.get_mut(conn) else { return };
+            let read = match fill(entry, carry, &mut self.buffer, &mut self.cipher, portion) {
                 Ok(read) => read,
                 Err(error) => {
                     debug!(%error, "read failed");
@@ -328,12 +336,21 @@ impl<C: Core> Reactor<C> {
                 self.hand_over(conn, thread, origin, rest);
                 return;
             }
-            entry.carry = (!rest.is_empty()).then(|| Box::new(rest));
             entry.is_paused |= consumed.paused;
             if read.is_eof && !entry.is_paused {
                 self.end(conn, Closed::Eof, now);
                 return;
             }
+            self.world.sockets.put_carry(conn, rest, packet.filter(|_| consumed.bytes == 0));
+            self.shed(now);
+        }
+    }
+
+    /// Closes those who hold received bytes for longest, if all together hold too many.
+    #[inline]
+    fn shed(&mut self, now: Instant) {
+        while let Some(conn) = self.world.sockets.surplus() {
+            self.core.shed(conn, now, &mut self.world);
         }
     }
 

@@ -50,22 +50,31 @@ impl Bytes {
             Bytes::Shared(length) => buffer[consumed..length].to_vec(),
             Bytes::Own(mut bytes) => {
                 bytes.drain(..consumed);
+                // A small rest does not keep the memory of the large packet before it.
+                if bytes.len() < bytes.capacity() / 2 {
+                    bytes.shrink_to_fit();
+                }
                 bytes
             }
         }
     }
 }
 
-/// Takes what a connection has carried over, and reads its socket once and not more than `budget` bytes, unless the
+/// Goes on from what a connection has carried over, and reads its socket once and not more than `budget` bytes, unless the
 /// worker paused it and must first see the carry again.
 #[inline]
-pub(crate) fn fill(entry: &mut Entry, buffer: &mut [u8], cipher: &mut [u8], budget: usize) -> io::Result<Read> {
+pub(crate) fn fill(
+    entry: &mut Entry,
+    carry: Option<Vec<u8>>,
+    buffer: &mut [u8],
+    cipher: &mut [u8],
+    budget: usize,
+) -> io::Result<Read> {
     let is_offered_again = std::mem::take(&mut entry.is_resumed);
-    let carry = entry.carry.take();
-    let carried = carry.as_ref().map_or(0, |carry| carry.len());
+    let carried = carry.as_ref().map_or(0, Vec::len);
     // Copying a short carry is cheaper than a buffer for each connection; a large one would be copied at each read.
     let mut own = match carry {
-        Some(carry) if carried > buffer.len() / 2 => Some(*carry),
+        Some(carry) if carried > buffer.len() / 2 => Some(carry),
         Some(carry) => {
             buffer[..carried].copy_from_slice(&carry);
             None

@@ -21,6 +21,7 @@ use crate::trace::Traces;
 const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: usize = 8;
 const BUDGET: usize = 16 << 10;
+const CARRIED: usize = 2 << 20;
 /// What the command `b` makes the worker say.
 const BIG: usize = 16 << 20;
 
@@ -120,6 +121,11 @@ impl Core for Puppet {
         self.told.push(Told::Closed(conn, how));
     }
 
+    fn shed(&mut self, conn: ConnId, _now: Instant, out: &mut impl Out) {
+        self.outputs[conn.slot as usize] = None;
+        out.close(conn, b"too much".to_vec());
+    }
+
     fn drained(&mut self, conn: ConnId, _now: Instant, _out: &mut impl Out) {
         self.told.push(Told::Drained(conn));
     }
@@ -153,6 +159,10 @@ impl Core for Puppet {
 
     fn outbox(&mut self, thread: Thread) -> &mut Batch {
         &mut self.outboxes[usize::from(thread)]
+    }
+
+    fn is_sated(&self) -> bool {
+        false
     }
 
     fn end_turn(&mut self) {}
@@ -191,6 +201,7 @@ impl Threads {
         let settings = Settings {
             read_budget_bytes: BUDGET,
             output_buffer_bytes: 1 << 20,
+            carried_bytes_max: CARRIED,
             listener_names: vec!["test".into()],
             lingering_max: 256,
             shortage: Arc::new(Shortage::new(metrics.clone())),
@@ -407,4 +418,29 @@ fn a_connection_that_the_worker_refuses_is_closed() {
     let mut ninth = TcpStream::connect(threads.address).unwrap();
     assert_eq!(threads.read(&mut ninth, 1), b"");
     assert_eq!(threads.core(0).told, []);
+}
+
+#[test]
+fn whoever_holds_part_of_a_packet_for_longest_is_closed_when_all_hold_too_much() {
+    let mut threads = Threads::start();
+    let mut clients: Vec<TcpStream> = (0..3).map(|_| threads.connect()).collect();
+    let part = vec![b'w'; 7 * CARRIED / 20];
+    for client in &clients {
+        let (sent, mut writer) = (part.clone(), client.try_clone().unwrap());
+        let writing = std::thread::spawn(move || writer.write_all(&sent));
+        let until = Instant::now() + PATIENCE;
+        while !writing.is_finished() {
+            assert!(Instant::now() < until, "not everything is read");
+            threads.turn(0);
+        }
+        // The first is closed while the third writes, but not before all of it was taken from the third.
+        writing.join().unwrap().unwrap();
+    }
+    threads.turn_until(0, |core| core.outputs[0].is_none());
+    assert_eq!(threads.read(&mut clients[0], 100), b"too much");
+    for slot in [1, 2] {
+        clients[slot].write_all(b"\n").unwrap();
+        assert_eq!(threads.read(&mut clients[slot], part.len() + 1).len(), part.len() + 1, "client {slot}");
+    }
+    assert_eq!(threads.core(0).ended(), []);
 }

@@ -58,10 +58,9 @@ impl World {
 
 impl Out for World {
     fn pause_reading(&mut self, conn: ConnId, paused: bool) {
-        let Some(entry) = self.sockets.get_mut(conn) else { return };
-        entry.is_paused = paused;
-        if !paused {
-            entry.is_resumed = entry.carry.is_some();
+        self.sockets.set_paused(conn, paused);
+        if !paused && let Some(entry) = self.sockets.get_mut(conn) {
+            entry.is_resumed = entry.has_carry();
             self.make_ready(conn);
         }
     }

@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
-use fulmar_codec::{Connect, PACKET_BYTES_MAX, QoS, ReasonCode, Version, encode_connect};
+use fulmar_codec::{Connect, PACKET_BYTES_MAX, QoS, ReasonCode, Version, Will, encode_connect};
 
 use crate::harness::{Broker, Client, Got, PATIENCE, tcp, wait_for};
 
@@ -27,7 +27,7 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// What must not be sent by a connected client of MQTT 5.0, and the reason that it is told. Our limits in this test:
-/// packets of 4096 bytes, 2 publishes open, 4 topic aliases.
+/// packets of 4096 bytes and 2048 for a CONNECT, 2 publishes open, 4 topic aliases.
 fn broken_rules() -> Vec<(&'static str, Vec<u8>, ReasonCode)> {
     let malformed = ReasonCode::MALFORMED_PACKET;
     let protocol = ReasonCode::PROTOCOL_ERROR;
@@ -92,7 +92,13 @@ fn broken_rules() -> Vec<(&'static str, Vec<u8>, ReasonCode)> {
 }
 
 fn start() -> Broker {
-    Broker::start(&["threads=2", "limits.packetBytes=4096", "limits.inflight=2", "limits.topicAliases=4"])
+    Broker::start(&[
+        "threads=2",
+        "limits.packetBytes=4096",
+        "limits.connectPacketBytes=2048",
+        "limits.inflight=2",
+        "limits.topicAliases=4",
+    ])
 }
 
 /// The last thing a client is told, after what it was told before.
@@ -185,6 +191,18 @@ fn a_connect_that_cannot_be_accepted_is_answered_in_the_version_that_it_asks_for
             v5,
             connect(v5, |connect| connect.authentication_method = Some("SCRAM")),
             refused(ReasonCode::new(0x8c)),
+        ),
+        (
+            "a will that is too large",
+            v5,
+            connect(v5, |connect| connect.will = Some(Will::new("will", &[0; 3000]))),
+            refused(ReasonCode::PACKET_TOO_LARGE),
+        ),
+        (
+            "a will that is too large in 3.1.1",
+            v311,
+            connect(v311, |connect| connect.will = Some(Will::new("will", &[0; 3000]))),
+            vec![],
         ),
         (
             "a will for a wildcard",
@@ -291,6 +309,43 @@ fn lengths_that_nobody_sends_take_no_memory() {
     broker.wait_for_metric("fulmar_protocol_errors_total", |count| count == 100);
     let grown = broker.resident_bytes_max().saturating_sub(before);
     assert!(grown < 16 << 20, "grew by {grown} bytes for {} half packets", half.len());
+}
+
+#[test]
+fn a_thousand_halves_of_large_packets_take_no_more_memory_than_allowed_and_others_are_served() {
+    const ALLOWED: u64 = 16 << 20;
+    /// What everything else may grow by: connections, their last words, and what the allocator does not give back.
+    const OTHERWISE: u64 = 16 << 20;
+    let total = format!("limits.inputBufferBytesTotal={ALLOWED}");
+    let broker = Broker::start(&["threads=2", &total]);
+    let address = broker.address("mqtt");
+    let mut bystander = Client::connect(address, "bystander");
+    bystander.subscribe("large", QoS::AtLeastOnce);
+    let before = broker.resident_bytes();
+    let half = [&[0x30], &variable_integer(400_000)[..], b"\0\x01a\0", &[0; 199_996]].concat();
+    let mut holders = Vec::new();
+    for number in 0..1000 {
+        let mut client = Client::connect(address, &format!("half-{number}"));
+        client.send(&half);
+        holders.push(client);
+        if number % 100 == 99 {
+            let payload = "x".repeat(300_000);
+            bystander.publish("large", &payload, QoS::AtLeastOnce);
+            assert_eq!(bystander.text(), payload);
+            assert_eq!(bystander.next(), Got::PubAck(2 + number / 100, ReasonCode::SUCCESS));
+        }
+    }
+    // Half of what is allowed is for packets that are not whole; it holds 41 of these.
+    let closed = broker.wait_for_metric("fulmar_input_full_closes_total", |closed| closed >= 900);
+    assert!(closed < 1000, "{closed} of 1000 were closed");
+    let grown = broker.resident_bytes_max().saturating_sub(before);
+    assert!(grown < ALLOWED + OTHERWISE, "grew by {grown} bytes");
+    assert_eq!(farewell(&mut holders[0]), Some(Got::Disconnect(ReasonCode::QUOTA_EXCEEDED)));
+    // Whoever holds on was the last to come, and may still send the rest.
+    holders[999].send(&[0; 200_000]);
+    assert_eq!(holders[999].ping(), []);
+    let told = broker.log(|line| line["limit"] == "inputBufferBytesTotal");
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 #[test]

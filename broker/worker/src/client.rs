@@ -33,6 +33,11 @@ impl Worker {
         let version = entry.session.version();
         let mut used = 0;
         loop {
+            if self.is_sated() && used < bytes.len() {
+                self.put_off(conn, out);
+                self.counters.bytes_received += used as u64;
+                return Consumed { bytes: used, paused: true };
+            }
             let (first, body, length) = match split_frame(&bytes[used..], packet_bytes_max) {
                 Ok(Framed::Whole { first, body, length }) => (first, body, length),
                 Ok(Framed::Incomplete { .. }) => break,
@@ -141,7 +146,7 @@ impl Worker {
         out: &mut impl Out,
     ) -> Flow {
         let source = Source::Client { session: id, conn, token };
-        let routed = self.publish_from(outgoing, source, now, out);
+        let routed = self.publish_from(outgoing, source, now);
         let held = if routed.link_full { self.hold(conn, out) } else { Flow::Go };
         // QoS 0 has no acknowledgement to hold back: a full link holds the reading itself.
         let Some(token) = token else { return held };
@@ -262,7 +267,7 @@ impl Worker {
         match entry.session.handle_ack(kind, ack, buffer) {
             AckAction::Nothing => Flow::Go,
             AckAction::Completed => {
-                self.pump(id, now, out);
+                self.pump(id, now);
                 Flow::Go
             }
             AckAction::Close(reason) => {

@@ -3,10 +3,11 @@
 use crate::connections::Role;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::out::{Event, Origin, Out};
-use crate::sessions::Entry;
+use crate::sessions::{Entry, session_bytes};
 use crate::worker::{Consumed, Worker};
 use fulmar_codec::{
-    ConnAck, ConnAckProperties, Connect, Framed, ReasonCode, Version, decode_connect, encode_connack, split_frame,
+    ConnAck, ConnAckProperties, Connect, ConnectError, Framed, ReasonCode, Version, decode_connect, encode_connack,
+    split_connect,
 };
 use fulmar_session::{Admitted, Identity, Policy, Session, admit};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ impl Worker {
     /// owns its client id.
     pub(crate) fn await_connect(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed {
         let nothing = Consumed { bytes: 0, paused: false };
-        let (first, body, length) = match split_frame(bytes, self.node.settings.limits.packet_bytes) {
+        let (first, body, length) = match split_connect(bytes, self.node.settings.limits.connect_packet_bytes) {
             Ok(Framed::Whole { first, body, length }) => (first, body, length),
             // Garbage is refused by its first byte instead of waiting for the length that it seems to announce.
             Ok(Framed::Incomplete { .. }) if bytes.first().is_none_or(|first| *first == 0x10) => return nothing,
@@ -31,17 +32,14 @@ impl Worker {
                 return nothing;
             }
             Err(error) => {
-                self.refuse_bytes(conn, &error.to_string(), out);
+                self.refuse_connect(conn, &error, out);
                 return nothing;
             }
         };
         let connect = match decode_connect(first, body) {
             Ok(connect) => connect,
             Err(error) => {
-                if let (Some((version, reason)), Some(buffer)) = (error.answer(), self.connections.output(conn)) {
-                    encode_refusal(buffer, version, reason);
-                }
-                self.refuse_bytes(conn, &error.to_string(), out);
+                self.refuse_connect(conn, &error, out);
                 return nothing;
             }
         };
@@ -74,6 +72,13 @@ impl Worker {
             Ok(admitted) => admitted,
             Err(reason) => return self.refuse_client(conn, connect, origin, reason, out),
         };
+        let will_bytes = connect.will.map_or(0, |will| will.topic.len() + will.payload.len() + will.forward.len());
+        let Some(will_memory) = self.session_share.hold(will_bytes) else {
+            self.counters.session_memory_refusals += 1;
+            return self.refuse_client(conn, connect, origin, ReasonCode::QUOTA_EXCEEDED, out);
+        };
+        // The connection's place in time among all nodes.
+        let claim = self.node.clock.tick();
         if let Some(id) = self.sessions.find(&admitted.client_id) {
             self.take_over(id, now, out);
             let resumes = self
@@ -81,12 +86,12 @@ impl Worker {
                 .get(id)
                 .is_some_and(|entry| !admitted.clean_start && entry.session.same_identity(&admitted.identity));
             if !resumes {
-                self.end_session(id, now, out);
+                self.end_session(id, now);
             }
         }
         let (id, session_present) = match self.sessions.find(&admitted.client_id) {
             Some(id) => (id, true),
-            None => match self.new_session(&admitted) {
+            None => match self.new_session(&admitted, claim) {
                 Some(id) => (id, false),
                 None => return self.refuse_client(conn, connect, origin, ReasonCode::QUOTA_EXCEEDED, out),
             },
@@ -97,9 +102,13 @@ impl Worker {
             version: connect.version.level(),
             session_present,
         });
+        if let Some(entry) = self.sessions.get_mut(id) {
+            entry.claim = claim;
+            entry.will_memory = will_memory;
+        }
         self.attach(conn, id, admitted, session_present, now);
         self.announce_claim(id);
-        self.pump(id, now, out);
+        self.pump(id, now);
         // Publishes of its last connection may still be on their way through.
         if self.must_wait(conn, id) {
             self.pause(conn, out);
@@ -114,15 +123,21 @@ impl Worker {
         admit(connect, policy, Identity::Anonymous, || self.assign_client_id().into())
     }
 
-    fn new_session(&mut self, admitted: &Admitted) -> Option<SessionId> {
+    fn new_session(&mut self, admitted: &Admitted, claim: fulmar_cluster::Version) -> Option<SessionId> {
         let max = self.node.settings.limits.sessions;
         if self.node.sessions.fetch_add(1, Ordering::Relaxed) >= max {
             self.node.sessions.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
+        let hold = |bytes| self.session_share.hold(bytes);
+        let Some((memory, will_memory)) = hold(session_bytes(&admitted.client_id)).zip(hold(0)) else {
+            self.counters.session_memory_refusals += 1;
+            self.node.sessions.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        };
         let limits = Arc::clone(&self.node.session_limits);
         let session = Session::new(admitted.client_id.clone(), admitted.identity.clone(), limits);
-        let entry = Entry { session, connection: None, claim: self.node.clock.tick(), absence: None, reads: None };
+        let entry = Entry { session, connection: None, claim, memory, will_memory, absence: None, reads: None };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }
 
@@ -132,7 +147,6 @@ impl Worker {
         let drained = entry.session.attach(admitted, session_present, now, buffer);
         entry.connection = Some(conn);
         entry.absence = None;
-        entry.claim = self.node.clock.tick();
         let silent_until = entry.session.keep_alive_deadline();
         self.counters.dropped_expired += drained.expired as u64;
         self.counters.dropped_too_large += drained.too_large as u64;
@@ -177,6 +191,14 @@ impl Worker {
         }
         out.event(Event::ClientRefused { client_id: connect.client_id, origin, reason });
         self.close_unconnected(conn, out);
+    }
+
+    /// A CONNECT that cannot be read, or will not be: answered if it says in which version.
+    fn refuse_connect(&mut self, conn: ConnId, error: &ConnectError, out: &mut impl Out) {
+        if let (Some((version, reason)), Some(buffer)) = (error.answer(), self.connections.output(conn)) {
+            encode_refusal(buffer, version, reason);
+        }
+        self.refuse_bytes(conn, &error.to_string(), out);
     }
 
     fn refuse_bytes(&mut self, conn: ConnId, error: &str, out: &mut impl Out) {

@@ -3,6 +3,7 @@
 use crate::ids::{ConnId, SessionId};
 use crate::out::Origin;
 use crate::slab::Slab;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// Buffers kept for connections that have something to say; idle ones own none.
@@ -18,12 +19,22 @@ pub(crate) struct Connection {
     pub(crate) origin: Origin,
     pub(crate) role: Role,
     dirty: bool,
+    /// Memory of a client's output that its socket does not take, and since when it does not.
+    unsent: Unsent,
     /// The reactor offers no bytes until told to.
     pub(crate) paused: bool,
     /// It is not read because a link is full, for which the client cannot be blamed.
     pub(crate) held: bool,
     /// The earliest reminder that is set, so that deadlines that move do not fill the wheel.
     pub(crate) reminder: Option<Instant>,
+}
+
+/// See [`Connection::unsent`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Unsent {
+    bytes: usize,
+    /// Grows with time, and starts over after 2^32: it tells one time from another.
+    since: u32,
 }
 
 /// What a connection is used for.
@@ -43,11 +54,28 @@ pub(crate) struct Connections {
     slab: Slab<Connection>,
     pub(crate) dirty: Vec<ConnId>,
     pool: Vec<Vec<u8>>,
+    /// The sum over all clients.
+    unsent_bytes: usize,
+    /// Clients whose socket does not take everything, those for longest first. Some have gone, or took it since.
+    blocked: VecDeque<(ConnId, u32)>,
+    blocked_now: usize,
+    next_blocked: u32,
 }
+
+/// So many in the order of blocked clients may be out of date beyond those that are not.
+const STALE_MAX: usize = 64;
 
 impl Connections {
     pub(crate) fn new() -> Connections {
-        Connections { slab: Slab::new(), dirty: Vec::new(), pool: Vec::new() }
+        Connections {
+            slab: Slab::new(),
+            dirty: Vec::new(),
+            pool: Vec::new(),
+            unsent_bytes: 0,
+            blocked: VecDeque::new(),
+            blocked_now: 0,
+            next_blocked: 0,
+        }
     }
 
     pub(crate) fn insert(&mut self, origin: Origin, role: Role) -> ConnId {
@@ -56,6 +84,7 @@ impl Connections {
             origin,
             role,
             dirty: false,
+            unsent: Unsent::default(),
             paused: false,
             held: false,
             reminder: None,
@@ -92,6 +121,7 @@ impl Connections {
 
     /// Forgets the connection and tells what it had left to say.
     pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Connection> {
+        self.count_unsent(conn, 0);
         self.slab.remove(conn.slot, conn.generation)
     }
 
@@ -105,6 +135,48 @@ impl Connections {
                 self.pool.push(buffer);
             }
         }
+        // What was allocated counts, not what is used of it. Lanes have a bound of their own.
+        let bytes = if matches!(connection.role, Role::Lane(_)) { 0 } else { connection.out.capacity() };
+        self.count_unsent(conn, bytes);
+    }
+
+    #[inline]
+    fn count_unsent(&mut self, conn: ConnId, bytes: usize) {
+        let Some(connection) = self.slab.get_mut(conn.slot, conn.generation) else { return };
+        if connection.unsent.bytes == bytes {
+            return;
+        }
+        let before = std::mem::replace(&mut connection.unsent.bytes, bytes);
+        self.unsent_bytes = self.unsent_bytes - before + bytes;
+        if before == 0 {
+            self.next_blocked = self.next_blocked.wrapping_add(1);
+            connection.unsent.since = self.next_blocked;
+            self.blocked_now += 1;
+            self.blocked.push_back((conn, self.next_blocked));
+        } else if bytes == 0 {
+            self.blocked_now -= 1;
+        }
+        if self.blocked.len() > 2 * self.blocked_now + STALE_MAX {
+            let Connections { slab, blocked, .. } = self;
+            blocked.retain(|(conn, since)| is_blocked(slab, *conn, *since));
+        }
+    }
+
+    /// The memory of all output that sockets do not take.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
+    }
+
+    /// The client whose socket has not taken everything for longest, if all of them together hold too much.
+    #[inline]
+    pub(crate) fn surplus(&mut self, bytes_max: usize) -> Option<ConnId> {
+        if self.unsent_bytes <= bytes_max {
+            return None;
+        }
+        let Connections { slab, blocked, .. } = self;
+        std::iter::from_fn(|| blocked.pop_front())
+            .find(|(conn, since)| is_blocked(slab, *conn, *since))
+            .map(|(conn, _)| conn)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
@@ -113,5 +185,59 @@ impl Connections {
 
     pub(crate) fn end_turn(&mut self) {
         self.slab.end_turn();
+    }
+}
+
+fn is_blocked(slab: &Slab<Connection>, conn: ConnId, since: u32) -> bool {
+    let connection = slab.get(conn.slot, conn.generation);
+    connection.is_some_and(|connection| connection.unsent.bytes > 0 && connection.unsent.since == since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    fn client(connections: &mut Connections) -> ConnId {
+        let origin = Origin { listener: 0, address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9), trace: 0 };
+        connections.insert(origin, Role::AwaitConnect { until: Instant::now() })
+    }
+
+    /// The socket leaves so many bytes.
+    fn leave(connections: &mut Connections, conn: ConnId, bytes: usize) {
+        *connections.output(conn).expect("it is there") = vec![0; bytes];
+        connections.written(conn);
+    }
+
+    #[test]
+    fn whose_socket_has_not_taken_everything_for_longest_is_the_first_surplus() {
+        let mut connections = Connections::new();
+        let [one, two, three] = [(); 3].map(|()| client(&mut connections));
+        for conn in [one, two, three] {
+            leave(&mut connections, conn, 400);
+        }
+        // The first takes all it has, and falls behind again later; the second gets more, and is as old as it was.
+        leave(&mut connections, one, 0);
+        leave(&mut connections, one, 400);
+        leave(&mut connections, two, 500);
+        assert_eq!((connections.unsent_bytes(), connections.surplus(1300)), (1300, None));
+        assert_eq!(connections.surplus(1000), Some(two));
+        connections.remove(two);
+        assert_eq!(connections.surplus(700), Some(three));
+        connections.remove(three);
+        assert_eq!((connections.unsent_bytes(), connections.surplus(399)), (400, Some(one)));
+    }
+
+    #[test]
+    fn the_order_does_not_grow_with_clients_that_took_everything_long_ago() {
+        let mut connections = Connections::new();
+        let [stuck, busy] = [(); 2].map(|()| client(&mut connections));
+        leave(&mut connections, stuck, 1);
+        for _ in 0..10_000 {
+            leave(&mut connections, busy, 1);
+            leave(&mut connections, busy, 0);
+        }
+        assert!(connections.blocked.len() <= STALE_MAX + 4);
+        assert_eq!(connections.surplus(0), Some(stuck));
     }
 }

@@ -41,6 +41,12 @@ counters! {
         keep_alive_timeouts,
         /// Connections closed because an acknowledgement of ours waited for too long.
         acknowledgement_timeouts,
+        /// Connections closed because received bytes of all took too much memory, and theirs waited for longest.
+        input_full_closes,
+        /// Connections closed because unsent bytes of all took too much memory, and theirs waited for longest.
+        output_full_closes,
+        /// CONNECTs and subscriptions refused because sessions take as much memory as they may.
+        session_memory_refusals,
         /// Connections closed by a panic in their turn.
         panics,
         /// Clients closed because their client id connected again.
@@ -67,6 +73,8 @@ counters! {
         dropped_absent,
         /// Messages not delivered because the session's queue was full.
         dropped_queue_full,
+        /// Messages not delivered because the node keeps as many bytes of messages as it may.
+        dropped_node_full,
         /// Messages not delivered because they expired.
         dropped_expired,
         /// Messages not delivered because they are larger than the client's maximum packet size.
@@ -111,6 +119,12 @@ counters! {
         sessions,
         /// Subscriptions of all sessions.
         subscriptions,
+        /// Memory of sessions with their subscriptions and wills.
+        session_bytes,
+        /// Bytes of messages that wait for clients or for their acknowledgement.
+        queued_bytes,
+        /// Memory of output that clients' sockets do not take.
+        unsent_bytes,
     }
 }
 

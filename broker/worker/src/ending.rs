@@ -58,7 +58,6 @@ impl Worker {
         self.sessions.connected -= 1;
         let Some(entry) = self.sessions.get_mut(id) else { return };
         entry.connection = None;
-        entry.reads = None;
         out.event(Event::ClientDisconnected {
             client_id: entry.session.client_id(),
             origin: connection.origin,
@@ -73,11 +72,14 @@ impl Worker {
             self.timers.set(session_timer(id), will_at.map_or(until, |at| at.min(until)));
         }
         if let WillFate::Now(will) = &ended.will {
-            self.publish_will(will, now, out);
+            self.publish_will(will, now);
         }
         match keep_until {
-            Some(_) => self.leave_shared_groups(id),
-            None => self.end_session(id, now, out),
+            Some(_) => {
+                self.suspend_reads(id, now);
+                self.leave_shared_groups(id);
+            }
+            None => self.end_session(id, now),
         }
     }
 
@@ -90,34 +92,34 @@ impl Worker {
     }
 
     /// The session is no more: its subscriptions go, and a will that waited is due (MQTT 5.0, 3.1.2.5).
-    pub(crate) fn end_session(&mut self, id: SessionId, now: Instant, out: &mut impl Out) {
+    pub(crate) fn end_session(&mut self, id: SessionId, now: Instant) {
         let Some(mut entry) = self.sessions.remove(id) else { return };
         self.node.sessions.fetch_sub(1, Ordering::Relaxed);
         self.unsubscribe_all(subscriber(self.thread, id), &entry.session);
         if let Some(will) = entry.session.take_will() {
-            self.publish_will(&will, now, out);
+            self.publish_will(&will, now);
         }
     }
 
-    pub(crate) fn publish_will(&mut self, will: &Will, now: Instant, out: &mut impl Out) {
+    pub(crate) fn publish_will(&mut self, will: &Will, now: Instant) {
         self.counters.wills_published += 1;
-        self.publish_from(&will.outgoing(now), Source::Will, now, out);
+        self.publish_from(&will.outgoing(now), Source::Will, now);
     }
 
     /// A session's reminder: its expiry or its will may be due.
-    pub(crate) fn session_due(&mut self, id: SessionId, now: Instant, out: &mut impl Out) {
+    pub(crate) fn session_due(&mut self, id: SessionId, now: Instant) {
         let Some(entry) = self.sessions.get_mut(id) else { return };
         // A client that came back made the reminder void.
         let Some(absence) = entry.absence.as_deref_mut() else { return };
         if absence.keep_until <= now {
             self.counters.sessions_expired += 1;
-            return self.end_session(id, now, out);
+            return self.end_session(id, now);
         }
         let will = absence.will_at.take_if(|at| *at <= now).and_then(|_| entry.session.take_will());
         let next = absence.will_at.map_or(absence.keep_until, |at| at.min(absence.keep_until));
         self.timers.set(session_timer(id), next);
         if let Some(will) = will {
-            self.publish_will(&will, now, out);
+            self.publish_will(&will, now);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::ids::SessionId;
 use crate::letter::Note;
 use crate::out::Out;
 use crate::publish::link_publish;
-use crate::route::pick_member;
+use crate::route::pick_present;
 use crate::worker::Worker;
 use fulmar_cluster::Version;
 use fulmar_cluster::claims::{Verdict, decide};
@@ -61,8 +61,10 @@ impl Worker {
         let Worker { node, sessions, scratch, thread, counters, .. } = self;
         let trie = node.trie();
         let shared = trie.shared_group(group, filter);
-        match shared.and_then(|shared| pick_member(&shared, *thread, sessions)) {
-            Some(picked) => scratch.found.add_shared(picked.member, *thread),
+        let pick =
+            |shared: SharedRef<'_>| pick_present(&shared, *thread, sessions).or_else(|| shared.absent_in_turn().next());
+        match shared.and_then(pick) {
+            Some(member) => scratch.found.add_shared(member, *thread),
             None => match shared.and_then(|shared| next_node(&shared, hops)) {
                 Some(node) => scratch.found.add_pick(node, group, filter),
                 None => counters.dropped_no_member += 1,
@@ -156,8 +158,10 @@ impl Worker {
     pub(crate) fn announce_claim(&mut self, id: SessionId) {
         let Some(entry) = self.sessions.get(id) else { return };
         let claim = LinkMessage::Claim { client_id: entry.session.client_id(), version: entry.claim };
-        for lane in self.lanes.sending() {
-            self.lanes.push(lane, &claim);
+        for peer in self.lanes.peers() {
+            if let Some(lane) = self.lanes.to(peer) {
+                self.lanes.push(lane, &claim);
+            }
         }
     }
 
@@ -200,7 +204,7 @@ impl Worker {
             // Until sessions are replicated, the session ends here and starts anew there.
             Verdict::Yield => {
                 self.take_over(id, now, out);
-                self.end_session(id, now, out);
+                self.end_session(id, now);
             }
         }
     }

@@ -8,6 +8,7 @@
 //! One publish's way: [`Worker::received`] → `client.rs` (packets) → `publish.rs` → `route.rs` (match and deliver) and
 //! `lanes.rs` (other nodes) → the acknowledgement, at once or when `pending.rs` says that every party has it.
 
+mod alarm;
 mod client;
 mod connect;
 mod connections;
@@ -18,12 +19,14 @@ mod ids;
 mod lanes;
 mod letter;
 mod limits;
+mod link;
 mod node;
 mod out;
 mod peers;
 mod pending;
 mod publish;
 mod random;
+mod retained;
 mod route;
 mod sessions;
 mod slab;

@@ -10,10 +10,14 @@ pub struct Limits {
     pub connections: usize,
     /// Sessions of the whole node, of absent clients too.
     pub sessions: usize,
+    /// Memory of all sessions of the node, with their subscriptions and wills.
+    pub session_bytes_total: usize,
     /// Time from accept to a whole CONNECT.
     pub connect_timeout: Duration,
     /// A packet's whole length that we accept.
     pub packet_bytes: usize,
+    /// The same of the first packet, while nobody knows who sends it.
+    pub connect_packet_bytes: usize,
     /// Receive maximum that we announce; in 3.1.1 the unacknowledged publishes before we stop reading.
     pub inflight: u16,
     /// Unacknowledged publishes towards one client.
@@ -22,8 +26,15 @@ pub struct Limits {
     pub queued_messages: usize,
     /// Bytes queued for one session.
     pub queued_bytes: usize,
+    /// Bytes of the messages that all sessions of the node keep.
+    pub queued_bytes_total: usize,
     /// Unsent bytes of one connection above which messages wait (QoS 1, 2) or are dropped (QoS 0).
     pub output_buffer_bytes: usize,
+    /// Memory of the output of all clients of a data thread that sockets do not take.
+    pub output_bytes_per_thread: usize,
+    /// Bytes that a data thread writes into its clients' buffers in one turn before they are sent: who comes then waits
+    /// for the next turn, so that many receivers of many messages do not need the memory for all of them at once.
+    pub turn_output_bytes: usize,
     /// Longest session expiry granted, in seconds.
     pub session_expiry_seconds: u32,
     /// Longest keep alive granted, in seconds; 0 grants any.
@@ -57,13 +68,18 @@ impl Default for Limits {
         Limits {
             connections: 100_000,
             sessions: 1_000_000,
+            session_bytes_total: 1 << 30,
             connect_timeout: Duration::from_secs(10),
             packet_bytes: 1 << 20,
+            connect_packet_bytes: 64 << 10,
             inflight: 1024,
             outbound_inflight: 1024,
             queued_messages: 1000,
             queued_bytes: 1 << 20,
+            queued_bytes_total: 256 << 20,
             output_buffer_bytes: 256 << 10,
+            output_bytes_per_thread: 64 << 20,
+            turn_output_bytes: 16 << 20,
             session_expiry_seconds: 7 * 24 * 3600,
             keep_alive_seconds: 0,
             subscriptions_per_client: 1000,

@@ -3,6 +3,7 @@
 //! Each part has its own lock, held for a few instructions. Where two nest, the order is: trie, interest, peers,
 //! retained.
 
+use crate::alarm::{Alarm, BOUNDS};
 use crate::limits::Limits;
 use crate::peers::{PeerStatus, Peers};
 use fulmar_cluster::interest::{Barrier, InterestLimits, LocalInterest};
@@ -10,7 +11,7 @@ use fulmar_cluster::lane::LaneSettings;
 use fulmar_cluster::{Clock, NodeId, Version};
 use fulmar_codec::TopicLimits;
 use fulmar_router::{Cursor, Retained, RetainedCounts, RetainedLimits, Scan, Set, Trie, Weigh};
-use fulmar_session::Message;
+use fulmar_session::{Message, Quota};
 use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU16;
@@ -50,6 +51,11 @@ pub struct Node {
     pub(crate) clock: Clock,
     pub(crate) connections: AtomicUsize,
     pub(crate) sessions: AtomicUsize,
+    /// The messages that the sessions of all threads keep.
+    pub(crate) quota: Arc<Quota>,
+    /// The memory of the sessions of all threads.
+    pub(crate) session_quota: Arc<Quota>,
+    pub(crate) alarms: [Alarm; BOUNDS.len()],
     trie: RwLock<Trie>,
     interest: Mutex<Interest>,
     peers: RwLock<Peers>,
@@ -74,9 +80,12 @@ pub(crate) struct Interest {
 #[derive(Clone, Debug)]
 struct Kept(Message);
 
+/// What the store and the allocator need for each message beyond its bytes and its topic.
+const RETAINED_PLACE_BYTES: usize = 160;
+
 impl Weigh for Kept {
     fn bytes(&self) -> usize {
-        self.0.bytes()
+        self.0.bytes() + RETAINED_PLACE_BYTES
     }
 }
 
@@ -105,6 +114,9 @@ impl Node {
             clock: Clock::new(NodeId(settings.node_id), settings.wall_clock_milliseconds),
             connections: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
+            quota: Quota::new(limits.queued_bytes_total),
+            session_quota: Quota::new(limits.session_bytes_total),
+            alarms: BOUNDS.map(|_| Alarm::new(settings.start)),
             trie: RwLock::new(Trie::new(settings.seed)),
             interest: Mutex::new(Interest {
                 local: LocalInterest::new(InterestLimits::default()),

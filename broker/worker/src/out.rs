@@ -45,14 +45,47 @@ pub enum LaneEnd {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[allow(missing_docs)] // the names of the fields are the fields of the log line
 pub enum Event<'a> {
-    ClientConnected { client_id: &'a str, origin: Origin, version: u8, session_present: bool },
-    ClientRefused { client_id: &'a str, origin: Origin, reason: ReasonCode },
-    ClientDisconnected { client_id: &'a str, origin: Origin, reason: Departure },
-    BadBytes { client_id: &'a str, origin: Origin, error: String },
-    LinkUp { peer: &'a str, lane: u16 },
-    LinkLost { peer: &'a str, lane: u16 },
-    NodeGone { peer: &'a str },
-    LinkError { peer: &'a str, error: String },
+    ClientConnected {
+        client_id: &'a str,
+        origin: Origin,
+        version: u8,
+        session_present: bool,
+    },
+    ClientRefused {
+        client_id: &'a str,
+        origin: Origin,
+        reason: ReasonCode,
+    },
+    ClientDisconnected {
+        client_id: &'a str,
+        origin: Origin,
+        reason: Departure,
+    },
+    BadBytes {
+        client_id: &'a str,
+        origin: Origin,
+        error: String,
+    },
+    LinkUp {
+        peer: &'a str,
+        lane: u16,
+    },
+    LinkLost {
+        peer: &'a str,
+        lane: u16,
+    },
+    NodeGone {
+        peer: &'a str,
+    },
+    LinkError {
+        peer: &'a str,
+        error: String,
+    },
+    /// A bound of the node was reached so often since this was last said; `limit` is its name in the configuration.
+    LimitReached {
+        limit: &'static str,
+        times: u64,
+    },
 }
 
 /// Why a client's connection ended.

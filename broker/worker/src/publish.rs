@@ -35,13 +35,7 @@ pub(crate) struct Routed {
 
 impl Worker {
     /// Brings a publish of this node to all its receivers, here and on other nodes.
-    pub(crate) fn publish_from(
-        &mut self,
-        outgoing: &Outgoing<'_>,
-        source: Source,
-        now: Instant,
-        _out: &mut impl Out,
-    ) -> Routed {
+    pub(crate) fn publish_from(&mut self, outgoing: &Outgoing<'_>, source: Source, now: Instant) -> Routed {
         let publisher = match source {
             Source::Client { session, .. } => Some(subscriber(self.thread, session)),
             Source::Will => None,
@@ -75,9 +69,13 @@ impl Worker {
         now: Instant,
         routed: &mut Routed,
     ) {
-        let mut sent: Vec<OnItsWay> = Vec::new();
-        for lane in self.lanes.sending() {
-            let peer = self.lanes.slots[lane as usize].peer;
+        if retain_as.is_none() && self.scratch.found.nodes.is_empty() && self.scratch.found.picks.is_empty() {
+            return;
+        }
+        let mut sent = std::mem::take(&mut self.lanes.ways);
+        sent.clear();
+        for peer in self.lanes.peers() {
+            let Some(lane) = self.lanes.to(peer) else { continue };
             let live = self.scratch.found.nodes.contains(&peer);
             let wanted = live || self.scratch.found.picks.iter().any(|pick| pick.node == peer);
             if wanted || retain_as.is_some() {
@@ -89,6 +87,12 @@ impl Worker {
                 routed.link_full |= self.is_held(lane);
             }
         }
+        self.await_nodes(source, &sent, routed);
+        self.lanes.ways = sent;
+    }
+
+    /// The publisher waits for the nodes that its publish is on its way to, and for room on the links.
+    fn await_nodes(&mut self, source: Source, sent: &[OnItsWay], routed: &mut Routed) {
         let Source::Client { conn, session, token } = source else { return };
         if routed.link_full {
             self.lanes.held.push(conn);
@@ -97,7 +101,7 @@ impl Worker {
         routed.parties = sent.len() as u32;
         if !sent.is_empty() {
             let wait = self.pending.insert(session, token, routed.parties, routed.reason);
-            sent.into_iter().for_each(|way| self.lanes.wait(way, wait));
+            sent.iter().for_each(|way| self.lanes.wait(*way, wait));
         }
     }
 

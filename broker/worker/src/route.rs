@@ -132,37 +132,24 @@ impl Gather<'_> {
     /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
     /// there, so that the message waits for it.
     fn pick(&mut self, group: &SharedRef<'_>) {
-        let picked = pick_member(group, self.thread, self.sessions);
-        // The turn is taken only where it is used: members and nodes count on the same one.
-        let node = if picked.is_some_and(|picked| picked.is_connected) { None } else { group.nodes_in_turn().next() };
-        match (picked, node) {
-            (_, Some(node)) => self.found.add_pick(node, group.group, group.filter),
-            (Some(picked), None) => self.found.add_shared(picked.member, self.thread),
-            (None, None) => {}
+        if let Some(member) = pick_present(group, self.thread, self.sessions) {
+            self.found.add_shared(member, self.thread);
+        } else if let Some(node) = group.nodes_in_turn().next() {
+            self.found.add_pick(node, group.group, group.filter);
+        } else if let Some(member) = group.absent_in_turn().next() {
+            self.found.add_shared(member, self.thread);
         }
     }
 }
 
-/// A member of a shared group, and whether its client is connected as far as this thread can see.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Picked {
-    pub(crate) member: Member,
-    pub(crate) is_connected: bool,
-}
-
-/// The member whose turn it is, or the next one that is connected as far as this thread can see.
-pub(crate) fn pick_member(group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> Option<Picked> {
-    let mut first = None;
-    let mut members = group.members_in_turn().inspect(|member| {
-        first.get_or_insert(*member);
-    });
-    let connected = members.find(|member| {
+/// The member whose turn it is among those that are there.
+pub(crate) fn pick_present(group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> Option<Member> {
+    // Of its own sessions a thread knows for sure.
+    let is_there = |member: &Member| {
         member.subscriber.thread != thread
             || sessions.by_subscriber(member.subscriber).is_some_and(|entry| entry.connection.is_some())
-    });
-    drop(members);
-    let is_connected = connected.is_some();
-    connected.or(first).map(|member| Picked { member, is_connected })
+    };
+    group.members_in_turn().find(is_there)
 }
 
 impl Matches for Gather<'_> {
@@ -223,9 +210,10 @@ impl Worker {
 
     /// Delivers to the sessions of this thread and of other threads that were found.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
-        let Worker { connections, sessions, scratch, counters, outboxes, .. } = self;
+        let Worker { connections, sessions, scratch, counters, outboxes, share, turn_output, .. } = self;
         let Scratch { found, message, .. } = scratch;
-        let mut shared = SharedMessage::new(message);
+        *turn_output += found.locals.len() * (outgoing.topic.len() + outgoing.payload.len());
+        let mut shared = SharedMessage::new(share, message);
         for (index, local) in found.locals.iter().enumerate() {
             let first = local.options.subscription_id();
             if found.more_ids.is_empty() {
@@ -330,13 +318,15 @@ fn deliver(
 pub(crate) fn count(counters: &mut Counters, delivered: Delivered, qos: fulmar_codec::QoS) {
     match delivered {
         Delivered::Sent => counters.delivered(qos),
-        Delivered::Queued { evicted } => {
+        Delivered::Queued { evicted, evicted_by_node } => {
             counters.delivered(qos);
             counters.dropped_queue_full += evicted as u64;
+            counters.dropped_node_full += evicted_by_node as u64;
         }
         Delivered::Dropped(DropReason::OutputFull) => counters.dropped_slow_consumer += 1,
         Delivered::Dropped(DropReason::NotConnected) => counters.dropped_absent += 1,
         Delivered::Dropped(DropReason::QueueFull) => counters.dropped_queue_full += 1,
+        Delivered::Dropped(DropReason::NodeFull) => counters.dropped_node_full += 1,
         Delivered::Dropped(DropReason::Expired) => counters.dropped_expired += 1,
         Delivered::Dropped(DropReason::PacketTooLarge) => counters.dropped_too_large += 1,
     }

@@ -1,12 +1,12 @@
 //! The sessions that belong to this data thread, of connected and of absent clients.
 
 use crate::ids::{ConnId, SessionId, Thread};
+use crate::retained::RetainedRead;
 use crate::slab::Slab;
-use crate::subscribe::RetainedRead;
 use foldhash::quality::FixedState;
 use fulmar_cluster::Version;
 use fulmar_router::SubscriberId;
-use fulmar_session::Session;
+use fulmar_session::{Held, Session};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -19,6 +19,10 @@ pub(crate) struct Entry {
     pub(crate) connection: Option<ConnId>,
     /// The CONNECT's place in time among all nodes: the newest owns the client id.
     pub(crate) claim: Version,
+    /// The memory of the session and its subscriptions.
+    pub(crate) memory: Held,
+    /// That of the will of its last connection.
+    pub(crate) will_memory: Held,
     /// While its client is absent.
     pub(crate) absence: Option<Box<Absence>>,
     /// Retained messages that its new subscriptions still have to get.
@@ -32,6 +36,17 @@ pub(crate) struct Absence {
     pub(crate) keep_until: Instant,
     /// The will is published.
     pub(crate) will_at: Option<Instant>,
+}
+
+/// What a session takes beside its subscriptions: its place here, its timers, and its name twice.
+pub(crate) fn session_bytes(client_id: &str) -> usize {
+    size_of::<Entry>() + 256 + 2 * client_id.len()
+}
+
+/// What a subscription takes in the session, in the trie, which has a node for each level, and on its way to peers.
+pub(crate) fn subscription_bytes(filter: &str) -> usize {
+    let levels = filter.bytes().filter(|byte| *byte == b'/').count() + 1;
+    256 + 128 * levels + 4 * filter.len()
 }
 
 /// Marks the sessions that the publish under way has matched already, so that overlapping subscriptions of one client

@@ -5,45 +5,16 @@ use crate::ids::{ConnId, SessionId};
 use crate::letter::Note;
 use crate::node::topic_limits;
 use crate::out::Out;
-use crate::route::count;
-use crate::sessions::subscriber;
+use crate::retained::{RetainedRead, add_reads};
+use crate::sessions::{subscriber, subscription_bytes};
 use crate::worker::Worker;
-use fulmar_codec::{QoS, ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter};
-use fulmar_router::{Cursor, Options, SubscriberId};
-use fulmar_session::{Deliver, Message, Session, SharedMessage, SubscribeAction};
+use fulmar_codec::{ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter};
+use fulmar_router::{Options, SubscriberId};
+use fulmar_session::{Session, SubscribeAction};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Retained messages taken from the store at once, so that its lock is held briefly.
-const RETAINED_CHUNK: usize = 64;
-
-/// Retained messages that a new subscription still has to get.
-#[derive(Debug)]
-pub(crate) struct RetainedRead {
-    filter: Box<str>,
-    qos: QoS,
-    subscription_id: Option<NonZeroU32>,
-    cursor: Cursor,
-    /// Read from the store, not yet taken by the session.
-    chunk: VecDeque<Message>,
-    finished: bool,
-}
-
-impl RetainedRead {
-    fn new(filter: &str, qos: QoS, subscription_id: Option<NonZeroU32>) -> RetainedRead {
-        let filter = filter.into();
-        RetainedRead {
-            filter,
-            qos,
-            subscription_id,
-            cursor: Cursor::default(),
-            chunk: VecDeque::new(),
-            finished: false,
-        }
-    }
-}
 
 /// SUBACKs that wait until the other nodes know the filters.
 #[derive(Debug, Default)]
@@ -95,6 +66,13 @@ impl Worker {
             };
             let Some(entry) = self.sessions.get_mut(id) else { return Flow::Closed };
             match entry.session.handle_subscribe_filter(&filter, &parsed, subscribe.subscription_id) {
+                SubscribeAction::Subscribe { existed: false, .. }
+                    if !entry.memory.grow(subscription_bytes(filter.filter)) =>
+                {
+                    entry.session.handle_unsubscribe_filter(filter.filter);
+                    self.counters.session_memory_refusals += 1;
+                    codes.push(ReasonCode::QUOTA_EXCEEDED);
+                }
                 SubscribeAction::Subscribe { granted, existed, send_retained } => {
                     self.sessions.subscriptions += usize::from(!existed);
                     announce |= self.join(
@@ -126,7 +104,7 @@ impl Worker {
                 let until = now + self.node.settings.limits.subscribe_barrier;
                 self.waiting.subacks.push_back(WaitingSubAck { conn, id, version, until, packet, reads });
             }
-            None => self.subscribed(conn, id, &packet, reads, now, out),
+            None => self.subscribed(conn, id, &packet, reads, now),
         }
         Flow::Go
     }
@@ -146,23 +124,15 @@ impl Worker {
     }
 
     /// The barrier is passed: SUBACK, then what is retained.
-    fn subscribed(
-        &mut self,
-        conn: ConnId,
-        id: SessionId,
-        packet: &[u8],
-        reads: Vec<RetainedRead>,
-        now: Instant,
-        out: &mut impl Out,
-    ) {
+    fn subscribed(&mut self, conn: ConnId, id: SessionId, packet: &[u8], reads: Vec<RetainedRead>, now: Instant) {
         let Some(buffer) = self.connections.output(conn) else { return };
         buffer.extend_from_slice(packet);
         if reads.is_empty() {
             return;
         }
         let Some(entry) = self.sessions.get_mut(id) else { return };
-        entry.reads.get_or_insert_default().extend(reads);
-        self.pump(id, now, out);
+        add_reads(entry, reads);
+        self.pump(id, now);
     }
 
     pub(crate) fn unsubscribe(&mut self, conn: ConnId, id: SessionId, unsubscribe: &Unsubscribe<'_>) -> Flow {
@@ -191,8 +161,9 @@ impl Worker {
         if !entry.session.handle_unsubscribe_filter(filter) {
             return Ok(false);
         }
+        entry.memory.shrink(subscription_bytes(filter));
         if let Some(reads) = &mut entry.reads {
-            reads.retain(|read| parsed.share.is_some() || &*read.filter != parsed.filter);
+            reads.retain(|read| parsed.share.is_some() || !read.is_of(parsed.filter));
         }
         self.sessions.subscriptions -= 1;
         *announce |= self.leave(subscriber(self.thread, id), parsed.share, parsed.filter);
@@ -229,10 +200,7 @@ impl Worker {
     pub(crate) fn leave_shared_groups(&mut self, id: SessionId) {
         let me = subscriber(self.thread, id);
         for (group, filter, _) in self.shared_subscriptions(id) {
-            let alone = self.node.trie().shared_group(&group, &filter).is_none_or(|found| found.members.len() <= 1);
-            if !alone {
-                self.node.trie_mut().unsubscribe_shared(&group, &filter, me);
-            }
+            self.node.trie_mut().set_shared_absent(&group, &filter, me);
         }
     }
 
@@ -267,59 +235,22 @@ impl Worker {
     }
 
     /// Other nodes know more of our interest, or are gone: SUBACKs that waited for no more than that go out.
-    pub(crate) fn interest_confirmed(&mut self, now: Instant, out: &mut impl Out) {
+    pub(crate) fn interest_confirmed(&mut self, now: Instant) {
         let node = Arc::clone(&self.node);
         let confirmed = |waiting: &mut WaitingSubAck| node.interest().barrier.is_confirmed(waiting.version);
         while let Some(waiting) = self.waiting.subacks.pop_front_if(confirmed) {
             let WaitingSubAck { conn, id, packet, reads, .. } = waiting;
-            self.subscribed(conn, id, &packet, reads, now, out);
+            self.subscribed(conn, id, &packet, reads, now);
         }
     }
 
     /// SUBACKs that have waited long enough go out all the same.
-    pub(crate) fn waits_due(&mut self, now: Instant, out: &mut impl Out) {
+    pub(crate) fn waits_due(&mut self, now: Instant) {
         while let Some(waiting) = self.waiting.subacks.pop_front_if(|waiting| waiting.until <= now) {
             self.counters.subscribe_barrier_timeouts += 1;
             let WaitingSubAck { conn, id, packet, reads, .. } = waiting;
-            self.subscribed(conn, id, &packet, reads, now, out);
+            self.subscribed(conn, id, &packet, reads, now);
         }
-    }
-
-    /// Sends what a session has waiting, as far as its window and its socket take it: the queue first, then retained
-    /// messages.
-    pub(crate) fn pump(&mut self, id: SessionId, now: Instant, _out: &mut impl Out) {
-        let output_bytes_max = self.node.settings.limits.output_buffer_bytes;
-        let Worker { node, sessions, connections, counters, scratch, .. } = self;
-        let Some(entry) = sessions.get_mut(id) else { return };
-        let Some(buffer) = entry.connection.and_then(|conn| connections.output(conn)) else { return };
-        let drained = entry.session.drain(now, buffer);
-        counters.dropped_expired += drained.expired as u64;
-        counters.dropped_too_large += drained.too_large as u64;
-        let Some(reads) = &mut entry.reads else { return };
-        while let Some(read) = reads.front_mut() {
-            if read.chunk.is_empty() && !read.finished {
-                read.finished =
-                    node.read_retained(&read.filter, &mut read.cursor, RETAINED_CHUNK, now, &mut read.chunk);
-            }
-            let Some(message) = read.chunk.front() else {
-                if read.finished {
-                    reads.pop_front();
-                }
-                continue;
-            };
-            // One that has to wait is enough: the rest stays in the store until the queue is empty.
-            if buffer.len() >= output_bytes_max || entry.session.queued_messages() > 0 {
-                return;
-            }
-            let ids = read.subscription_id.map(NonZeroU32::get);
-            let how = Deliver { qos: read.qos, retain: true, subscription_ids: ids.as_slice(), keep: false };
-            let outgoing = message.view();
-            let mut shared = SharedMessage::of(message.clone(), &mut scratch.message);
-            let delivered = entry.session.deliver(buffer, &outgoing, how, now, &mut shared);
-            count(counters, delivered, how.qos.min(outgoing.qos));
-            read.chunk.pop_front();
-        }
-        entry.reads = None;
     }
 }
 

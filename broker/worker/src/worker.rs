@@ -3,13 +3,14 @@
 //! This file is the table of contents: each event goes to the module that knows what to do. Nothing here reads a clock,
 //! a socket or randomness; a run with the same events and the same seed gives the same outputs.
 
+use crate::alarm::BOUNDS;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::lanes::Lanes;
 use crate::letter::{Batch, Note, Outboxes};
 use crate::node::Node;
-use crate::out::{Departure, Origin, Out};
+use crate::out::{Departure, Event, Origin, Out};
 use crate::pending::Pending;
 use crate::random::Random;
 use crate::route::Scratch;
@@ -17,6 +18,7 @@ use crate::sessions::Sessions;
 use crate::subscribe::Waiting;
 use crate::timer::{Timer, Timers};
 use fulmar_codec::ReasonCode;
+use fulmar_session::QuotaShare;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -75,9 +77,19 @@ pub struct Worker {
     pub(crate) scratch: Scratch,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
+    /// What this thread's sessions may keep.
+    pub(crate) share: Arc<QuotaShare>,
+    /// What all sessions of this thread may take.
+    pub(crate) session_share: Arc<QuotaShare>,
+    /// How often each of [`BOUNDS`] was reached when this was last told.
+    told: [u64; BOUNDS.len()],
     /// Connections that have not sent CONNECT.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
+    /// Bytes written into the buffers of clients in this turn, about.
+    pub(crate) turn_output: usize,
+    /// Who was not read on because these were too many.
+    pub(crate) put_off: Vec<ConnId>,
     due: Vec<Timer>,
     next_housekeeping: Instant,
 }
@@ -91,6 +103,9 @@ impl Worker {
         let threads = node.settings.threads;
         Worker {
             sessions: Sessions::new(seed),
+            share: QuotaShare::new(Arc::clone(&node.quota)),
+            session_share: QuotaShare::new(Arc::clone(&node.session_quota)),
+            told: [0; BOUNDS.len()],
             node,
             thread,
             connections: Connections::new(),
@@ -104,6 +119,8 @@ impl Worker {
             counters: Counters::default(),
             connections_pending: 0,
             shutting_down: false,
+            turn_output: 0,
+            put_off: Vec::new(),
             due: Vec::new(),
             next_housekeeping: start + HOUSEKEEPING,
         }
@@ -160,11 +177,56 @@ impl Worker {
         }
     }
 
+    /// The thread holds as many received bytes as it may, and this connection has held some for longest: it is closed.
+    pub fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
+        let Some(role) = self.connections.get(conn).map(|connection| connection.role) else { return };
+        match role {
+            Role::AwaitConnect { .. } => self.close_unconnected(conn, out),
+            Role::Client(session) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
+            // Of lanes there are few, and none of them is a client's.
+            Role::Lane(_) => return,
+        }
+        self.counters.input_full_closes += 1;
+    }
+
+    /// Whether this turn has brought as much output as it may: nobody should be read before the next.
+    #[inline]
+    pub fn is_sated(&self) -> bool {
+        self.turn_output >= self.node.settings.limits.turn_output_bytes
+    }
+
+    /// The rest of what this connection sent waits for the next turn.
+    pub(crate) fn put_off(&mut self, conn: ConnId, out: &mut impl Out) {
+        self.put_off.push(conn);
+        self.pause(conn, out);
+    }
+
+    /// The turn ends, and its output is about to be sent: in the next one everybody is read on.
+    fn resume_put_off(&mut self, now: Instant, out: &mut impl Out) {
+        while let Some(conn) = self.put_off.pop() {
+            match self.connections.get(conn).map(|connection| connection.role) {
+                Some(Role::Client(session)) => self.resume(conn, session, now, out),
+                Some(Role::Lane(_)) => self.resume_lane(conn, out),
+                Some(Role::AwaitConnect { .. }) | None => {}
+            }
+        }
+    }
+
+    /// Clients that read too slowly hold as much output as they may together, and this one has been slow for longest.
+    fn shed_output(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
+        match self.connections.get(conn).map(|connection| connection.role) {
+            Some(Role::Client(session)) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
+            Some(Role::AwaitConnect { .. }) => self.close_unconnected(conn, out),
+            Some(Role::Lane(_)) | None => return,
+        }
+        self.counters.output_full_closes += 1;
+    }
+
     /// The socket took everything that was waiting for it: there is room for what the session has queued.
     pub fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         match self.connections.get(conn).map(|connection| connection.role) {
             Some(Role::Client(session)) => {
-                self.pump(session, now, out);
+                self.pump(session, now);
                 self.resume(conn, session, now, out);
             }
             Some(Role::Lane(lane)) => self.flush_lane(lane),
@@ -175,12 +237,15 @@ impl Worker {
     /// What another data thread of this node has for this one.
     pub fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out) {
         let Batch { publishes, targets, notes } = batch;
+        let turn_output = self.turn_output;
         self.deliver_batch(&publishes, &targets, now);
+        // Batches are bounded where they are queued. Clients of this thread are read however many come.
+        self.turn_output = turn_output;
         for note in notes {
             match note {
                 Note::Claim { client_id, version } => self.claimed_elsewhere(&client_id, version, now, out),
                 Note::InterestChanged => self.announce_interest(),
-                Note::InterestConfirmed => self.interest_confirmed(now, out),
+                Note::InterestConfirmed => self.interest_confirmed(now),
                 Note::LaneUp { node } => self.confirm_interest_to(node),
                 Note::NodeGone { node, epoch } => self.node_gone_here(node, epoch, now, out),
                 Note::ShutDown => self.shut_down_here(now, out),
@@ -190,6 +255,11 @@ impl Worker {
 
     /// Does what is due and tells when to come again at the latest.
     pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
+        self.resume_put_off(now, out);
+        let output_bytes_max = self.node.settings.limits.output_bytes_per_thread;
+        while let Some(conn) = self.connections.surplus(output_bytes_max) {
+            self.shed_output(conn, now, out);
+        }
         let mut due = std::mem::take(&mut self.due);
         self.timers.take_due(now, &mut due);
         for timer in due.drain(..) {
@@ -197,14 +267,15 @@ impl Worker {
                 Timer::Connection { slot, generation } => {
                     self.connection_due(ConnId { slot, generation }, now, out);
                 }
-                Timer::Session { slot, generation } => self.session_due(SessionId { slot, generation }, now, out),
+                Timer::Session { slot, generation } => self.session_due(SessionId { slot, generation }, now),
             }
         }
         self.due = due;
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.lanes_due(now, out);
-            self.waits_due(now, out);
+            self.waits_due(now);
+            self.report_limits(now, out);
             if self.thread == 0 {
                 self.node.sweep_retained(now);
             }
@@ -213,6 +284,17 @@ impl Worker {
         match (self.timers.next_due(), housekeeping) {
             (Some(timer), Some(housekeeping)) => Some(timer.min(housekeeping)),
             (timer, housekeeping) => timer.or(housekeeping),
+        }
+    }
+
+    /// Bounds of the node that were reached are told once a minute, by whichever thread comes first.
+    fn report_limits(&mut self, now: Instant, out: &mut impl Out) {
+        for (bound, (alarm, told)) in BOUNDS.iter().zip(self.node.alarms.iter().zip(&mut self.told)) {
+            let reached = (bound.reached)(&self.counters);
+            if let Some(times) = alarm.ring(reached - *told, now) {
+                out.event(Event::LimitReached { limit: bound.limit, times });
+            }
+            *told = reached;
         }
     }
 
@@ -267,6 +349,7 @@ impl Worker {
 
     /// The turn is over: slots of connections and sessions that ended in it may be used again.
     pub fn end_turn(&mut self) {
+        self.turn_output = 0;
         self.connections.end_turn();
         self.sessions.end_turn();
     }
@@ -283,6 +366,9 @@ impl Worker {
             connections_pending: self.connections_pending,
             sessions: self.sessions.len() as u64,
             subscriptions: self.sessions.subscriptions as u64,
+            session_bytes: self.session_share.used() as u64,
+            queued_bytes: self.share.used() as u64,
+            unsent_bytes: self.connections.unsent_bytes() as u64,
         }
     }
 

@@ -213,6 +213,51 @@ fn an_absent_member_of_a_shared_group_takes_nothing_while_another_node_has_a_con
 }
 
 #[test]
+fn absent_members_of_a_shared_group_get_its_messages_when_the_last_present_one_has_left() {
+    let keep = |connect: fulmar_codec::Connect<'static>| fulmar_codec::Connect {
+        clean_start: false,
+        session_expiry: 600,
+        ..connect
+    };
+    for leaves in [|world: &mut World, client| world.unsubscribe(client, "$share/workers/job"), World::vanish] {
+        let mut world = World::new(21, 2, 2);
+        let ids = ["absent-1", "absent-2", "absent-3"];
+        let absent = ids.map(|id| world.connect_with(0, id, keep));
+        // The last one ends with its connection.
+        let present = world.connect(0, "present");
+        for member in absent.into_iter().chain([present]) {
+            world.subscribe(member, "$share/workers/job", QoS::AtLeastOnce);
+        }
+        world.settle();
+        absent.iter().for_each(|client| world.vanish(*client));
+        leaves(&mut world, present);
+        world.settle();
+        for node in 0..2 {
+            let publisher = world.connect(node, &format!("publisher-{node}"));
+            for number in 0..3 {
+                world.publish(publisher, "job", &format!("{node} {number}"), QoS::AtLeastOnce);
+            }
+            world.settle();
+        }
+        let mut got = Vec::new();
+        for (client, id) in absent.into_iter().zip(ids) {
+            world.reconnect_client(client, 0, id, keep);
+            let payloads = world.clients[client].payloads();
+            assert_eq!(payloads.len(), 2, "{id} had its turns");
+            got.extend(payloads.into_iter().map(str::to_owned));
+        }
+        got.sort_unstable();
+        assert_eq!(got, ["0 0", "0 1", "0 2", "1 0", "1 1", "1 2"]);
+        // They are all there again.
+        let publisher = world.connect(1, "publisher");
+        world.publish(publisher, "job", "last", QoS::AtMostOnce);
+        world.settle();
+        let last = absent.iter().filter(|client| world.clients[**client].payloads().contains(&"last")).count();
+        assert_eq!(last, 1);
+    }
+}
+
+#[test]
 fn a_client_id_that_connects_elsewhere_closes_the_older_connection() {
     for seed in 0..20 {
         let mut world = World::new(seed, 3, 2);

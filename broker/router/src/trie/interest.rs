@@ -137,7 +137,12 @@ impl Interest {
         hashes: &Hashes,
     ) -> Subscribed {
         let group = self.group_or_new(group, filter, hashes);
-        join(&mut group.members, member, hashes)
+        group.join(member, hashes)
+    }
+
+    /// Whether the member was there and present.
+    pub(super) fn set_absent(&mut self, group: &str, subscriber: SubscriberId, hashes: &Hashes) -> bool {
+        self.change_group(group, hashes, |group| group.set_absent(subscriber, hashes)).unwrap_or(false)
     }
 
     pub(super) fn unsubscribe_shared(
@@ -146,7 +151,7 @@ impl Interest {
         subscriber: SubscriberId,
         hashes: &Hashes,
     ) -> Unsubscribed {
-        self.change_group(group, hashes, |group| leave(&mut group.members, subscriber, hashes))
+        self.change_group(group, hashes, |group| group.leave(subscriber, hashes))
             .unwrap_or(Unsubscribed { existed: false, last: false })
     }
 

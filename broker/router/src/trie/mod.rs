@@ -121,6 +121,14 @@ impl Trie {
         answer
     }
 
+    /// The client of a member of a shared group is away: it remains a member, for messages that nobody else can take,
+    /// until it subscribes again. Gives whether it was there and present.
+    pub fn set_shared_absent(&mut self, group: &str, filter: &str, subscriber: SubscriberId) -> bool {
+        let Some(place) = self.find(filter) else { return false };
+        let (interest, hashes) = self.interest(place);
+        interest.set_absent(group, subscriber, hashes)
+    }
+
     /// Ends a subscription made by [`subscribe_shared`](Self::subscribe_shared).
     pub fn unsubscribe_shared(&mut self, group: &str, filter: &str, subscriber: SubscriberId) -> Unsubscribed {
         let Some(place) = self.find(filter) else { return Unsubscribed { existed: false, last: false } };
@@ -223,7 +231,7 @@ impl Trie {
                     visited += 1;
                     visit(None, &self.filter_at(Place { node: id as NodeId, end }));
                 }
-                for group in interest.groups().iter().filter(|group| !group.members.is_empty()) {
+                for group in interest.groups().iter().filter(|group| group.is_local()) {
                     visited += 1;
                     visit(Some(group.as_ref().group), group.as_ref().filter);
                 }

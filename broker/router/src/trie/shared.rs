@@ -1,19 +1,22 @@
 //! Shared groups: the members of `$share/GROUP/FILTER` on this node, and the nodes that have some.
 //!
-//! A group keeps only whose turn it is. Which node or member gets a message is decided by the worker, which knows who
-//! is connected and who has room (MQTT 5.0, 4.8.2).
+//! A group keeps whose turn it is and, as it is told, who is absent. Which node or member gets a message is decided by
+//! the worker (MQTT 5.0, 4.8.2).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::{Subscribed, Unsubscribed};
 use crate::hash::Hashes;
 use crate::indexed::{Indexed, Keyed};
-use crate::subscriber::{Member, NodeIndex};
+use crate::subscriber::{Member, NodeIndex, SubscriberId};
 
 /// One shared group of one filter.
 pub(super) struct Group {
     name: Box<str>,
     filter: Box<str>,
     pub(super) members: Indexed<Member>,
+    /// Members whose clients are away. Nobody is in both lists.
+    pub(super) absent: Indexed<Member>,
     /// Distinct. As many as the cluster has nodes: short enough to search.
     pub(super) nodes: Vec<NodeIndex>,
     /// Counts under a read lock, hence atomic.
@@ -26,13 +29,44 @@ impl Group {
             name: name.into(),
             filter: filter.into(),
             members: Indexed::default(),
+            absent: Indexed::default(),
             nodes: Vec::new(),
             turn: AtomicU32::new(0),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.nodes.is_empty()
+        !self.is_local() && self.nodes.is_empty()
+    }
+
+    /// Whether this node has members, present or not.
+    pub(super) fn is_local(&self) -> bool {
+        !(self.members.is_empty() && self.absent.is_empty())
+    }
+
+    /// A member is present: a new one, one that was absent, or the same with other options.
+    pub(super) fn join(&mut self, member: Member, hashes: &Hashes) -> Subscribed {
+        let first = !self.is_local();
+        if let Some(at) = self.members.find(&member.subscriber, hashes) {
+            self.members.get_mut(at).options = member.options;
+            return Subscribed { new: false, first };
+        }
+        let was_absent = take(&mut self.absent, member.subscriber, hashes).is_some();
+        self.members.add(member, hashes);
+        Subscribed { new: !was_absent, first }
+    }
+
+    pub(super) fn leave(&mut self, subscriber: SubscriberId, hashes: &Hashes) -> Unsubscribed {
+        let member = take(&mut self.members, subscriber, hashes).or_else(|| take(&mut self.absent, subscriber, hashes));
+        let existed = member.is_some();
+        Unsubscribed { existed, last: existed && !self.is_local() }
+    }
+
+    /// Whether it was there and present.
+    pub(super) fn set_absent(&mut self, subscriber: SubscriberId, hashes: &Hashes) -> bool {
+        let Some(member) = take(&mut self.members, subscriber, hashes) else { return false };
+        self.absent.add(member, hashes);
+        true
     }
 
     pub(super) fn remove_node(&mut self, node: NodeIndex) -> bool {
@@ -45,6 +79,7 @@ impl Group {
             group: &self.name,
             filter: &self.filter,
             members: &self.members,
+            absent: &self.absent,
             nodes: &self.nodes,
             turn: &self.turn,
         }
@@ -63,15 +98,22 @@ impl Keyed for Group {
     }
 }
 
-/// A shared group whose filter matches. At least one of `members` and `nodes` is not empty.
+fn take(members: &mut Indexed<Member>, subscriber: SubscriberId, hashes: &Hashes) -> Option<Member> {
+    let at = members.find(&subscriber, hashes)?;
+    Some(members.remove(at, hashes))
+}
+
+/// A shared group whose filter matches. At least one of `members`, `absent` and `nodes` is not empty.
 #[derive(Copy, Clone, Debug)]
 pub struct SharedRef<'a> {
     /// The name between `$share/` and the filter.
     pub group: &'a str,
     /// The filter itself.
     pub filter: &'a str,
-    /// The members on this node, in no particular order.
+    /// The members on this node that are present, in no particular order.
     pub members: &'a [Member],
+    /// The members on this node that are absent, in no particular order.
+    pub absent: &'a [Member],
     /// The other nodes that have members, in no particular order.
     pub nodes: &'a [NodeIndex],
     turn: &'a AtomicU32,
@@ -84,19 +126,25 @@ impl<'a> SharedRef<'a> {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The members on this node, starting with the one whose turn it is. Whoever cannot take the message is passed over
+    /// The members on this node that are present, starting with the one whose turn it is. Whoever cannot take the message is passed over
     /// by asking for the next.
     pub fn members_in_turn(&self) -> impl Iterator<Item = Member> + use<'a> {
-        in_turn(self.members, self.take_turn())
+        self.in_turn(self.members)
+    }
+
+    /// The members on this node that are absent, starting with the one whose turn it is.
+    pub fn absent_in_turn(&self) -> impl Iterator<Item = Member> + use<'a> {
+        self.in_turn(self.absent)
     }
 
     /// The other nodes, starting with the one whose turn it is.
     pub fn nodes_in_turn(&self) -> impl Iterator<Item = NodeIndex> + use<'a> {
-        in_turn(self.nodes, self.take_turn())
+        self.in_turn(self.nodes)
     }
-}
 
-fn in_turn<T: Copy>(all: &[T], turn: u32) -> impl Iterator<Item = T> + use<'_, T> {
-    let start = turn as usize % all.len().max(1);
-    all[start..].iter().chain(&all[..start]).copied()
+    /// Members and nodes count on the same turn: it is taken only where it is used.
+    fn in_turn<T: Copy>(&self, all: &'a [T]) -> impl Iterator<Item = T> + use<'a, T> {
+        let start = if all.is_empty() { 0 } else { self.take_turn() as usize % all.len() };
+        all[start..].iter().chain(&all[..start]).copied()
+    }
 }

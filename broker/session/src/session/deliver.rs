@@ -8,9 +8,11 @@ use fulmar_codec::{
 
 use super::{AckAction, Session};
 use crate::in_flight::{Awaits, InFlight};
+use crate::kept::{Delivery, SharedMessage};
 use crate::limits::Limits;
-use crate::mailbox::{Delivery, Mailbox, SubscriptionIds};
-use crate::message::{Outgoing, SharedMessage};
+use crate::mailbox::Mailbox;
+use crate::message::Outgoing;
+use crate::quota::{Purpose, Short};
 
 /// How this client gets a message: what its subscriptions say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +35,10 @@ pub enum Delivered {
     Sent,
     /// It waits.
     Queued {
-        /// How many older messages gave way.
+        /// How many older messages gave way because the mailbox was full.
         evicted: usize,
+        /// How many older messages gave way because the node has no more memory for messages.
+        evicted_by_node: usize,
     },
     /// The client does not get it.
     Dropped(DropReason),
@@ -51,6 +55,8 @@ pub enum DropReason {
     OutputFull,
     /// The mailbox has no room for a message of that size.
     QueueFull,
+    /// The node has no more memory for messages that are kept.
+    NodeFull,
     /// The client is absent, and the message is of QoS 0 or the session does not last.
     NotConnected,
 }
@@ -100,7 +106,7 @@ impl Session {
             if qos == QoS::AtMostOnce || !self.outlives_connection() {
                 return Delivered::Dropped(DropReason::NotConnected);
             }
-            return self.outbound.queue(build_delivery(outgoing, qos, how, shared), &self.limits);
+            return self.outbound.queue(outgoing, qos, how, shared, &self.limits);
         };
         let message_expiry = outgoing.expiry_seconds_left(now);
         let mut head = PublishHead { qos, retain, message_expiry, subscription_ids, ..PublishHead::default() };
@@ -121,10 +127,11 @@ impl Session {
         }
         if qos != QoS::AtMostOnce {
             if output_full || !self.outbound.may_send_new(connection.window, &self.limits) {
-                return self.outbound.queue(build_delivery(outgoing, qos, how, shared), &self.limits);
+                return self.outbound.queue(outgoing, qos, how, shared, &self.limits);
             }
             let held = keep || self.outlives_connection();
-            let delivery = held.then(|| build_delivery(outgoing, qos, how, shared));
+            let delivery = held.then(|| build_delivery(outgoing, qos, how, shared, Purpose::Sending)).transpose();
+            let Ok(delivery) = delivery else { return Delivered::Dropped(DropReason::NodeFull) };
             self.outbound.in_flight.push(awaits_first(qos), delivery);
         }
         encode_publish(out, self.version, &head, topic, forward, payload);
@@ -171,7 +178,7 @@ impl Session {
     pub fn unacknowledged(&self) -> impl Iterator<Item = Outgoing<'_>> {
         let Outbound { in_flight, mailbox } = &self.outbound;
         let queued = mailbox.iter().flat_map(|mailbox| mailbox.iter());
-        in_flight.deliveries().chain(queued).map(|delivery| delivery.message.view())
+        in_flight.deliveries().chain(queued).map(|delivery| delivery.message().view())
     }
 
     /// In the original order, with the original identifiers (MQTT 5.0, 4.4 and 4.6).
@@ -183,7 +190,7 @@ impl Session {
             let Some((packet_id, slot)) = in_flight.next_unsent() else { return };
             let delivery = if slot.awaits == Awaits::PubComp { None } else { slot.delivery.as_ref() };
             if let Some(delivery) = delivery {
-                let outgoing = delivery.message.view();
+                let outgoing = delivery.message().view();
                 // It is sent even if its time is over: the client may be in the middle of QoS 2.
                 let head = PublishHead { dup: true, packet_id: Some(packet_id), ..delivery.head(&outgoing, now) };
                 let Outgoing { topic, forward, payload, .. } = outgoing;
@@ -200,8 +207,7 @@ impl Session {
                     in_flight.finish(packet_id);
                     continue;
                 }
-                slot.awaits = Awaits::PubComp;
-                slot.delivery = None;
+                in_flight.release(packet_id);
             }
             encode_ack(out, self.version, AckKind::PubRel, &Ack::new(packet_id, ReasonCode::SUCCESS));
             in_flight.mark_sent();
@@ -215,7 +221,7 @@ impl Session {
         let Some(mailbox) = mailbox else { return };
         while out.len() < self.limits.output_bytes_max && has_room(in_flight, connection.window, &self.limits) {
             let Some(delivery) = mailbox.pop_front() else { return };
-            let outgoing = delivery.message.view();
+            let outgoing = delivery.message().view();
             if outgoing.is_expired(now) {
                 drained.expired += 1;
                 continue;
@@ -248,8 +254,7 @@ impl Session {
             (Awaits::PubRec | Awaits::PubComp, AckKind::PubRec) if reason.is_error() => in_flight.finish(packet_id),
             // The second time after a reconnect, if our PUBREL was lost.
             (Awaits::PubRec | Awaits::PubComp, AckKind::PubRec) => {
-                slot.awaits = Awaits::PubComp;
-                slot.delivery = None;
+                in_flight.release(packet_id);
                 encode_ack(out, self.version, AckKind::PubRel, &Ack::new(packet_id, ReasonCode::SUCCESS));
                 return AckAction::Nothing;
             }
@@ -275,24 +280,51 @@ impl Outbound {
     }
 
     #[cold]
-    fn queue(&mut self, delivery: Delivery, limits: &Limits) -> Delivered {
-        match self.mailbox.get_or_insert_default().push(delivery, limits) {
-            Ok(evicted) => Delivered::Queued { evicted },
-            Err(_) => Delivered::Dropped(DropReason::QueueFull),
+    fn queue(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        qos: QoS,
+        how: Deliver<'_>,
+        shared: &mut SharedMessage<'_>,
+        limits: &Limits,
+    ) -> Delivered {
+        if !Mailbox::can_hold(Delivery::bytes_of(outgoing, how.subscription_ids), limits) {
+            return Delivered::Dropped(DropReason::QueueFull);
         }
+        let mailbox = self.mailbox.get_or_insert_default();
+        let mut evicted_by_node = 0;
+        let delivery = match build_delivery(outgoing, qos, how, shared, Purpose::Waiting) {
+            Ok(delivery) => delivery,
+            Err(short) => {
+                evicted_by_node = mailbox.give_way(short);
+                let again = (evicted_by_node > 0).then(|| build_delivery(outgoing, qos, how, shared, Purpose::Waiting));
+                // What was given back may have gone to another thread meanwhile.
+                let Some(Ok(delivery)) = again else { return Delivered::Dropped(DropReason::NodeFull) };
+                delivery
+            }
+        };
+        let evicted = mailbox.push(delivery, limits);
+        Delivered::Queued { evicted, evicted_by_node }
     }
 }
 
 #[inline]
 fn has_room(in_flight: &InFlight, window: u16, limits: &Limits) -> bool {
     let span_max = SPAN_MAX.min(usize::from(limits.outbound_inflight_max.get()) * SPAN_PER_WINDOW);
-    !in_flight.has_unsent() && in_flight.open() < window && in_flight.span() < span_max
+    // What is held for a client until it acknowledges counts like what waits for it.
+    let is_small = in_flight.bytes() < limits.queued_bytes_max;
+    !in_flight.has_unsent() && in_flight.open() < window && in_flight.span() < span_max && is_small
 }
 
-fn build_delivery(outgoing: &Outgoing<'_>, qos: QoS, how: Deliver<'_>, shared: &mut SharedMessage<'_>) -> Delivery {
+fn build_delivery(
+    outgoing: &Outgoing<'_>,
+    qos: QoS,
+    how: Deliver<'_>,
+    shared: &mut SharedMessage<'_>,
+    purpose: Purpose,
+) -> Result<Delivery, Short> {
     let Deliver { qos: _, retain, subscription_ids, keep } = how;
-    let subscription_ids = SubscriptionIds::new(subscription_ids);
-    Delivery { message: shared.get(outgoing).clone(), subscription_ids, qos, retain, keep }
+    Delivery::new(outgoing, (qos, retain, keep), subscription_ids, shared, purpose)
 }
 
 #[inline]

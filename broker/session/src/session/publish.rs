@@ -167,8 +167,9 @@ impl Session {
             return Err(ReasonCode::TOPIC_ALIAS_INVALID);
         }
         if !publish.topic.is_empty() {
-            self.inbound.aliases.get_or_insert_default().set(alias, publish.topic);
-            return Ok(TopicSource::InPacket);
+            let aliases_max = self.limits.topic_aliases_max;
+            let is_set = self.inbound.aliases.get_or_insert_default().set(alias, publish.topic, aliases_max);
+            return if is_set { Ok(TopicSource::InPacket) } else { Err(ReasonCode::QUOTA_EXCEEDED) };
         }
         // An alias that was never set is a protocol error (MQTT 5.0, 3.3.2.3.4).
         let topic = self.inbound.aliases.as_ref().and_then(|aliases| aliases.get(alias));

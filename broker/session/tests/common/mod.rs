@@ -12,7 +12,7 @@ use fulmar_codec::{
 };
 use fulmar_session::{
     AckAction, AckToken, Admitted, Deliver, Delivered, Drained, Ended, Identity, Limits, Outgoing, Policy,
-    PublishAction, Session, SharedMessage, admit,
+    PublishAction, Quota, QuotaShare, Session, SharedMessage, admit,
 };
 
 pub(crate) const QOS0: QoS = QoS::AtMostOnce;
@@ -26,6 +26,7 @@ pub(crate) struct Fixture {
     pub(crate) now: Instant,
     pub(crate) out: Vec<u8>,
     pub(crate) topic: String,
+    pub(crate) share: Arc<QuotaShare>,
     /// What was written and looked at.
     taken: Vec<u8>,
 }
@@ -46,7 +47,8 @@ impl Fixture {
         let limits = Arc::new(limits);
         let session = Session::new("meter".into(), Identity::Anonymous, Arc::clone(&limits));
         let now = Instant::now();
-        Self { session, limits, now, out: Vec::new(), topic: String::new(), taken: Vec::new() }
+        let share = QuotaShare::new(Quota::new(usize::MAX));
+        Self { session, limits, now, out: Vec::new(), topic: String::new(), share, taken: Vec::new() }
     }
 
     /// Connected, CONNACK read.
@@ -94,7 +96,7 @@ impl Fixture {
 
     pub(crate) fn deliver_as(&mut self, outgoing: &Outgoing<'_>, how: Deliver<'_>) -> Delivered {
         let mut scratch = Vec::new();
-        let mut shared = SharedMessage::new(&mut scratch);
+        let mut shared = SharedMessage::new(&self.share, &mut scratch);
         self.session.deliver(&mut self.out, outgoing, how, self.now, &mut shared)
     }
 

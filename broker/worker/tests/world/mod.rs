@@ -344,6 +344,8 @@ impl World {
             socket.unread.drain(..consumed.bytes);
             self.carry_out(node, thread, std::mem::take(&mut out));
         }
+        self.nodes[node].threads[thread].worker.tick(now, &mut out);
+        self.carry_out(node, thread, out);
         self.end_turn(node, thread);
     }
 
@@ -545,6 +547,9 @@ impl World {
                 connections_pending: sum.connections_pending + gauges.connections_pending,
                 sessions: sum.sessions + gauges.sessions,
                 subscriptions: sum.subscriptions + gauges.subscriptions,
+                session_bytes: sum.session_bytes + gauges.session_bytes,
+                queued_bytes: sum.queued_bytes + gauges.queued_bytes,
+                unsent_bytes: sum.unsent_bytes + gauges.unsent_bytes,
             }
         })
     }

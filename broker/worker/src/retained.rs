@@ -1,0 +1,145 @@
+//! What is retained, on its way to a new subscription: read from the store piece by piece, as the client takes it.
+//!
+//! Once SUBACK is sent, these messages are pending (MQTT 5.0, 3.3.1.3), and pending messages of QoS 1 and 2 belong to
+//! the session (4.1). A session that waits for its client keeps the place where reading goes on, and what was read
+//! already goes into its queue; so however much is retained, an absent client holds little of it.
+
+use crate::counters::Counters;
+use crate::ids::SessionId;
+use crate::route::count;
+use crate::sessions::Entry;
+use crate::worker::Worker;
+use fulmar_codec::QoS;
+use fulmar_router::Cursor;
+use fulmar_session::{Deliver, Message, QuotaShare, Session, SharedMessage};
+use std::collections::{BTreeSet, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Retained messages taken from the store at once, so that its lock is held briefly.
+const RETAINED_CHUNK: usize = 64;
+
+/// Retained messages that a new subscription still has to get.
+#[derive(Debug)]
+pub(crate) struct RetainedRead {
+    filter: Box<str>,
+    qos: QoS,
+    subscription_id: Option<NonZeroU32>,
+    cursor: Cursor,
+    /// Read from the store, not yet taken by the session.
+    chunk: VecDeque<Message>,
+    finished: bool,
+}
+
+impl RetainedRead {
+    pub(crate) fn new(filter: &str, qos: QoS, subscription_id: Option<NonZeroU32>) -> RetainedRead {
+        let filter = filter.into();
+        RetainedRead {
+            filter,
+            qos,
+            subscription_id,
+            cursor: Cursor::default(),
+            chunk: VecDeque::new(),
+            finished: false,
+        }
+    }
+
+    pub(crate) fn is_of(&self, filter: &str) -> bool {
+        *self.filter == *filter
+    }
+}
+
+/// A client may subscribe again and again while it takes nothing: beyond two for each subscription and these, only the
+/// newest of each filter remains.
+const SPARE_READS_MAX: usize = 16;
+
+/// New subscriptions of a session have been answered.
+pub(crate) fn add_reads(entry: &mut Entry, reads: Vec<RetainedRead>) {
+    let all = entry.reads.get_or_insert_default();
+    all.extend(reads);
+    if all.len() > 2 * entry.session.subscription_count() + SPARE_READS_MAX {
+        let mut seen = BTreeSet::new();
+        let mut newest: VecDeque<RetainedRead> = VecDeque::new();
+        for read in std::mem::take(all).into_iter().rev() {
+            if seen.insert(read.filter.clone()) {
+                newest.push_front(read);
+            }
+        }
+        *all = newest;
+    }
+}
+
+/// One message for the session that reads, at once or into its queue.
+#[expect(clippy::too_many_arguments, reason = "the parts of a worker, borrowed one by one")]
+fn deliver_retained(
+    session: &mut Session,
+    buffer: &mut Vec<u8>,
+    read: &RetainedRead,
+    message: &Message,
+    now: Instant,
+    share: &Arc<QuotaShare>,
+    scratch: &mut Vec<u8>,
+    counters: &mut Counters,
+) {
+    let ids = read.subscription_id.map(NonZeroU32::get);
+    let how = Deliver { qos: read.qos, retain: true, subscription_ids: ids.as_slice(), keep: false };
+    let outgoing = message.view();
+    let mut shared = SharedMessage::of(message.clone(), share, scratch);
+    let delivered = session.deliver(buffer, &outgoing, how, now, &mut shared);
+    count(counters, delivered, how.qos.min(outgoing.qos));
+}
+
+impl Worker {
+    /// The client of a session has gone, and the session waits for it: what was read for it is queued.
+    pub(crate) fn suspend_reads(&mut self, id: SessionId, now: Instant) {
+        let Worker { sessions, counters, scratch, share, .. } = self;
+        let Some(entry) = sessions.get_mut(id) else { return };
+        let Some(reads) = &mut entry.reads else { return };
+        // A queue for QoS 0 is not promised (MQTT 5.0, 4.1).
+        reads.retain(|read| read.qos != QoS::AtMostOnce);
+        for read in reads.iter_mut() {
+            for message in std::mem::take(&mut read.chunk) {
+                let nowhere = &mut Vec::new();
+                let scratch = &mut scratch.message;
+                deliver_retained(&mut entry.session, nowhere, read, &message, now, share, scratch, counters);
+            }
+        }
+        reads.retain(|read| !read.finished);
+        if reads.is_empty() {
+            entry.reads = None;
+        }
+    }
+
+    /// Sends what a session has waiting, as far as its window and its socket take it: the queue first, then retained
+    /// messages.
+    pub(crate) fn pump(&mut self, id: SessionId, now: Instant) {
+        let output_bytes_max = self.node.settings.limits.output_buffer_bytes;
+        let Worker { node, sessions, connections, counters, scratch, share, .. } = self;
+        let Some(entry) = sessions.get_mut(id) else { return };
+        let Some(buffer) = entry.connection.and_then(|conn| connections.output(conn)) else { return };
+        let drained = entry.session.drain(now, buffer);
+        counters.dropped_expired += drained.expired as u64;
+        counters.dropped_too_large += drained.too_large as u64;
+        let Some(reads) = &mut entry.reads else { return };
+        while let Some(read) = reads.front_mut() {
+            if read.chunk.is_empty() && !read.finished {
+                read.finished =
+                    node.read_retained(&read.filter, &mut read.cursor, RETAINED_CHUNK, now, &mut read.chunk);
+            }
+            let Some(message) = read.chunk.front() else {
+                if read.finished {
+                    reads.pop_front();
+                }
+                continue;
+            };
+            // One that has to wait is enough: the rest stays in the store until the queue is empty.
+            if buffer.len() >= output_bytes_max || entry.session.queued_messages() > 0 {
+                return;
+            }
+            deliver_retained(&mut entry.session, buffer, read, message, now, share, &mut scratch.message, counters);
+            read.chunk.pop_front();
+        }
+        entry.reads = None;
+    }
+}

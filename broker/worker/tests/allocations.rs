@@ -1,0 +1,161 @@
+//! What a publish costs beyond its bytes: on a node whose peers do not want it, no allocation at all.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use fulmar_codec::{
+    Ack, AckKind, Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter,
+    SubscriptionOptions, Version, encode_ack, encode_connect, encode_publish, encode_subscribe,
+};
+use fulmar_worker::{
+    ConnId, Consumed, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out, PeerIdentity, Worker,
+};
+
+thread_local! {
+    /// Of this thread, because the test harness has others.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The allocator of the system, counted.
+struct Counting;
+
+// SAFETY: every call is handed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `alloc` above, and so from the system.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A reactor that has nothing to do.
+struct Nothing;
+
+impl Out for Nothing {
+    fn pause_reading(&mut self, conn: ConnId, paused: bool) {
+        panic!("{conn} is paused: {paused}");
+    }
+    fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
+        panic!("{conn} is closed");
+    }
+    fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin) {
+        panic!("{conn} belongs to thread {thread}");
+    }
+    fn lane_closed(&mut self, peer: u64, lane: u16, _epoch: u64, why: LaneEnd) {
+        panic!("lane {lane} of {peer} is closed: {why:?}");
+    }
+    fn event(&mut self, _event: Event<'_>) {}
+}
+
+/// One data thread of a node that is linked with four others, none of which has subscribers.
+struct Thread {
+    worker: Worker,
+    now: Instant,
+}
+
+impl Thread {
+    fn start() -> Thread {
+        let now = Instant::now();
+        let settings = NodeSettings {
+            node_id: 1,
+            incarnation: 1,
+            name: "node".into(),
+            threads: 1,
+            limits: Limits::default(),
+            anonymous: vec![true],
+            seed: 7,
+            wall_clock_milliseconds: 0,
+            start: now,
+        };
+        let mut thread = Thread { worker: Worker::new(Arc::new(Node::new(settings)), 0, now, 7), now };
+        for node_id in 2..6 {
+            let peer = PeerIdentity { node_id, incarnation: 1, name: format!("node-{node_id}"), threads: 1 };
+            thread.worker.lane_up(&LaneSocket { peer, lane: 0, epoch: 1 }, now, &mut Nothing).unwrap();
+        }
+        thread.end_turn();
+        assert_eq!(thread.worker.link_counters().iter().filter(|link| link.connected).count(), 4);
+        thread
+    }
+
+    fn connect(&mut self, client_id: &str) -> ConnId {
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9);
+        let conn = self.worker.accepted(Origin { listener: 0, address, trace: 0 }, self.now).unwrap();
+        let mut bytes = Vec::new();
+        encode_connect(&mut bytes, &Connect::new(Version::V5, client_id));
+        self.send(conn, &bytes);
+        conn
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: &[u8]) {
+        let consumed = self.worker.received(conn, bytes, self.now, &mut Nothing);
+        assert_eq!(consumed, Consumed { bytes: bytes.len(), paused: false });
+    }
+
+    /// Every socket takes all that there is for it.
+    fn end_turn(&mut self) {
+        let mut dirty = std::mem::take(self.worker.dirty());
+        for conn in dirty.drain(..) {
+            self.worker.output(conn).unwrap().clear();
+            self.worker.written(conn);
+        }
+        *self.worker.dirty() = dirty;
+        self.worker.end_turn();
+    }
+}
+
+fn publish(qos: QoS, topic: &str) -> Vec<u8> {
+    let packet_id = (qos != QoS::AtMostOnce).then(|| PacketId::new(1).unwrap());
+    let head = PublishHead { qos, packet_id, ..PublishHead::default() };
+    let mut bytes = Vec::new();
+    encode_publish(&mut bytes, Version::V5, &head, topic, &ForwardProperties::EMPTY, b"21.5");
+    bytes
+}
+
+#[test]
+fn a_publish_that_no_peer_wants_allocates_nothing_on_a_linked_node() {
+    for (qos, topic) in [(QoS::AtMostOnce, "wanted"), (QoS::AtLeastOnce, "wanted"), (QoS::AtLeastOnce, "unwanted")] {
+        let mut thread = Thread::start();
+        let (publisher, subscriber) = (thread.connect("publisher"), thread.connect("subscriber"));
+        let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
+        let filters = [SubscribeFilter { filter: "wanted", options }];
+        let mut bytes = Vec::new();
+        encode_subscribe(&mut bytes, Version::V5, PacketId::new(1).unwrap(), None, &filters);
+        thread.send(subscriber, &bytes);
+        thread.end_turn();
+
+        let bytes = publish(qos, topic);
+        let mut answer = Vec::with_capacity(100);
+        let mut packet_ids = (1..=u16::MAX).cycle();
+        let mut pass_on = |thread: &mut Thread| {
+            thread.send(publisher, &bytes);
+            if qos != QoS::AtMostOnce && topic == "wanted" {
+                answer.clear();
+                let packet_id = PacketId::new(packet_ids.next().unwrap()).unwrap();
+                encode_ack(&mut answer, Version::V5, AckKind::PubAck, &Ack::new(packet_id, ReasonCode::SUCCESS));
+                thread.send(subscriber, &answer);
+            }
+            thread.end_turn();
+        };
+        // Buffers get their size.
+        (0..10).for_each(|_| pass_on(&mut thread));
+        let before = ALLOCATIONS.get();
+        (0..1000).for_each(|_| pass_on(&mut thread));
+        assert_eq!(ALLOCATIONS.get() - before, 0, "allocations at QoS {qos} for {topic}");
+        let expected = if topic == "wanted" { 1010 } else { 0 };
+        let counters = thread.worker.counters();
+        assert_eq!(counters.deliveries_qos0 + counters.deliveries_qos1, expected);
+    }
+}

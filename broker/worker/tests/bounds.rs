@@ -1,0 +1,201 @@
+//! What a node keeps is bounded for all its clients together, whatever each of them may have.
+
+mod world;
+
+use fulmar_codec::{
+    Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter, SubscriptionOptions, Version,
+    Will, encode_connect, encode_publish, encode_subscribe,
+};
+use fulmar_worker::{ConnId, Event, LaneEnd, Limits, Node, NodeSettings, Origin, Out, Worker};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use world::World;
+use world::client::Got;
+
+fn keep<'a>(connect: Connect<'a>) -> Connect<'a> {
+    Connect { clean_start: false, session_expiry: 60, ..connect }
+}
+
+#[test]
+fn queues_of_absent_clients_fill_the_node_to_its_bound_and_connected_clients_are_served() {
+    let bound = 2 << 20;
+    let limits = Limits { queued_bytes_total: bound, ..Limits::default() };
+    let mut world = World::with_limits(1, 1, 2, &limits);
+    // Ids that fall on either thread.
+    for number in 0..20 {
+        let id = format!("absent-{number}");
+        let absent = world.connect_with(0, &id, keep);
+        world.subscribe(absent, &format!("to/{number}"), QoS::AtLeastOnce);
+        world.settle();
+        world.vanish(absent);
+    }
+    let present = world.connect_with(0, "present", keep);
+    world.subscribe(present, "to/present", QoS::AtLeastOnce);
+    let publisher = world.connect(0, "publisher");
+    let payload = "x".repeat(20_000);
+    for round in 0..10 {
+        for number in 0..20 {
+            world.publish(publisher, &format!("to/{number}"), &payload, QoS::AtLeastOnce);
+        }
+        world.settle();
+        let queued = world.gauges(0).queued_bytes;
+        assert!(queued <= bound as u64 * 3 / 4, "round {round}: {queued} bytes");
+    }
+    // Each client is far below its own bound, and the node at its own.
+    assert_eq!(world.counter(0, |counters| counters.dropped_queue_full), 0);
+    assert!(world.gauges(0).queued_bytes > bound as u64 / 2);
+    let dropped = world.counter(0, |counters| counters.dropped_node_full);
+    assert!((100..=150).contains(&dropped), "{dropped} of 200 messages, each of 20 kB");
+    world.publish(publisher, "to/present", "still here", QoS::AtLeastOnce);
+    world.settle();
+    assert_eq!(world.clients[present].payloads(), ["still here"]);
+    // Told once, and not again within the minute.
+    world.pass(Duration::from_secs(30));
+    let told = world.trace.iter().filter(|line| line.contains("LimitReached")).count();
+    assert_eq!(told, 1, "{:?}", world.trace);
+    world.pass(Duration::from_secs(40));
+    assert_eq!(world.gauges(0).queued_bytes, 0, "what ended sessions kept is given back");
+}
+
+#[test]
+fn clients_that_do_not_read_hold_no_more_output_together_than_allowed() {
+    let bound = 1 << 20;
+    let limits = Limits { output_bytes_per_thread: bound, output_buffer_bytes: 100_000, ..Limits::default() };
+    let mut world = World::with_limits(2, 1, 1, &limits);
+    let deaf: Vec<_> = (0..30).map(|number| world.connect(0, &format!("deaf-{number}"))).collect();
+    let reader = world.connect(0, "reader");
+    for client in deaf.iter().chain([&reader]) {
+        world.subscribe(*client, "news", QoS::AtMostOnce);
+    }
+    world.settle();
+    deaf.iter().for_each(|client| world.deafen(*client));
+    let publisher = world.connect(0, "publisher");
+    let payload = "x".repeat(10_000);
+    for round in 1..=20 {
+        world.publish(publisher, "news", &payload, QoS::AtMostOnce);
+        world.settle();
+        world.pass(Duration::from_millis(50));
+        let unsent = world.gauges(0).unsent_bytes;
+        assert!(unsent <= bound as u64, "round {round}: {unsent} bytes");
+    }
+    assert_eq!(world.clients[reader].payloads().len(), 20);
+    let connected: Vec<_> = deaf.iter().map(|client| world.clients[*client].is_connected()).collect();
+    let closed = connected.iter().filter(|is_connected| !**is_connected).count();
+    assert!((10..30).contains(&closed), "{closed} of 30 were closed");
+    assert_eq!(world.counter(0, |counters| counters.output_full_closes), closed as u64);
+    assert_eq!(world.trace.iter().filter(|line| line.contains("outputBufferBytesTotal")).count(), 1);
+}
+
+/// Counts who is read and who is not.
+#[derive(Default)]
+struct Pauses(Vec<bool>);
+
+impl Out for Pauses {
+    fn pause_reading(&mut self, _conn: ConnId, paused: bool) {
+        self.0.push(paused);
+    }
+    fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
+        panic!("{conn} is closed");
+    }
+    fn hand_over(&mut self, conn: ConnId, _thread: u16, _origin: Origin) {
+        panic!("{conn} is handed over");
+    }
+    fn lane_closed(&mut self, _peer: u64, lane: u16, _epoch: u64, _why: LaneEnd) {
+        panic!("lane {lane} is closed");
+    }
+    fn event(&mut self, _event: Event<'_>) {}
+}
+
+#[test]
+fn many_messages_for_many_clients_are_written_in_portions() {
+    let (bound, now, clients) = (1 << 20, Instant::now(), 50);
+    let limits = Limits { turn_output_bytes: bound, ..Limits::default() };
+    let settings = NodeSettings {
+        node_id: 1,
+        incarnation: 1,
+        name: "node".into(),
+        threads: 1,
+        limits,
+        anonymous: vec![true],
+        seed: 7,
+        wall_clock_milliseconds: 0,
+        start: now,
+    };
+    let mut worker = Worker::new(Arc::new(Node::new(settings)), 0, now, 7);
+    let connect = |worker: &mut Worker, client_id: &str, more: &[u8]| {
+        let conn = worker.accepted(world::ORIGIN, now).expect("the limit is far away");
+        let mut bytes = Vec::new();
+        encode_connect(&mut bytes, &Connect::new(Version::V5, client_id));
+        bytes.extend_from_slice(more);
+        worker.received(conn, &bytes, now, &mut Pauses::default());
+        worker.output(conn).expect("it is connected").clear();
+        conn
+    };
+    let mut subscribe = Vec::new();
+    let filters = [SubscribeFilter { filter: "news", options: SubscriptionOptions::default() }];
+    encode_subscribe(&mut subscribe, Version::V5, PacketId::MIN, None, &filters);
+    let receivers: Vec<_> =
+        (0..clients).map(|number| connect(&mut worker, &format!("reader-{number}"), &subscribe)).collect();
+    let publisher = connect(&mut worker, "publisher", &[]);
+    let mut bytes = Vec::new();
+    for _ in 0..200 {
+        let head = PublishHead::default();
+        encode_publish(&mut bytes, Version::V5, &head, "news", &ForwardProperties::EMPTY, &[7; 1000]);
+    }
+    let (mut used, mut turns, mut received) = (0, 0, 0);
+    while used < bytes.len() {
+        let mut out = Pauses::default();
+        let consumed = worker.received(publisher, &bytes[used..], now, &mut out);
+        used += consumed.bytes;
+        worker.tick(now, &mut out);
+        assert_eq!(out.0, if consumed.paused { vec![true, false] } else { vec![] });
+        let mut waits = 0;
+        for conn in &receivers {
+            let buffer = worker.output(*conn).expect("it is connected");
+            waits += std::mem::take(buffer).len();
+            worker.written(*conn);
+        }
+        assert!(waits < bound + 2000 * clients, "{waits} bytes in turn {turns}");
+        received += waits;
+        turns += 1;
+        worker.end_turn();
+    }
+    assert_eq!(turns, 200 * 1000 * clients / bound + 1);
+    assert!(received > 200 * 1000 * clients);
+}
+
+#[test]
+fn sessions_subscriptions_and_wills_take_no_more_memory_than_allowed() {
+    let bound = 200_000;
+    let limits = Limits { session_bytes_total: bound, ..Limits::default() };
+    let mut world = World::with_limits(3, 1, 1, &limits);
+    let at_rest = world.gauges(0).session_bytes;
+    let greedy = world.connect(0, "greedy");
+    let with_one = world.gauges(0).session_bytes;
+    world.clients[greedy].take();
+    let filter = |number: usize| format!("{number:02}/{}", "x".repeat(20_000));
+    (0..4).for_each(|number| world.subscribe(greedy, &filter(number), QoS::AtMostOnce));
+    world.settle();
+    let granted = Got::SubAck(vec![ReasonCode::SUCCESS]);
+    let refused = Got::SubAck(vec![ReasonCode::QUOTA_EXCEEDED]);
+    assert_eq!(world.clients[greedy].take(), [granted.clone(), granted.clone(), refused.clone(), refused]);
+    assert_eq!(world.gauges(0).subscriptions, 2);
+    let will = vec![b'w'; 60_000];
+    let with_will = |connect| Connect { will: Some(Will::new("gone", &will)), ..connect };
+    let too_much = world.connect_with(0, "willing", with_will);
+    let connack = |reason| Got::ConnAck { session_present: false, reason };
+    assert_eq!(world.clients[too_much].take(), [connack(ReasonCode::QUOTA_EXCEEDED), Got::Closed]);
+    // What is given up is there for others, and a filter that is subscribed again costs nothing more.
+    world.unsubscribe(greedy, &filter(1));
+    world.subscribe(greedy, &filter(0), QoS::AtMostOnce);
+    world.settle();
+    assert_eq!(world.clients[greedy].take(), [Got::UnsubAck(vec![ReasonCode::SUCCESS]), granted]);
+    let fits = world.connect_with(0, "willing", with_will);
+    assert_eq!(world.clients[fits].take(), [connack(ReasonCode::SUCCESS)]);
+    assert!(world.gauges(0).session_bytes <= bound as u64);
+    assert_eq!(world.counter(0, |counters| counters.session_memory_refusals), 3);
+    world.vanish(greedy);
+    world.vanish(fits);
+    assert_eq!((at_rest, world.gauges(0).session_bytes), (0, 0));
+    assert!(with_one < 1500, "a session takes {with_one} bytes");
+}
