@@ -5,13 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What our crates may be built from of our crates. One that is not listed stands alone.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("fulmar-auth", &["fulmar-codec"]),
     ("fulmar-session", &["fulmar-codec"]),
     ("fulmar-router", &["fulmar-codec"]),
     ("fulmar-cluster", &["fulmar-codec"]),
-    ("fulmar-worker", &["fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster"]),
+    ("fulmar-worker", &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster"]),
     (
         "fulmar-broker",
-        &["fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-worker", "fulmar-config"],
+        &[
+            "fulmar-auth",
+            "fulmar-codec",
+            "fulmar-session",
+            "fulmar-router",
+            "fulmar-cluster",
+            "fulmar-worker",
+            "fulmar-config",
+        ],
     ),
     ("fulmar-operator", &["fulmar-api", "fulmar-config"]),
     ("fulmar-e2e", &["fulmar-testbed", "fulmar-api"]),
@@ -19,7 +28,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that decide and do no I/O.
-const PURE: &[&str] = &["fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-worker"];
+const PURE: &[&str] =
+    &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-worker"];
 
 /// What does I/O, keeps time or runs futures.
 const IMPURE: &[&str] = &["tokio", "mio", "openraft", "socket2", "rustls", "axum", "getrandom", "kube"];
