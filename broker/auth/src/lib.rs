@@ -9,5 +9,6 @@
 
 mod error;
 pub mod passwords;
+pub mod verified;
 
 pub use error::{ERRORS_MAX, FileError};

@@ -126,9 +126,14 @@ impl Hash {
         bool::from(computed.ct_eq(&self.digest))
     }
 
-    /// Everything that makes this hash differ from another, one part after the other.
-    pub(crate) fn parts(&self) -> [&[u8]; 2] {
-        [&self.salt, &self.digest]
+    /// Everything that makes this hash differ from another: kind and parameters, salt, digest.
+    pub(crate) fn parts(&self) -> ([u32; 4], [&[u8]; 2]) {
+        let cost = match self.cost {
+            Cost::Argon2id(Argon2idParams { memory_kib, passes, lanes }) => [0, memory_kib, passes, lanes],
+            Cost::Pbkdf2 { iterations } => [7, iterations, 0, 0],
+            Cost::Sha512 => [6, 0, 0, 0],
+        };
+        (cost, [&self.salt, &self.digest])
     }
 }
 
