@@ -7,8 +7,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
+pub mod bans;
+mod document;
 mod error;
+mod file;
 pub mod passwords;
 pub mod verified;
 
 pub use error::{ERRORS_MAX, FileError};
+pub use file::{AccessFile, AccessLimits};
