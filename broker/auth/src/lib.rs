@@ -4,6 +4,7 @@
 //!   [`verified`] remembers which have been, [`backoff`] slows down who guesses, [`bans`] keeps out who may not come.
 //! - Who may do what: [`access`] says what rules mean, [`cache`] keeps the answers of a session, [`AccessFile`] reads
 //!   rules and bans.
+//! - Where others may have a say: [`hooks`].
 //!
 //! A client that connects meets them in this order: bans, identity, back-off, the cache of verified passwords, the
 //! password file in a pool of threads, then the cache again and back-off with what came of it.
@@ -20,6 +21,7 @@ pub mod cache;
 mod document;
 mod error;
 mod file;
+pub mod hooks;
 pub mod identity;
 pub mod passwords;
 pub mod verified;
