@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
-use super::hash::{Cost, Hash};
+use super::hash::{Cost, Hash, Scratch};
 
 /// The longest digest that any hash has.
 const DIGEST_BYTES_MAX: usize = 64;
@@ -37,10 +37,10 @@ impl Decoys {
     }
 
     /// Does the work that verifying this name's password would be.
-    pub(super) fn spend(&self, name: &str, password: &[u8]) {
+    pub(super) fn spend(&self, name: &str, password: &[u8], scratch: &mut Scratch) {
         if let Some(cost) = self.cost_of(name) {
             let mut digest = [0; DIGEST_BYTES_MAX];
-            black_box(cost.fill(password, &SALT, &mut digest));
+            black_box(cost.fill(password, &SALT, &mut digest, scratch));
             black_box(digest);
         }
     }
@@ -96,7 +96,7 @@ mod tests {
     fn every_cost_can_be_spent_on_a_decoy() {
         let params = Argon2idParams { memory_kib: 8, passes: 1, lanes: 1 };
         for cost in [Cost::Argon2id(params), Cost::Pbkdf2 { iterations: 2 }, Cost::Sha512] {
-            assert!(cost.fill(b"secret", &SALT, &mut [0; DIGEST_BYTES_MAX]));
+            assert!(cost.fill(b"secret", &SALT, &mut [0; DIGEST_BYTES_MAX], &mut Scratch::default()));
         }
     }
 

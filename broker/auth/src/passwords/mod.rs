@@ -1,7 +1,7 @@
 //! The password file: a line `NAME:HASH` for each user.
 //!
 //! Lines that are empty or begin with `#` are skipped. A hash is argon2id as a PHC string, or what `mosquitto_passwd`
-//! writes ([`Hash`]). A name holds no colon. Reading reports every error at once and shows neither names nor hashes:
+//! writes ([`struct@Hash`]). A name holds no colon. Reading reports every error at once and shows neither names nor hashes:
 //! who mixes up the columns would find a password in the log.
 
 mod decoy;
@@ -15,7 +15,7 @@ use hashbrown::hash_map::Entry;
 use crate::FileError;
 use crate::error::Findings;
 use decoy::Decoys;
-pub use hash::{Argon2idParams, Hash, HashError, PASSWORD_BYTES_MAX, hash_password};
+pub use hash::{Argon2idParams, Hash, HashError, PASSWORD_BYTES_MAX, Scratch, hash_password};
 
 /// The most bytes of a line: a hash has about 200, a name as MQTT allows it may be much longer than anyone wants.
 const LINE_BYTES_MAX: usize = 2048;
@@ -81,7 +81,8 @@ impl PasswordFile {
         findings.finish(PasswordFile { users, decoys })
     }
 
-    /// The stored hash of a user's password.
+    /// The stored hash of a user's password. When a file is loaded again, whose hash is another than before was given
+    /// another password, and whose is none may no longer come.
     pub fn find(&self, name: &str) -> Option<&Hash> {
         self.users.get(name).map(|user| &user.hash)
     }
@@ -94,11 +95,11 @@ impl PasswordFile {
     /// Whether this is the user's password. Slow by intent: ask in a pool of threads that is bounded.
     ///
     /// An unknown name takes as long as a user of this file would, so the time does not tell who exists.
-    pub fn verify(&self, name: &str, password: &[u8]) -> bool {
+    pub fn verify(&self, name: &str, password: &[u8], scratch: &mut Scratch) -> bool {
         match self.find(name) {
-            Some(hash) => hash.verify(password),
+            Some(hash) => hash.verify(password, scratch),
             None => {
-                self.decoys.spend(name, password);
+                self.decoys.spend(name, password, scratch);
                 false
             }
         }
