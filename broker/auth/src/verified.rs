@@ -124,6 +124,13 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_was_changed_under_the_same_salt_is_no_longer_found() {
+        let key = FingerprintKey::new([7; 32]);
+        let (before, after) = (stored(b"s3cret", 1), stored(b"an0ther", 1));
+        assert!(key.of("alice", &before, b"s3cret") != key.of("alice", &after, b"s3cret"));
+    }
+
+    #[test]
     fn bytes_cannot_wander_from_one_part_to_the_next() {
         let key = FingerprintKey::new([7; 32]);
         let one = Hash::parse(&format!("$6$AAAA${}==", "A".repeat(86))).unwrap();

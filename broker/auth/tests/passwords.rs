@@ -186,6 +186,17 @@ fn no_hash_is_made_that_could_not_be_read_back() {
 }
 
 #[test]
+fn an_unknown_name_costs_the_memory_of_a_known_one() {
+    let file = parse(&format!("alice:{ARGON2ID}")).unwrap();
+    for name in ["alice", "nobody"] {
+        let mut scratch = Scratch::default();
+        assert_eq!(scratch.bytes(), 0);
+        assert_eq!(file.verify(name, b"password", &mut scratch), name == "alice");
+        assert_eq!(scratch.bytes(), 256 * 1024, "{name}");
+    }
+}
+
+#[test]
 fn nothing_that_is_printed_holds_a_hash() {
     let file = parse(&format!("alice:{PBKDF2}")).unwrap();
     let shown = format!("{file:?} {:?}", file.find("alice"));

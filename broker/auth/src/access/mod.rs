@@ -122,11 +122,7 @@ impl AccessList {
 
 fn find_by(places: &mut HashMap<Box<str>, Vec<u32>>, names: Vec<Box<str>>, index: u32) {
     for name in names {
-        let rules = places.entry(name).or_default();
-        // A name that stands twice in one rule.
-        if rules.last() != Some(&index) {
-            rules.push(index);
-        }
+        places.entry(name).or_default().push(index);
     }
 }
 

@@ -90,9 +90,17 @@ impl Argon2idParams {
 #[derive(Default)]
 pub struct Scratch(Vec<Block>);
 
+impl Scratch {
+    /// The bytes that it owns.
+    pub fn bytes(&self) -> usize {
+        self.0.capacity() * Block::SIZE
+    }
+}
+
+/// What is left in it of passwords is not shown.
 impl fmt::Debug for Scratch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Scratch").field("blocks", &self.0.len()).finish()
+        formatter.debug_struct("Scratch").field("bytes", &self.bytes()).finish()
     }
 }
 
