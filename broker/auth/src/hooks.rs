@@ -61,8 +61,8 @@ pub enum Step {
     Admit(Admission),
     /// The client is told why not. `BAD_USER_NAME_OR_PASSWORD` tells a guesser least.
     Refuse(ReasonCode),
-    /// The answer comes later, with the ticket, from another thread. Until then the client waits, within the time that it
-    /// has for connecting.
+    /// The answer comes later, with the ticket, by [`Answers`]. Until then the client waits, within the time that it has
+    /// for connecting.
     Later,
     /// The client is sent AUTH with these bytes, and its answer goes to [`Authenticate::proceed`] (MQTT 5.0, 4.12).
     Challenge(Vec<u8>),
@@ -100,6 +100,13 @@ pub trait Authenticate: Send + Sync {
     fn abandon(&self, ticket: Ticket) {
         let _ = ticket;
     }
+}
+
+/// Where an authenticator puts the answers that it owed. The program gives it one when it makes it, and brings each
+/// answer to the data thread that waits for it.
+pub trait Answers: Send + Sync {
+    /// How the attempt of this ticket goes on; from any thread. [`Step::Later`] changes nothing.
+    fn answer(&self, ticket: Ticket, step: Step);
 }
 
 /// Has a say before the access list. `None` leaves the decision to the list.

@@ -1,11 +1,11 @@
 //! Hooks: what each is told, what comes of its answer, and that without them everything passes.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use fulmar_auth::hooks::{
-    Admission, Attempt, Authenticate, Authorise, Client, Hooks, OnConnect, OnDeliver, OnDisconnect, OnPublish, Step,
-    Ticket,
+    Admission, Answers, Attempt, Authenticate, Authorise, Client, Hooks, OnConnect, OnDeliver, OnDisconnect, OnPublish,
+    Step, Ticket,
 };
 use fulmar_codec::{Connect, Publish, PublishProperties, QoS, ReasonCode, Version};
 
@@ -95,11 +95,24 @@ impl Authenticate for Asking {
 }
 
 /// Answers later, from a thread of its own.
-struct Later;
+struct Slow(Arc<dyn Answers>);
 
-impl Authenticate for Later {
-    fn begin(&self, _: Ticket, _: &Attempt<'_>) -> Step {
+impl Authenticate for Slow {
+    fn begin(&self, ticket: Ticket, attempt: &Attempt<'_>) -> Step {
+        let (answers, username) = (Arc::clone(&self.0), attempt.connect.username.map(Into::into));
+        std::thread::spawn(move || {
+            answers.answer(ticket, Step::Admit(Admission { username, ..Admission::default() }));
+        });
         Step::Later
+    }
+}
+
+/// What a program would make of its channel to a data thread.
+struct Posted(mpsc::Sender<(Ticket, Step)>);
+
+impl Answers for Posted {
+    fn answer(&self, ticket: Ticket, step: Step) {
+        self.0.send((ticket, step)).expect("somebody waits for the answer");
     }
 }
 
@@ -194,11 +207,24 @@ fn the_first_authenticator_that_knows_the_client_goes_on_with_it() {
 #[test]
 fn who_passes_too_late_or_was_never_asked_back_is_refused() {
     let asking = Asking { letter: 'a', seen: Recorder::default() };
-    let hooks = Hooks { authenticate: vec![Box::new(asking), Box::new(Later)], ..Hooks::default() };
+    let (answers, posted) = mpsc::channel();
+    let slow = Slow(Arc::new(Posted(answers)));
+    let hooks = Hooks { authenticate: vec![Box::new(asking), Box::new(slow)], ..Hooks::default() };
     assert_eq!(hooks.proceed(0, Ticket(1), b"pass"), Step::Refuse(ReasonCode::NOT_AUTHORIZED));
     assert_eq!(hooks.proceed(9, Ticket(1), b"me"), Step::Refuse(ReasonCode::NOT_AUTHORIZED));
     assert_eq!(hooks.authenticate(Ticket(1), &attempt(&connect("m1", "bob"))), Some((1, Step::Later)));
     assert_eq!(hooks.proceed(1, Ticket(1), b"me"), Step::Refuse(ReasonCode::PROTOCOL_ERROR));
+    // Nobody waits any more, and none of them minds.
     hooks.abandon(1, Ticket(1));
     hooks.abandon(9, Ticket(1));
+    assert_eq!(posted.recv().map(|(ticket, _)| ticket), Ok(Ticket(1)));
+}
+
+#[test]
+fn an_authenticator_can_answer_later_from_another_thread() {
+    let (answers, posted) = mpsc::channel();
+    let hooks = Hooks { authenticate: vec![Box::new(Slow(Arc::new(Posted(answers))))], ..Hooks::default() };
+    assert_eq!(hooks.authenticate(Ticket(4), &attempt(&connect("m1", "bob"))), Some((0, Step::Later)));
+    let admission = Admission { username: Some("bob".into()), ..Admission::default() };
+    assert_eq!(posted.recv(), Ok((Ticket(4), Step::Admit(admission))));
 }

@@ -3,6 +3,9 @@
 //! Rules are gone through from the first to the last; the first that speaks of the client, the action and the topic
 //! decides. Where none does, the list's default decides: `deny`, unless it says otherwise.
 //!
+//! Which client id it has, a client decides itself, unless [`crate::identity`] binds it to the user name. Without that,
+//! `clientIds` and `${clientid}` keep honest clients apart and nobody else.
+//!
 //! # Filters of subscriptions
 //!
 //! A subscription asks for many topics at once, so "the first that speaks of it" has to be said precisely:
