@@ -168,7 +168,7 @@ impl Broker {
             limits: setup::worker_limits(&config, budget.connections, threads),
             anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
             seed: setup::random(),
-            wall_clock_milliseconds: setup::wall_clock_milliseconds(),
+            wall_clock_microseconds: setup::wall_clock_microseconds(),
             start,
         }));
         let (lane_news, news) = mpsc::unbounded_channel();

@@ -204,9 +204,9 @@ pub(crate) fn random() -> u64 {
     getrandom::u64().expect("the operating system has random numbers")
 }
 
-pub(crate) fn wall_clock_milliseconds() -> u64 {
+pub(crate) fn wall_clock_microseconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

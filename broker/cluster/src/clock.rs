@@ -1,4 +1,6 @@
-//! Lamport time: which of two things that happened on different nodes counts as the later one.
+//! Lamport time that follows the wall clock: which of two things that happened on different nodes counts as the later
+//! one. What a node has seen is always earlier than what it makes; of what it has not seen yet the wall clocks decide, so
+//! that a client that goes to another node faster than the word of it is not taken for its own predecessor.
 //!
 //! Retained messages and claims of client identifiers carry a [`Version`]; the highest wins on every node, whatever
 //! the order of arrival. One [`Clock`] serves all threads of a node.
@@ -38,8 +40,8 @@ impl fmt::Display for Version {
 }
 
 /// A peer may be this far ahead of us; beyond that its clock is not believed, so that one broken node cannot use up
-/// the numbers of all others. In milliseconds of wall time, with which clocks start, it is over 34 years.
-const AHEAD_MAX: u64 = 1 << 40;
+/// the numbers of all others. In microseconds of wall time, which clocks follow, it is over 35 years.
+const AHEAD_MAX: u64 = 1 << 50;
 
 /// The Lamport clock of a node.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts at `start`: the wall clock in milliseconds, so that a restarted node is rarely behind what it said in
+    /// Starts at `start`: the wall clock in microseconds, so that a restarted node is rarely behind what it said in
     /// its life before. Nothing depends on the wall clock being right.
     pub const fn new(node: NodeId, start: u64) -> Self {
         Self { node, last: AtomicU64::new(start) }
@@ -65,9 +67,11 @@ impl Clock {
         self.last.load(Ordering::Relaxed)
     }
 
-    /// A version later than all that were made or seen here.
-    pub fn tick(&self) -> Version {
-        Version { clock: self.last.fetch_add(1, Ordering::Relaxed) + 1, node: self.node }
+    /// A version later than all that were made or seen here, and not before `wall`, the wall clock in microseconds.
+    pub fn tick(&self, wall: u64) -> Version {
+        let next = |last: u64| last.saturating_add(1).max(wall);
+        let last = self.last.update(Ordering::Relaxed, Ordering::Relaxed, next);
+        Version { clock: next(last), node: self.node }
     }
 
     /// Takes note of a peer's clock: every later [`tick`](Self::tick) is higher. Answers false when it was not
@@ -88,16 +92,24 @@ mod tests {
     #[test]
     fn what_was_made_after_seeing_a_version_is_later() {
         let (here, there) = (Clock::new(NodeId(1), 10), Clock::new(NodeId(2), 500));
-        let seen = there.tick();
+        let seen = there.tick(0);
         assert!(here.observe(seen.clock));
-        assert_eq!(here.tick(), Version { clock: 502, node: NodeId(1) });
+        assert_eq!(here.tick(0), Version { clock: 502, node: NodeId(1) });
+    }
+
+    #[test]
+    fn what_was_not_seen_yet_is_ordered_by_the_wall_clocks() {
+        let (busy, idle) = (Clock::new(NodeId(1), 10), Clock::new(NodeId(2), 10));
+        let earlier = (0..5).map(|_| busy.tick(100)).max().unwrap();
+        assert_eq!(earlier.clock, 104, "each has its own, even within one microsecond");
+        assert!(idle.tick(200) > earlier);
     }
 
     #[test]
     fn an_older_clock_does_not_set_ours_back() {
         let clock = Clock::new(NodeId(1), 10);
         assert!(clock.observe(3));
-        assert_eq!(clock.tick().clock, 11);
+        assert_eq!(clock.tick(0).clock, 11);
     }
 
     #[test]
@@ -110,6 +122,6 @@ mod tests {
     fn a_clock_absurdly_far_ahead_is_not_believed() {
         let clock = Clock::new(NodeId(1), 10);
         assert!(!clock.observe(u64::MAX));
-        assert_eq!(clock.tick().clock, 11);
+        assert_eq!(clock.tick(0).clock, 11);
     }
 }

@@ -78,7 +78,7 @@ impl Worker {
             return self.refuse_client(conn, connect, origin, ReasonCode::QUOTA_EXCEEDED, out);
         };
         // The connection's place in time among all nodes.
-        let claim = self.node.clock.tick();
+        let claim = self.node.tick(now);
         if let Some(id) = self.sessions.find(&admitted.client_id) {
             self.take_over(id, now, out);
             let resumes = self

@@ -37,8 +37,8 @@ pub struct NodeSettings {
     pub anonymous: Vec<bool>,
     /// Keeps clients from building collisions in hash tables.
     pub seed: u64,
-    /// Wall clock in milliseconds at start: where Lamport time begins.
-    pub wall_clock_milliseconds: u64,
+    /// Wall clock in microseconds at `start`: where Lamport time begins.
+    pub wall_clock_microseconds: u64,
     /// The start on the clock that every `now` comes from.
     pub start: Instant,
 }
@@ -111,7 +111,7 @@ impl Node {
         };
         Node {
             session_limits: Arc::new(session_limits(limits)),
-            clock: Clock::new(NodeId(settings.node_id), settings.wall_clock_milliseconds),
+            clock: Clock::new(NodeId(settings.node_id), settings.wall_clock_microseconds),
             connections: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             quota: Quota::new(limits.queued_bytes_total),
@@ -166,6 +166,13 @@ impl Node {
     /// Where Lamport time stands, for greetings.
     pub fn clock_now(&self) -> u64 {
         self.clock.now()
+    }
+
+    /// A place in time among all nodes, later than all that this node has seen.
+    pub(crate) fn tick(&self, now: Instant) -> Version {
+        let since_start = now.saturating_duration_since(self.settings.start).as_micros();
+        let since_start = u64::try_from(since_start).unwrap_or(u64::MAX);
+        self.clock.tick(self.settings.wall_clock_microseconds.saturating_add(since_start))
     }
 
     /// A peer's greeting tells where its Lamport time stands.

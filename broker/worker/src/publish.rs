@@ -42,7 +42,7 @@ impl Worker {
         };
         let mut routed = Routed { parties: 0, link_full: false, reason: ReasonCode::SUCCESS };
         // Stored before it is matched: whoever subscribes from now on reads it there.
-        let retain_as = outgoing.retain.then(|| self.node.clock.tick());
+        let retain_as = outgoing.retain.then(|| self.node.tick(now));
         if let Some(version) = retain_as
             && !self.retain(outgoing, version, now)
         {

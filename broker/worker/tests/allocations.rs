@@ -77,7 +77,7 @@ impl Thread {
             limits: Limits::default(),
             anonymous: vec![true],
             seed: 7,
-            wall_clock_milliseconds: 0,
+            wall_clock_microseconds: 0,
             start: now,
         };
         let mut thread = Thread { worker: Worker::new(Arc::new(Node::new(settings)), 0, now, 7), now };

@@ -118,7 +118,7 @@ fn many_messages_for_many_clients_are_written_in_portions() {
         limits,
         anonymous: vec![true],
         seed: 7,
-        wall_clock_milliseconds: 0,
+        wall_clock_microseconds: 0,
         start: now,
     };
     let mut worker = Worker::new(Arc::new(Node::new(settings)), 0, now, 7);

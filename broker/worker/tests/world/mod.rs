@@ -138,7 +138,7 @@ impl World {
             limits: limits.clone(),
             anonymous: vec![true, false],
             seed: 7 + number,
-            wall_clock_milliseconds: 1000,
+            wall_clock_microseconds: 1_000_000,
             start: self.now,
         };
         let identity = PeerIdentity { node_id: 100 + number, incarnation: 1, name: settings.name.clone(), threads };
