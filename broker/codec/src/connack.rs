@@ -6,7 +6,7 @@ use crate::forward::UserProperties;
 use crate::packet::PacketType;
 use crate::property::{Property, PropertyReader};
 use crate::reader::Reader;
-use crate::write::{PropertyList, put_header};
+use crate::write::{PropertyList, packet_length, put_header};
 use crate::{DecodeError, QoS, ReasonCode, Version};
 
 /// The answer to CONNECT.
@@ -180,6 +180,12 @@ impl<'a> ConnAck<'a> {
 /// MQTT 5.0, table 3-1.
 const fn is_of_connack(reason: ReasonCode) -> bool {
     matches!(reason.value(), 0x00 | 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f)
+}
+
+/// The exact number of bytes that [`encode_connack`] appends for MQTT 5.0: what counts against a client's maximum packet
+/// size.
+pub fn connack_length(connack: &ConnAck<'_>) -> usize {
+    packet_length(2 + connack.properties.list().length())
 }
 
 /// Appends a CONNACK. In MQTT 3.1.1 the reason becomes a return code; one for which there is none

@@ -51,7 +51,7 @@ mod write;
 
 pub use ack::{Ack, AckKind, AckProperties, encode_ack};
 pub use auth::{Auth, encode_auth};
-pub use connack::{ConnAck, ConnAckProperties, encode_connack};
+pub use connack::{ConnAck, ConnAckProperties, connack_length, encode_connack};
 pub use connect::{Connect, Will, decode_connect, encode_connect, split_connect};
 pub use disconnect::{Disconnect, encode_disconnect};
 pub use error::{ConnectError, DecodeError};
@@ -63,7 +63,7 @@ pub use publish::{
     set_publish_packet_id,
 };
 pub use reason::ReasonCode;
-pub use suback::{ReasonCodes, SubAck, UnsubAck, encode_suback, encode_unsuback};
+pub use suback::{ReasonCodes, SubAck, UnsubAck, encode_suback, encode_unsuback, suback_length};
 pub use subscribe::{Subscribe, SubscribeFilter, encode_subscribe};
 pub use topic::{ParsedFilter, TopicError, TopicKind, TopicLimits, check_topic_name, filter_matches, parse_filter};
 pub use types::{PacketId, QoS, RetainHandling, SubscriptionOptions, Version};

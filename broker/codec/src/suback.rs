@@ -5,7 +5,7 @@ use std::fmt;
 use crate::ack::AckProperties;
 use crate::packet::PacketType;
 use crate::reader::Reader;
-use crate::write::put_header;
+use crate::write::{packet_length, put_header};
 use crate::{DecodeError, PacketId, ReasonCode, Version};
 
 /// The answer to SUBSCRIBE.
@@ -118,6 +118,12 @@ fn decode(
         Some(&found) => Err(DecodeError::ReasonCodeNotAllowed { packet, found }),
         None => Ok((packet_id, properties, ReasonCodes::new(codes))),
     }
+}
+
+/// The exact number of bytes that [`encode_suback`] and [`encode_unsuback`] append for MQTT 5.0 and so many filters: what
+/// counts against a client's maximum packet size.
+pub const fn suback_length(filters: usize) -> usize {
+    packet_length(2 + 1 + filters)
 }
 
 /// Appends a SUBACK with one code per filter. MQTT 3.1.1 says every failure as 0x80.

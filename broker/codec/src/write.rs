@@ -48,6 +48,12 @@ pub(crate) fn two_byte_length(bytes: &[u8]) -> [u8; 2] {
     u16::try_from(bytes.len()).expect("text and binary data of MQTT have at most 65,535 bytes").to_be_bytes()
 }
 
+/// The length of a whole packet, fixed header included.
+#[inline]
+pub(crate) const fn packet_length(body_length: usize) -> usize {
+    1 + variable_integer_length(body_length) + body_length
+}
+
 /// Writes the fixed header, having made room for the whole packet.
 #[inline]
 pub(crate) fn put_header(out: &mut Vec<u8>, first: u8, body_length: usize) {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use fulmar_codec::{Connect, QoS, ReasonCode, Version, check_topic_name};
+use fulmar_codec::{ConnAck, ConnAckProperties, Connect, QoS, ReasonCode, Version, check_topic_name, connack_length};
 
 use crate::limits::Limits;
 use crate::will::Will;
@@ -85,7 +85,7 @@ pub fn admit(
     }
     let keep_alive_seconds = decide_keep_alive(connect, limits);
     let session_expiry_seconds = connect.session_expiry.min(limits.session_expiry_seconds_max);
-    Ok(Admitted {
+    let admitted = Admitted {
         version: connect.version,
         client_id: if client_id_assigned { assign() } else { connect.client_id.into() },
         client_id_assigned,
@@ -98,7 +98,31 @@ pub fn admit(
         receive_maximum: connect.receive_maximum.get(),
         packet_bytes_max: connect.packet_bytes_max,
         will: connect.will.as_ref().map(|will| Box::new(Will::new(will))),
-    })
+    };
+    // Who cannot be told the terms cannot be let in (MQTT 5.0, 3.1.2.11.4).
+    let packet_bytes_max = connect.packet_bytes_max.map_or(u32::MAX, NonZeroU32::get);
+    if connack_length(&admitted.connack(false, limits)) > packet_bytes_max as usize {
+        return Err(ReasonCode::PACKET_TOO_LARGE);
+    }
+    Ok(admitted)
+}
+
+impl Admitted {
+    /// The CONNACK that tells the terms.
+    pub(crate) fn connack<'a>(&'a self, session_present: bool, limits: &Limits) -> ConnAck<'a> {
+        let properties = ConnAckProperties {
+            session_expiry: self.session_expiry_changed.then_some(self.session_expiry_seconds),
+            receive_maximum: limits.inflight_max,
+            qos_max: limits.qos_max,
+            retain_available: limits.retain_available,
+            packet_bytes_max: NonZeroU32::new(limits.packet_bytes_max),
+            assigned_client_id: self.client_id_assigned.then_some(&*self.client_id),
+            topic_alias_max: limits.topic_aliases_max,
+            server_keep_alive: self.keep_alive_changed.then_some(self.keep_alive_seconds),
+            ..ConnAckProperties::NONE
+        };
+        ConnAck { session_present, reason: ReasonCode::SUCCESS, properties }
+    }
 }
 
 fn check_will(will: &fulmar_codec::Will<'_>, limits: &Limits) -> Result<(), ReasonCode> {

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fulmar_codec::{
-    Ack, AckKind, ConnAck, ConnAckProperties, Disconnect, ParsedFilter, ReasonCode, SubscribeFilter, Version,
-    encode_connack, encode_disconnect,
+    Ack, AckKind, Disconnect, ParsedFilter, ReasonCode, SubscribeFilter, Version, encode_connack, encode_disconnect,
 };
 
 use crate::admit::{Admitted, Identity};
@@ -103,16 +102,17 @@ impl Session {
     /// tells the old client ([`Self::encode_disconnect`]) and calls [`Self::connection_lost`] for the old will.
     pub fn attach(&mut self, admitted: Admitted, session_present: bool, now: Instant, out: &mut Vec<u8>) -> Drained {
         self.end_connection();
+        encode_connack(out, admitted.version, &admitted.connack(session_present, &self.limits));
         let Admitted {
             version,
             client_id: _,
-            client_id_assigned,
+            client_id_assigned: _,
             identity: _,
             clean_start: _,
             keep_alive_seconds,
-            keep_alive_changed,
+            keep_alive_changed: _,
             session_expiry_seconds,
-            session_expiry_changed,
+            session_expiry_changed: _,
             receive_maximum,
             packet_bytes_max,
             will,
@@ -126,18 +126,6 @@ impl Session {
             keep_alive_seconds,
             last_seen: now,
         });
-        let properties = ConnAckProperties {
-            session_expiry: session_expiry_changed.then_some(session_expiry_seconds),
-            receive_maximum: self.limits.inflight_max,
-            qos_max: self.limits.qos_max,
-            retain_available: self.limits.retain_available,
-            packet_bytes_max: NonZeroU32::new(self.limits.packet_bytes_max),
-            assigned_client_id: client_id_assigned.then_some(&*self.client_id),
-            topic_alias_max: self.limits.topic_aliases_max,
-            server_keep_alive: keep_alive_changed.then_some(keep_alive_seconds),
-            ..ConnAckProperties::NONE
-        };
-        encode_connack(out, version, &ConnAck { session_present, reason: ReasonCode::SUCCESS, properties });
         self.inbound.connected(now);
         self.drain(now, out)
     }
@@ -262,6 +250,11 @@ impl Session {
     #[inline]
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Whether the client takes packets of that size. What is longer must not be sent (MQTT 5.0, 3.1.2.11.4).
+    pub fn takes_packet(&self, bytes: usize) -> bool {
+        self.connection.is_none_or(|connection| bytes <= connection.packet_bytes_max as usize)
     }
 
     /// Whether there is a connection.

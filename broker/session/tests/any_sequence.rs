@@ -39,7 +39,8 @@ fn event() -> impl Strategy<Value = Event> {
     let alias = prop::option::of(1..6_u16);
     let topic = prop_oneof![Just(""), Just("t"), Just("a/b/c/d/e/f/g/h/i/j")];
     prop_oneof![
-        2 => (version, expiry, 1..5_u16, prop::option::of(1..60_u32), any::<bool>()).prop_map(
+        // CONNACK takes up to 24 bytes.
+        2 => (version, expiry, 1..5_u16, prop::option::of(24..80_u32), any::<bool>()).prop_map(
             |(version, session_expiry, receive_maximum, packet_bytes_max, will)| Event::Connect {
                 version, session_expiry, receive_maximum, packet_bytes_max, will
             }

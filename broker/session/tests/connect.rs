@@ -112,6 +112,20 @@ fn clients_are_refused_with_the_code_for_the_cause() {
 }
 
 #[test]
+fn a_client_that_cannot_take_its_connack_is_refused() {
+    let limits = Limits::default();
+    let connect = Connect { session_expiry: u32::MAX, ..Connect::new(V5, "") };
+    let mut fixture = Fixture::new(limits.clone());
+    fixture.connect(&connect, false);
+    let length = u32::try_from(fixture.out.len()).unwrap();
+    for (packet_bytes_max, fits) in [(length, true), (length - 1, false), (1, false)] {
+        let connect = Connect { packet_bytes_max: NonZeroU32::new(packet_bytes_max), ..connect };
+        let admitted = admit_anonymous(&connect, &limits).map(|admitted| admitted.client_id);
+        assert_eq!(admitted, if fits { Ok("assigned-1".into()) } else { Err(ReasonCode::PACKET_TOO_LARGE) });
+    }
+}
+
+#[test]
 fn a_client_that_nobody_vouches_for_is_refused_unless_the_listener_allows_it() {
     let (connect, limits) = (Connect::new(V5, "meter"), Limits::default());
     let policy = Policy { allow_anonymous: false, limits: &limits };

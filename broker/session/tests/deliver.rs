@@ -102,19 +102,19 @@ fn expired_messages_are_dropped_at_once_and_in_the_mailbox() {
 
 #[test]
 fn a_packet_larger_than_the_client_takes_is_dropped() {
-    // Fixed header 2, topic 3, packet id 2, property length 1, payload.
-    let connect = Connect { packet_bytes_max: NonZeroU32::new(12), receive_maximum: maximum(1), ..lasting(V5) };
+    // Fixed header 2, topic 3, packet id 2, property length 1, payload. CONNACK has to fit too.
+    let connect = Connect { packet_bytes_max: NonZeroU32::new(32), receive_maximum: maximum(1), ..lasting(V5) };
     let mut fixture = fixture(&connect);
     let too_large = Delivered::Dropped(DropReason::PacketTooLarge);
-    assert_eq!(fixture.deliver(QOS0, b"1234567"), too_large);
-    assert_eq!(fixture.deliver(QOS0, b"123456"), Delivered::Sent);
-    assert_eq!(fixture.deliver(QOS1, b"12345"), too_large);
-    assert_eq!(fixture.deliver(QOS1, b"1234"), Delivered::Sent);
+    assert_eq!(fixture.deliver(QOS0, &[b'x'; 27]), too_large);
+    assert_eq!(fixture.deliver(QOS0, &[b'x'; 26]), Delivered::Sent);
+    assert_eq!(fixture.deliver(QOS1, &[b'x'; 25]), too_large);
+    assert_eq!(fixture.deliver(QOS1, &[b'x'; 24]), Delivered::Sent);
     let with_id = Deliver { subscription_ids: &[1], ..to(QOS1) };
-    assert_eq!(fixture.deliver_as(&outgoing(QOS1, b"1234"), with_id), too_large);
+    assert_eq!(fixture.deliver_as(&outgoing(QOS1, &[b'x'; 24]), with_id), too_large);
     // What waited for a client that took more.
     fixture.lose();
-    assert_eq!(fixture.deliver(QOS1, b"12345"), QUEUED);
+    assert_eq!(fixture.deliver(QOS1, &[b'x'; 25]), QUEUED);
     assert_eq!(fixture.connect(&connect, true), drained(1));
     fixture.ack(AckKind::PubAck, 1);
     assert_eq!(fixture.drain(), Drained { sent: 0, expired: 0, too_large: 1 });

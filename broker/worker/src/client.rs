@@ -215,7 +215,7 @@ impl Worker {
             Packet::PubRel(ack) => self.acknowledged(conn, id, AckKind::PubRel, ack, now, out),
             Packet::PubComp(ack) => self.acknowledged(conn, id, AckKind::PubComp, ack, now, out),
             Packet::Subscribe(subscribe) => self.subscribe(conn, id, subscribe, now, out),
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(conn, id, unsubscribe),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(conn, id, unsubscribe, now, out),
             Packet::PingReq => {
                 if let Some(buffer) = self.connections.output(conn) {
                     encode_pingresp(buffer);

@@ -188,6 +188,10 @@ impl Worker {
         self.counters.clients_refused += 1;
         if let Some(buffer) = self.connections.output(conn) {
             encode_refusal(buffer, connect.version, reason);
+            // Nothing has been said before. What the client does not take is not sent (MQTT 5.0, 3.1.2.11.4).
+            if connect.packet_bytes_max.is_some_and(|max| buffer.len() > max.get() as usize) {
+                buffer.clear();
+            }
         }
         out.event(Event::ClientRefused { client_id: connect.client_id, origin, reason });
         self.close_unconnected(conn, out);

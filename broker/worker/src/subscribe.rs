@@ -8,7 +8,7 @@ use crate::out::Out;
 use crate::retained::{RetainedRead, add_reads};
 use crate::sessions::{subscriber, subscription_bytes};
 use crate::worker::Worker;
-use fulmar_codec::{ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter};
+use fulmar_codec::{ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter, suback_length};
 use fulmar_router::{Options, SubscriberId};
 use fulmar_session::{Session, SubscribeAction};
 use std::collections::VecDeque;
@@ -53,6 +53,10 @@ impl Worker {
         now: Instant,
         out: &mut impl Out,
     ) -> Flow {
+        if !self.takes_codes(id, subscribe.count()) {
+            self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
+            return Flow::Closed;
+        }
         let mut codes = Vec::with_capacity(subscribe.count());
         let mut reads = Vec::new();
         let mut announce = false;
@@ -109,6 +113,11 @@ impl Worker {
         Flow::Go
     }
 
+    /// Whether the client takes an answer with a code for each filter.
+    fn takes_codes(&self, id: SessionId, filters: usize) -> bool {
+        self.sessions.get(id).is_some_and(|entry| entry.session.takes_packet(suback_length(filters)))
+    }
+
     /// Puts a subscriber into the trie; true when other nodes have to be told.
     fn join(&mut self, id: SessionId, share: Option<&str>, filter: &str, options: Options) -> bool {
         let me = subscriber(self.thread, id);
@@ -135,7 +144,18 @@ impl Worker {
         self.pump(id, now);
     }
 
-    pub(crate) fn unsubscribe(&mut self, conn: ConnId, id: SessionId, unsubscribe: &Unsubscribe<'_>) -> Flow {
+    pub(crate) fn unsubscribe(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        unsubscribe: &Unsubscribe<'_>,
+        now: Instant,
+        out: &mut impl Out,
+    ) -> Flow {
+        if !self.takes_codes(id, unsubscribe.count()) {
+            self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
+            return Flow::Closed;
+        }
         let mut codes = Vec::with_capacity(unsubscribe.count());
         let mut announce = false;
         for filter in unsubscribe.filters() {
