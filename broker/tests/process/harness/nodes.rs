@@ -15,6 +15,8 @@ pub struct Cluster {
     pub names: Vec<String>,
     /// More of each node's configuration.
     settings: fn(&Folder) -> String,
+    /// More of each node's command line.
+    pub arguments: Vec<String>,
 }
 
 impl Cluster {
@@ -30,7 +32,7 @@ impl Cluster {
     pub fn at(places: Vec<SocketAddr>, settings: fn(&Folder) -> String) -> Cluster {
         let folders = places.iter().map(|_| Folder::new()).collect();
         let names = (0..places.len()).map(name).collect();
-        Cluster { places, host: None, folders, names, settings }
+        Cluster { places, host: None, folders, names, settings, arguments: Vec::new() }
     }
 
     pub fn folder(&self, index: usize) -> &Folder {
@@ -72,7 +74,7 @@ cluster:
             peers = peers.join(", "),
             more = (self.settings)(folder),
         );
-        Start::with_file(&yaml).run()
+        self.arguments.iter().fold(Start::with_file(&yaml), |start, argument| start.argument(argument)).run()
     }
 
     /// Starts all nodes and waits until each is linked with every other.
