@@ -42,7 +42,9 @@ impl Worker {
             self.node.clock.observe(version.clock);
             self.retain(&outgoing, version, now);
         }
-        if publish.live {
+        // Whoever is here although the sender knew of nobody has subscribed meanwhile. Its SUBACK may have come by another
+        // lane, faster than this, and then it did not find this among what is retained.
+        if publish.live || publish.retain_as.is_some() {
             self.find(publish.topic, None, true);
         } else {
             self.scratch.found.clear();

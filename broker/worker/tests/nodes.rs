@@ -109,6 +109,25 @@ fn a_retained_message_is_found_on_every_node_until_it_is_deleted() {
 }
 
 #[test]
+fn a_retained_message_that_somebody_has_seen_reaches_who_subscribes_later_anywhere() {
+    for seed in 0..200 {
+        let mut world = World::new(seed, 3, 2);
+        let (publisher, witness) = (world.connect(1, "publisher"), world.connect(0, "witness"));
+        let late = world.connect(2, "late");
+        world.subscribe(witness, "lamp", QoS::AtMostOnce);
+        world.settle();
+        // QoS 0 and wills have no acknowledgement that would wait for every node.
+        world.publish_with(publisher, "lamp", "on", QoS::AtMostOnce, true);
+        while world.clients[witness].payloads().is_empty() {
+            assert!(world.step(), "the witness sees it");
+        }
+        world.subscribe(late, "lamp", QoS::AtMostOnce);
+        world.settle();
+        assert!(world.clients[late].payloads().contains(&"on"), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_new_node_copies_what_is_retained_and_what_was_deleted_stays_deleted() {
     let mut world = World::new(6, 2, 2);
     let publisher = world.connect(0, "publisher");
