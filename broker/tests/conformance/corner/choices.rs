@@ -66,5 +66,5 @@ fn choice_wills_go_out_without_delay(bed: &Bed) {
     let ended = Instant::now();
     watcher.only("gone");
     let waited = ended.elapsed();
-    assert!(waited < Duration::from_secs(2), "it came after {waited:?}");
+    assert!(waited < Duration::from_secs(5), "it came after {waited:?}");
 }

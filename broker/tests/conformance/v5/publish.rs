@@ -103,8 +103,8 @@ fn mqtt_3_3_2_6_the_expiry_passed_on_is_what_is_left(bed: &Bed) {
     client.subscribe(&[(&topic, 1)]);
     client.vanish();
     bed.connect("pub").publish(Publish::new(&topic, "x").qos(1).retain().with(Property::MessageExpiry(10)));
-    // Nothing of it has passed, or at most one second on a busy machine.
-    assert!((9..=10).contains(&live.only("x").expiry().unwrap()));
+    // Nothing of it has passed, or a little on a busy machine.
+    assert!((8..=10).contains(&live.only("x").expiry().unwrap()));
     std::thread::sleep(Duration::from_millis(2100));
     let mut client = bed.join_beside(&client, &bed.hello("sub").lasting());
     assert!((6..=8).contains(&client.only("x").expiry().unwrap()));

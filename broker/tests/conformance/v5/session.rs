@@ -117,23 +117,23 @@ fn mqtt_4_1_0_2_a_session_ends_when_its_expiry_has_passed(bed: &Bed) {
         hello.clean = false;
         hello
     };
-    let mut client = bed.join(&hello(1));
+    let mut client = bed.join(&hello(2));
     client.subscribe(&[(&topic, 1)]);
     client.vanish();
     // Within its time it is there.
-    let mut client = bed.join_beside(&client, &hello(1));
+    let mut client = bed.join_beside(&client, &hello(2));
     assert!(client.connack.present);
     client.vanish();
-    std::thread::sleep(Duration::from_millis(2000));
-    let mut late = bed.join_beside(&client, &hello(1));
-    assert!(!late.connack.present, "1 s have passed");
+    std::thread::sleep(Duration::from_millis(2800));
+    let mut late = bed.join_beside(&client, &hello(2));
+    assert!(!late.connack.present, "2 s have passed");
     bed.connect("pub").publish(Publish::new(&topic, "nobody subscribes").qos(1));
     late.quiet();
     // With no time at all it ends with its connection.
     late.vanish();
     let mut brief = bed.join_beside(&late, &bed.hello("c"));
     brief.vanish();
-    assert!(!bed.join_beside(&brief, &hello(1)).connack.present);
+    assert!(!bed.join_beside(&brief, &hello(2)).connack.present);
 }
 
 pub fn mqtt_4_5_0_1_messages_are_kept_for_every_session_that_matches(bed: &Bed) {

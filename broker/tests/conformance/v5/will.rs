@@ -142,14 +142,14 @@ pub fn mqtt_3_1_2_15_a_will_with_its_retain_flag_is_retained(bed: &Bed) {
 fn mqtt_3_1_3_9_a_client_that_is_back_in_time_has_no_will_published(bed: &Bed) {
     let topic = bed.name("/will");
     let mut watcher = watcher(bed, &topic);
-    let mut client = bed.join(&delayed(bed, &topic, "not to be seen", 1, 60));
+    let mut client = bed.join(&delayed(bed, &topic, "not to be seen", 2, 60));
     client.vanish();
     let mut back = bed.hello("c").lasting();
     back.clean = false;
     let mut client = bed.join_beside(&client, &back);
     assert!(client.connack.present);
     // Beyond the delay.
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(2600));
     no_will(bed, &mut watcher, &topic);
     client.quiet();
 }
