@@ -10,6 +10,7 @@ mod descriptors;
 mod health;
 mod link;
 mod log;
+mod memory;
 mod metrics;
 mod node_id;
 mod places;

@@ -80,10 +80,11 @@ struct Broker {
 
 impl Broker {
     fn start(effective: &Effective, log: &Log) -> anyhow::Result<Broker> {
-        let config = effective.config.clone();
+        let mut config = effective.config.clone();
         let name = config.name.clone().context("the configuration names no node, wanted the host name at least")?;
         let threads = setup::thread_count(config.threads);
         let budget = setup::descriptor_budget(effective, threads)?;
+        setup::fit_memory(effective, &mut config.limits, threads);
         let node_id = node_id::obtain(config.data_dir.as_deref(), setup::random)?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -120,7 +121,8 @@ impl Broker {
         let mut listeners: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::new()).collect();
         let mut certificates: Vec<Arc<dyn Reload>> = Vec::new();
         let connect_timeout = config.limits.connect_timeout();
-        let handshakes = Handshakes::new(budget.handshakes as usize, connect_timeout, metrics.clone());
+        let handshakes =
+            Handshakes::new(budget.handshakes.min(config.limits.handshakes) as usize, connect_timeout, metrics.clone());
         let handshakes = Arc::new(handshakes);
         for ((index, listener), sockets) in (0..).zip(&config.listeners).zip(sockets) {
             let Some(tls) = listener.tls.clone() else {
@@ -252,7 +254,7 @@ impl Broker {
                 close_lanes(&inboxes).await;
             };
             tokio::select! {
-                () = told => info!("stopped, every client and every peer was told"),
+                () = told => info!("stopped, clients and peers were told as far as they listened"),
                 () = tokio::time::sleep(config.shutdown.grace()) => warn!("stopped by the end of the grace period"),
                 () = second_signal(&mut terminate, &mut interrupt) => warn!("stopped at once by a second signal"),
                 Some(what) = ended.recv() => anyhow::bail!("{what} ended by itself"),

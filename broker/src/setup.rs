@@ -11,6 +11,7 @@ use fulmar_config::{
 use tracing::{info, warn};
 
 use crate::descriptors::{self, Budget, Number, Wanted};
+use crate::memory::{self, Fit, Shape};
 use crate::reactor;
 
 /// How long the deletion of a retained message is remembered, for nodes that were away.
@@ -42,9 +43,47 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
     let budget = descriptors::share_out(limit, &wanted)?;
     let Budget { connections, handshakes, greetings, nodes, lingering: _, is_lowered } = budget;
     if is_lowered {
+        // Of what there is no use for here there is nothing to tell.
+        let handshakes = wanted.handshakes.map(|_| handshakes);
+        let (greetings, nodes) = (wanted.has_cluster.then_some(greetings), wanted.has_cluster.then_some(nodes));
         warn!(limit, connections, handshakes, greetings, nodes, "the file-descriptor limit lowers other limits");
     }
     Ok(budget)
+}
+
+/// Lowers what nobody chose where there is less memory than the limits would allow to be taken.
+pub(crate) fn fit_memory(effective: &Effective, limits: &mut Limits, threads: u16) {
+    let Some(memory) = memory::granted() else { return };
+    let config = &effective.config;
+    let shape = Shape {
+        threads,
+        has_tls: config.listeners.iter().any(|listener| listener.protocol == Protocol::Mqtts),
+        has_cluster: config.cluster.is_some(),
+    };
+    let is_chosen = |path: &str| effective.source(path) != &Source::Default;
+    let Fit { is_lowered, needed, usable } = memory::fit(limits, shape, memory, is_chosen);
+    if is_lowered {
+        let lowered = limits.clone();
+        info!(
+            memory,
+            queued_bytes_total = lowered.queued_bytes_total,
+            retained_bytes = lowered.retained_bytes,
+            session_bytes_total = lowered.session_bytes_total,
+            input_buffer_bytes_total = lowered.input_buffer_bytes_total,
+            output_buffer_bytes_total = lowered.output_buffer_bytes_total,
+            link_buffer_bytes = lowered.link_buffer_bytes,
+            "there is less memory than the defaults are for, so what clients may take is lowered"
+        );
+    }
+    if needed > usable {
+        warn!(
+            memory,
+            needed,
+            usable,
+            "clients may take more memory than there is, and the process be killed for it: give it more, or lower the \
+             limits in bytes"
+        );
+    }
 }
 
 /// What a user may not expect, said once at the start.
@@ -141,6 +180,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
     } = config.limits;
     let alone = ClusterConfig::default();
     let cluster = config.cluster.as_ref().unwrap_or(&alone);
+    let output_bytes_per_thread = bytes(config.limits.output_buffer_bytes_per_thread(threads));
     fulmar_worker::Limits {
         connections: connections as usize,
         sessions: sessions as usize,
@@ -154,8 +194,8 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         queued_bytes: bytes(queued_bytes),
         queued_bytes_total: bytes(queued_bytes_total),
         output_buffer_bytes: output_buffer_bytes as usize,
-        turn_output_bytes: TURN_OUTPUT_BYTES,
-        output_bytes_per_thread: bytes(config.limits.output_buffer_bytes_per_thread(threads)),
+        turn_output_bytes: TURN_OUTPUT_BYTES.min(output_bytes_per_thread),
+        output_bytes_per_thread,
         session_expiry_seconds: session_expiry_seconds_max,
         // The largest value there is leaves the choice to clients, who may ask for none at all.
         keep_alive_seconds: if keep_alive_seconds_max == u16::MAX { 0 } else { keep_alive_seconds_max },

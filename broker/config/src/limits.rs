@@ -22,6 +22,9 @@
 //! by the ten thousand, gives the pod more memory or sets `connections`. A turn of the event loop may go beyond a bound
 //! before it is enforced at its end: by 16 MiB of output for each data thread, and by one message for each of its
 //! receivers.
+//!
+//! A broker that is granted less memory, by its control group (the memory limit of a container) or by the machine, lowers
+//! those of these bounds that nobody chose in proportion, and says so when it starts.
 
 use std::time::Duration;
 

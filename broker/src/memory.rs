@@ -1,0 +1,245 @@
+//! The memory that the container or the machine grants, and limits that fit into it.
+//!
+//! The limits bound what clients and peers can make the process hold; their defaults are for 1 GiB (`fulmar_config`,
+//! `Limits`, has the sum). Where there is less, those that nobody chose shrink in proportion, so that a broker refuses
+//! work instead of being killed in the middle of it. What somebody chose is kept, and said to be too much where it is.
+
+use std::fs;
+use std::path::Path;
+
+use fulmar_config::Limits;
+
+/// Code, stacks, and buffers that are there without any client.
+const PROCESS_BYTES: u64 = 30 << 20;
+/// The rest is for what connections take in proportion to their number, and for the kernel.
+const USABLE_PERCENT: u64 = 95;
+/// A link's buffer holds up to twice its bound, for each of the two peers of a cluster of three.
+const LINK_BUFFERS: u64 = 2 * 2;
+/// The least that a broker is of use with.
+const RETAINED_BYTES_LEAST: u64 = 1 << 20;
+const SESSION_BYTES_LEAST: u64 = 4 << 20;
+const OUTPUT_BUFFER_BYTES_LEAST: u32 = 64 << 10;
+const HANDSHAKES_LEAST: u32 = 16;
+
+/// What of the configuration takes memory, besides the limits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) threads: u16,
+    pub(crate) has_tls: bool,
+    pub(crate) has_cluster: bool,
+}
+
+/// How limits and memory go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fit {
+    /// Some limits were lowered.
+    pub(crate) is_lowered: bool,
+    /// What the limits allow clients and peers to take, and the process itself.
+    pub(crate) needed: u64,
+    /// What the limits may add up to.
+    pub(crate) usable: u64,
+}
+
+/// Lowers the limits that nobody chose until all together fit into `memory`, as far as that goes.
+pub(crate) fn fit(limits: &mut Limits, shape: Shape, memory: u64, is_chosen: impl Fn(&str) -> bool) -> Fit {
+    let usable = memory / 100 * USABLE_PERCENT;
+    let whole = sum(limits, shape);
+    if whole <= usable {
+        return Fit { is_lowered: false, needed: whole, usable };
+    }
+    let fixed = sum(&chosen_alone(limits, &is_chosen), shape);
+    let share = Share { part: usable.saturating_sub(fixed), whole: whole - fixed };
+    let packet = u64::from(limits.packet_bytes);
+    let shrink = |path: &str, value: &mut u64, least: u64| {
+        if !is_chosen(path) {
+            *value = share.of(*value).max(least).min(*value);
+        }
+    };
+    shrink("limits.retainedBytes", &mut limits.retained_bytes, RETAINED_BYTES_LEAST);
+    shrink("limits.sessionBytesTotal", &mut limits.session_bytes_total, SESSION_BYTES_LEAST);
+    shrink("limits.inputBufferBytesTotal", &mut limits.input_buffer_bytes_total, packet);
+    shrink("limits.outputBufferBytesTotal", &mut limits.output_buffer_bytes_total, packet);
+    shrink("limits.linkBufferBytes", &mut limits.link_buffer_bytes, 2 * packet);
+    // One client may have half of what all have (fulmar_config, rules).
+    let per_client = if is_chosen("limits.queuedBytes") { limits.queued_bytes } else { packet };
+    shrink("limits.queuedBytesTotal", &mut limits.queued_bytes_total, 2 * per_client);
+    limits.queued_bytes = limits.queued_bytes.min(limits.queued_bytes_total / 2);
+    if !is_chosen("limits.outputBufferBytes") {
+        let scaled = u32::try_from(share.of(limits.output_buffer_bytes.into())).unwrap_or(u32::MAX);
+        limits.output_buffer_bytes = scaled.max(OUTPUT_BUFFER_BYTES_LEAST).min(limits.output_buffer_bytes);
+    }
+    if !is_chosen("limits.handshakes") {
+        let scaled = u32::try_from(share.of(limits.handshakes.into())).unwrap_or(u32::MAX);
+        limits.handshakes = scaled.max(HANDSHAKES_LEAST).min(limits.handshakes);
+    }
+    Fit { is_lowered: true, needed: sum(limits, shape), usable }
+}
+
+/// `part` of `whole`, of any number.
+#[derive(Clone, Copy)]
+struct Share {
+    part: u64,
+    whole: u64,
+}
+
+impl Share {
+    fn of(self, value: u64) -> u64 {
+        let scaled = u128::from(value) * u128::from(self.part) / u128::from(self.whole.max(1));
+        u64::try_from(scaled).unwrap_or(u64::MAX)
+    }
+}
+
+/// The same limits with nothing in those that may be lowered.
+fn chosen_alone(limits: &Limits, is_chosen: impl Fn(&str) -> bool) -> Limits {
+    let mut left = limits.clone();
+    for (path, value) in [
+        ("limits.retainedBytes", &mut left.retained_bytes),
+        ("limits.sessionBytesTotal", &mut left.session_bytes_total),
+        ("limits.inputBufferBytesTotal", &mut left.input_buffer_bytes_total),
+        ("limits.outputBufferBytesTotal", &mut left.output_buffer_bytes_total),
+        ("limits.linkBufferBytes", &mut left.link_buffer_bytes),
+        ("limits.queuedBytesTotal", &mut left.queued_bytes_total),
+    ] {
+        if !is_chosen(path) {
+            *value = 0;
+        }
+    }
+    for (path, value) in
+        [("limits.outputBufferBytes", &mut left.output_buffer_bytes), ("limits.handshakes", &mut left.handshakes)]
+    {
+        if !is_chosen(path) {
+            *value = 0;
+        }
+    }
+    left
+}
+
+/// What the limits allow all clients and peers together to take, and what the process takes by itself.
+fn sum(limits: &Limits, shape: Shape) -> u64 {
+    let Shape { threads, has_tls, has_cluster } = shape;
+    let thread_count = u64::from(threads.max(1));
+    let handshakes = u64::from(limits.handshakes) * u64::from(limits.first_packet_bytes());
+    [
+        PROCESS_BYTES,
+        limits.queued_bytes_total,
+        limits.retained_bytes.saturating_add(limits.retained_bytes / 4),
+        limits.session_bytes_total,
+        // Half of it for either kind of bytes that wait.
+        limits.input_buffer_bytes_per_thread(threads).saturating_mul(2 * thread_count),
+        limits.output_buffer_bytes_per_thread(threads).saturating_mul(thread_count),
+        if has_cluster { limits.link_buffer_bytes.saturating_mul(LINK_BUFFERS) } else { 0 },
+        if has_tls { handshakes } else { 0 },
+    ]
+    .into_iter()
+    .fold(0, u64::saturating_add)
+}
+
+/// The bytes that this process may use: what its control group allows, or what the machine has. None where neither
+/// can be read.
+pub(crate) fn granted() -> Option<u64> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let files = limit_files(&own);
+    let limits = files.iter().filter_map(|file| parse_limit(&fs::read_to_string(Path::new(file)).ok()?));
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_memory(&text));
+    limits.chain(machine).min()
+}
+
+/// The files that may hold the limit, of version 2 and of version 1, as seen from inside a container and from outside.
+fn limit_files(own_groups: &str) -> Vec<String> {
+    let mut files =
+        vec!["/sys/fs/cgroup/memory.max".to_owned(), "/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned()];
+    for line in own_groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        match (fields.next(), fields.next()) {
+            (Some(""), Some(path)) => files.push(format!("/sys/fs/cgroup{path}/memory.max")),
+            (Some(controllers), Some(path)) if controllers.split(',').any(|name| name == "memory") => {
+                files.push(format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes"));
+            }
+            _ => {}
+        }
+    }
+    files
+}
+
+/// A limit as the kernel writes it; "max" is none, and so, in version 1, is a number beyond every machine, which the
+/// machine's own memory takes care of.
+fn parse_limit(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
+/// The machine's memory, from /proc/meminfo.
+fn parse_memory(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const POD: Shape = Shape { threads: 2, has_tls: true, has_cluster: true };
+
+    #[test]
+    fn the_defaults_fit_into_1_gib_with_up_to_4_threads() {
+        for threads in 1..=4 {
+            let mut limits = Limits::default();
+            let fit = fit(&mut limits, Shape { threads, ..POD }, 1024 * MIB, |_| false);
+            assert_eq!((fit.is_lowered, limits), (false, Limits::default()), "{threads} threads: {fit:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_chose_shrinks_in_proportion_until_all_fits() {
+        for megabytes in [128, 200, 256, 512, 1000] {
+            let mut limits = Limits::default();
+            let fit = fit(&mut limits, POD, megabytes * MIB, |_| false);
+            assert!(fit.is_lowered && fit.needed <= fit.usable, "{megabytes}: {fit:?}");
+            assert!(limits.queued_bytes_total >= 2 * limits.queued_bytes, "{megabytes}: {limits:?}");
+            assert_eq!(limits.packet_bytes, Limits::default().packet_bytes, "clients were told of it");
+        }
+        let mut half = Limits::default();
+        fit(&mut half, POD, 512 * MIB, |_| false);
+        let default = Limits::default();
+        let ratio = half.retained_bytes as f64 / default.retained_bytes as f64;
+        assert!((0.45..0.51).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn what_somebody_chose_is_kept_and_the_rest_makes_room_for_it() {
+        let mut limits = Limits { retained_bytes: 300 * MIB, ..Limits::default() };
+        let fit = fit(&mut limits, POD, 512 * MIB, |path| path == "limits.retainedBytes");
+        assert_eq!(limits.retained_bytes, 300 * MIB);
+        assert!(fit.needed <= fit.usable, "{fit:?}");
+        assert!(limits.session_bytes_total < 40 * MIB, "{limits:?}");
+    }
+
+    #[test]
+    fn too_little_is_told() {
+        let mut limits = Limits::default();
+        let fit = fit(&mut limits, POD, 48 * MIB, |_| false);
+        assert!(fit.needed > fit.usable, "{fit:?}");
+        let mut chosen = Limits { queued_bytes_total: 900 * MIB, ..Limits::default() };
+        let fit = super::fit(&mut chosen, POD, 512 * MIB, |path| path == "limits.queuedBytesTotal");
+        assert_eq!(chosen.queued_bytes_total, 900 * MIB);
+        assert!(fit.needed > fit.usable, "{fit:?}");
+    }
+
+    #[test]
+    fn a_broker_without_tls_and_peers_keeps_nothing_for_them() {
+        let alone = Shape { threads: 1, has_tls: false, has_cluster: false };
+        let mut limits = Limits::default();
+        assert!(!fit(&mut limits, alone, 850 * MIB, |_| false).is_lowered);
+    }
+
+    #[test]
+    fn the_limit_is_read_as_both_versions_of_control_groups_write_it() {
+        let outside = |text| limit_files(text).split_off(2);
+        assert_eq!(outside("0::/kubepods/pod1\n"), ["/sys/fs/cgroup/kubepods/pod1/memory.max"]);
+        let first = "9:name=systemd:/\n4:cpu,memory:/docker/1\n3:memory_x:/no\n";
+        assert_eq!(outside(first), ["/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes"]);
+        assert_eq!(["max\n", "536870912\n", ""].map(parse_limit), [None, Some(536_870_912), None]);
+        assert_eq!(parse_memory("MemTotal:       24590064 kB\nMemFree: 1 kB\n"), Some(24_590_064 * 1024));
+    }
+}
