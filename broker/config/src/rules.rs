@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::read::Findings;
-use crate::{ClusterConfig, Config, Limits, ListenerConfig, Protocol};
+use crate::{BackoffConfig, ClusterConfig, Config, Limits, ListenerConfig, Protocol};
 
 const LISTENERS_MAX: usize = 16;
 const PEERS_MAX: usize = 256;
@@ -19,6 +19,7 @@ pub(crate) fn check_rules(config: &Config, findings: &mut Findings) {
         check_cluster(cluster, findings);
     }
     check_limits(&config.limits, findings);
+    check_backoff(&config.auth.backoff, findings);
 }
 
 fn check_listeners(listeners: &[ListenerConfig], findings: &mut Findings) {
@@ -113,5 +114,12 @@ fn check_limits(limits: &Limits, findings: &mut Findings) {
             limits.link_buffer_bytes.to_string(),
             wanted,
         );
+    }
+}
+
+fn check_backoff(backoff: &BackoffConfig, findings: &mut Findings) {
+    if backoff.max() < backoff.initial() {
+        let (found, wanted) = (backoff.max_seconds.to_string(), "no less than initialMilliseconds");
+        findings.refuse("auth.backoff.maxSeconds", &["auth.backoff.initialMilliseconds"], found, wanted);
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::read::Section;
 use crate::{
-    ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, Limits, ListenerConfig, ListenerTls, LogConfig,
-    LogFormat, LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig,
+    AuthConfig, BackoffConfig, ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, IdentityRule, Limits,
+    ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig,
 };
 
 const PACKET_BYTES_MAX: u32 = 268_435_460; // The largest remaining length and its header (MQTT 5.0, 1.5.5).
@@ -16,12 +16,39 @@ pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
         data_dir: section.optional_path("dataDir"),
         threads: section.number("threads", defaults.threads, 0..=1024),
         allow_anonymous: section.flag("allowAnonymous"),
+        auth: section.section("auth", read_auth),
         listeners: read_listeners(section),
         http: section.optional_section("http", read_http),
         cluster: section.optional_section("cluster", read_cluster),
         limits: section.section("limits", read_limits),
         log: section.section("log", read_log),
         shutdown: section.section("shutdown", read_shutdown),
+    }
+}
+
+fn read_auth(section: &mut Section<'_>) -> AuthConfig {
+    let defaults = AuthConfig::default();
+    let bound_names = ("usernameIsClientId", IdentityRule::UsernameIsClientId);
+    AuthConfig {
+        password_file: section.optional_path("passwordFile"),
+        access_file: section.optional_path("accessFile"),
+        identity: section.choice("identity", ("none", IdentityRule::None), &[bound_names]),
+        threads: section.number("threads", defaults.threads, 0..=1024),
+        queued: section.number("queued", defaults.queued, 1..=10_000_000),
+        backoff: section.section("backoff", |section| {
+            let defaults = BackoffConfig::default();
+            BackoffConfig {
+                per_address: section.flag("perAddress").unwrap_or(defaults.per_address),
+                free_failures: section.number("freeFailures", defaults.free_failures, 1..=1_000_000),
+                address_free_failures: section.number(
+                    "addressFreeFailures",
+                    defaults.address_free_failures,
+                    1..=1_000_000,
+                ),
+                initial_milliseconds: section.number("initialMilliseconds", defaults.initial_milliseconds, 1..=60_000),
+                max_seconds: section.number("maxSeconds", defaults.max_seconds, 1..=3600),
+            }
+        }),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use fulmar_config::{
-    ClusterTls, Config, HeartbeatConfig, ListenerTls, Override, OverrideValue, Protocol, Source, check,
-    environment_override, load, parse_peer,
+    AuthConfig, BackoffConfig, ClusterTls, Config, HeartbeatConfig, IdentityRule, ListenerTls, Override, OverrideValue,
+    Protocol, Source, check, environment_override, load, parse_peer,
 };
 
 fn messages(text: &str) -> Vec<String> {
@@ -70,6 +70,49 @@ fn anonymous_clients_beyond_loopback_need_a_word() {
     assert!(allowed.is_anonymous_allowed(&allowed.listeners[0]));
     let refused = check("allowAnonymous: false").unwrap();
     assert!(!refused.is_anonymous_allowed(&refused.listeners[0]));
+}
+
+#[test]
+fn with_a_password_file_nobody_is_anonymous_unless_that_is_asked_for() {
+    let of = |text: &str| {
+        let config = check(text).unwrap();
+        config.is_anonymous_allowed(&config.listeners[0])
+    };
+    assert!(!of("auth: {passwordFile: users}"));
+    assert!(of("{allowAnonymous: true, auth: {passwordFile: users}}"));
+    assert!(of("auth: {accessFile: access.yaml}"));
+}
+
+#[test]
+fn who_may_connect_is_read_as_written() {
+    let auth = check(
+        "
+auth:
+  passwordFile: /etc/fulmar/auth/users/users
+  accessFile: /etc/fulmar/auth/access/access.yaml
+  identity: usernameIsClientId
+  threads: 2
+  queued: 100
+  backoff: {perAddress: true, maxSeconds: 300}
+",
+    );
+    let backoff = BackoffConfig { per_address: true, max_seconds: 300, ..BackoffConfig::default() };
+    let expected = AuthConfig {
+        password_file: Some("/etc/fulmar/auth/users/users".into()),
+        access_file: Some("/etc/fulmar/auth/access/access.yaml".into()),
+        identity: IdentityRule::UsernameIsClientId,
+        threads: 2,
+        queued: 100,
+        backoff,
+    };
+    assert_eq!(auth.unwrap().auth, expected);
+    assert_eq!(
+        messages("{auth: {identity: mine, backoff: {initialMilliseconds: 2000, maxSeconds: 1}}}"),
+        [
+            "line 1: auth.identity: found mine, wanted none or usernameIsClientId",
+            "line 1: auth.backoff.maxSeconds: found 1, wanted no less than initialMilliseconds",
+        ]
+    );
 }
 
 #[test]
