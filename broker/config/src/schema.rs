@@ -2,8 +2,9 @@
 
 use crate::read::Section;
 use crate::{
-    AuthConfig, BackoffConfig, ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, IdentityRule, Limits,
-    ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig,
+    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
+    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, Peer, Protocol,
+    ReconnectConfig, ShutdownConfig,
 };
 
 const PACKET_BYTES_MAX: u32 = 268_435_460; // The largest remaining length and its header (MQTT 5.0, 1.5.5).
@@ -72,10 +73,24 @@ fn read_listener(section: &mut Section<'_>) -> ListenerConfig {
         protocol,
         address: section.text("address", defaults.address, "an IP address", |text| text.parse().ok()),
         port: section.number("port", protocol.default_port(), 0..=u16::MAX),
-        tls: section.optional_section("tls", |section| ListenerTls {
-            cert_file: section.path("certFile"),
-            key_file: section.path("keyFile"),
-        }),
+        tls: section.optional_section("tls", read_listener_tls),
+    }
+}
+
+fn read_listener_tls(section: &mut Section<'_>) -> ListenerTls {
+    let certificates = [("optional", ClientCertificate::Optional), ("required", ClientCertificate::Required)];
+    let identities = [
+        ("commonName", ClientIdentity::CommonName),
+        ("dns", ClientIdentity::Dns),
+        ("uri", ClientIdentity::Uri),
+        ("email", ClientIdentity::Email),
+    ];
+    ListenerTls {
+        cert_file: section.path("certFile"),
+        key_file: section.path("keyFile"),
+        client_certificate: section.choice("clientCertificate", ("none", ClientCertificate::None), &certificates),
+        client_ca_file: section.optional_path("clientCaFile"),
+        client_identity: section.choice("clientIdentity", ("none", ClientIdentity::None), &identities),
     }
 }
 

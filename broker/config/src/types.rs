@@ -215,6 +215,71 @@ pub struct ListenerTls {
     pub cert_file: PathBuf,
     /// PEM file with the private key.
     pub key_file: PathBuf,
+    /// Whether clients show a certificate too.
+    #[serde(skip_serializing_if = "ClientCertificate::is_none")]
+    pub client_certificate: ClientCertificate,
+    /// PEM file with the CA certificates that those of clients are checked against; given exactly when they are asked
+    /// for any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_file: Option<PathBuf>,
+    /// The name in a client's certificate that is its user name, with no password then.
+    #[serde(skip_serializing_if = "ClientIdentity::is_none")]
+    pub client_identity: ClientIdentity,
+}
+
+impl ListenerTls {
+    /// A server's certificate that asks clients for none.
+    pub fn new(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
+        ListenerTls {
+            cert_file: cert_file.into(),
+            key_file: key_file.into(),
+            client_certificate: ClientCertificate::None,
+            client_ca_file: None,
+            client_identity: ClientIdentity::None,
+        }
+    }
+}
+
+/// Whether clients of a listener show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClientCertificate {
+    /// They are not asked for one.
+    #[default]
+    None,
+    /// They may; one that is not trusted ends the handshake.
+    Optional,
+    /// They must.
+    Required,
+}
+
+impl ClientCertificate {
+    fn is_none(&self) -> bool {
+        *self == ClientCertificate::None
+    }
+}
+
+/// Which name in a client's certificate is its user name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClientIdentity {
+    /// None: a certificate lets a client in, and what else it must prove is asked of it as of any other.
+    #[default]
+    None,
+    /// The common name of the subject.
+    CommonName,
+    /// The DNS name among the subject's alternative names.
+    Dns,
+    /// The URI there, as SPIFFE has it.
+    Uri,
+    /// The email address there.
+    Email,
+}
+
+impl ClientIdentity {
+    fn is_none(&self) -> bool {
+        *self == ClientIdentity::None
+    }
 }
 
 /// The HTTP port with probes and metrics.

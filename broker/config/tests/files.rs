@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use fulmar_config::{
-    AuthConfig, BackoffConfig, ClusterTls, Config, HeartbeatConfig, IdentityRule, ListenerTls, Override, OverrideValue,
-    Protocol, Source, check, environment_override, load, parse_peer,
+    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterTls, Config, HeartbeatConfig, IdentityRule,
+    ListenerTls, Override, OverrideValue, Protocol, Source, check, environment_override, load, parse_peer,
 };
 
 fn messages(text: &str) -> Vec<String> {
@@ -48,7 +48,7 @@ log: {format: json}
     assert_eq!((config.data_dir, config.threads), (Some(PathBuf::from("/data")), 2));
     let [mqtt, secure] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
     assert_eq!((mqtt.protocol, mqtt.port, &mqtt.tls), (Protocol::Mqtt, 1883, &None));
-    let tls = ListenerTls { cert_file: "/tls/tls.crt".into(), key_file: "/tls/tls.key".into() };
+    let tls = ListenerTls::new("/tls/tls.crt", "/tls/tls.key");
     assert_eq!((secure.name.as_str(), secure.port, &secure.tls), ("secure", 8883, &Some(tls)));
     assert_eq!(config.http.unwrap().port, 8080);
     let cluster = config.cluster.unwrap();
@@ -60,6 +60,19 @@ log: {format: json}
     assert_eq!(cluster.heartbeat, HeartbeatConfig { interval_milliseconds: 100, ..HeartbeatConfig::default() });
     assert_eq!(HeartbeatConfig::default().silence(), std::time::Duration::from_secs(2));
     assert_eq!(config.limits.packet_bytes, 4096);
+}
+
+#[test]
+fn certificates_of_clients_are_read_as_written() {
+    let tls = "certFile: a, keyFile: b, clientCertificate: optional, clientCaFile: c, clientIdentity: commonName";
+    let mut config = check(&format!("listeners: [{{protocol: mqtts, tls: {{{tls}}}}}]")).unwrap();
+    let wanted = ListenerTls {
+        client_certificate: ClientCertificate::Optional,
+        client_ca_file: Some("c".into()),
+        client_identity: ClientIdentity::CommonName,
+        ..ListenerTls::new("a", "b")
+    };
+    assert_eq!(config.listeners.remove(0).tls, Some(wanted));
 }
 
 #[test]
@@ -181,6 +194,21 @@ fn rules_between_keys_name_the_line_to_change() {
         (
             "listeners:\n- tls: {certFile: a, keyFile: b}",
             "line 2: listeners[0].tls: found a certificate, wanted none, or the protocol mqtts",
+        ),
+        (
+            "listeners:\n- protocol: mqtts\n  tls:\n    certFile: a\n    keyFile: b\n    clientCertificate: required",
+            "line 4: listeners[0].tls.clientCaFile: found nothing, wanted a path, because clientCertificate is optional \
+             or required",
+        ),
+        (
+            "listeners:\n- protocol: mqtts\n  tls:\n    certFile: a\n    keyFile: b\n    clientCaFile: c",
+            "line 6: listeners[0].tls.clientCaFile: found CA certificates for no certificate, wanted none, or \
+             clientCertificate optional or required",
+        ),
+        (
+            "listeners:\n- protocol: mqtts\n  tls:\n    certFile: a\n    keyFile: b\n    clientIdentity: uri",
+            "line 6: listeners[0].tls.clientIdentity: found a name in no certificate, wanted none, or \
+             clientCertificate optional or required",
         ),
         (
             "cluster:\n  peers: ['a:1']",

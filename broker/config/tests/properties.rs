@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use fulmar_config::{
-    AuthConfig, BackoffConfig, ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, IdentityRule, Limits,
-    ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig,
-    check, load,
+    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
+    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, Peer, Protocol,
+    ReconnectConfig, ShutdownConfig, check, load,
 };
 use proptest::prelude::*;
 
@@ -28,15 +28,36 @@ fn any_path() -> impl Strategy<Value = PathBuf> {
 }
 
 fn any_listener(index: u16) -> impl Strategy<Value = ListenerConfig> {
-    (any::<bool>(), any::<IpAddr>(), 0..3000_u16, any_path(), any_path()).prop_map(
-        move |(is_tls, address, port, cert_file, key_file)| ListenerConfig {
+    (any::<bool>(), any::<IpAddr>(), 0..3000_u16, any_listener_tls()).prop_map(move |(is_tls, address, port, tls)| {
+        ListenerConfig {
             name: format!("listener-{index}"),
             protocol: if is_tls { Protocol::Mqtts } else { Protocol::Mqtt },
             address,
             port: port + index * 3000,
-            tls: is_tls.then_some(ListenerTls { cert_file, key_file }),
-        },
-    )
+            tls: is_tls.then_some(tls),
+        }
+    })
+}
+
+fn any_listener_tls() -> impl Strategy<Value = ListenerTls> {
+    let certificate = prop_oneof![Just(ClientCertificate::Optional), Just(ClientCertificate::Required)];
+    let identity = prop_oneof![
+        Just(ClientIdentity::None),
+        Just(ClientIdentity::CommonName),
+        Just(ClientIdentity::Dns),
+        Just(ClientIdentity::Uri),
+        Just(ClientIdentity::Email),
+    ];
+    let of_clients = prop::option::of((certificate, any_path(), identity));
+    (any_path(), any_path(), of_clients).prop_map(|(cert_file, key_file, of_clients)| {
+        let server = ListenerTls::new(cert_file, key_file);
+        match of_clients {
+            Some((client_certificate, client_ca_file, client_identity)) => {
+                ListenerTls { client_certificate, client_ca_file: Some(client_ca_file), client_identity, ..server }
+            }
+            None => server,
+        }
+    })
 }
 
 fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
