@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use fulmar_config::{ClusterTls, Config, Effective};
+use fulmar_config::{ClientIdentity, ClusterTls, Config, Effective};
 use fulmar_worker::{Node, NodeSettings, Worker};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -129,7 +129,8 @@ impl Broker {
                 }
                 continue;
             };
-            let files = vec![tls.cert_file.clone(), tls.key_file.clone()];
+            let names_clients = tls.client_identity != ClientIdentity::None;
+            let files = [&tls.cert_file, &tls.key_file].into_iter().chain(&tls.client_ca_file).cloned().collect();
             let certificate = Reloaded::load(files, move || listener_certificate(&tls))
                 .with_context(|| format!("load the certificate of listener {}", listener.name))?;
             let certificate = Arc::new(certificate);
@@ -138,6 +139,7 @@ impl Broker {
                 name: listener.name.clone(),
                 index,
                 certificate,
+                names_clients,
                 handshakes: handshakes.clone(),
                 connect_timeout,
                 packet_bytes_max: config.limits.first_packet_bytes() as usize,

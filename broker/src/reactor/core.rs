@@ -1,7 +1,9 @@
 //! What the reactor needs of a worker. The tests of the reactor put small workers of their own in its place.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use fulmar_auth::identity::CertificateNames;
 use fulmar_worker::{
     Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Origin, Out, Refused, Thread, Worker,
 };
@@ -9,6 +11,7 @@ use fulmar_worker::{
 /// The decisions of one data thread. See [`Worker`] for what each call means.
 pub(crate) trait Core {
     fn accepted(&mut self, origin: Origin, now: Instant) -> Result<ConnId, Refused>;
+    fn certified(&mut self, conn: ConnId, certificate: Arc<CertificateNames>);
     fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed;
     fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out);
     fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
@@ -34,6 +37,10 @@ impl Core for Worker {
     #[inline]
     fn accepted(&mut self, origin: Origin, now: Instant) -> Result<ConnId, Refused> {
         self.accepted(origin, now)
+    }
+
+    fn certified(&mut self, conn: ConnId, certificate: Arc<CertificateNames>) {
+        self.certified(conn, certificate);
     }
 
     #[inline]

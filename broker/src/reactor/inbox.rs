@@ -5,9 +5,10 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use fulmar_auth::identity::CertificateNames;
 use fulmar_worker::{Batch, LaneSocket, Origin, Thread};
 use mio::Waker;
 use mio::net::TcpStream;
@@ -41,6 +42,8 @@ pub(crate) enum Letter {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) tls: Option<Box<rustls::Connection>>,
+    /// What its certificate says, where the listener takes the client's name from it.
+    pub(crate) certificate: Option<Arc<CertificateNames>>,
     /// Received and not consumed.
     pub(crate) bytes: Vec<u8>,
     pub(crate) origin: Origin,

@@ -332,8 +332,8 @@ impl<C: Core> Reactor<C> {
             // The worker may have closed it.
             let Some(entry) = self.world.sockets.get_mut(conn) else { return };
             let rest = read.bytes.into_rest(consumed.bytes, &self.buffer);
-            if let Some((conn, thread, origin)) = self.world.leaving.take() {
-                self.hand_over(conn, thread, origin, rest);
+            if let Some(leaving) = self.world.leaving.take() {
+                self.hand_over(leaving, rest);
                 return;
             }
             entry.is_paused |= consumed.paused;

@@ -47,7 +47,7 @@ impl Worker {
             let owner = owner_of(connect.client_id, self.node.settings.threads);
             if owner != self.thread {
                 if let Some(connection) = self.forget_connection(conn) {
-                    out.hand_over(conn, owner, connection.origin);
+                    out.hand_over(conn, owner, connection.origin, connection.certificate);
                 }
                 return nothing;
             }

@@ -3,7 +3,9 @@
 use crate::ids::{ConnId, SessionId};
 use crate::out::Origin;
 use crate::slab::Slab;
+use fulmar_auth::identity::CertificateNames;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Buffers kept for connections that have something to say; idle ones own none.
@@ -17,6 +19,8 @@ pub(crate) struct Connection {
     /// What the socket has not taken yet.
     pub(crate) out: Vec<u8>,
     pub(crate) origin: Origin,
+    /// What the client's certificate says, if its listener asks who that is.
+    pub(crate) certificate: Option<Arc<CertificateNames>>,
     pub(crate) role: Role,
     dirty: bool,
     /// Memory of a client's output that its socket does not take, and since when it does not.
@@ -82,6 +86,7 @@ impl Connections {
         let (slot, generation) = self.slab.insert(Connection {
             out: Vec::new(),
             origin,
+            certificate: None,
             role,
             dirty: false,
             unsent: Unsent::default(),

@@ -4,8 +4,10 @@
 //! the reactor writes once at the end of the turn (see [`crate::Worker::output`]).
 
 use crate::ids::{ConnId, Thread};
+use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::ReasonCode;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The world around a [`crate::Worker`].
 pub trait Out {
@@ -18,9 +20,9 @@ pub trait Out {
     fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>);
 
     /// This connection's client belongs to another data thread: take the socket with all bytes not consumed and give
-    /// both to that thread's reactor, which calls `accepted` (with its `origin`) and `received` there. The worker has
-    /// forgotten it.
-    fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin);
+    /// both to that thread's reactor, which calls `accepted` (with its `origin`), `certified` if there is a `certificate`,
+    /// and `received` there. The worker has forgotten it.
+    fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin, certificate: Option<Arc<CertificateNames>>);
 
     /// A lane to another node was lost or given up: the control side shall dial again (or learn that it is gone).
     /// `epoch` is the life of the link that the connection belonged to.

@@ -17,6 +17,7 @@ use crate::route::Scratch;
 use crate::sessions::Sessions;
 use crate::subscribe::Waiting;
 use crate::timer::{Timer, Timers};
+use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::ReasonCode;
 use fulmar_session::QuotaShare;
 use std::sync::Arc;
@@ -147,6 +148,13 @@ impl Worker {
         let conn = self.connections.insert(origin, Role::AwaitConnect { until });
         self.remind(conn, until);
         Ok(conn)
+    }
+
+    /// The client has shown a certificate that its listener trusts and takes its name from. Said before its first byte.
+    pub fn certified(&mut self, conn: ConnId, certificate: Arc<CertificateNames>) {
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.certificate = Some(certificate);
+        }
     }
 
     /// Bytes arrived on a connection. Those not consumed are offered again, in front of what follows.

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::{
     Ack, AckKind, Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter,
     SubscriptionOptions, Version, encode_ack, encode_connect, encode_publish, encode_subscribe,
@@ -51,7 +52,7 @@ impl Out for Nothing {
     fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
         panic!("{conn} is closed");
     }
-    fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin) {
+    fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin, _certificate: Option<Arc<CertificateNames>>) {
         panic!("{conn} belongs to thread {thread}");
     }
     fn lane_closed(&mut self, peer: u64, lane: u16, _epoch: u64, why: LaneEnd) {

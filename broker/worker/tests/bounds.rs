@@ -2,6 +2,7 @@
 
 mod world;
 
+use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::{
     Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter, SubscriptionOptions, Version,
     Will, encode_connect, encode_publish, encode_subscribe,
@@ -97,7 +98,7 @@ impl Out for Pauses {
     fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
         panic!("{conn} is closed");
     }
-    fn hand_over(&mut self, conn: ConnId, _thread: u16, _origin: Origin) {
+    fn hand_over(&mut self, conn: ConnId, _thread: u16, _origin: Origin, _certificate: Option<Arc<CertificateNames>>) {
         panic!("{conn} is handed over");
     }
     fn lane_closed(&mut self, _peer: u64, lane: u16, _epoch: u64, _why: LaneEnd) {

@@ -8,6 +8,7 @@
 pub mod client;
 
 use client::Client;
+use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::ReasonCode;
 use fulmar_worker::{
     Batch, Closed, ConnId, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out, PeerIdentity, Worker,
@@ -92,7 +93,7 @@ impl Out for Recorder {
     fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>) {
         self.actions.push(Action::Close(conn, last_bytes));
     }
-    fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin) {
+    fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin, _certificate: Option<Arc<CertificateNames>>) {
         self.actions.push(Action::HandOver(conn, thread));
     }
     fn lane_closed(&mut self, _peer: u64, _lane: u16, _epoch: u64, _why: LaneEnd) {
