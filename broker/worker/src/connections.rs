@@ -3,6 +3,7 @@
 use crate::ids::{ConnId, SessionId};
 use crate::out::Origin;
 use crate::slab::Slab;
+use fulmar_auth::hooks::Ticket;
 use fulmar_auth::identity::CertificateNames;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,8 +45,15 @@ struct Unsent {
 /// What a connection is used for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Role {
+    /// `answer` tells whether the password of its CONNECT, which is there already, is right.
     AwaitConnect {
         until: Instant,
+        answer: Option<bool>,
+    },
+    /// Its CONNECT is there, and its password is being verified elsewhere.
+    AwaitAnswer {
+        until: Instant,
+        ticket: Ticket,
     },
     Client(SessionId),
     /// Index of the lane.
@@ -205,7 +213,7 @@ mod tests {
 
     fn client(connections: &mut Connections) -> ConnId {
         let origin = Origin { listener: 0, address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9), trace: 0 };
-        connections.insert(origin, Role::AwaitConnect { until: Instant::now() })
+        connections.insert(origin, Role::AwaitConnect { until: Instant::now(), answer: None })
     }
 
     /// The socket leaves so many bytes.

@@ -33,6 +33,32 @@ counters! {
         clients_connected,
         /// Clients whose CONNECT was refused.
         clients_refused,
+        /// Clients let in without credentials.
+        auth_results_anonymous,
+        /// Clients let in by their certificate.
+        auth_results_certificate,
+        /// Clients let in by a password that was known to be right.
+        auth_results_remembered,
+        /// Clients let in by a password that was verified.
+        auth_results_verified,
+        /// Clients refused because they did not say who they are.
+        auth_results_no_user,
+        /// Clients refused because they gave a user name and no password.
+        auth_results_no_password,
+        /// Clients refused because there is no such user or the password is another.
+        auth_results_wrong_password,
+        /// Clients refused because they have guessed too often.
+        auth_results_must_wait,
+        /// Clients refused because too many wait for their passwords to be verified.
+        auth_results_queue_full,
+        /// Clients that were gone, or had used up their time, before their password was verified.
+        auth_results_abandoned,
+        /// Clients refused because they are banned.
+        auth_results_banned,
+        /// Clients refused because of how user name, client id and certificate are tied together.
+        auth_results_other_name,
+        /// Clients refused because their client id has a session of another user.
+        session_owner_refusals,
         /// Connections closed for bytes that are not MQTT or break its rules.
         protocol_errors,
         /// Connections closed because CONNECT did not come in time.
@@ -113,7 +139,7 @@ counters! {
     Gauges {
         /// Clients connected.
         connections,
-        /// Connections that have not sent CONNECT yet.
+        /// Connections whose CONNECT has not come or was not answered yet.
         connections_pending,
         /// Sessions, of absent clients too.
         sessions,

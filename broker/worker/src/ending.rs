@@ -137,11 +137,11 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.reminder = None;
         match connection.role {
-            Role::AwaitConnect { until } if until <= now => {
+            Role::AwaitConnect { until, .. } | Role::AwaitAnswer { until, .. } if until <= now => {
                 self.counters.connect_timeouts += 1;
                 self.close_unconnected(conn, out);
             }
-            Role::AwaitConnect { until } => self.remind(conn, until),
+            Role::AwaitConnect { until, .. } | Role::AwaitAnswer { until, .. } => self.remind(conn, until),
             Role::Client(id) => self.client_due(conn, id, now, out),
             Role::Lane(_) => {}
         }

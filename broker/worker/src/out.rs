@@ -4,6 +4,8 @@
 //! the reactor writes once at the end of the turn (see [`crate::Worker::output`]).
 
 use crate::ids::{ConnId, Thread};
+use crate::question::Question;
+use fulmar_auth::hooks::Ticket;
 use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::ReasonCode;
 use std::net::SocketAddr;
@@ -23,6 +25,13 @@ pub trait Out {
     /// both to that thread's reactor, which calls `accepted` (with its `origin`), `certified` if there is a `certificate`,
     /// and `received` there. The worker has forgotten it.
     fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin, certificate: Option<Arc<CertificateNames>>);
+
+    /// Find out away from this thread whether a password is right; [`crate::Worker::answered`] is told. `false`: as many
+    /// questions wait as may, and this one will not be answered.
+    fn verify(&mut self, question: Question) -> bool;
+
+    /// Nobody waits for the answer to this question any more.
+    fn abandon(&mut self, ticket: Ticket);
 
     /// A lane to another node was lost or given up: the control side shall dial again (or learn that it is gone).
     /// `epoch` is the life of the link that the connection belonged to.
@@ -57,6 +66,7 @@ pub enum Event<'a> {
         client_id: &'a str,
         origin: Origin,
         reason: ReasonCode,
+        error: Option<String>,
     },
     ClientDisconnected {
         client_id: &'a str,

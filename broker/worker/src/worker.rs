@@ -4,6 +4,7 @@
 //! a socket or randomness; a run with the same events and the same seed gives the same outputs.
 
 use crate::alarm::BOUNDS;
+use crate::authenticate::Asked;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
 use crate::ids::{ConnId, SessionId, Thread};
@@ -14,6 +15,7 @@ use crate::out::{Departure, Event, Origin, Out};
 use crate::pending::Pending;
 use crate::random::Random;
 use crate::route::Scratch;
+use crate::rules::Rules;
 use crate::sessions::Sessions;
 use crate::subscribe::Waiting;
 use crate::timer::{Timer, Timers};
@@ -72,6 +74,10 @@ pub struct Worker {
     pub(crate) sessions: Sessions,
     pub(crate) pending: Pending,
     pub(crate) waiting: Waiting,
+    /// Clients whose password is being verified.
+    pub(crate) asked: Asked,
+    /// Who may connect and who may do what, by the files as this thread knows them.
+    pub(crate) rules: Arc<Rules>,
     pub(crate) lanes: Lanes,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -84,7 +90,7 @@ pub struct Worker {
     pub(crate) session_share: Arc<QuotaShare>,
     /// How often each of [`BOUNDS`] was reached when this was last told.
     told: [u64; BOUNDS.len()],
-    /// Connections that have not sent CONNECT.
+    /// Connections whose CONNECT was not answered yet.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
     /// Bytes written into the buffers of clients in this turn, about.
@@ -107,6 +113,8 @@ impl Worker {
             share: QuotaShare::new(Arc::clone(&node.quota)),
             session_share: QuotaShare::new(Arc::clone(&node.session_quota)),
             told: [0; BOUNDS.len()],
+            rules: Arc::clone(&node.settings.auth.rules),
+            asked: Asked::default(),
             node,
             thread,
             connections: Connections::new(),
@@ -145,7 +153,7 @@ impl Worker {
         self.counters.connections_accepted += 1;
         self.connections_pending += 1;
         let until = now + self.node.settings.limits.connect_timeout;
-        let conn = self.connections.insert(origin, Role::AwaitConnect { until });
+        let conn = self.connections.insert(origin, Role::AwaitConnect { until, answer: None });
         self.remind(conn, until);
         Ok(conn)
     }
@@ -163,7 +171,8 @@ impl Worker {
             return Consumed { bytes: bytes.len(), paused: false };
         };
         match connection.role {
-            Role::AwaitConnect { .. } => self.await_connect(conn, bytes, now, out),
+            Role::AwaitConnect { answer, .. } => self.await_connect(conn, answer, bytes, now, out),
+            Role::AwaitAnswer { .. } => Consumed { bytes: 0, paused: true },
             Role::Client(session) => self.client_bytes(conn, session, bytes, now, out),
             Role::Lane(lane) => self.lane_bytes(conn, lane, bytes, now, out),
         }
@@ -176,7 +185,7 @@ impl Worker {
         }
         let Some(connection) = self.connections.get(conn) else { return };
         match connection.role {
-            Role::AwaitConnect { .. } => drop(self.forget_connection(conn)),
+            Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => drop(self.forget_connection(conn, out)),
             Role::Client(session) => {
                 let why = if how == Closed::Panicked { Departure::Panicked } else { Departure::Lost };
                 self.client_gone(conn, session, why, now, out);
@@ -189,7 +198,7 @@ impl Worker {
     pub fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         let Some(role) = self.connections.get(conn).map(|connection| connection.role) else { return };
         match role {
-            Role::AwaitConnect { .. } => self.close_unconnected(conn, out),
+            Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => self.close_unconnected(conn, out),
             Role::Client(session) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
             // Of lanes there are few, and none of them is a client's.
             Role::Lane(_) => return,
@@ -215,7 +224,7 @@ impl Worker {
             match self.connections.get(conn).map(|connection| connection.role) {
                 Some(Role::Client(session)) => self.resume(conn, session, now, out),
                 Some(Role::Lane(_)) => self.resume_lane(conn, out),
-                Some(Role::AwaitConnect { .. }) | None => {}
+                Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) | None => {}
             }
         }
     }
@@ -224,7 +233,7 @@ impl Worker {
     fn shed_output(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         match self.connections.get(conn).map(|connection| connection.role) {
             Some(Role::Client(session)) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
-            Some(Role::AwaitConnect { .. }) => self.close_unconnected(conn, out),
+            Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) => self.close_unconnected(conn, out),
             Some(Role::Lane(_)) | None => return,
         }
         self.counters.output_full_closes += 1;
@@ -238,7 +247,7 @@ impl Worker {
                 self.resume(conn, session, now, out);
             }
             Some(Role::Lane(lane)) => self.flush_lane(lane),
-            Some(Role::AwaitConnect { .. }) | None => {}
+            Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) | None => {}
         }
     }
 
@@ -322,7 +331,7 @@ impl Worker {
         let all: Vec<_> = self.connections.iter().map(|(conn, connection)| (conn, connection.role)).collect();
         for (conn, role) in all {
             match role {
-                Role::AwaitConnect { .. } => self.close_unconnected(conn, out),
+                Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => self.close_unconnected(conn, out),
                 Role::Client(session) => {
                     self.close_client(conn, session, ReasonCode::SERVER_SHUTTING_DOWN, now, out);
                 }

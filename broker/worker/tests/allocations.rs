@@ -8,13 +8,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use fulmar_auth::hooks::Ticket;
 use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::{
     Ack, AckKind, Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter,
     SubscriptionOptions, Version, encode_ack, encode_connect, encode_publish, encode_subscribe,
 };
 use fulmar_worker::{
-    ConnId, Consumed, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out, PeerIdentity, Worker,
+    AuthSettings, ConnId, Consumed, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out, PeerIdentity,
+    Question, Worker,
 };
 
 thread_local! {
@@ -55,6 +57,12 @@ impl Out for Nothing {
     fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin, _certificate: Option<Arc<CertificateNames>>) {
         panic!("{conn} belongs to thread {thread}");
     }
+    fn verify(&mut self, question: Question) -> bool {
+        panic!("{question:?} is asked");
+    }
+    fn abandon(&mut self, ticket: Ticket) {
+        panic!("{ticket:?} is given up");
+    }
     fn lane_closed(&mut self, peer: u64, lane: u16, _epoch: u64, why: LaneEnd) {
         panic!("lane {lane} of {peer} is closed: {why:?}");
     }
@@ -77,6 +85,7 @@ impl Thread {
             threads: 1,
             limits: Limits::default(),
             anonymous: vec![true],
+            auth: AuthSettings::new([7; 32]),
             seed: 7,
             wall_clock_microseconds: 0,
             start: now,
