@@ -50,7 +50,7 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
 /// What a user may not expect, said once at the start.
 pub(crate) fn warn_of_surprises(config: &Config) {
     for listener in &config.listeners {
-        if !config.is_anonymous_allowed(listener) {
+        if !config.is_anonymous_allowed(listener) && config.auth.password_file.is_none() {
             warn!(
                 listener = listener.name,
                 "clients are refused: no authentication is configured, and allowAnonymous is not true"
@@ -202,6 +202,13 @@ pub(crate) fn host_name() -> anyhow::Result<String> {
 /// A random number that nobody can guess.
 pub(crate) fn random() -> u64 {
     getrandom::u64().expect("the operating system has random numbers")
+}
+
+/// Random bytes for a key.
+pub(crate) fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    bytes
 }
 
 pub(crate) fn wall_clock_microseconds() -> u64 {

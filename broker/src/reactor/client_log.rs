@@ -46,8 +46,8 @@ impl ClientLog {
                 let version = if *version == 5 { "5.0" } else { "3.1.1" };
                 debug!(client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), version, session_present, "client connected");
             }
-            Event::ClientRefused { client_id, origin, reason } => {
-                say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), reason = reason.name(), code = code(*reason), "client refused");
+            Event::ClientRefused { client_id, origin, reason, error } => {
+                say!(is_info, client_id, error, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), reason = reason.name(), code = code(*reason), "client refused");
             }
             Event::ClientDisconnected { client_id, origin, reason: Departure::Panicked } => {
                 error!(client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), "client disconnected by a panic in its turn");

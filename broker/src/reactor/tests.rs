@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use fulmar_auth::identity::CertificateNames;
 use fulmar_worker::{
-    Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Note, Origin, Out, Refused, Thread,
+    Answer, Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Note, Origin, Out, Refused,
+    Rules, Thread,
 };
 use mio::Events;
 use tokio::sync::mpsc;
@@ -123,6 +124,9 @@ impl Core for Puppet {
         whole
     }
 
+    fn answered(&mut self, _answer: Answer, _out: &mut impl Out) {}
+    fn reload(&mut self, _rules: Arc<Rules>, _now: Instant, _out: &mut impl Out) {}
+
     fn closed(&mut self, conn: ConnId, how: Closed, _now: Instant, _out: &mut impl Out) {
         self.outputs[conn.slot as usize] = None;
         self.told.push(Told::Closed(conn, how));
@@ -215,6 +219,7 @@ impl Threads {
             metrics,
             traces: Arc::new(Traces::new(7)),
             lane_news: mpsc::unbounded_channel().0,
+            pool: None,
         };
         let mut listeners = vec![Listener::new(socket, "test".into(), 0)];
         let reactors = (0..).zip(polls).map(|(thread, poll)| {

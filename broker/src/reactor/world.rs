@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use fulmar_auth::hooks::Ticket;
 use fulmar_auth::identity::CertificateNames;
 use fulmar_cluster::NodeId;
 use fulmar_cluster::peers::LostLane;
-use fulmar_worker::{ConnId, Event, LaneEnd, Origin, Out, Thread};
+use fulmar_worker::{ConnId, Event, LaneEnd, Origin, Out, Question, Thread};
 use mio::Registry;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::auth::Pool;
 use crate::reactor::client_log::ClientLog;
 use crate::reactor::lingering::Lingering;
 use crate::reactor::sockets::Sockets;
@@ -48,6 +50,8 @@ pub(crate) struct World {
     pub(crate) lane_connections: BTreeMap<(u64, u16), u64>,
     /// One message per lane that ends, and there are few: the queue needs no bound.
     pub(crate) lane_news: UnboundedSender<LaneNews>,
+    /// Verifies passwords; none: there are no passwords.
+    pub(crate) pool: Option<Arc<Pool>>,
 }
 
 impl World {
@@ -88,6 +92,16 @@ impl Out for World {
 
     fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin, certificate: Option<Arc<CertificateNames>>) {
         self.leaving = Some(Leaving { conn, thread, origin, certificate });
+    }
+
+    fn verify(&mut self, question: Question) -> bool {
+        self.pool.as_ref().is_some_and(|pool| pool.ask(question))
+    }
+
+    fn abandon(&mut self, ticket: Ticket) {
+        if let Some(pool) = &self.pool {
+            pool.abandon(ticket);
+        }
     }
 
     fn lane_closed(&mut self, peer: u64, lane: u16, epoch: u64, why: LaneEnd) {

@@ -165,6 +165,11 @@ impl Worker {
         }
     }
 
+    /// The files of users and access rules say this from now on.
+    pub fn reload(&mut self, rules: Arc<Rules>, _now: Instant, _out: &mut impl Out) {
+        self.rules = rules;
+    }
+
     /// Bytes arrived on a connection. Those not consumed are offered again, in front of what follows.
     pub fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed {
         let Some(connection) = self.connections.get(conn) else {
