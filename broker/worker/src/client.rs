@@ -118,8 +118,13 @@ impl Worker {
                     TopicSource::InPacket => publish.topic,
                     TopicSource::Alias => alias.as_str(),
                 };
-                let outgoing = Outgoing::of_publish(publish, topic, now);
-                self.routed(conn, id, &outgoing, token, now, out)
+                if self.may_publish(id, topic) {
+                    let outgoing = Outgoing::of_publish(publish, topic, now);
+                    self.routed(conn, id, &outgoing, token, now, out)
+                } else {
+                    self.deny_publish(conn, id, topic, token, now, out);
+                    Flow::Go
+                }
             }
             PublishAction::Done => {
                 self.connections.output(conn);

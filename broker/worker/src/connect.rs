@@ -132,6 +132,7 @@ impl Worker {
         if let Some(entry) = self.sessions.get_mut(id) {
             entry.claim = claim;
             entry.proof = proof;
+            entry.let_in_by = self.rules.generation;
             entry.will_memory = will_memory;
         }
         self.attach(conn, id, admitted, session_present, now);
@@ -164,8 +165,18 @@ impl Worker {
         };
         let limits = Arc::clone(&self.node.session_limits);
         let session = Session::new(admitted.client_id.clone(), admitted.identity.clone(), limits);
-        let proof = Proof::None;
-        let entry = Entry { session, connection: None, claim, proof, memory, will_memory, absence: None, reads: None };
+        let entry = Entry {
+            session,
+            connection: None,
+            claim,
+            proof: Proof::None,
+            let_in_by: self.rules.generation,
+            remembered: None,
+            memory,
+            will_memory,
+            absence: None,
+            reads: None,
+        };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }
 

@@ -91,6 +91,12 @@ counters! {
         deliveries_qos1,
         /// PUBLISH packets sent, or queued to be sent, with QoS 2.
         deliveries_qos2,
+        /// Publishes, wills included, that their client was not allowed to make.
+        publishes_denied,
+        /// Subscriptions that their client was not allowed to make.
+        subscriptions_denied,
+        /// Clients closed because new rules took away what they were let in by, or a subscription.
+        rights_withdrawn,
         /// Publishes that matched no subscription.
         publishes_unmatched,
         /// Messages of QoS 0 not delivered because the client reads too slowly.

@@ -58,6 +58,7 @@ impl Worker {
         self.sessions.connected -= 1;
         let Some(entry) = self.sessions.get_mut(id) else { return };
         entry.connection = None;
+        entry.forget_decisions();
         out.event(Event::ClientDisconnected {
             client_id: entry.session.client_id(),
             origin: connection.origin,
@@ -72,7 +73,7 @@ impl Worker {
             self.timers.set(session_timer(id), will_at.map_or(until, |at| at.min(until)));
         }
         if let WillFate::Now(will) = &ended.will {
-            self.publish_will(will, now);
+            self.publish_will_of(id, will, now);
         }
         match keep_until {
             Some(_) => {
@@ -97,11 +98,23 @@ impl Worker {
         self.node.sessions.fetch_sub(1, Ordering::Relaxed);
         self.unsubscribe_all(subscriber(self.thread, id), &entry.session);
         if let Some(will) = entry.session.take_will() {
-            self.publish_will(&will, now);
+            let is_allowed = self.may_publish_will(&entry.session, &will, now);
+            self.publish_will(&will, is_allowed, now);
         }
     }
 
-    pub(crate) fn publish_will(&mut self, will: &Will, now: Instant) {
+    fn publish_will_of(&mut self, id: SessionId, will: &Will, now: Instant) {
+        let entry = self.sessions.get(id);
+        let is_allowed = entry.is_some_and(|entry| self.may_publish_will(&entry.session, will, now));
+        self.publish_will(will, is_allowed, now);
+    }
+
+    /// A will is judged by what holds when it is due: what its client might have published then.
+    fn publish_will(&mut self, will: &Will, is_allowed: bool, now: Instant) {
+        if !is_allowed {
+            self.counters.publishes_denied += 1;
+            return;
+        }
         self.counters.wills_published += 1;
         self.publish_from(&will.outgoing(now), Source::Will, now);
     }
@@ -119,7 +132,7 @@ impl Worker {
         let next = absence.will_at.map_or(absence.keep_until, |at| at.min(absence.keep_until));
         self.timers.set(session_timer(id), next);
         if let Some(will) = will {
-            self.publish_will(&will, now);
+            self.publish_will_of(id, &will, now);
         }
     }
 

@@ -29,12 +29,14 @@ mod publish;
 mod question;
 mod random;
 mod retained;
+mod rights;
 mod route;
 mod rules;
 mod sessions;
 mod slab;
 mod subscribe;
 mod timer;
+mod withdraw;
 mod worker;
 
 pub use connect::owner_of;

@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::peers::{PeerStatus, Peers};
 use crate::rules::AuthSettings;
 use fulmar_auth::backoff::Backoff;
-use fulmar_auth::hooks::Ticket;
+use fulmar_auth::hooks::{Hooks, Ticket};
 use fulmar_auth::verified::Verified;
 use fulmar_cluster::interest::{Barrier, InterestLimits, LocalInterest};
 use fulmar_cluster::lane::LaneSettings;
@@ -62,6 +62,7 @@ pub struct Node {
     /// The memory of the sessions of all threads.
     pub(crate) session_quota: Arc<Quota>,
     pub(crate) alarms: [Alarm; BOUNDS.len()],
+    pub(crate) hooks: Hooks,
     tickets: AtomicU64,
     auth: Mutex<AuthMemory>,
     trie: RwLock<Trie>,
@@ -126,6 +127,11 @@ fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
 impl Node {
     /// A node without connections.
     pub fn new(settings: NodeSettings) -> Node {
+        Node::with_hooks(settings, Hooks::default())
+    }
+
+    /// A node whose clients and messages others have a say about.
+    pub fn with_hooks(settings: NodeSettings, hooks: Hooks) -> Node {
         let limits = &settings.limits;
         let retained = RetainedLimits {
             messages_max: limits.retained_messages,
@@ -142,6 +148,7 @@ impl Node {
             quota: Quota::new(limits.queued_bytes_total),
             session_quota: Quota::new(limits.session_bytes_total),
             alarms: BOUNDS.map(|_| Alarm::new(settings.start)),
+            hooks,
             tickets: AtomicU64::new(0),
             auth: Mutex::new(AuthMemory {
                 verified: Verified::new(settings.auth.verified_max),

@@ -78,6 +78,16 @@ pub enum Event<'a> {
         origin: Origin,
         error: String,
     },
+    PublishDenied {
+        client_id: &'a str,
+        origin: Origin,
+        topic: &'a str,
+    },
+    SubscribeDenied {
+        client_id: &'a str,
+        origin: Origin,
+        filter: &'a str,
+    },
     LinkUp {
         peer: &'a str,
         lane: u16,

@@ -21,7 +21,7 @@ pub struct Question {
 }
 
 /// What became of a [`Question`], for [`crate::Worker::answered`].
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Answer {
     /// The question's.
     pub ticket: Ticket,

@@ -19,6 +19,7 @@ use crate::rules::Rules;
 use crate::sessions::Sessions;
 use crate::subscribe::Waiting;
 use crate::timer::{Timer, Timers};
+use crate::withdraw::Withdrawal;
 use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::ReasonCode;
 use fulmar_session::QuotaShare;
@@ -78,6 +79,7 @@ pub struct Worker {
     pub(crate) asked: Asked,
     /// Who may connect and who may do what, by the files as this thread knows them.
     pub(crate) rules: Arc<Rules>,
+    pub(crate) withdrawal: Option<Withdrawal>,
     pub(crate) lanes: Lanes,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -114,6 +116,7 @@ impl Worker {
             session_share: QuotaShare::new(Arc::clone(&node.session_quota)),
             told: [0; BOUNDS.len()],
             rules: Arc::clone(&node.settings.auth.rules),
+            withdrawal: None,
             asked: Asked::default(),
             node,
             thread,
@@ -163,11 +166,6 @@ impl Worker {
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.certificate = Some(certificate);
         }
-    }
-
-    /// The files of users and access rules say this from now on.
-    pub fn reload(&mut self, rules: Arc<Rules>, _now: Instant, _out: &mut impl Out) {
-        self.rules = rules;
     }
 
     /// Bytes arrived on a connection. Those not consumed are offered again, in front of what follows.
@@ -293,6 +291,7 @@ impl Worker {
             }
         }
         self.due = due;
+        self.withdraw_some(now, out);
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.lanes_due(now, out);
@@ -303,10 +302,8 @@ impl Worker {
             }
         }
         let housekeeping = (!self.lanes.is_empty() || !self.waiting.is_empty()).then_some(self.next_housekeeping);
-        match (self.timers.next_due(), housekeeping) {
-            (Some(timer), Some(housekeeping)) => Some(timer.min(housekeeping)),
-            (timer, housekeeping) => timer.or(housekeeping),
-        }
+        let withdrawal = self.withdrawal.is_some().then_some(now);
+        [self.timers.next_due(), housekeeping, withdrawal].into_iter().flatten().min()
     }
 
     /// Bounds of the node that were reached are told once a minute, by whichever thread comes first.

@@ -8,13 +8,13 @@
 pub mod client;
 
 use client::Client;
-use fulmar_auth::hooks::Ticket;
+use fulmar_auth::hooks::{Hooks, Ticket};
 use fulmar_auth::identity::CertificateNames;
 use fulmar_auth::passwords::Scratch;
 use fulmar_codec::ReasonCode;
 use fulmar_worker::{
     AuthSettings, Batch, Closed, ConnId, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out,
-    PeerIdentity, Question, Worker,
+    PeerIdentity, Question, Rules, Worker,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -75,6 +75,8 @@ pub struct World {
     pub clients: Vec<Client>,
     /// Of the nodes that come.
     pub auth: AuthSettings,
+    /// Of the next node.
+    pub hooks: Hooks,
     /// By which clients come.
     pub listener: u16,
     /// That clients show.
@@ -153,6 +155,7 @@ impl World {
             links: vec![],
             clients: vec![],
             auth,
+            hooks: Hooks::default(),
             listener: 0,
             certificate: None,
             questions_max: usize::MAX,
@@ -187,7 +190,7 @@ impl World {
             start: self.now,
         };
         let identity = PeerIdentity { node_id: 100 + number, incarnation: 1, name: settings.name.clone(), threads };
-        let node = Arc::new(Node::new(settings));
+        let node = Arc::new(Node::with_hooks(settings, std::mem::take(&mut self.hooks)));
         let thread = |thread| Thread {
             worker: Worker::new(Arc::clone(&node), thread, self.now, 1000 * number + u64::from(thread)),
             sockets: BTreeMap::new(),
@@ -384,6 +387,20 @@ impl World {
         self.nodes[node].threads[thread].worker.answered(answer, &mut out);
         self.carry_out(node, thread, out);
         self.end_turn(node, thread);
+    }
+
+    /// New files of users and access rules, for all threads of all nodes.
+    pub fn reload(&mut self, rules: Rules) {
+        let rules = Arc::new(rules);
+        for node in 0..self.nodes.len() {
+            for thread in 0..self.nodes[node].threads.len() {
+                let now = self.now;
+                let mut out = Recorder::default();
+                self.nodes[node].threads[thread].worker.reload(Arc::clone(&rules), now, &mut out);
+                self.carry_out(node, thread, out);
+                self.end_turn(node, thread);
+            }
+        }
     }
 
     /// How many passwords wait to be verified.
