@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fulmar_auth::passwords::{Argon2idParams, hash_password};
-use fulmar_codec::{Connect, ReasonCode, Version};
+use fulmar_codec::{Connect, QoS, ReasonCode, SubscriptionOptions, Version};
 use rumqttc::v5;
 
-use crate::harness::{Broker, Client, Folder, Got, PATIENCE, Start};
+use crate::harness::{Broker, Client, Folder, Got, PATIENCE, Start, wait_for};
 
 /// The files of users and access rules, in a folder of the test's own.
 struct Files(Folder);
@@ -166,4 +166,118 @@ fn a_file_that_is_no_good_stops_the_start() {
     assert!(!exit.errors.contains("secret"), "{}", exit.errors);
     let exit = Start::with(&["auth.accessFile=/nowhere"]).run_to_end();
     assert!(exit.errors.contains("read auth.accessFile, /nowhere"), "{}", exit.errors);
+}
+
+#[test]
+fn when_too_many_wait_for_their_passwords_the_next_is_told_to_come_later() {
+    let files = Files(Folder::new());
+    files.put_users(&[("anna", "secret")], Argon2idParams { memory_kib: 64 << 10, passes: 4, lanes: 1 });
+    let broker = Broker::start(&[&files.password_file(), "auth.threads=1", "auth.queued=2"]);
+    let address = broker.address("mqtt");
+    let ids: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    let version = |number: usize| if number.is_multiple_of(2) { Version::V5 } else { Version::V311 };
+    let mut clients: Vec<Client> = (0..ids.len()).map(|number| Client::open(address, version(number))).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let mut bytes = Vec::new();
+        fulmar_codec::encode_connect(&mut bytes, &connect(version(number), &ids[number], "anna", "secret"));
+        client.send(&bytes);
+    }
+    let mut refused = 0;
+    for (number, client) in clients.iter_mut().enumerate() {
+        let later = match version(number) {
+            Version::V5 => ReasonCode::QUOTA_EXCEEDED,
+            Version::V311 => ReasonCode::SERVER_UNAVAILABLE,
+        };
+        match client.next() {
+            Got::ConnAck { reason: ReasonCode::SUCCESS, .. } => {}
+            Got::ConnAck { reason, .. } if reason == later => refused += 1,
+            got => panic!("{got:?}"),
+        }
+    }
+    assert!((1..20).contains(&refused), "{refused} of 20 were refused");
+    broker.wait_for_metric("fulmar_auth_results_total{result=\"queue_full\"}", |count| count == refused);
+}
+
+const METERS: &str = "
+rules:
+- {allow: publish, filters: ['meters/${clientid}/#']}
+- {allow: subscribe, users: [anna], filters: ['meters/#']}
+";
+
+#[test]
+fn denied_publishes_are_answered_in_the_words_that_each_version_has() {
+    let files = Files::with_users(&[("anna", "secret")]);
+    files.put("access.yaml", METERS);
+    let access = format!("auth.accessFile={}", files.path("access.yaml").display());
+    let broker = Broker::start(&[&files.password_file(), &access, "allowAnonymous=true"]);
+    let address = broker.address("mqtt");
+    let mut anna = Client::connect_with(address, &connect(Version::V5, "anna", "anna", "secret"));
+    anna.subscribe("meters/#", QoS::AtMostOnce);
+    for (version, answer) in [(Version::V5, ReasonCode::NOT_AUTHORIZED), (Version::V311, ReasonCode::SUCCESS)] {
+        let mut meter = Client::connect_with(address, &Connect::new(version, "meter"));
+        let refused = meter.ask_to_subscribe("meters/meter/power", SubscriptionOptions::default());
+        let Got::SubAck(codes) = refused else { panic!("{refused:?}") };
+        assert!(codes.iter().all(|code| code.is_error()), "{codes:?}");
+        meter.publish("meters/other/power", "0", QoS::AtMostOnce);
+        let id = meter.publish("meters/other/power", "1", QoS::AtLeastOnce);
+        assert_eq!(meter.next(), Got::PubAck(id, answer));
+        let id = meter.publish("meters/other/power", "2", QoS::ExactlyOnce);
+        assert_eq!(meter.next(), Got::PubRec(id, answer));
+        let id = meter.publish("meters/meter/power", "3", QoS::AtLeastOnce);
+        assert_eq!(meter.next(), Got::PubAck(id, ReasonCode::SUCCESS));
+        assert_eq!(anna.text(), "3");
+    }
+    broker.wait_for_metric("fulmar_publishes_denied_total", |count| count == 6);
+    broker.wait_for_metric("fulmar_subscriptions_denied_total", |count| count == 2);
+    let line = broker.wait_for_log("denied publish", |line| line["message"] == "client may not publish this");
+    assert_eq!((&line["level"], &line["topic"]), (&"INFO".into(), &"meters/other/power".into()));
+}
+
+#[test]
+fn changed_files_are_taken_into_use_and_only_who_loses_a_right_is_disconnected() {
+    let files = Files::with_users(&[("anna", "secret"), ("otto", "secret")]);
+    files.put("access.yaml", "default: allow");
+    let access = format!("auth.accessFile={}", files.path("access.yaml").display());
+    let broker = Broker::start(&[&files.password_file(), &access]);
+    let address = broker.address("mqtt");
+    let mut anna = Client::connect_with(address, &connect(Version::V5, "anna", "anna", "secret"));
+    let mut otto = Client::connect_with(address, &connect(Version::V5, "otto", "otto", "secret"));
+    let mut old = Client::connect_with(address, &connect(Version::V311, "old", "otto", "secret"));
+    anna.subscribe("news", QoS::AtMostOnce);
+    files.put_users(&[("anna", "secret"), ("otto", "another")], CHEAP);
+    assert_eq!(otto.until_closed(), [Got::Disconnect(ReasonCode::NOT_AUTHORIZED)]);
+    assert_eq!(old.until_closed(), []);
+    assert_eq!(hello(address, &connect(Version::V5, "otto", "otto", "secret")), ReasonCode::BAD_USER_NAME_OR_PASSWORD);
+    assert_eq!(hello(address, &connect(Version::V5, "otto", "otto", "another")), ReasonCode::SUCCESS);
+    anna.publish("news", "still here", QoS::AtMostOnce);
+    assert_eq!(anna.text(), "still here");
+    files.put("access.yaml", "rules: [{allow: publish, filters: ['#']}]");
+    assert_eq!(anna.until_closed(), [Got::Disconnect(ReasonCode::NOT_AUTHORIZED)]);
+    broker.wait_for_metric("fulmar_rights_withdrawn_total", |count| count == 3);
+}
+
+#[test]
+fn a_changed_file_that_is_no_good_leaves_the_last_good_one_in_use_and_says_so() {
+    let files = Files::with_users(&[("anna", "secret")]);
+    let broker = Broker::start(&[&files.password_file()]);
+    let address = broker.address("mqtt");
+    let valid = "fulmar_auth_file_valid{file=\"auth.passwordFile\"}";
+    assert_eq!(broker.metric(valid), 1);
+    let mut anna = Client::connect_with(address, &connect(Version::V5, "anna", "anna", "secret"));
+    files.put("users", "otto:secret-of-otto\nno colon\n");
+    broker.wait_for_metric(valid, |valid| valid == 0);
+    let said = |line: &serde_json::Value| line["message"] == "a changed file of users or access rules is not used";
+    let lines: Vec<_> = broker.log(said).iter().map(|line| line["line"].clone()).collect();
+    assert_eq!(lines, [1, 2]);
+    assert!(broker.log(|line| line.to_string().contains("secret-of-otto")).is_empty());
+    let (status, readiness) = wait_for("readiness to tell", || {
+        Some(broker.get("/readyz?verbose")).filter(|(_, text)| text.contains("auth.passwordFile"))
+    });
+    assert_eq!(status, 200, "{readiness}");
+    assert_eq!(hello(address, &connect(Version::V5, "b", "anna", "secret")), ReasonCode::SUCCESS);
+    files.put_users(&[("otto", "secret")], CHEAP);
+    broker.wait_for_metric(valid, |valid| valid == 1);
+    assert_eq!(anna.until_closed(), [Got::Disconnect(ReasonCode::NOT_AUTHORIZED)]);
+    // Said once, however often the file was looked at meanwhile.
+    assert_eq!(broker.log(said).len(), 2);
 }
