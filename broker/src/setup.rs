@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use fulmar_cluster::heartbeat;
 use fulmar_config::{
-    ClusterConfig, Config, Effective, HeartbeatConfig, HttpConfig, Limits, ListenerConfig, Protocol, Source,
+    ClientIdentity, ClusterConfig, Config, Effective, HeartbeatConfig, HttpConfig, Limits, ListenerConfig, Protocol,
+    Source,
 };
 use tracing::{info, warn};
 
@@ -50,7 +51,9 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
 /// What a user may not expect, said once at the start.
 pub(crate) fn warn_of_surprises(config: &Config) {
     for listener in &config.listeners {
-        if !config.is_anonymous_allowed(listener) && config.auth.password_file.is_none() {
+        let by_certificate = listener.tls.as_ref().is_some_and(|tls| tls.client_identity != ClientIdentity::None);
+        let is_any_known = config.auth.password_file.is_some() || by_certificate;
+        if !config.is_anonymous_allowed(listener) && !is_any_known {
             warn!(
                 listener = listener.name,
                 "clients are refused: no authentication is configured, and allowAnonymous is not true"
