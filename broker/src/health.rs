@@ -45,6 +45,7 @@ struct State {
 
 /// The answer to "are you ready".
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Readiness {
     pub(crate) ready: bool,
     pub(crate) missing: Vec<String>,

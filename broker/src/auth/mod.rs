@@ -37,7 +37,8 @@ pub(crate) fn settings(config: &Config, rules: Arc<Rules>, key: [u8; 32]) -> Aut
     };
     let of = |listener| IdentityRules { certificate: certificate(listener), username };
     let identity = config.listeners.iter().map(of).collect();
-    AuthSettings { rules, identity, backoff: backoff_settings(backoff), ..AuthSettings::new(key) }
+    let listener_names = config.listeners.iter().map(|listener| listener.name.clone()).collect();
+    AuthSettings { rules, listener_names, identity, backoff: backoff_settings(backoff), ..AuthSettings::new(key) }
 }
 
 fn backoff_settings(config: &BackoffConfig) -> backoff::Settings {

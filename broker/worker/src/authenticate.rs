@@ -12,7 +12,7 @@ use crate::question::{Answer, Question};
 use crate::rules::Proof;
 use crate::worker::Worker;
 use fulmar_auth::bans::Bans;
-use fulmar_auth::hooks::Ticket;
+use fulmar_auth::hooks::{Attempt, Ticket};
 use fulmar_auth::identity::{Claim, Name};
 use fulmar_auth::passwords::PasswordFile;
 use fulmar_codec::{Connect, ReasonCode};
@@ -80,6 +80,16 @@ impl Worker {
                 });
             }
         };
+        // Once for each CONNECT, not again with an answer.
+        if answer.is_none() && self.node.hooks.connect.is_some() {
+            let certified = if let Name::Certified(user) = name { Some(user) } else { None };
+            let listener = settings.auth.listener_names.get(listener).map_or("", String::as_str);
+            let attempt = Attempt { connect, certified, listener, address: origin.address.ip() };
+            if let Err(reason) = self.node.hooks.connect(&attempt) {
+                self.counters.auth_results_refused_by_hook += 1;
+                return Verdict::Refused(reason.into());
+            }
+        }
         let (Name::Certified(user) | Name::Claimed(user)) = name else {
             return self.let_in_anonymous(connect.client_id, None, origin, now);
         };
@@ -121,7 +131,7 @@ impl Worker {
         self.rules.access.as_deref().is_some_and(|access| !access.bans.is_empty() && judge(&access.bans).is_some())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "it is one step of `authenticate`, which has found all of them out")]
+    #[expect(clippy::too_many_arguments, reason = "it is one step of `authenticate`, which has found all of them out")]
     fn check_password(
         &mut self,
         conn: ConnId,

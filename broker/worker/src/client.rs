@@ -118,12 +118,15 @@ impl Worker {
                     TopicSource::InPacket => publish.topic,
                     TopicSource::Alias => alias.as_str(),
                 };
-                if self.may_publish(id, topic) {
-                    let outgoing = Outgoing::of_publish(publish, topic, now);
-                    self.routed(conn, id, &outgoing, token, now, out)
-                } else {
-                    self.deny_publish(conn, id, topic, token, now, out);
-                    Flow::Go
+                match self.judge_publish(id, publish, topic) {
+                    Ok(()) => {
+                        let outgoing = Outgoing::of_publish(publish, topic, now);
+                        self.routed(conn, id, &outgoing, token, now, out)
+                    }
+                    Err(reason) => {
+                        self.deny_publish(conn, id, topic, reason, token, now, out);
+                        Flow::Go
+                    }
                 }
             }
             PublishAction::Done => {

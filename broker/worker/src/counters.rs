@@ -55,6 +55,8 @@ counters! {
         auth_results_abandoned,
         /// Clients refused because they are banned.
         auth_results_banned,
+        /// Clients refused by a hook.
+        auth_results_refused_by_hook,
         /// Clients refused because of how user name, client id and certificate are tied together.
         auth_results_other_name,
         /// Clients refused because their client id has a session of another user.
@@ -111,6 +113,8 @@ counters! {
         dropped_expired,
         /// Messages not delivered because they are larger than the client's maximum packet size.
         dropped_too_large,
+        /// Messages not delivered because a hook withheld them.
+        dropped_withheld,
         /// Messages of a shared subscription that found no member.
         dropped_no_member,
         /// QoS 0 messages not sent to another node because its link was full.

@@ -5,6 +5,7 @@ use crate::connections::Role;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
+use crate::rights::client;
 use crate::sessions::{Absence, subscriber};
 use crate::timer::Timer;
 use crate::worker::Worker;
@@ -64,6 +65,10 @@ impl Worker {
             origin: connection.origin,
             reason: why,
         });
+        if self.node.hooks.disconnect.is_some() {
+            let client = client(&entry.session, connection.origin.address.ip());
+            self.node.hooks.disconnected(&client, why.reason());
+        }
         let ended = entry.session.connection_lost(now);
         let will_at = if let WillFate::At(at) = ended.will { Some(at) } else { None };
         // After a panic the session's state cannot be trusted; its will can, it was stored at CONNECT.

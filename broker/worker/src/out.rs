@@ -123,6 +123,17 @@ pub enum Departure {
     Panicked,
 }
 
+impl Departure {
+    /// The reason code that says it best.
+    pub fn reason(self) -> ReasonCode {
+        match self {
+            Departure::Asked(reason) | Departure::Closed(reason) => reason,
+            Departure::Lost => ReasonCode::UNSPECIFIED_ERROR,
+            Departure::Panicked => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+        }
+    }
+}
+
 /// How a connection reached this data thread.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Origin {

@@ -10,9 +10,9 @@ use crate::sessions::Entry;
 use crate::worker::Worker;
 use fulmar_auth::access::Rights;
 use fulmar_auth::cache::Decisions;
-use fulmar_auth::hooks::Client;
-use fulmar_codec::ReasonCode;
-use fulmar_session::{AckToken, Held, Identity, Session, Will};
+use fulmar_auth::hooks::{Client, Hooks};
+use fulmar_codec::{Publish, ReasonCode};
+use fulmar_session::{AckToken, Held, Identity, Outgoing, Session, Will};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
@@ -51,9 +51,27 @@ impl Entry {
 }
 
 impl Worker {
-    /// Whether a client's publish to this topic goes on its way.
+    /// Whether a client's publish goes on its way. `topic` is the one that it means, also where it says an alias.
     #[inline]
-    pub(crate) fn may_publish(&mut self, id: SessionId, topic: &str) -> bool {
+    pub(crate) fn judge_publish(
+        &mut self,
+        id: SessionId,
+        publish: &Publish<'_>,
+        topic: &str,
+    ) -> Result<(), ReasonCode> {
+        if !self.may_publish(id, topic) {
+            return Err(ReasonCode::NOT_AUTHORIZED);
+        }
+        if self.node.hooks.publish.is_none() {
+            return Ok(());
+        }
+        let Some(entry) = self.sessions.get(id) else { return Err(ReasonCode::NOT_AUTHORIZED) };
+        let client = || client(&entry.session, address(&self.connections, entry.connection));
+        self.node.hooks.publish(client, &Publish { topic, ..*publish })
+    }
+
+    #[inline]
+    fn may_publish(&mut self, id: SessionId, topic: &str) -> bool {
         if self.rules.access.is_none() && self.node.hooks.authorise.is_none() {
             return true;
         }
@@ -87,11 +105,14 @@ impl Worker {
     }
 
     /// A publish that its client may not make: MQTT 5 tells it, MQTT 3.1.1 has no words for it.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "a publish that is denied has as many parts as one that is routed")]
     pub(crate) fn deny_publish(
         &mut self,
         conn: ConnId,
         id: SessionId,
         topic: &str,
+        reason: ReasonCode,
         token: Option<AckToken>,
         now: Instant,
         out: &mut impl Out,
@@ -104,7 +125,7 @@ impl Worker {
         if let Some(token) = token
             && let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn))
         {
-            entry.session.handle_routed(token, ReasonCode::NOT_AUTHORIZED, now, buffer);
+            entry.session.handle_routed(token, reason, now, buffer);
         }
     }
 
@@ -126,6 +147,12 @@ pub(crate) fn username(session: &Session) -> Option<&str> {
     }
 }
 
+/// Whether a message may be sent to this session's client, or queued for it.
+#[inline]
+pub(crate) fn may_deliver(hooks: &Hooks, session: &Session, address: IpAddr, message: &Outgoing<'_>) -> bool {
+    hooks.deliver(|| client(session, address), message.topic, message.payload)
+}
+
 fn judge_publish(rules: &Rules, node: &Node, session: &Session, address: IpAddr, topic: &str) -> bool {
     let list = || rights(rules, session).is_none_or(|rights| rights.may_publish(topic));
     node.hooks.may_publish(|| client(session, address), topic, list)
@@ -136,12 +163,12 @@ fn rights<'a>(rules: &'a Rules, session: &'a Session) -> Option<Rights<'a>> {
     rules.access.as_deref().map(|access| access.list.rights(session.client_id(), username(session)))
 }
 
-fn client(session: &Session, address: IpAddr) -> Client<'_> {
+pub(crate) fn client(session: &Session, address: IpAddr) -> Client<'_> {
     Client { client_id: session.client_id(), username: username(session), address }
 }
 
 /// Where a client is; unspecified while it is away.
-fn address(connections: &Connections, conn: Option<ConnId>) -> IpAddr {
+pub(crate) fn address(connections: &Connections, conn: Option<ConnId>) -> IpAddr {
     let connection = conn.and_then(|conn| connections.get(conn));
     connection.map_or(Ipv6Addr::UNSPECIFIED.into(), |connection| connection.origin.address.ip())
 }

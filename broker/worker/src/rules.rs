@@ -23,6 +23,8 @@ pub struct Rules {
 pub struct AuthSettings {
     /// The files as they are at the start.
     pub rules: Arc<Rules>,
+    /// The names of the listeners of the configuration, for hooks.
+    pub listener_names: Vec<String>,
     /// For each listener of the configuration, how its clients are named. A listener that is not there: by CONNECT.
     pub identity: Vec<IdentityRules>,
     /// How who guesses passwords is slowed down.
@@ -38,6 +40,7 @@ impl AuthSettings {
     pub fn new(key: [u8; 32]) -> AuthSettings {
         AuthSettings {
             rules: Arc::default(),
+            listener_names: Vec::new(),
             identity: Vec::new(),
             backoff: backoff::Settings::default(),
             verified_max: PasswordLimits::default().users_max,

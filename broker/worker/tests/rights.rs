@@ -2,12 +2,12 @@
 
 mod world;
 
-use fulmar_auth::hooks::{Authorise, Client, Hooks};
+use fulmar_auth::hooks::{Attempt, Authorise, Client, Hooks, OnConnect, OnDeliver, OnDisconnect, OnPublish};
 use fulmar_auth::passwords::{Argon2idParams, PasswordFile, PasswordLimits, hash_password};
 use fulmar_auth::{AccessFile, AccessLimits};
-use fulmar_codec::{Connect, ForwardProperties, QoS, ReasonCode, Version, Will};
+use fulmar_codec::{Connect, ForwardProperties, Publish, QoS, ReasonCode, Version, Will};
 use fulmar_worker::{AuthSettings, Limits, Rules};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use world::World;
 use world::client::Got;
@@ -295,4 +295,89 @@ fn a_hook_is_asked_before_the_rules_and_also_without_any() {
     world.settle();
     assert_eq!(world.counter(0, |counters| counters.publishes_denied), 1);
     assert_eq!(world.counter(0, |counters| counters.publishes_unmatched), 1);
+}
+
+/// Has a say at every other point, and writes down whom it heard of.
+#[derive(Clone, Default)]
+struct Everywhere(Arc<Mutex<Vec<String>>>);
+
+impl Everywhere {
+    fn note(&self, text: String) {
+        self.0.lock().expect("nobody panics with it").push(text);
+    }
+}
+
+impl OnConnect for Everywhere {
+    fn connect(&self, attempt: &Attempt<'_>) -> Result<(), ReasonCode> {
+        self.note(format!("connect {} by {}", attempt.connect.client_id, attempt.listener));
+        if attempt.connect.client_id == "unwanted" { Err(ReasonCode::SERVER_BUSY) } else { Ok(()) }
+    }
+}
+
+impl OnPublish for Everywhere {
+    fn publish(&self, client: &Client<'_>, publish: &Publish<'_>) -> Result<(), ReasonCode> {
+        self.note(format!("publish {} of {}", publish.topic, client.client_id));
+        if publish.payload == b"rubbish" { Err(ReasonCode::PAYLOAD_FORMAT_INVALID) } else { Ok(()) }
+    }
+}
+
+impl OnDeliver for Everywhere {
+    fn deliver(&self, client: &Client<'_>, topic: &str, _payload: &[u8]) -> bool {
+        self.note(format!("deliver {topic} to {:?}", client.username));
+        !topic.ends_with("withheld")
+    }
+}
+
+impl OnDisconnect for Everywhere {
+    fn disconnected(&self, client: &Client<'_>, reason: ReasonCode) {
+        self.note(format!("{} has gone: {reason}", client.client_id));
+    }
+}
+
+#[test]
+fn hooks_are_asked_where_they_have_a_say() {
+    let rules = Rules { passwords: passwords(&[ANNA]), ..Rules::default() };
+    let listener_names = vec!["front".to_owned()];
+    let auth = AuthSettings { rules: Arc::new(rules), listener_names, ..AuthSettings::new([7; 32]) };
+    let mut world = World::with_auth(1, 0, 1, &Limits::default(), auth);
+    let everywhere = Everywhere::default();
+    world.hooks = Hooks {
+        connect: Some(Box::new(everywhere.clone())),
+        publish: Some(Box::new(everywhere.clone())),
+        deliver: Some(Box::new(everywhere.clone())),
+        disconnect: Some(Box::new(everywhere.clone())),
+        ..Hooks::default()
+    };
+    world.add_node(1, &Limits::default());
+    let unwanted = world.connect(0, "unwanted");
+    let refused = Got::ConnAck { session_present: false, reason: ReasonCode::SERVER_BUSY };
+    assert_eq!(world.clients[unwanted].take(), [refused, Got::Closed]);
+    let anna = world.connect_with(0, "a", as_user("anna", "secret"));
+    world.publish_with(anna, "kept/withheld", "old", QoS::AtMostOnce, true);
+    world.subscribe(anna, "#", QoS::AtMostOnce);
+    world.publish(anna, "t", "rubbish", QoS::AtLeastOnce);
+    world.publish(anna, "t", "good", QoS::AtMostOnce);
+    world.publish(anna, "withheld", "good", QoS::AtMostOnce);
+    world.settle();
+    assert_eq!(world.clients[anna].payloads(), ["good"]);
+    world.vanish(anna);
+    let heard = everywhere.0.lock().expect("nobody panics with it").clone();
+    assert_eq!(
+        heard,
+        [
+            "connect unwanted by front",
+            "connect a by front",
+            "publish kept/withheld of a",
+            "deliver kept/withheld to Some(\"anna\")",
+            "publish t of a",
+            "publish t of a",
+            "deliver t to Some(\"anna\")",
+            "publish withheld of a",
+            "deliver withheld to Some(\"anna\")",
+            "a has gone: unspecified error (0x80)",
+        ]
+    );
+    assert_eq!(world.counter(0, |counters| counters.auth_results_refused_by_hook), 1);
+    assert_eq!(world.counter(0, |counters| counters.publishes_denied), 1);
+    assert_eq!(world.counter(0, |counters| counters.dropped_withheld), 2);
 }
