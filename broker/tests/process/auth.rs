@@ -8,7 +8,9 @@ use fulmar_auth::passwords::{Argon2idParams, hash_password};
 use fulmar_codec::{Connect, QoS, ReasonCode, SubscriptionOptions, Version};
 use rumqttc::v5;
 
-use crate::harness::{Broker, Client, Folder, Got, PATIENCE, Start, wait_for};
+use crate::harness::{
+    Authority, Broker, Client, Files as CertificateFiles, Folder, Got, PATIENCE, Start, shake_hands, wait_for,
+};
 
 /// The files of users and access rules, in a folder of the test's own.
 struct Files(Folder);
@@ -284,4 +286,56 @@ fn a_changed_file_that_is_no_good_leaves_the_last_good_one_in_use_and_says_so() 
     assert_eq!(anna.until_closed(), [Got::Disconnect(ReasonCode::NOT_AUTHORIZED)]);
     // Said once, however often the file was looked at meanwhile.
     assert_eq!(broker.log(said).len(), 2);
+}
+
+#[test]
+fn the_name_in_a_certificate_is_the_user_whom_access_rules_speak_of() {
+    let (server, clients, folder) = (Authority::new(), Authority::new(), Folder::new());
+    let CertificateFiles { certificate, key } = server.issue("broker.test", folder.path()).0;
+    let ca_file = folder.path().join("clients.crt");
+    clients.publish(&ca_file);
+    let access = folder.path().join("access.yaml");
+    std::fs::write(&access, "rules: [{allow: all, filters: ['meters/${username}/#']}]").unwrap();
+    let yaml = format!(
+        "
+auth: {{accessFile: {}}}
+threads: 2
+listeners:
+- name: mqtts
+  protocol: mqtts
+  address: 127.0.0.1
+  port: 0
+  tls:
+    certFile: {}
+    keyFile: {}
+    clientCaFile: {}
+    clientCertificate: optional
+    clientIdentity: commonName
+http: {{address: 127.0.0.1, port: 0}}
+log: {{format: json, level: debug}}
+",
+        access.display(),
+        certificate.display(),
+        key.display(),
+        ca_file.display(),
+    );
+    let broker = Start::with_file(&yaml).run();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "meter-1");
+    let config = server.client_config_with(&clients.sign(&params));
+    // Ids that belong to either data thread: the name travels with the connection.
+    for id in ["a", "b", "c", "d"] {
+        let tls = shake_hands(broker.address("mqtts"), &config, "broker.test").unwrap();
+        let mut meter = Client::on(tls, Version::V5);
+        meter.hello(&Connect::new(Version::V5, id));
+        meter.subscribe("meters/meter-1/#", QoS::AtMostOnce);
+        let other = meter.ask_to_subscribe("meters/meter-2/#", SubscriptionOptions::default());
+        assert_eq!(other, Got::SubAck(vec![ReasonCode::NOT_AUTHORIZED]));
+    }
+    broker.wait_for_metric("fulmar_auth_results_total{result=\"certificate\"}", |count| count == 4);
+    // Another name than the certificate's.
+    let tls = shake_hands(broker.address("mqtts"), &config, "broker.test").unwrap();
+    let liar = Client::on(tls, Version::V5).hello(&connect(Version::V5, "e", "meter-2", ""));
+    assert_eq!(liar, Got::ConnAck { session_present: false, reason: ReasonCode::NOT_AUTHORIZED });
 }

@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "nothing is exported from a test, and pub says what is for other files")]
 
 mod auth;
+mod auth_load;
 mod bad_input;
 mod client_certificates;
 mod cluster;
