@@ -78,7 +78,8 @@ pub struct AuthConfig {
     pub identity: IdentityRule,
     /// How many threads verify passwords; 0 is one per core that the machine or container grants.
     pub threads: u16,
-    /// How many clients may wait until their passwords are verified.
+    /// How many clients may wait until their passwords are verified. What they have sent counts against
+    /// `limits.inputBufferBytesTotal`.
     pub queued: u32,
     /// How who guesses passwords is slowed down.
     pub backoff: BackoffConfig,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Sessions that are looked at in one turn.
-const SESSIONS_PER_TURN: usize = 256;
+const SESSIONS_PER_TURN: usize = 64;
 
 /// A change of rules that not every session has been looked at for.
 #[derive(Debug)]
