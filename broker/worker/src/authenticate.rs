@@ -170,8 +170,8 @@ impl Worker {
                 return Verdict::Known(Identity::User(user.into()), Proof::Password);
             }
         }
-        let ticket = self.node.next_ticket();
-        let question = Question::new(ticket, self.thread, user, password, Arc::clone(passwords), fingerprint);
+        let question = Question::new(&self.node, self.thread, user, password, passwords, fingerprint);
+        let ticket = question.ticket;
         if !out.verify(question) {
             self.counters.auth_results_queue_full += 1;
             return Verdict::Refused(ReasonCode::QUOTA_EXCEEDED.into());
@@ -188,12 +188,7 @@ impl Worker {
 
     /// The answer to a [`Question`] of this thread: its client's CONNECT is looked at again.
     pub fn answered(&mut self, answer: Answer, out: &mut impl Out) {
-        let Answer { ticket, verified, .. } = answer;
-        let is_right = verified.is_some();
-        // A client that has gone meanwhile comes back with the same password.
-        if let Some(fingerprint) = verified {
-            self.node.auth_memory().verified.insert(fingerprint);
-        }
+        let Answer { ticket, is_right, .. } = answer;
         let Some(conn) = self.asked.remove(&ticket) else { return };
         if let Some(connection) = self.connections.get_mut(conn)
             && let Role::AwaitAnswer { until, .. } = connection.role

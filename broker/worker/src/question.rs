@@ -1,6 +1,7 @@
 //! Whether a password is right takes milliseconds to find out, so a data thread asks others and goes on.
 
 use crate::ids::Thread;
+use crate::node::Node;
 use fulmar_auth::hooks::Ticket;
 use fulmar_auth::passwords::{PasswordFile, Scratch};
 use fulmar_auth::verified::Fingerprint;
@@ -13,6 +14,7 @@ pub struct Question {
     pub ticket: Ticket,
     /// The data thread that waits for the answer.
     pub thread: Thread,
+    node: Arc<Node>,
     user: Box<str>,
     password: Box<[u8]>,
     passwords: Arc<PasswordFile>,
@@ -27,32 +29,40 @@ pub struct Answer {
     pub ticket: Ticket,
     /// The data thread that asked.
     pub thread: Thread,
-    pub(crate) verified: Option<Fingerprint>,
+    /// Whether the password is right.
+    pub is_right: bool,
 }
 
 impl Question {
     pub(crate) fn new(
-        ticket: Ticket,
+        node: &Arc<Node>,
         thread: Thread,
         user: &str,
         password: &[u8],
-        passwords: Arc<PasswordFile>,
+        passwords: &Arc<PasswordFile>,
         fingerprint: Option<Fingerprint>,
     ) -> Question {
-        Question { ticket, thread, user: user.into(), password: password.into(), passwords, fingerprint }
+        Question {
+            ticket: node.next_ticket(),
+            thread,
+            node: Arc::clone(node),
+            user: user.into(),
+            password: password.into(),
+            passwords: Arc::clone(passwords),
+            fingerprint,
+        }
     }
 
-    /// Finds out. Slow by intent, and as slow for a user who is not there.
+    /// Finds out. Slow by intent, and as slow for a user who is not there; but what many clients ask at once, as those
+    /// that share a user do after a restart, is verified for the first of them.
     pub fn answer(self, scratch: &mut Scratch) -> Answer {
-        let is_right = self.passwords.verify(&self.user, &self.password, scratch);
-        Answer { ticket: self.ticket, thread: self.thread, verified: self.fingerprint.filter(|_| is_right) }
-    }
-}
-
-impl Answer {
-    /// Whether the password was right.
-    pub fn is_right(&self) -> bool {
-        self.verified.is_some()
+        let is_known = self.fingerprint.is_some_and(|fingerprint| self.node.auth_memory().verified.holds(&fingerprint));
+        let is_right = is_known || self.passwords.verify(&self.user, &self.password, scratch);
+        // A client that has gone meanwhile comes back with the same password.
+        if let Some(fingerprint) = self.fingerprint.filter(|_| is_right && !is_known) {
+            self.node.auth_memory().verified.insert(fingerprint);
+        }
+        Answer { ticket: self.ticket, thread: self.thread, is_right }
     }
 }
 

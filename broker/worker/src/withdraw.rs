@@ -9,6 +9,7 @@ use crate::out::Out;
 use crate::rights::username;
 use crate::rules::{Proof, Rules};
 use crate::worker::Worker;
+use fulmar_auth::passwords::Hash;
 use fulmar_codec::ReasonCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -81,13 +82,12 @@ impl Worker {
         let Some(entry) = self.sessions.get(id) else { return Review::Stays };
         let (client_id, user) = (entry.session.client_id(), username(&entry.session));
         if let (Proof::Password, Some(user)) = (entry.proof, user) {
-            let stored = |rules: &'_ Rules| rules.passwords.as_ref().and_then(|file| file.find(user)).cloned();
-            let now = stored(&self.rules);
-            if now.is_none() {
+            let password = password_of(user, &self.rules);
+            if password.is_none() {
                 return Review::Ends;
             }
             // Who came since then was let in by the file that is valid now.
-            if entry.let_in_by != self.rules.generation && now != stored(before) {
+            if entry.let_in_by != self.rules.generation && password != password_of(user, before) {
                 return Review::LosesConnection;
             }
         }
@@ -113,4 +113,9 @@ impl Worker {
         }
         !lost.is_empty()
     }
+}
+
+/// The stored hash of a user's password, if there is such a user.
+fn password_of<'a>(user: &str, rules: &'a Rules) -> Option<&'a Hash> {
+    rules.passwords.as_deref().and_then(|file| file.find(user))
 }

@@ -120,6 +120,26 @@ fn a_client_that_comes_back_is_known_without_being_verified_again() {
 }
 
 #[test]
+fn what_many_clients_ask_at_once_is_verified_once() {
+    let mut world = world(1, settings(&["anna"]));
+    world.is_pool_busy = true;
+    let ids: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+    let clients: Vec<usize> = ids.iter().map(|id| connect(&mut world, id, "anna", "anna")).collect();
+    assert_eq!(world.questions(0), 10);
+    world.is_pool_busy = false;
+    world.settle();
+    for client in clients {
+        assert_eq!(world.clients[client].take(), connack(ReasonCode::SUCCESS));
+    }
+    assert_eq!(world.verifications, 1);
+    // A wrong one is verified each time.
+    for id in &ids[..2] {
+        connect(&mut world, id, "anna", "wrong");
+    }
+    assert_eq!(world.verifications, 3);
+}
+
+#[test]
 fn who_does_not_say_who_it_is_is_let_in_only_where_anonymous_clients_are() {
     let mut world = world(1, settings(&["anna"]));
     let anonymous = world.connect(0, "a");

@@ -83,6 +83,8 @@ pub struct World {
     pub certificate: Option<Arc<CertificateNames>>,
     /// Passwords that may wait on each node.
     pub questions_max: usize,
+    /// Hashes that were computed.
+    pub verifications: usize,
     /// Nobody verifies passwords for now.
     pub is_pool_busy: bool,
     /// Everything that happened, as text, to compare two runs.
@@ -159,6 +161,7 @@ impl World {
             listener: 0,
             certificate: None,
             questions_max: usize::MAX,
+            verifications: 0,
             is_pool_busy: false,
             trace: vec![],
         };
@@ -381,7 +384,10 @@ impl World {
     /// Verifies one of the passwords that wait.
     fn answer(&mut self, node: usize) {
         let at = self.random(self.nodes[node].questions.len());
-        let answer = self.nodes[node].questions.remove(at).answer(&mut Scratch::default());
+        let mut scratch = Scratch::default();
+        let answer = self.nodes[node].questions.remove(at).answer(&mut scratch);
+        // It owns memory once a hash was computed.
+        self.verifications += usize::from(scratch.bytes() > 0);
         let thread = usize::from(answer.thread);
         let mut out = Recorder::default();
         self.nodes[node].threads[thread].worker.answered(answer, &mut out);
