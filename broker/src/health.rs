@@ -40,14 +40,18 @@ pub(crate) struct Health {
 struct State {
     phase: Phase,
     cluster: ClusterState,
+    invalid_files: Vec<String>,
 }
 
 /// The answer to "are you ready".
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Readiness {
     pub(crate) ready: bool,
     pub(crate) missing: Vec<String>,
     pub(crate) silent: Vec<String>,
+    /// Files of users and access rules of which the last good ones are in use.
+    pub(crate) invalid_files: Vec<String>,
 }
 
 impl Health {
@@ -63,6 +67,11 @@ impl Health {
         self.lock().cluster = cluster;
     }
 
+    /// These files are no good; the last good ones are in use, so nobody needs to be sent elsewhere.
+    pub(crate) fn set_invalid_files(&self, files: Vec<String>) {
+        self.lock().invalid_files = files;
+    }
+
     /// The data threads that are stalled; none when the process lives. Peers are never asked.
     pub(crate) fn stalled(&self, now: Instant) -> Vec<String> {
         let numbered = self.threads.iter().enumerate().map(|(index, report)| (index, report.silence(now)));
@@ -71,14 +80,15 @@ impl Health {
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        let State { phase, cluster: ClusterState { missing, silent } } = &*self.lock();
+        let State { phase, cluster: ClusterState { missing, silent }, invalid_files } = &*self.lock();
         let own = match phase {
             Phase::Starting => Some("listening"),
             Phase::Serving => None,
             Phase::Stopping => Some("not stopping"),
         };
         let missing: Vec<String> = own.map(str::to_owned).into_iter().chain(missing.iter().cloned()).collect();
-        Readiness { ready: missing.is_empty(), missing, silent: silent.clone() }
+        let (silent, invalid_files) = (silent.clone(), invalid_files.clone());
+        Readiness { ready: missing.is_empty(), missing, silent, invalid_files }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -99,8 +109,11 @@ mod tests {
         let cluster = ClusterState { missing: vec!["retained messages".into()], silent: vec!["broker-2".into()] };
         health.set_cluster(cluster);
         let silent = vec!["broker-2".to_owned()];
-        assert_eq!(health.readiness(), Readiness { ready: false, missing: vec!["retained messages".into()], silent });
+        let (missing, invalid_files) = (vec!["retained messages".into()], Vec::new());
+        assert_eq!(health.readiness(), Readiness { ready: false, missing, silent, invalid_files });
         health.set_cluster(ClusterState::default());
+        health.set_invalid_files(vec!["auth.accessFile".into()]);
+        assert!(health.readiness().ready);
         health.set_phase(Phase::Stopping);
         assert_eq!(health.readiness().missing, ["not stopping"]);
     }

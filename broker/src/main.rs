@@ -1,10 +1,11 @@
 //! The MQTT broker of Fulmar: the only broker package that does I/O.
 //!
 //! `args` and the configuration say what is wanted, `run` starts it all: data threads (`reactor`, around the pure
-//! worker) and the control side on tokio (`link`, `tls`, `admin`, `metrics`, `health`).
+//! worker) and the control side on tokio (`link`, `tls`, `admin`, `auth`, `metrics`, `health`).
 
 mod admin;
 mod args;
+mod auth;
 mod check;
 mod descriptors;
 mod health;

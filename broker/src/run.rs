@@ -6,18 +6,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use fulmar_config::{ClusterTls, Config, Effective};
-use fulmar_worker::{Node, NodeSettings, Worker};
+use fulmar_config::{ClientIdentity, ClusterTls, Config, Effective};
+use fulmar_worker::{Answer, Node, NodeSettings, Worker};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::admin::Admin;
+use crate::auth::{self, AuthFiles, Pool};
 use crate::health::{Health, Phase};
 use crate::link::{Links, Surroundings};
 use crate::log::{self, Log};
-use crate::metrics::{ControlMetrics, Metrics, ThreadReport};
+use crate::metrics::{AuthMetrics, ControlMetrics, Metrics, ThreadReport};
 use crate::node_id;
 use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
 use crate::setup;
@@ -27,8 +28,8 @@ use crate::tls::{
 };
 use crate::trace::Traces;
 
-/// How often certificate files are looked at.
-const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
+/// How often files that may change are looked at.
+const FILE_LOOK: Duration = Duration::from_secs(2);
 /// A signal that comes so long after the first is a second one.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 /// Threads of the control side; the data threads do the work.
@@ -72,6 +73,8 @@ struct Broker {
     inboxes: Vec<Arc<Inbox>>,
     reports: Vec<Arc<ThreadReport>>,
     threads: Vec<JoinHandle<()>>,
+    /// None: there are no passwords.
+    pool: Option<Arc<Pool>>,
     /// Names a part of the broker that has ended.
     ended: mpsc::Receiver<&'static str>,
     /// Held for its lock.
@@ -95,6 +98,7 @@ impl Broker {
             "starting"
         );
         setup::warn_of_surprises(&config);
+        let auth_files = Arc::new(AuthFiles::load(&config.auth)?);
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
@@ -131,7 +135,8 @@ impl Broker {
                 }
                 continue;
             };
-            let files = vec![tls.cert_file.clone(), tls.key_file.clone()];
+            let names_clients = tls.client_identity != ClientIdentity::None;
+            let files = [&tls.cert_file, &tls.key_file].into_iter().chain(&tls.client_ca_file).cloned().collect();
             let certificate = Reloaded::load(files, move || listener_certificate(&tls))
                 .with_context(|| format!("load the certificate of listener {}", listener.name))?;
             let certificate = Arc::new(certificate);
@@ -140,6 +145,7 @@ impl Broker {
                 name: listener.name.clone(),
                 index,
                 certificate,
+                names_clients,
                 handshakes: handshakes.clone(),
                 connect_timeout,
                 packet_bytes_max: config.limits.first_packet_bytes() as usize,
@@ -169,10 +175,15 @@ impl Broker {
             threads,
             limits: setup::worker_limits(&config, budget.connections, threads),
             anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
+            auth: auth::settings(&config, Arc::new(auth_files.rules()), setup::random_bytes()),
             seed: setup::random(),
             wall_clock_microseconds: setup::wall_clock_microseconds(),
             start,
         }));
+        let (ends, ended) = mpsc::channel(1);
+        let password_file = config.auth.password_file.as_ref();
+        let pool = password_file.map(|_| start_pool(&config, &inboxes, &ends)).transpose()?;
+        runtime.spawn(watch_auth_files(auth_files.clone(), inboxes.clone(), health.clone()));
         let (lane_news, news) = mpsc::unbounded_channel();
         let links = config.cluster.as_ref().map(|cluster| {
             let (node, inboxes) = (node.clone(), inboxes.clone());
@@ -190,6 +201,7 @@ impl Broker {
             traces,
             shortage: shortage.clone(),
             lane_news,
+            pool: pool.clone(),
         };
         if let Some(listener) = http {
             let metrics = Metrics {
@@ -200,13 +212,13 @@ impl Broker {
                 control: metrics.clone(),
                 log_lines_dropped: log.dropped(),
                 links: links.clone(),
+                auth: AuthMetrics { node: node.clone(), files: auth_files, pool: pool.clone() },
             };
             let port = Arc::new(Admin { health: health.clone(), metrics }.into_port(shortage));
             let _runtime = runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener).context("listen for HTTP")?;
             runtime.spawn(port.run(listener));
         }
-        let (ends, ended) = mpsc::channel(1);
         let mut handles = Vec::new();
         for ((thread, poll), listeners) in (0..).zip(polls).zip(listeners) {
             let worker = Worker::new(node.clone(), thread, start, setup::random());
@@ -228,12 +240,13 @@ impl Broker {
         }
         health.set_phase(Phase::Serving);
         info!("serving");
-        Ok(Broker { config, runtime, health, links, inboxes, reports, threads: handles, ended, _node_id: node_id })
+        let threads = handles;
+        Ok(Broker { config, runtime, health, links, inboxes, reports, threads, pool, ended, _node_id: node_id })
     }
 
     /// Serves until a signal comes or a data thread ends, then stops within the grace period.
     fn serve(self) -> anyhow::Result<()> {
-        let Broker { config, runtime, health, links, inboxes, reports, threads, mut ended, _node_id } = self;
+        let Broker { config, runtime, health, links, inboxes, reports, threads, pool, mut ended, _node_id } = self;
         let result = runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -263,6 +276,9 @@ impl Broker {
         });
         for inbox in &inboxes {
             inbox.push(Letter::Exit);
+        }
+        if let Some(pool) = pool {
+            pool.stop();
         }
         if result.is_ok() {
             for thread in threads {
@@ -334,9 +350,42 @@ fn spawn<C: reactor::Core + Send + 'static>(
     std::thread::Builder::new().name(format!("data-{thread}")).spawn(run).context("start a data thread")
 }
 
+/// Starts the threads that verify passwords. What they find out goes to the data thread that asked.
+fn start_pool(config: &Config, inboxes: &[Arc<Inbox>], ends: &mpsc::Sender<&'static str>) -> anyhow::Result<Arc<Pool>> {
+    let pool = Arc::new(Pool::new(config.auth.queued as usize));
+    for number in 0..setup::thread_count(config.auth.threads) {
+        let inboxes = inboxes.to_vec();
+        let ended = Ended { what: "a thread that verifies passwords", ends: ends.clone() };
+        // There are no more answers on their way than questions may be, and each data thread takes all it finds.
+        let tell = move |answer: Answer| inboxes[usize::from(answer.thread)].push(Letter::Answer(answer));
+        pool.clone().start(number, ended, tell)?;
+    }
+    Ok(pool)
+}
+
+/// Looks at the files of users and access rules now and then, and gives all data threads what they say anew.
+async fn watch_auth_files(files: Arc<AuthFiles>, inboxes: Vec<Arc<Inbox>>, health: Arc<Health>) {
+    let mut looks = tokio::time::interval(FILE_LOOK);
+    loop {
+        looks.tick().await;
+        let looking = files.clone();
+        // Reading files may block, and a large one takes a while.
+        match tokio::task::spawn_blocking(move || looking.look()).await {
+            Ok(None) => {}
+            Ok(Some(rules)) => {
+                let rules = Arc::new(rules);
+                inboxes.iter().for_each(|inbox| inbox.push(Letter::Rules(rules.clone())));
+            }
+            Err(error) => error!(%error, "looking at the files of users and access rules failed"),
+        }
+        let invalid = files.states().into_iter().filter(|file| !file.is_valid).map(|file| file.key.to_owned());
+        health.set_invalid_files(invalid.collect());
+    }
+}
+
 /// Looks at the certificate files now and then, and takes changed ones into use for new connections.
 async fn watch_certificates(certificates: Vec<Arc<dyn Reload>>, metrics: Arc<ControlMetrics>) {
-    let mut looks = tokio::time::interval(CERTIFICATE_LOOK);
+    let mut looks = tokio::time::interval(FILE_LOOK);
     loop {
         looks.tick().await;
         for certificate in &certificates {

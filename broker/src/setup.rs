@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use fulmar_cluster::heartbeat;
 use fulmar_config::{
-    ClusterConfig, Config, Effective, HeartbeatConfig, HttpConfig, Limits, ListenerConfig, Protocol, Source,
+    ClientIdentity, ClusterConfig, Config, Effective, HeartbeatConfig, HttpConfig, Limits, ListenerConfig, Protocol,
+    Source,
 };
 use tracing::{info, warn};
 
@@ -89,7 +90,9 @@ pub(crate) fn fit_memory(effective: &Effective, limits: &mut Limits, threads: u1
 /// What a user may not expect, said once at the start.
 pub(crate) fn warn_of_surprises(config: &Config) {
     for listener in &config.listeners {
-        if !config.is_anonymous_allowed(listener) {
+        let by_certificate = listener.tls.as_ref().is_some_and(|tls| tls.client_identity != ClientIdentity::None);
+        let is_any_known = config.auth.password_file.is_some() || by_certificate;
+        if !config.is_anonymous_allowed(listener) && !is_any_known {
             warn!(
                 listener = listener.name,
                 "clients are refused: no authentication is configured, and allowAnonymous is not true"
@@ -242,6 +245,13 @@ pub(crate) fn host_name() -> anyhow::Result<String> {
 /// A random number that nobody can guess.
 pub(crate) fn random() -> u64 {
     getrandom::u64().expect("the operating system has random numbers")
+}
+
+/// Random bytes for a key.
+pub(crate) fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    bytes
 }
 
 pub(crate) fn wall_clock_microseconds() -> u64 {

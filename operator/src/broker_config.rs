@@ -140,10 +140,8 @@ fn listener_config(listener: &Listener) -> ListenerConfig {
         ListenerProtocol::Mqtt => Protocol::Mqtt,
         ListenerProtocol::Mqtts => Protocol::Mqtts,
     };
-    let tls = listener
-        .certificate_secret
-        .is_some()
-        .then(|| ListenerTls { cert_file: folder.join("tls.crt"), key_file: folder.join("tls.key") });
+    let tls =
+        listener.certificate_secret.is_some().then(|| ListenerTls::new(folder.join("tls.crt"), folder.join("tls.key")));
     let port = port(listener.container_port);
     ListenerConfig { name: listener.name.clone(), protocol, address: EVERYWHERE, port, tls }
 }

@@ -7,7 +7,7 @@
 //!
 //! A cached password costs a guesser a microsecond instead of milliseconds. [`crate::backoff`] comes before it.
 
-use std::mem;
+use std::{fmt, mem};
 
 use hashbrown::HashSet;
 use hmac::{Hmac, KeyInit, Mac};
@@ -16,12 +16,19 @@ use sha2::Sha256;
 use crate::passwords::Hash;
 
 /// A user's name, stored hash and password as one keyed hash. Says nothing without the key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 /// Makes fingerprints. Give it 32 random bytes.
 #[derive(Clone)]
 pub struct FingerprintKey(Hmac<Sha256>);
+
+/// A key is never shown.
+impl fmt::Debug for FingerprintKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FingerprintKey").finish_non_exhaustive()
+    }
+}
 
 impl FingerprintKey {
     /// From random bytes.

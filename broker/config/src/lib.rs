@@ -19,6 +19,7 @@ pub use limits::Limits;
 pub use load::{Effective, Override, OverrideValue, check, environment_names, environment_override, load, parse_peer};
 pub use read::{Setting, nearest};
 pub use types::{
-    ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, ListenerConfig, ListenerTls, LogConfig, LogFormat,
-    LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig,
+    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
+    HttpConfig, IdentityRule, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, Peer, Protocol,
+    ReconnectConfig, ShutdownConfig,
 };

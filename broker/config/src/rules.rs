@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use crate::read::Findings;
-use crate::{ClusterConfig, Config, Limits, ListenerConfig, Protocol};
+use crate::{
+    BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, Config, Limits, ListenerConfig, ListenerTls,
+    Protocol,
+};
 
 const LISTENERS_MAX: usize = 16;
 const PEERS_MAX: usize = 256;
@@ -19,6 +22,7 @@ pub(crate) fn check_rules(config: &Config, findings: &mut Findings) {
         check_cluster(cluster, findings);
     }
     check_limits(&config.limits, findings);
+    check_backoff(&config.auth.backoff, findings);
 }
 
 fn check_listeners(listeners: &[ListenerConfig], findings: &mut Findings) {
@@ -40,8 +44,29 @@ fn check_listeners(listeners: &[ListenerConfig], findings: &mut Findings) {
             (Protocol::Mqtt, Some(_)) => {
                 findings.refuse(&path("tls"), &[&path("protocol")], "a certificate", "none, or the protocol mqtts");
             }
-            (Protocol::Mqtt, None) | (Protocol::Mqtts, Some(_)) => {}
+            (Protocol::Mqtts, Some(tls)) => check_client_certificates(tls, &path("tls"), findings),
+            (Protocol::Mqtt, None) => {}
         }
+    }
+}
+
+fn check_client_certificates(tls: &ListenerTls, section: &str, findings: &mut Findings) {
+    let ListenerTls { cert_file: _, key_file: _, client_certificate, client_ca_file, client_identity } = tls;
+    let path = |key: &str| format!("{section}.{key}");
+    let (certificate, ca_file) = (path("clientCertificate"), path("clientCaFile"));
+    let wanted = "none, or clientCertificate optional or required";
+    match (client_certificate, client_ca_file) {
+        (ClientCertificate::None, Some(_)) => {
+            findings.refuse(&ca_file, &[&certificate], "CA certificates for no certificate", wanted);
+        }
+        (ClientCertificate::Optional | ClientCertificate::Required, None) => {
+            let wanted = "a path, because clientCertificate is optional or required";
+            findings.refuse(&ca_file, &[&certificate], "nothing", wanted);
+        }
+        (ClientCertificate::None, None) | (ClientCertificate::Optional | ClientCertificate::Required, Some(_)) => {}
+    }
+    if *client_certificate == ClientCertificate::None && *client_identity != ClientIdentity::None {
+        findings.refuse(&path("clientIdentity"), &[&certificate], "a name in no certificate", wanted);
     }
 }
 
@@ -113,5 +138,12 @@ fn check_limits(limits: &Limits, findings: &mut Findings) {
             limits.link_buffer_bytes.to_string(),
             wanted,
         );
+    }
+}
+
+fn check_backoff(backoff: &BackoffConfig, findings: &mut Findings) {
+    if backoff.max() < backoff.initial() {
+        let (found, wanted) = (backoff.max_seconds.to_string(), "no less than initialMilliseconds");
+        findings.refuse("auth.backoff.maxSeconds", &["auth.backoff.initialMilliseconds"], found, wanted);
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::read::Section;
 use crate::{
-    ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, Limits, ListenerConfig, ListenerTls, LogConfig,
-    LogFormat, LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig,
+    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
+    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, Peer, Protocol,
+    ReconnectConfig, ShutdownConfig,
 };
 
 const PACKET_BYTES_MAX: u32 = 268_435_460; // The largest remaining length and its header (MQTT 5.0, 1.5.5).
@@ -16,12 +17,39 @@ pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
         data_dir: section.optional_path("dataDir"),
         threads: section.number("threads", defaults.threads, 0..=1024),
         allow_anonymous: section.flag("allowAnonymous"),
+        auth: section.section("auth", read_auth),
         listeners: read_listeners(section),
         http: section.optional_section("http", read_http),
         cluster: section.optional_section("cluster", read_cluster),
         limits: section.section("limits", read_limits),
         log: section.section("log", read_log),
         shutdown: section.section("shutdown", read_shutdown),
+    }
+}
+
+fn read_auth(section: &mut Section<'_>) -> AuthConfig {
+    let defaults = AuthConfig::default();
+    let bound_names = ("usernameIsClientId", IdentityRule::UsernameIsClientId);
+    AuthConfig {
+        password_file: section.optional_path("passwordFile"),
+        access_file: section.optional_path("accessFile"),
+        identity: section.choice("identity", ("none", IdentityRule::None), &[bound_names]),
+        threads: section.number("threads", defaults.threads, 0..=1024),
+        queued: section.number("queued", defaults.queued, 1..=10_000_000),
+        backoff: section.section("backoff", |section| {
+            let defaults = BackoffConfig::default();
+            BackoffConfig {
+                per_address: section.flag("perAddress").unwrap_or(defaults.per_address),
+                free_failures: section.number("freeFailures", defaults.free_failures, 1..=1_000_000),
+                address_free_failures: section.number(
+                    "addressFreeFailures",
+                    defaults.address_free_failures,
+                    1..=1_000_000,
+                ),
+                initial_milliseconds: section.number("initialMilliseconds", defaults.initial_milliseconds, 1..=60_000),
+                max_seconds: section.number("maxSeconds", defaults.max_seconds, 1..=3600),
+            }
+        }),
     }
 }
 
@@ -45,10 +73,24 @@ fn read_listener(section: &mut Section<'_>) -> ListenerConfig {
         protocol,
         address: section.text("address", defaults.address, "an IP address", |text| text.parse().ok()),
         port: section.number("port", protocol.default_port(), 0..=u16::MAX),
-        tls: section.optional_section("tls", |section| ListenerTls {
-            cert_file: section.path("certFile"),
-            key_file: section.path("keyFile"),
-        }),
+        tls: section.optional_section("tls", read_listener_tls),
+    }
+}
+
+fn read_listener_tls(section: &mut Section<'_>) -> ListenerTls {
+    let certificates = [("optional", ClientCertificate::Optional), ("required", ClientCertificate::Required)];
+    let identities = [
+        ("commonName", ClientIdentity::CommonName),
+        ("dns", ClientIdentity::Dns),
+        ("uri", ClientIdentity::Uri),
+        ("email", ClientIdentity::Email),
+    ];
+    ListenerTls {
+        cert_file: section.path("certFile"),
+        key_file: section.path("keyFile"),
+        client_certificate: section.choice("clientCertificate", ("none", ClientCertificate::None), &certificates),
+        client_ca_file: section.optional_path("clientCaFile"),
+        client_identity: section.choice("clientIdentity", ("none", ClientIdentity::None), &identities),
     }
 }
 

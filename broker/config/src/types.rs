@@ -21,8 +21,11 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// How many data threads serve connections; 0 is one per core that the machine or container grants.
     pub threads: u16,
-    /// Whether clients without credentials are served. If absent, only listeners on loopback serve them.
+    /// Whether clients without credentials are served. If absent, only listeners on loopback serve them, and with a
+    /// password file none does.
     pub allow_anonymous: Option<bool>,
+    /// Who may connect and who may do what.
+    pub auth: AuthConfig,
     /// Where clients connect; one or more.
     pub listeners: Vec<ListenerConfig>,
     /// Probes and metrics over plain HTTP; off if absent.
@@ -45,6 +48,7 @@ impl Default for Config {
             data_dir: None,
             threads: 0,
             allow_anonymous: None,
+            auth: AuthConfig::default(),
             listeners: vec![ListenerConfig::default()],
             http: None,
             cluster: None,
@@ -58,7 +62,92 @@ impl Default for Config {
 impl Config {
     /// Whether a client that comes in by `listener` may connect without credentials.
     pub fn is_anonymous_allowed(&self, listener: &ListenerConfig) -> bool {
-        self.allow_anonymous.unwrap_or_else(|| listener.address.is_loopback())
+        self.allow_anonymous.unwrap_or_else(|| listener.address.is_loopback() && self.auth.password_file.is_none())
+    }
+}
+
+/// Who may connect and who may do what. The files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthConfig {
+    /// The file with users and the hashes of their passwords, a line `NAME:HASH` each; no passwords if absent.
+    pub password_file: Option<PathBuf>,
+    /// The YAML file with access rules and bans; whoever is let in may do everything if absent.
+    pub access_file: Option<PathBuf>,
+    /// What ties a user name to a client id.
+    pub identity: IdentityRule,
+    /// How many threads verify passwords; 0 is one per core that the machine or container grants.
+    pub threads: u16,
+    /// How many clients may wait until their passwords are verified. What they have sent counts against
+    /// `limits.inputBufferBytesTotal`.
+    pub queued: u32,
+    /// How who guesses passwords is slowed down.
+    pub backoff: BackoffConfig,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        AuthConfig {
+            password_file: None,
+            access_file: None,
+            identity: IdentityRule::None,
+            threads: 0,
+            queued: 20_000,
+            backoff: BackoffConfig::default(),
+        }
+    }
+}
+
+/// What ties a user name to a client id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum IdentityRule {
+    /// Nothing does.
+    #[default]
+    None,
+    /// They must be the same, so that nobody takes over another user's session.
+    UsernameIsClientId,
+}
+
+/// Who guesses passwords has to wait, twice as long after each failure. Failures are counted for each user name as it is
+/// tried from one address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackoffConfig {
+    /// Whether failures are counted for an address whatever the user names, too. Only where addresses are those of
+    /// clients: behind a load balancer that hides them a guesser would make everyone wait.
+    pub per_address: bool,
+    /// Failures of one user name from one address before the first wait.
+    pub free_failures: u32,
+    /// Failures of one address before the first wait.
+    pub address_free_failures: u32,
+    /// The first wait.
+    pub initial_milliseconds: u32,
+    /// The longest wait.
+    pub max_seconds: u32,
+}
+
+impl Default for BackoffConfig {
+    fn default() -> Self {
+        BackoffConfig {
+            per_address: false,
+            free_failures: 5,
+            address_free_failures: 50,
+            initial_milliseconds: 1000,
+            max_seconds: 60,
+        }
+    }
+}
+
+impl BackoffConfig {
+    /// The first wait.
+    pub fn initial(&self) -> Duration {
+        Duration::from_millis(self.initial_milliseconds.into())
+    }
+
+    /// The longest wait.
+    pub fn max(&self) -> Duration {
+        Duration::from_secs(self.max_seconds.into())
     }
 }
 
@@ -127,6 +216,71 @@ pub struct ListenerTls {
     pub cert_file: PathBuf,
     /// PEM file with the private key.
     pub key_file: PathBuf,
+    /// Whether clients show a certificate too.
+    #[serde(skip_serializing_if = "ClientCertificate::is_none")]
+    pub client_certificate: ClientCertificate,
+    /// PEM file with the CA certificates that those of clients are checked against; given exactly when they are asked
+    /// for any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_file: Option<PathBuf>,
+    /// The name in a client's certificate that is its user name, with no password then.
+    #[serde(skip_serializing_if = "ClientIdentity::is_none")]
+    pub client_identity: ClientIdentity,
+}
+
+impl ListenerTls {
+    /// A server's certificate that asks clients for none.
+    pub fn new(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
+        ListenerTls {
+            cert_file: cert_file.into(),
+            key_file: key_file.into(),
+            client_certificate: ClientCertificate::None,
+            client_ca_file: None,
+            client_identity: ClientIdentity::None,
+        }
+    }
+}
+
+/// Whether clients of a listener show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClientCertificate {
+    /// They are not asked for one.
+    #[default]
+    None,
+    /// They may; one that is not trusted ends the handshake.
+    Optional,
+    /// They must.
+    Required,
+}
+
+impl ClientCertificate {
+    fn is_none(&self) -> bool {
+        *self == ClientCertificate::None
+    }
+}
+
+/// Which name in a client's certificate is its user name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClientIdentity {
+    /// None: a certificate lets a client in, and what else it must prove is asked of it as of any other.
+    #[default]
+    None,
+    /// The common name of the subject.
+    CommonName,
+    /// The DNS name among the subject's alternative names.
+    Dns,
+    /// The URI there, as SPIFFE has it.
+    Uri,
+    /// The email address there.
+    Email,
+}
+
+impl ClientIdentity {
+    fn is_none(&self) -> bool {
+        *self == ClientIdentity::None
+    }
 }
 
 /// The HTTP port with probes and metrics.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use fulmar_config::{
-    ClusterTls, Config, HeartbeatConfig, ListenerTls, Override, OverrideValue, Protocol, Source, check,
-    environment_override, load, parse_peer,
+    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterTls, Config, HeartbeatConfig, IdentityRule,
+    ListenerTls, Override, OverrideValue, Protocol, Source, check, environment_override, load, parse_peer,
 };
 
 fn messages(text: &str) -> Vec<String> {
@@ -48,7 +48,7 @@ log: {format: json}
     assert_eq!((config.data_dir, config.threads), (Some(PathBuf::from("/data")), 2));
     let [mqtt, secure] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
     assert_eq!((mqtt.protocol, mqtt.port, &mqtt.tls), (Protocol::Mqtt, 1883, &None));
-    let tls = ListenerTls { cert_file: "/tls/tls.crt".into(), key_file: "/tls/tls.key".into() };
+    let tls = ListenerTls::new("/tls/tls.crt", "/tls/tls.key");
     assert_eq!((secure.name.as_str(), secure.port, &secure.tls), ("secure", 8883, &Some(tls)));
     assert_eq!(config.http.unwrap().port, 8080);
     let cluster = config.cluster.unwrap();
@@ -63,6 +63,19 @@ log: {format: json}
 }
 
 #[test]
+fn certificates_of_clients_are_read_as_written() {
+    let tls = "certFile: a, keyFile: b, clientCertificate: optional, clientCaFile: c, clientIdentity: commonName";
+    let mut config = check(&format!("listeners: [{{protocol: mqtts, tls: {{{tls}}}}}]")).unwrap();
+    let wanted = ListenerTls {
+        client_certificate: ClientCertificate::Optional,
+        client_ca_file: Some("c".into()),
+        client_identity: ClientIdentity::CommonName,
+        ..ListenerTls::new("a", "b")
+    };
+    assert_eq!(config.listeners.remove(0).tls, Some(wanted));
+}
+
+#[test]
 fn anonymous_clients_beyond_loopback_need_a_word() {
     let beyond = check("listeners: [{address: 0.0.0.0}]").unwrap();
     assert!(!beyond.is_anonymous_allowed(&beyond.listeners[0]));
@@ -70,6 +83,49 @@ fn anonymous_clients_beyond_loopback_need_a_word() {
     assert!(allowed.is_anonymous_allowed(&allowed.listeners[0]));
     let refused = check("allowAnonymous: false").unwrap();
     assert!(!refused.is_anonymous_allowed(&refused.listeners[0]));
+}
+
+#[test]
+fn with_a_password_file_nobody_is_anonymous_unless_that_is_asked_for() {
+    let of = |text: &str| {
+        let config = check(text).unwrap();
+        config.is_anonymous_allowed(&config.listeners[0])
+    };
+    assert!(!of("auth: {passwordFile: users}"));
+    assert!(of("{allowAnonymous: true, auth: {passwordFile: users}}"));
+    assert!(of("auth: {accessFile: access.yaml}"));
+}
+
+#[test]
+fn who_may_connect_is_read_as_written() {
+    let auth = check(
+        "
+auth:
+  passwordFile: /etc/fulmar/auth/users/users
+  accessFile: /etc/fulmar/auth/access/access.yaml
+  identity: usernameIsClientId
+  threads: 2
+  queued: 100
+  backoff: {perAddress: true, maxSeconds: 300}
+",
+    );
+    let backoff = BackoffConfig { per_address: true, max_seconds: 300, ..BackoffConfig::default() };
+    let expected = AuthConfig {
+        password_file: Some("/etc/fulmar/auth/users/users".into()),
+        access_file: Some("/etc/fulmar/auth/access/access.yaml".into()),
+        identity: IdentityRule::UsernameIsClientId,
+        threads: 2,
+        queued: 100,
+        backoff,
+    };
+    assert_eq!(auth.unwrap().auth, expected);
+    assert_eq!(
+        messages("{auth: {identity: mine, backoff: {initialMilliseconds: 2000, maxSeconds: 1}}}"),
+        [
+            "line 1: auth.identity: found mine, wanted none or usernameIsClientId",
+            "line 1: auth.backoff.maxSeconds: found 1, wanted no less than initialMilliseconds",
+        ]
+    );
 }
 
 #[test]
@@ -138,6 +194,21 @@ fn rules_between_keys_name_the_line_to_change() {
         (
             "listeners:\n- tls: {certFile: a, keyFile: b}",
             "line 2: listeners[0].tls: found a certificate, wanted none, or the protocol mqtts",
+        ),
+        (
+            "listeners:\n- protocol: mqtts\n  tls:\n    certFile: a\n    keyFile: b\n    clientCertificate: required",
+            "line 4: listeners[0].tls.clientCaFile: found nothing, wanted a path, because clientCertificate is optional \
+             or required",
+        ),
+        (
+            "listeners:\n- protocol: mqtts\n  tls:\n    certFile: a\n    keyFile: b\n    clientCaFile: c",
+            "line 6: listeners[0].tls.clientCaFile: found CA certificates for no certificate, wanted none, or \
+             clientCertificate optional or required",
+        ),
+        (
+            "listeners:\n- protocol: mqtts\n  tls:\n    certFile: a\n    keyFile: b\n    clientIdentity: uri",
+            "line 6: listeners[0].tls.clientIdentity: found a name in no certificate, wanted none, or \
+             clientCertificate optional or required",
         ),
         (
             "cluster:\n  peers: ['a:1']",

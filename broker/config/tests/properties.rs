@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use fulmar_config::{
-    ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, Limits, ListenerConfig, ListenerTls, LogConfig,
-    LogFormat, LogLevel, Peer, Protocol, ReconnectConfig, ShutdownConfig, check, load,
+    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
+    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, Peer, Protocol,
+    ReconnectConfig, ShutdownConfig, check, load,
 };
 use proptest::prelude::*;
 
@@ -27,15 +28,36 @@ fn any_path() -> impl Strategy<Value = PathBuf> {
 }
 
 fn any_listener(index: u16) -> impl Strategy<Value = ListenerConfig> {
-    (any::<bool>(), any::<IpAddr>(), 0..3000_u16, any_path(), any_path()).prop_map(
-        move |(is_tls, address, port, cert_file, key_file)| ListenerConfig {
+    (any::<bool>(), any::<IpAddr>(), 0..3000_u16, any_listener_tls()).prop_map(move |(is_tls, address, port, tls)| {
+        ListenerConfig {
             name: format!("listener-{index}"),
             protocol: if is_tls { Protocol::Mqtts } else { Protocol::Mqtt },
             address,
             port: port + index * 3000,
-            tls: is_tls.then_some(ListenerTls { cert_file, key_file }),
-        },
-    )
+            tls: is_tls.then_some(tls),
+        }
+    })
+}
+
+fn any_listener_tls() -> impl Strategy<Value = ListenerTls> {
+    let certificate = prop_oneof![Just(ClientCertificate::Optional), Just(ClientCertificate::Required)];
+    let identity = prop_oneof![
+        Just(ClientIdentity::None),
+        Just(ClientIdentity::CommonName),
+        Just(ClientIdentity::Dns),
+        Just(ClientIdentity::Uri),
+        Just(ClientIdentity::Email),
+    ];
+    let of_clients = prop::option::of((certificate, any_path(), identity));
+    (any_path(), any_path(), of_clients).prop_map(|(cert_file, key_file, of_clients)| {
+        let server = ListenerTls::new(cert_file, key_file);
+        match of_clients {
+            Some((client_certificate, client_ca_file, client_identity)) => {
+                ListenerTls { client_certificate, client_ca_file: Some(client_ca_file), client_identity, ..server }
+            }
+            None => server,
+        }
+    })
 }
 
 fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
@@ -58,6 +80,22 @@ fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
     )
 }
 
+fn any_auth() -> impl Strategy<Value = AuthConfig> {
+    let backoff = (any::<bool>(), 1..=60_000_u32, 60..=3600_u32);
+    (prop::option::of(any_path()), prop::option::of(any_path()), any::<bool>(), 0..=1024_u16, backoff).prop_map(
+        |(password_file, access_file, is_bound, threads, (per_address, initial_milliseconds, max_seconds))| {
+            AuthConfig {
+                password_file,
+                access_file,
+                identity: if is_bound { IdentityRule::UsernameIsClientId } else { IdentityRule::None },
+                threads,
+                queued: 5,
+                backoff: BackoffConfig { per_address, initial_milliseconds, max_seconds, ..BackoffConfig::default() },
+            }
+        },
+    )
+}
+
 fn any_config() -> impl Strategy<Value = Config> {
     let head = (
         prop::option::of(any_text()),
@@ -65,16 +103,23 @@ fn any_config() -> impl Strategy<Value = Config> {
         0..=1024_u16,
         prop::option::of(any::<bool>()),
         (any_listener(0), any_listener(1)),
+        any_auth(),
     );
     let http = prop::option::of((any::<IpAddr>(), prop_oneof![Just(8080), 8081..9000_u16]));
     let tail = (1..1000_u32, any::<bool>(), 0..3600_u32);
     (head, http, prop::option::of(any_cluster()), tail).prop_map(
-        |((name, data_dir, threads, allow_anonymous, (one, two)), http, cluster, (connections, is_json, grace))| {
+        |(
+            (name, data_dir, threads, allow_anonymous, (one, two), auth),
+            http,
+            cluster,
+            (connections, is_json, grace),
+        )| {
             Config {
                 name,
                 data_dir,
                 threads,
                 allow_anonymous,
+                auth,
                 listeners: vec![one, two],
                 http: http.map(|(address, port)| HttpConfig { address, port }),
                 cluster,

@@ -39,7 +39,7 @@ impl Listen {
 
 /// The listeners as JSON, which is YAML. The first of a protocol has its name, later ones a number.
 pub(super) fn listeners(listen: &[Listen], cert_file: Option<PathBuf>, key_file: Option<PathBuf>) -> String {
-    let tls = cert_file.zip(key_file).map(|(cert_file, key_file)| ListenerTls { cert_file, key_file });
+    let tls = cert_file.zip(key_file).map(|(cert_file, key_file)| ListenerTls::new(cert_file, key_file));
     let listeners = listen.iter().enumerate().map(|(index, Listen { protocol, address, port })| {
         let label = protocol.name();
         let earlier = listen[..index].iter().filter(|other| other.protocol == *protocol).count();

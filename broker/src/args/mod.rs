@@ -106,7 +106,7 @@ mod tests {
         let shown: Vec<_> = config.listeners.iter().map(|l| (l.name.as_str(), l.address.to_string(), l.port)).collect();
         assert_eq!(shown, [("mqtt", "0.0.0.0".into(), 1), ("mqtt-2", "::1".into(), 1883), ("mqtts", "::".into(), 3)]);
         assert_eq!(config.listeners[0].tls, None);
-        assert_eq!(config.listeners[2].tls, Some(ListenerTls { cert_file: "c".into(), key_file: "k".into() }));
+        assert_eq!(config.listeners[2].tls, Some(ListenerTls::new("c", "k")));
     }
 
     #[test]

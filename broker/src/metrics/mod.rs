@@ -2,6 +2,7 @@
 //!
 //! Nothing is counted here on the path of a message: data threads count in plain numbers and report now and then.
 
+mod auth;
 mod exposition;
 mod links;
 mod process;
@@ -14,6 +15,7 @@ use fulmar_worker::{Counters, Gauges};
 
 use crate::link::Links;
 
+pub(crate) use auth::AuthMetrics;
 pub(crate) use exposition::{Exposition, Kind};
 pub(crate) use report::{Numbers, ThreadReport};
 
@@ -72,12 +74,13 @@ pub(crate) struct Metrics {
     pub(crate) log_lines_dropped: Arc<AtomicU64>,
     /// None: the broker is alone.
     pub(crate) links: Option<Arc<Links>>,
+    pub(crate) auth: AuthMetrics,
 }
 
 impl Metrics {
     /// All metrics in the text format of Prometheus.
     pub(crate) fn expose(&self) -> String {
-        let Metrics { version, node, node_id, threads, control, log_lines_dropped, links } = self;
+        let Metrics { version, node, node_id, threads, control, log_lines_dropped, links, auth } = self;
         let mut exposition = Exposition::default();
         exposition
             .family("fulmar_build_info", Kind::Gauge, "The version that runs; always 1.")
@@ -90,6 +93,7 @@ impl Metrics {
         expose_gauges(&mut exposition, &numbers);
         links::expose(&mut exposition, &numbers, links.as_deref());
         expose_control(&mut exposition, control);
+        auth::expose(&mut exposition, auth);
         let dropped = log_lines_dropped.load(Ordering::Relaxed);
         let help = "Log lines dropped because nobody read them fast enough.";
         exposition.family("fulmar_log_lines_dropped_total", Kind::Counter, help).sample(&[], dropped);
@@ -106,6 +110,9 @@ fn family_of(field: &str) -> (String, Option<(&'static str, &str)>) {
     if let Some(reason) = field.strip_prefix("dropped_") {
         return ("fulmar_dropped_total".to_owned(), Some(("reason", reason)));
     }
+    if let Some(result) = field.strip_prefix("auth_results_") {
+        return ("fulmar_auth_results_total".to_owned(), Some(("result", result)));
+    }
     (format!("fulmar_{field}_total"), None)
 }
 
@@ -113,6 +120,7 @@ fn family_help<'a>(name: &str, help: &'a str) -> &'a str {
     match name {
         "fulmar_publishes_received_total" => "PUBLISH packets received, by QoS.",
         "fulmar_deliveries_total" => "PUBLISH packets sent, or queued to be sent, by QoS.",
+        "fulmar_auth_results_total" => "What became of clients that wanted to be let in, by result.",
         "fulmar_dropped_total" => "Messages not delivered, by reason.",
         _ => help.trim(),
     }
@@ -179,13 +187,19 @@ fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
 
 #[cfg(test)]
 mod tests {
-    use fulmar_worker::LinkCounters;
+    use std::time::Instant;
+
+    use fulmar_config::AuthConfig;
+    use fulmar_worker::{AuthSettings, LinkCounters, Node, NodeSettings};
+
+    use crate::auth::AuthFiles;
 
     use super::*;
 
     fn metrics(threads: Vec<Arc<ThreadReport>>) -> Metrics {
         let control = Arc::new(ControlMetrics::default());
         control.accept_rests.add(2);
+        let files = AuthFiles::load(&AuthConfig::default()).unwrap();
         Metrics {
             version: "1.2.3",
             node: "broker-0".to_owned(),
@@ -194,7 +208,23 @@ mod tests {
             control,
             log_lines_dropped: Arc::default(),
             links: None,
+            auth: AuthMetrics { node: Arc::new(node()), files: Arc::new(files), pool: None },
         }
+    }
+
+    fn node() -> Node {
+        Node::new(NodeSettings {
+            node_id: 7,
+            incarnation: 1,
+            name: "broker-0".to_owned(),
+            threads: 1,
+            limits: fulmar_worker::Limits::default(),
+            anonymous: Vec::new(),
+            auth: AuthSettings::new([7; 32]),
+            seed: 7,
+            wall_clock_microseconds: 0,
+            start: Instant::now(),
+        })
     }
 
     fn report(numbers: Numbers) -> Arc<ThreadReport> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use fulmar_cluster::NodeId;
 use fulmar_cluster::peers::LostLane;
-use fulmar_worker::{Closed, ConnId, LaneEnd, Origin, Thread};
+use fulmar_worker::{Closed, ConnId, LaneEnd, Origin};
 use mio::{Interest, Token};
 use tracing::debug;
 
@@ -13,6 +13,7 @@ use super::{Core, Reactor};
 use crate::reactor::inbox::{Client, Lane, Letter};
 use crate::reactor::socket::Socket;
 use crate::reactor::sockets::{Entry, Kind};
+use crate::reactor::world::Leaving;
 use crate::trace::Trace;
 
 impl<C: Core> Reactor<C> {
@@ -26,7 +27,8 @@ impl<C: Core> Reactor<C> {
                 listener.accept(now, &shortage, |stream, address| {
                     let _ = stream.set_nodelay(true);
                     let origin = Origin { listener: index, address, trace: traces.next() };
-                    self.adopt_client(Client { stream, tls: None, bytes: Vec::new(), origin, permit: None }, now);
+                    let (tls, certificate, bytes, permit) = (None, None, Vec::new(), None);
+                    self.adopt_client(Client { stream, tls, certificate, bytes, origin, permit }, now);
                 });
             }
         }
@@ -34,9 +36,14 @@ impl<C: Core> Reactor<C> {
     }
 
     pub(super) fn adopt_client(&mut self, client: Client, now: Instant) {
-        let Client { stream, tls, bytes, origin, permit } = client;
+        let Client { stream, tls, certificate, bytes, origin, permit } = client;
         match self.core.accepted(origin, now) {
-            Ok(conn) => self.adopt(conn, Kind::Client, Socket::new(stream, tls), bytes, now),
+            Ok(conn) => {
+                if let Some(certificate) = certificate {
+                    self.core.certified(conn, certificate);
+                }
+                self.adopt(conn, Kind::Client, Socket::new(stream, tls), bytes, now);
+            }
             Err(refused) => {
                 debug!(address = %origin.address, trace = %Trace(origin.trace), %refused, "client not accepted");
             }
@@ -84,11 +91,12 @@ impl<C: Core> Reactor<C> {
     }
 
     /// Gives a client to the thread that serves it, with what it has sent so far.
-    pub(super) fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin, bytes: Vec<u8>) {
+    pub(super) fn hand_over(&mut self, leaving: Leaving, bytes: Vec<u8>) {
+        let Leaving { conn, thread, origin, certificate } = leaving;
         let Some(entry) = self.world.sockets.remove(conn) else { return };
         let (mut stream, tls) = entry.socket.into_parts();
         if self.world.registry.deregister(&mut stream).is_ok() {
-            let client = Client { stream, tls, bytes, origin, permit: None };
+            let client = Client { stream, tls, certificate, bytes, origin, permit: None };
             self.inboxes[usize::from(thread)].push(Letter::Client(Box::new(client)));
         }
     }

@@ -16,6 +16,8 @@ use crate::trace::Trace;
 
 /// Lines about clients that are info, per second and data thread.
 const LINES_PER_SECOND: u32 = 10;
+/// As much of a topic is shown.
+const TOPIC_BYTES_MAX: usize = 256;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The same line as info or as debug.
@@ -46,8 +48,8 @@ impl ClientLog {
                 let version = if *version == 5 { "5.0" } else { "3.1.1" };
                 debug!(client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), version, session_present, "client connected");
             }
-            Event::ClientRefused { client_id, origin, reason } => {
-                say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), reason = reason.name(), code = code(*reason), "client refused");
+            Event::ClientRefused { client_id, origin, reason, error } => {
+                say!(is_info, client_id, error, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), reason = reason.name(), code = code(*reason), "client refused");
             }
             Event::ClientDisconnected { client_id, origin, reason: Departure::Panicked } => {
                 error!(client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), "client disconnected by a panic in its turn");
@@ -58,6 +60,12 @@ impl ClientLog {
             }
             Event::BadBytes { client_id, origin, error } => {
                 say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), error, "bad bytes from a client");
+            }
+            Event::PublishDenied { client_id, origin, topic } => {
+                say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), topic = shorten(topic), "client may not publish this");
+            }
+            Event::SubscribeDenied { client_id, origin, filter } => {
+                say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), filter = shorten(filter), "client may not subscribe to this");
             }
             Event::LinkUp { peer, lane } => info!(peer, lane, "link is up"),
             Event::LinkLost { peer, lane } => warn!(peer, lane, "link is lost"),
@@ -83,7 +91,10 @@ impl ClientLog {
 /// Whether somebody may have to look into it.
 fn is_unusual(event: &Event<'_>) -> bool {
     match event {
-        Event::ClientRefused { .. } | Event::BadBytes { .. } => true,
+        Event::ClientRefused { .. }
+        | Event::BadBytes { .. }
+        | Event::PublishDenied { .. }
+        | Event::SubscribeDenied { .. } => true,
         Event::ClientDisconnected { reason, .. } => match reason {
             Departure::Lost => true,
             Departure::Asked(code) => code.is_error(),
@@ -115,6 +126,11 @@ fn describe(departure: Departure) -> (&'static str, Option<String>) {
         Departure::Closed(reason) => (reason.name(), Some(code(reason))),
         Departure::Panicked => ("panic", None),
     }
+}
+
+/// The beginning of a topic, which may be longer than anyone wants to read.
+fn shorten(topic: &str) -> &str {
+    &topic[..topic.floor_char_boundary(TOPIC_BYTES_MAX)]
 }
 
 /// A reason code as the specification writes it.

@@ -1,15 +1,21 @@
 //! What the reactor needs of a worker. The tests of the reactor put small workers of their own in its place.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use fulmar_auth::identity::CertificateNames;
 use fulmar_worker::{
-    Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Origin, Out, Refused, Thread, Worker,
+    Answer, Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Origin, Out, Refused, Rules,
+    Thread, Worker,
 };
 
 /// The decisions of one data thread. See [`Worker`] for what each call means.
 pub(crate) trait Core {
     fn accepted(&mut self, origin: Origin, now: Instant) -> Result<ConnId, Refused>;
+    fn certified(&mut self, conn: ConnId, certificate: Arc<CertificateNames>);
     fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed;
+    fn answered(&mut self, answer: Answer, out: &mut impl Out);
+    fn reload(&mut self, rules: Arc<Rules>, now: Instant, out: &mut impl Out);
     fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out);
     fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
     fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
@@ -36,9 +42,21 @@ impl Core for Worker {
         self.accepted(origin, now)
     }
 
+    fn certified(&mut self, conn: ConnId, certificate: Arc<CertificateNames>) {
+        self.certified(conn, certificate);
+    }
+
     #[inline]
     fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed {
         self.received(conn, bytes, now, out)
+    }
+
+    fn answered(&mut self, answer: Answer, out: &mut impl Out) {
+        self.answered(answer, out);
+    }
+
+    fn reload(&mut self, rules: Arc<Rules>, now: Instant, out: &mut impl Out) {
+        self.reload(rules, now, out);
     }
 
     fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out) {

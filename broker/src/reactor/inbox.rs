@@ -5,10 +5,11 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use fulmar_worker::{Batch, LaneSocket, Origin, Thread};
+use fulmar_auth::identity::CertificateNames;
+use fulmar_worker::{Answer, Batch, LaneSocket, Origin, Rules, Thread};
 use mio::Waker;
 use mio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -28,6 +29,10 @@ pub(crate) enum Letter {
     Lane(Box<Lane>),
     /// Lives of the link to a node up to this epoch are over.
     PeerGone { node: u64, epoch: u64 },
+    /// Whether a password is right.
+    Answer(Answer),
+    /// What the files of users and access rules say from now on.
+    Rules(Arc<Rules>),
     /// Tell every client to leave and accept no more.
     ShutDown,
     /// Tell peers that this node stops, and drop the sender when they have read it.
@@ -41,6 +46,8 @@ pub(crate) enum Letter {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) tls: Option<Box<rustls::Connection>>,
+    /// What its certificate says, where the listener takes the client's name from it.
+    pub(crate) certificate: Option<Arc<CertificateNames>>,
     /// Received and not consumed.
     pub(crate) bytes: Vec<u8>,
     pub(crate) origin: Origin,

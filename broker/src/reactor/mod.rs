@@ -31,6 +31,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tracing::debug;
 
+use crate::auth::Pool;
 use crate::metrics::{ControlMetrics, Numbers, ThreadReport};
 use crate::reactor::client_log::ClientLog;
 pub(crate) use crate::reactor::core::Core;
@@ -75,6 +76,8 @@ pub(crate) struct Settings {
     pub(crate) traces: Arc<Traces>,
     pub(crate) shortage: Arc<Shortage>,
     pub(crate) lane_news: UnboundedSender<LaneNews>,
+    /// Verifies passwords; none: there are no passwords.
+    pub(crate) pool: Option<Arc<Pool>>,
 }
 
 /// A poll and the inbox that wakes it: made before the threads, because each thread knows the inboxes of all.
@@ -144,6 +147,7 @@ impl<C: Core> Reactor<C> {
             client_log: ClientLog::new(settings.listener_names.clone(), now),
             lane_connections: BTreeMap::new(),
             lane_news: settings.lane_news.clone(),
+            pool: settings.pool.clone(),
         };
         Ok(Reactor {
             core,
@@ -263,6 +267,8 @@ impl<C: Core> Reactor<C> {
                 Letter::Client(client) => self.adopt_client(*client, now),
                 Letter::Lane(lane) => self.adopt_lane(*lane, now),
                 Letter::PeerGone { node, epoch } => self.core.peer_gone(node, epoch, now, &mut self.world),
+                Letter::Answer(answer) => self.core.answered(answer, &mut self.world),
+                Letter::Rules(rules) => self.core.reload(rules, now, &mut self.world),
                 Letter::ShutDown => {
                     self.listeners.clear();
                     self.is_stopping = true;
@@ -332,8 +338,8 @@ impl<C: Core> Reactor<C> {
             // The worker may have closed it.
             let Some(entry) = self.world.sockets.get_mut(conn) else { return };
             let rest = read.bytes.into_rest(consumed.bytes, &self.buffer);
-            if let Some((conn, thread, origin)) = self.world.leaving.take() {
-                self.hand_over(conn, thread, origin, rest);
+            if let Some(leaving) = self.world.leaving.take() {
+                self.hand_over(leaving, rest);
                 return;
             }
             entry.is_paused |= consumed.paused;

@@ -2,18 +2,21 @@
 //!
 //! Bytes are echoed, except that a command stands for what a real worker may want: see [`Puppet::received`].
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fulmar_auth::identity::CertificateNames;
 use fulmar_worker::{
-    Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Note, Origin, Out, Refused, Thread,
+    Answer, Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Note, Origin, Out, Refused,
+    Rules, Thread,
 };
 use mio::Events;
 use tokio::sync::mpsc;
 
-use super::{Core, EVENTS_PER_TURN, Inbox, Listener, Reactor, Settings, Turn, bind, open};
+use super::{Client, Core, EVENTS_PER_TURN, Inbox, Letter, Listener, Reactor, Settings, Turn, bind, open};
 use crate::metrics::{ControlMetrics, ThreadReport};
 use crate::shortage::Shortage;
 use crate::trace::Traces;
@@ -39,6 +42,7 @@ struct Puppet {
     /// By slot; slots are not used again here.
     outputs: Vec<Option<Vec<u8>>>,
     origins: Vec<Origin>,
+    certificates: BTreeMap<u32, Arc<CertificateNames>>,
     dirty: Vec<ConnId>,
     outboxes: [Batch; 2],
     told: Vec<Told>,
@@ -80,6 +84,10 @@ impl Core for Puppet {
         Ok(conn(self.outputs.len() - 1))
     }
 
+    fn certified(&mut self, conn: ConnId, certificate: Arc<CertificateNames>) {
+        self.certificates.insert(conn.slot, certificate);
+    }
+
     /// `!` panics, `>` belongs to thread 1, `b` answers at length, `c` closes
     /// every other connection, `n` has something for thread 1, `p` pauses until `resume`, `w` waits for the end of a
     /// line of any length. All else is echoed.
@@ -90,7 +98,7 @@ impl Core for Puppet {
             b'!' => panic!("asked to"),
             b'>' if self.thread == 0 => {
                 self.outputs[conn.slot as usize] = None;
-                out.hand_over(conn, 1, self.origins[conn.slot as usize]);
+                out.hand_over(conn, 1, self.origins[conn.slot as usize], self.certificates.remove(&conn.slot));
                 return nothing;
             }
             b'w' if bytes.last() != Some(&b'\n') => return nothing,
@@ -115,6 +123,9 @@ impl Core for Puppet {
         }
         whole
     }
+
+    fn answered(&mut self, _answer: Answer, _out: &mut impl Out) {}
+    fn reload(&mut self, _rules: Arc<Rules>, _now: Instant, _out: &mut impl Out) {}
 
     fn closed(&mut self, conn: ConnId, how: Closed, _now: Instant, _out: &mut impl Out) {
         self.outputs[conn.slot as usize] = None;
@@ -208,6 +219,7 @@ impl Threads {
             metrics,
             traces: Arc::new(Traces::new(7)),
             lane_news: mpsc::unbounded_channel().0,
+            pool: None,
         };
         let mut listeners = vec![Listener::new(socket, "test".into(), 0)];
         let reactors = (0..).zip(polls).map(|(thread, poll)| {
@@ -331,6 +343,29 @@ fn a_client_moves_to_its_thread_with_all_that_it_sent() {
     client.write_all(b"more").unwrap();
     threads.turn_until(1, |core| core.received_by(conn(0)) == b">hellomore");
     assert_eq!(threads.core(0).told, []);
+}
+
+#[test]
+fn a_clients_certificate_moves_with_it() {
+    let mut threads = Threads::start();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, address) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    client.write_all(b">hello").unwrap();
+    let certificate = CertificateNames { common_names: vec!["meter-1".to_owned()], ..CertificateNames::default() };
+    threads.inboxes[0].push(Letter::Client(Box::new(Client {
+        stream: mio::net::TcpStream::from_std(stream),
+        tls: None,
+        certificate: Some(Arc::new(certificate.clone())),
+        bytes: Vec::new(),
+        origin: Origin { listener: 0, address, trace: 7 },
+        permit: None,
+    })));
+    threads.turn_until(0, |core| core.outputs == [None]);
+    threads.turn(1);
+    assert_eq!(threads.core(1).received_by(conn(0)), b">hello");
+    assert_eq!(threads.core(1).certificates, BTreeMap::from([(0, Arc::new(certificate))]));
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! The world around a worker: what it asks for happens here at once, on the sockets and lists of its data thread.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
+use fulmar_auth::hooks::Ticket;
+use fulmar_auth::identity::CertificateNames;
 use fulmar_cluster::NodeId;
 use fulmar_cluster::peers::LostLane;
-use fulmar_worker::{ConnId, Event, LaneEnd, Origin, Out, Thread};
+use fulmar_worker::{ConnId, Event, LaneEnd, Origin, Out, Question, Thread};
 use mio::Registry;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::auth::Pool;
 use crate::reactor::client_log::ClientLog;
 use crate::reactor::lingering::Lingering;
 use crate::reactor::sockets::Sockets;
@@ -20,6 +24,15 @@ pub(crate) struct LaneNews {
     pub(crate) why: LaneEnd,
 }
 
+/// A connection on its way to another thread.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    pub(crate) conn: ConnId,
+    pub(crate) thread: Thread,
+    pub(crate) origin: Origin,
+    pub(crate) certificate: Option<Arc<CertificateNames>>,
+}
+
 /// Everything of a data thread but its worker and its working space.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -29,7 +42,7 @@ pub(crate) struct World {
     pub(crate) ready: VecDeque<ConnId>,
     pub(crate) lingering: Lingering,
     /// The connection being read, if it belongs to another thread: it leaves when the worker is done with it.
-    pub(crate) leaving: Option<(ConnId, Thread, Origin)>,
+    pub(crate) leaving: Option<Leaving>,
     /// When this turn's events were taken.
     pub(crate) now: Instant,
     pub(crate) client_log: ClientLog,
@@ -37,6 +50,8 @@ pub(crate) struct World {
     pub(crate) lane_connections: BTreeMap<(u64, u16), u64>,
     /// One message per lane that ends, and there are few: the queue needs no bound.
     pub(crate) lane_news: UnboundedSender<LaneNews>,
+    /// Verifies passwords; none: there are no passwords.
+    pub(crate) pool: Option<Arc<Pool>>,
 }
 
 impl World {
@@ -75,8 +90,18 @@ impl Out for World {
         }
     }
 
-    fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin) {
-        self.leaving = Some((conn, thread, origin));
+    fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin, certificate: Option<Arc<CertificateNames>>) {
+        self.leaving = Some(Leaving { conn, thread, origin, certificate });
+    }
+
+    fn verify(&mut self, question: Question) -> bool {
+        self.pool.as_ref().is_some_and(|pool| pool.ask(question))
+    }
+
+    fn abandon(&mut self, ticket: Ticket) {
+        if let Some(pool) = &self.pool {
+            pool.abandon(ticket);
+        }
     }
 
     fn lane_closed(&mut self, peer: u64, lane: u16, epoch: u64, why: LaneEnd) {

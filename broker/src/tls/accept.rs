@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::{Framed, split_frame};
 use fulmar_worker::Origin;
 use rustls::{ServerConfig, ServerConnection};
@@ -25,6 +26,7 @@ use crate::reactor::{Client, Inbox, Letter};
 use crate::shortage::Shortage;
 use crate::tls::Reloaded;
 use crate::tls::handshakes::{Handshakes, Place};
+use crate::tls::names::certificate_names;
 use crate::trace::{Trace, Traces};
 
 /// Bytes read at a time before CONNECT is whole.
@@ -37,6 +39,8 @@ pub(crate) struct TlsListener {
     pub(crate) name: String,
     pub(crate) index: u16,
     pub(crate) certificate: Arc<Reloaded<Arc<ServerConfig>>>,
+    /// A client's user name is in its certificate, if it shows one.
+    pub(crate) names_clients: bool,
     /// Those under way, of all listeners.
     pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) connect_timeout: Duration,
@@ -72,10 +76,11 @@ impl TlsListener {
             }
         };
         match tokio::time::timeout(self.connect_timeout, reading).await {
-            Ok(Ok((socket, tls, bytes))) => {
+            Ok(Ok(Shaken { socket, tls, certificate, bytes })) => {
                 let client = Client {
                     stream: mio::net::TcpStream::from_std(socket),
                     tls: Some(Box::new(tls.into())),
+                    certificate,
                     bytes,
                     origin: Origin { listener: self.index, address, trace },
                     permit: Some(permit),
@@ -94,20 +99,27 @@ impl TlsListener {
         }
     }
 
-    async fn read_connect(
-        &self,
-        socket: tokio::net::TcpStream,
-        place: &Place<'_>,
-    ) -> anyhow::Result<(TcpStream, ServerConnection, Vec<u8>)> {
+    async fn read_connect(&self, socket: tokio::net::TcpStream, place: &Place<'_>) -> anyhow::Result<Shaken> {
         socket.set_nodelay(true)?;
         let acceptor = TlsAcceptor::from(self.certificate.get());
         let mut stream = acceptor.accept(socket).await.context("shake hands")?;
         place.progress();
+        let (_, tls) = stream.get_ref();
+        let shown = tls.peer_certificates().and_then(|chain| chain.first()).filter(|_| self.names_clients);
+        let certificate = shown.map(|shown| certificate_names(shown)).transpose()?.map(Arc::new);
         let bytes = read_first_packet(&mut stream, self.packet_bytes_max, place).await?;
         let (socket, tls) = stream.into_inner();
         // Takes the socket from this runtime's epoll; it stays non-blocking.
-        Ok((socket.into_std()?, tls, bytes))
+        Ok(Shaken { socket: socket.into_std()?, tls, certificate, bytes })
     }
+}
+
+/// A client with whom TLS stands, and what it has sent so far.
+struct Shaken {
+    socket: TcpStream,
+    tls: ServerConnection,
+    certificate: Option<Arc<CertificateNames>>,
+    bytes: Vec<u8>,
 }
 
 async fn read_first_packet(

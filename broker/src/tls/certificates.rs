@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
-use fulmar_config::{ClusterTls, ListenerTls};
+use anyhow::{Context, bail, ensure};
+use fulmar_config::{ClientCertificate, ClusterTls, ListenerTls};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// What a node proves itself with towards its peers, as the side that is dialled and as the side that dials.
@@ -20,13 +20,31 @@ pub(crate) struct ClusterCertificates {
 
 /// The server's side of TLS towards clients.
 pub(crate) fn listener_certificate(tls: &ListenerTls) -> anyhow::Result<Arc<ServerConfig>> {
-    let ListenerTls { cert_file, key_file } = tls;
+    let ListenerTls { cert_file, key_file, client_certificate, client_ca_file, client_identity: _ } = tls;
     let (chain, key) = (read_chain(cert_file)?, read_key(key_file)?);
-    let config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let (builder, asks) = match (client_certificate, client_ca_file) {
+        (ClientCertificate::None, _) => (builder.with_no_client_auth(), false),
+        (ClientCertificate::Optional | ClientCertificate::Required, None) => {
+            bail!("no file with CA certificates for those of clients is configured, wanted clientCaFile")
+        }
+        (certificate, Some(ca_file)) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(read_roots(ca_file)?), provider());
+            let verifier = match certificate {
+                ClientCertificate::Required => verifier.build()?,
+                _ => verifier.allow_unauthenticated().build()?,
+            };
+            (builder.with_client_cert_verifier(verifier), true)
+        }
+    };
+    let mut config = builder
         .with_single_cert(chain, key)
         .with_context(|| format!("use {} with {}", cert_file.display(), key_file.display()))?;
+    if asks {
+        // A session that is resumed is not verified again, so a certificate would be good beyond its end.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(config))
 }
 
@@ -35,11 +53,7 @@ pub(crate) fn cluster_certificates(tls: &ClusterTls) -> anyhow::Result<ClusterCe
     let ClusterTls { cert_file, key_file, ca_file } = tls;
     let (chain, key) = (read_chain(cert_file)?, read_key(key_file)?);
     let pair = || format!("use {} with {}", cert_file.display(), key_file.display());
-    let mut roots = RootCertStore::empty();
-    for authority in read_chain(ca_file)? {
-        roots.add(authority).with_context(|| format!("trust {}", ca_file.display()))?;
-    }
-    let roots = Arc::new(roots);
+    let roots = Arc::new(read_roots(ca_file)?);
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider()).build()?;
     let server = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
@@ -57,6 +71,14 @@ pub(crate) fn cluster_certificates(tls: &ClusterTls) -> anyhow::Result<ClusterCe
 /// Named explicitly: with two providers among the dependencies, rustls would not know which to take.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn read_roots(file: &Path) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for authority in read_chain(file)? {
+        roots.add(authority).with_context(|| format!("trust {}", file.display()))?;
+    }
+    Ok(roots)
 }
 
 fn read_chain(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {

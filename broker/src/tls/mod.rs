@@ -3,6 +3,7 @@
 mod accept;
 mod certificates;
 mod handshakes;
+mod names;
 mod reload;
 
 pub(crate) use accept::TlsListener;

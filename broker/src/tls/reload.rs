@@ -68,7 +68,7 @@ impl<T: Clone + Send> Reload for Reloaded<T> {
         let mut current = self.lock();
         // A failure is reported once, not at every look at the same files.
         current.stamps = stamps;
-        current.value = made.context("keep the last good certificate")?;
+        current.value = made.context("keep the last good one")?;
         Ok(true)
     }
 }

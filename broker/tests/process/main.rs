@@ -7,7 +7,10 @@
 #![allow(clippy::print_stdout, reason = "the log of a broker belongs to a failure")]
 #![allow(unreachable_pub, reason = "nothing is exported from a test, and pub says what is for other files")]
 
+mod auth;
+mod auth_load;
 mod bad_input;
+mod client_certificates;
 mod cluster;
 mod descriptors;
 mod harness;

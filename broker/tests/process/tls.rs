@@ -8,15 +8,7 @@ use fulmar_codec::{Connect, QoS, ReasonCode, Version, encode_connect};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::harness::{Authority, Broker, Client, Files, Folder, Got, Start, Wire, tcp};
-
-type Tls = StreamOwned<ClientConnection, TcpStream>;
-
-impl Wire for Tls {
-    fn socket(&self) -> &TcpStream {
-        &self.sock
-    }
-}
+use crate::harness::{Authority, Broker, Client, Files, Folder, Got, Start, shake_hands, tcp};
 
 /// A broker with a plain and a TLS listener, its authority, and the certificate that it began with.
 fn start(settings: &[&str]) -> (Broker, Authority, Folder, CertificateDer<'static>) {
@@ -38,17 +30,6 @@ threads: 2
     let start =
         settings.iter().fold(Start::with_file(&yaml), |start, setting| start.argument("--set").argument(setting));
     (start.run(), authority, folder, first)
-}
-
-/// A TLS connection after its handshake, which checks chain and name.
-fn shake_hands(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Tls> {
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let connection = ClientConnection::new(config.clone(), name).unwrap();
-    let mut tls = StreamOwned::new(connection, tcp(address));
-    while tls.conn.is_handshaking() {
-        tls.conn.complete_io(&mut tls.sock)?;
-    }
-    Ok(tls)
 }
 
 /// A connected client and the certificate that it was shown.

@@ -118,8 +118,16 @@ impl Worker {
                     TopicSource::InPacket => publish.topic,
                     TopicSource::Alias => alias.as_str(),
                 };
-                let outgoing = Outgoing::of_publish(publish, topic, now);
-                self.routed(conn, id, &outgoing, token, now, out)
+                match self.judge_publish(id, publish, topic) {
+                    Ok(()) => {
+                        let outgoing = Outgoing::of_publish(publish, topic, now);
+                        self.routed(conn, id, &outgoing, token, now, out)
+                    }
+                    Err(reason) => {
+                        self.deny_publish(conn, id, topic, reason, token, now, out);
+                        Flow::Go
+                    }
+                }
             }
             PublishAction::Done => {
                 self.connections.output(conn);

@@ -1,8 +1,10 @@
 //! From the first bytes of a connection to a client with a session.
 
-use crate::connections::Role;
+use crate::authenticate::{Refusal, Verdict};
+use crate::connections::{Connection, Role};
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::out::{Event, Origin, Out};
+use crate::rules::Proof;
 use crate::sessions::{Entry, session_bytes};
 use crate::worker::{Consumed, Worker};
 use fulmar_codec::{
@@ -20,7 +22,14 @@ const ASSIGNED_ID_TRIES_MAX: u32 = 4096;
 impl Worker {
     /// Bytes of a connection whose CONNECT has not come: takes the CONNECT, or hands the connection to the thread that
     /// owns its client id.
-    pub(crate) fn await_connect(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed {
+    pub(crate) fn await_connect(
+        &mut self,
+        conn: ConnId,
+        answer: Option<bool>,
+        bytes: &[u8],
+        now: Instant,
+        out: &mut impl Out,
+    ) -> Consumed {
         let nothing = Consumed { bytes: 0, paused: false };
         let (first, body, length) = match split_connect(bytes, self.node.settings.limits.connect_packet_bytes) {
             Ok(Framed::Whole { first, body, length }) => (first, body, length),
@@ -46,15 +55,23 @@ impl Worker {
         if !connect.client_id.is_empty() {
             let owner = owner_of(connect.client_id, self.node.settings.threads);
             if owner != self.thread {
-                if let Some(connection) = self.forget_connection(conn) {
-                    out.hand_over(conn, owner, connection.origin);
+                if let Some(connection) = self.forget_connection(conn, out) {
+                    out.hand_over(conn, owner, connection.origin, connection.certificate);
                 }
                 return nothing;
             }
         }
+        let known = match self.authenticate(conn, &connect, answer, now, out) {
+            Verdict::Waits => return Consumed { bytes: 0, paused: true },
+            Verdict::Known(identity, proof) => Ok((identity, proof)),
+            Verdict::Refused(refusal) => Err(refusal),
+        };
         self.counters.packets_received += 1;
         self.counters.bytes_received += length as u64;
-        self.connect(conn, &connect, now, out);
+        match known {
+            Ok((identity, proof)) => self.connect(conn, &connect, identity, proof, now, out),
+            Err(refusal) => self.refuse_client(conn, &connect, refusal, out),
+        }
         let Some(connection) = self.connections.get(conn) else { return Consumed { bytes: length, paused: false } };
         match connection.role {
             // A client need not wait for CONNACK before it sends more (MQTT 5.0, 3.1.4).
@@ -66,26 +83,36 @@ impl Worker {
         }
     }
 
-    fn connect(&mut self, conn: ConnId, connect: &Connect<'_>, now: Instant, out: &mut impl Out) {
+    fn connect(
+        &mut self,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        identity: Identity,
+        proof: Proof,
+        now: Instant,
+        out: &mut impl Out,
+    ) {
         let Some(origin) = self.connections.get(conn).map(|connection| connection.origin) else { return };
-        let admitted = match self.admit(connect, origin) {
+        let admitted = match self.admit(connect, identity, origin) {
             Ok(admitted) => admitted,
-            Err(reason) => return self.refuse_client(conn, connect, origin, reason, out),
+            Err(reason) => return self.refuse_client(conn, connect, reason.into(), out),
         };
+        let session = self.sessions.find(&admitted.client_id).and_then(|id| self.sessions.get(id));
+        if session.is_some_and(|entry| !entry.session.same_identity(&admitted.identity)) {
+            self.counters.session_owner_refusals += 1;
+            let error = Some("the client id has a session of another user".to_owned());
+            return self.refuse_client(conn, connect, Refusal { reason: ReasonCode::NOT_AUTHORIZED, error }, out);
+        }
         let will_bytes = connect.will.map_or(0, |will| will.topic.len() + will.payload.len() + will.forward.len());
         let Some(will_memory) = self.session_share.hold(will_bytes) else {
             self.counters.session_memory_refusals += 1;
-            return self.refuse_client(conn, connect, origin, ReasonCode::QUOTA_EXCEEDED, out);
+            return self.refuse_client(conn, connect, ReasonCode::QUOTA_EXCEEDED.into(), out);
         };
         // The connection's place in time among all nodes.
         let claim = self.node.tick(now);
         if let Some(id) = self.sessions.find(&admitted.client_id) {
             self.take_over(id, now, out);
-            let resumes = self
-                .sessions
-                .get(id)
-                .is_some_and(|entry| !admitted.clean_start && entry.session.same_identity(&admitted.identity));
-            if !resumes {
+            if admitted.clean_start {
                 self.end_session(id, now);
             }
         }
@@ -93,7 +120,7 @@ impl Worker {
             Some(id) => (id, true),
             None => match self.new_session(&admitted, claim) {
                 Some(id) => (id, false),
-                None => return self.refuse_client(conn, connect, origin, ReasonCode::QUOTA_EXCEEDED, out),
+                None => return self.refuse_client(conn, connect, ReasonCode::QUOTA_EXCEEDED.into(), out),
             },
         };
         out.event(Event::ClientConnected {
@@ -104,6 +131,8 @@ impl Worker {
         });
         if let Some(entry) = self.sessions.get_mut(id) {
             entry.claim = claim;
+            entry.proof = proof;
+            entry.let_in_by = self.rules.generation;
             entry.will_memory = will_memory;
         }
         self.attach(conn, id, admitted, session_present, now);
@@ -115,12 +144,11 @@ impl Worker {
         }
     }
 
-    fn admit(&mut self, connect: &Connect<'_>, origin: Origin) -> Result<Admitted, ReasonCode> {
+    fn admit(&mut self, connect: &Connect<'_>, identity: Identity, origin: Origin) -> Result<Admitted, ReasonCode> {
         let node = Arc::clone(&self.node);
-        // Until there are users to check, a client is let in as anybody or not at all.
         let allow_anonymous = node.settings.anonymous.get(usize::from(origin.listener)).copied().unwrap_or(false);
         let policy = Policy { allow_anonymous, limits: &node.session_limits };
-        admit(connect, policy, Identity::Anonymous, || self.assign_client_id().into())
+        admit(connect, policy, identity, || self.assign_client_id().into())
     }
 
     fn new_session(&mut self, admitted: &Admitted, claim: fulmar_cluster::Version) -> Option<SessionId> {
@@ -137,7 +165,18 @@ impl Worker {
         };
         let limits = Arc::clone(&self.node.session_limits);
         let session = Session::new(admitted.client_id.clone(), admitted.identity.clone(), limits);
-        let entry = Entry { session, connection: None, claim, memory, will_memory, absence: None, reads: None };
+        let entry = Entry {
+            session,
+            connection: None,
+            claim,
+            proof: Proof::None,
+            let_in_by: self.rules.generation,
+            remembered: None,
+            memory,
+            will_memory,
+            absence: None,
+            reads: None,
+        };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }
 
@@ -177,14 +216,9 @@ impl Worker {
         format!("fulmar-{:016x}{:016x}", self.random.next(), self.random.next())
     }
 
-    fn refuse_client(
-        &mut self,
-        conn: ConnId,
-        connect: &Connect<'_>,
-        origin: Origin,
-        reason: ReasonCode,
-        out: &mut impl Out,
-    ) {
+    fn refuse_client(&mut self, conn: ConnId, connect: &Connect<'_>, refusal: Refusal, out: &mut impl Out) {
+        let Refusal { reason, error } = refusal;
+        let Some(origin) = self.connections.get(conn).map(|connection| connection.origin) else { return };
         self.counters.clients_refused += 1;
         if let Some(buffer) = self.connections.output(conn) {
             encode_refusal(buffer, connect.version, reason);
@@ -193,7 +227,7 @@ impl Worker {
                 buffer.clear();
             }
         }
-        out.event(Event::ClientRefused { client_id: connect.client_id, origin, reason });
+        out.event(Event::ClientRefused { client_id: connect.client_id, origin, reason, error });
         self.close_unconnected(conn, out);
     }
 
@@ -216,15 +250,18 @@ impl Worker {
 
     /// Closes a connection that never became a client, with what it has been told.
     pub(crate) fn close_unconnected(&mut self, conn: ConnId, out: &mut impl Out) {
-        if let Some(connection) = self.forget_connection(conn) {
+        if let Some(connection) = self.forget_connection(conn, out) {
             out.close(conn, connection.out);
         }
     }
 
     /// Forgets a connection that never became a client.
-    pub(crate) fn forget_connection(&mut self, conn: ConnId) -> Option<crate::connections::Connection> {
+    pub(crate) fn forget_connection(&mut self, conn: ConnId, out: &mut impl Out) -> Option<Connection> {
         let connection = self.connections.remove(conn)?;
-        if matches!(connection.role, Role::AwaitConnect { .. }) {
+        if let Role::AwaitAnswer { ticket, .. } = connection.role {
+            self.abandon(ticket, out);
+        }
+        if matches!(connection.role, Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) {
             self.connections_pending -= 1;
             self.node.connections.fetch_sub(1, Ordering::Relaxed);
         }

@@ -3,7 +3,10 @@
 use crate::ids::{ConnId, SessionId};
 use crate::out::Origin;
 use crate::slab::Slab;
+use fulmar_auth::hooks::Ticket;
+use fulmar_auth::identity::CertificateNames;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Buffers kept for connections that have something to say; idle ones own none.
@@ -17,6 +20,8 @@ pub(crate) struct Connection {
     /// What the socket has not taken yet.
     pub(crate) out: Vec<u8>,
     pub(crate) origin: Origin,
+    /// What the client's certificate says, if its listener asks who that is.
+    pub(crate) certificate: Option<Arc<CertificateNames>>,
     pub(crate) role: Role,
     dirty: bool,
     /// Memory of a client's output that its socket does not take, and since when it does not.
@@ -40,8 +45,15 @@ struct Unsent {
 /// What a connection is used for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Role {
+    /// `answer` tells whether the password of its CONNECT, which is there already, is right.
     AwaitConnect {
         until: Instant,
+        answer: Option<bool>,
+    },
+    /// Its CONNECT is there, and its password is being verified elsewhere.
+    AwaitAnswer {
+        until: Instant,
+        ticket: Ticket,
     },
     Client(SessionId),
     /// Index of the lane.
@@ -82,6 +94,7 @@ impl Connections {
         let (slot, generation) = self.slab.insert(Connection {
             out: Vec::new(),
             origin,
+            certificate: None,
             role,
             dirty: false,
             unsent: Unsent::default(),
@@ -200,7 +213,7 @@ mod tests {
 
     fn client(connections: &mut Connections) -> ConnId {
         let origin = Origin { listener: 0, address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9), trace: 0 };
-        connections.insert(origin, Role::AwaitConnect { until: Instant::now() })
+        connections.insert(origin, Role::AwaitConnect { until: Instant::now(), answer: None })
     }
 
     /// The socket leaves so many bytes.

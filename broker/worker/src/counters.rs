@@ -33,6 +33,34 @@ counters! {
         clients_connected,
         /// Clients whose CONNECT was refused.
         clients_refused,
+        /// Clients let in without credentials.
+        auth_results_anonymous,
+        /// Clients let in by their certificate.
+        auth_results_certificate,
+        /// Clients let in by a password that was known to be right.
+        auth_results_remembered,
+        /// Clients let in by a password that was verified.
+        auth_results_verified,
+        /// Clients refused because they did not say who they are.
+        auth_results_no_user,
+        /// Clients refused because they gave a user name and no password.
+        auth_results_no_password,
+        /// Clients refused because there is no such user or the password is another.
+        auth_results_wrong_password,
+        /// Clients refused because they have guessed too often.
+        auth_results_must_wait,
+        /// Clients refused because too many wait for their passwords to be verified.
+        auth_results_queue_full,
+        /// Clients that were gone, or had used up their time, before their password was verified.
+        auth_results_abandoned,
+        /// Clients refused because they are banned.
+        auth_results_banned,
+        /// Clients refused by a hook.
+        auth_results_refused_by_hook,
+        /// Clients refused because of how user name, client id and certificate are tied together.
+        auth_results_other_name,
+        /// Clients refused because their client id has a session of another user.
+        session_owner_refusals,
         /// Connections closed for bytes that are not MQTT or break its rules.
         protocol_errors,
         /// Connections closed because CONNECT did not come in time.
@@ -65,6 +93,12 @@ counters! {
         deliveries_qos1,
         /// PUBLISH packets sent, or queued to be sent, with QoS 2.
         deliveries_qos2,
+        /// Publishes, wills included, that their client was not allowed to make.
+        publishes_denied,
+        /// Subscriptions that their client was not allowed to make.
+        subscriptions_denied,
+        /// Clients closed because new rules took away what they were let in by, or a subscription.
+        rights_withdrawn,
         /// Publishes that matched no subscription.
         publishes_unmatched,
         /// Messages of QoS 0 not delivered because the client reads too slowly.
@@ -79,6 +113,8 @@ counters! {
         dropped_expired,
         /// Messages not delivered because they are larger than the client's maximum packet size.
         dropped_too_large,
+        /// Messages not delivered because a hook withheld them.
+        dropped_withheld,
         /// Messages of a shared subscription that found no member.
         dropped_no_member,
         /// QoS 0 messages not sent to another node because its link was full.
@@ -113,7 +149,7 @@ counters! {
     Gauges {
         /// Clients connected.
         connections,
-        /// Connections that have not sent CONNECT yet.
+        /// Connections whose CONNECT has not come or was not answered yet.
         connections_pending,
         /// Sessions, of absent clients too.
         sessions,

@@ -5,6 +5,7 @@ use crate::connections::Role;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
+use crate::rights::client;
 use crate::sessions::{Absence, subscriber};
 use crate::timer::Timer;
 use crate::worker::Worker;
@@ -58,11 +59,16 @@ impl Worker {
         self.sessions.connected -= 1;
         let Some(entry) = self.sessions.get_mut(id) else { return };
         entry.connection = None;
+        entry.forget_decisions();
         out.event(Event::ClientDisconnected {
             client_id: entry.session.client_id(),
             origin: connection.origin,
             reason: why,
         });
+        if self.node.hooks.disconnect.is_some() {
+            let client = client(&entry.session, connection.origin.address.ip());
+            self.node.hooks.disconnected(&client, why.reason());
+        }
         let ended = entry.session.connection_lost(now);
         let will_at = if let WillFate::At(at) = ended.will { Some(at) } else { None };
         // After a panic the session's state cannot be trusted; its will can, it was stored at CONNECT.
@@ -72,7 +78,7 @@ impl Worker {
             self.timers.set(session_timer(id), will_at.map_or(until, |at| at.min(until)));
         }
         if let WillFate::Now(will) = &ended.will {
-            self.publish_will(will, now);
+            self.publish_will_of(id, will, now);
         }
         match keep_until {
             Some(_) => {
@@ -97,11 +103,23 @@ impl Worker {
         self.node.sessions.fetch_sub(1, Ordering::Relaxed);
         self.unsubscribe_all(subscriber(self.thread, id), &entry.session);
         if let Some(will) = entry.session.take_will() {
-            self.publish_will(&will, now);
+            let is_allowed = self.may_publish_will(&entry.session, &will, now);
+            self.publish_will(&will, is_allowed, now);
         }
     }
 
-    pub(crate) fn publish_will(&mut self, will: &Will, now: Instant) {
+    fn publish_will_of(&mut self, id: SessionId, will: &Will, now: Instant) {
+        let entry = self.sessions.get(id);
+        let is_allowed = entry.is_some_and(|entry| self.may_publish_will(&entry.session, will, now));
+        self.publish_will(will, is_allowed, now);
+    }
+
+    /// A will is judged by what holds when it is due: what its client might have published then.
+    fn publish_will(&mut self, will: &Will, is_allowed: bool, now: Instant) {
+        if !is_allowed {
+            self.counters.publishes_denied += 1;
+            return;
+        }
         self.counters.wills_published += 1;
         self.publish_from(&will.outgoing(now), Source::Will, now);
     }
@@ -119,7 +137,7 @@ impl Worker {
         let next = absence.will_at.map_or(absence.keep_until, |at| at.min(absence.keep_until));
         self.timers.set(session_timer(id), next);
         if let Some(will) = will {
-            self.publish_will(&will, now);
+            self.publish_will_of(id, &will, now);
         }
     }
 
@@ -137,11 +155,11 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.reminder = None;
         match connection.role {
-            Role::AwaitConnect { until } if until <= now => {
+            Role::AwaitConnect { until, .. } | Role::AwaitAnswer { until, .. } if until <= now => {
                 self.counters.connect_timeouts += 1;
                 self.close_unconnected(conn, out);
             }
-            Role::AwaitConnect { until } => self.remind(conn, until),
+            Role::AwaitConnect { until, .. } | Role::AwaitAnswer { until, .. } => self.remind(conn, until),
             Role::Client(id) => self.client_due(conn, id, now, out),
             Role::Lane(_) => {}
         }

@@ -9,6 +9,7 @@
 //! `lanes.rs` (other nodes) → the acknowledgement, at once or when `pending.rs` says that every party has it.
 
 mod alarm;
+mod authenticate;
 mod client;
 mod connect;
 mod connections;
@@ -25,13 +26,17 @@ mod out;
 mod peers;
 mod pending;
 mod publish;
+mod question;
 mod random;
 mod retained;
+mod rights;
 mod route;
+mod rules;
 mod sessions;
 mod slab;
 mod subscribe;
 mod timer;
+mod withdraw;
 mod worker;
 
 pub use connect::owner_of;
@@ -40,7 +45,9 @@ pub use ids::{ConnId, Thread};
 pub use lanes::LaneSocket;
 pub use letter::{Batch, Note, Target};
 pub use limits::Limits;
-pub use node::{Node, NodeSettings};
+pub use node::{AuthCounts, Node, NodeSettings};
 pub use out::{Departure, Event, LaneEnd, Origin, Out};
 pub use peers::{PeerIdentity, PeerStatus};
+pub use question::{Answer, Question};
+pub use rules::{AuthSettings, Rules};
 pub use worker::{Closed, Consumed, Refused, Worker};

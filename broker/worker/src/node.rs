@@ -1,11 +1,15 @@
 //! What the data threads of one node share: who subscribes, what is retained, which peers there are, and Lamport time.
 //!
 //! Each part has its own lock, held for a few instructions. Where two nest, the order is: trie, interest, peers,
-//! retained.
+//! retained. That of passwords nests in none.
 
 use crate::alarm::{Alarm, BOUNDS};
 use crate::limits::Limits;
 use crate::peers::{PeerStatus, Peers};
+use crate::rules::AuthSettings;
+use fulmar_auth::backoff::Backoff;
+use fulmar_auth::hooks::{Hooks, Ticket};
+use fulmar_auth::verified::Verified;
 use fulmar_cluster::interest::{Barrier, InterestLimits, LocalInterest};
 use fulmar_cluster::lane::LaneSettings;
 use fulmar_cluster::{Clock, NodeId, Version};
@@ -16,7 +20,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
@@ -35,6 +39,8 @@ pub struct NodeSettings {
     pub limits: Limits,
     /// For each listener of the configuration, whether clients without credentials are served.
     pub anonymous: Vec<bool>,
+    /// Who is let in.
+    pub auth: AuthSettings,
     /// Keeps clients from building collisions in hash tables.
     pub seed: u64,
     /// Wall clock in microseconds at `start`: where Lamport time begins.
@@ -56,6 +62,9 @@ pub struct Node {
     /// The memory of the sessions of all threads.
     pub(crate) session_quota: Arc<Quota>,
     pub(crate) alarms: [Alarm; BOUNDS.len()],
+    pub(crate) hooks: Hooks,
+    tickets: AtomicU64,
+    auth: Mutex<AuthMemory>,
     trie: RwLock<Trie>,
     interest: Mutex<Interest>,
     peers: RwLock<Peers>,
@@ -68,12 +77,29 @@ impl fmt::Debug for Node {
     }
 }
 
+/// See [`Node::auth_counts`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AuthCounts {
+    /// Passwords that were verified and are remembered.
+    pub verified: usize,
+    /// Users and addresses with failures of late.
+    pub failures: usize,
+    /// Of these, how many had to be forgotten before their time.
+    pub failures_evicted: u64,
+}
+
 /// What this node announces, and what of it each peer has confirmed.
 #[derive(Debug)]
 pub(crate) struct Interest {
     pub(crate) local: LocalInterest,
     /// Only its confirmations are used here; each thread keeps what waits itself.
     pub(crate) barrier: Barrier<()>,
+}
+
+/// What is remembered of clients that gave passwords.
+pub(crate) struct AuthMemory {
+    pub(crate) verified: Verified,
+    pub(crate) backoff: Backoff,
 }
 
 /// A retained message.
@@ -101,6 +127,11 @@ fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
 impl Node {
     /// A node without connections.
     pub fn new(settings: NodeSettings) -> Node {
+        Node::with_hooks(settings, Hooks::default())
+    }
+
+    /// A node whose clients and messages others have a say about.
+    pub fn with_hooks(settings: NodeSettings, hooks: Hooks) -> Node {
         let limits = &settings.limits;
         let retained = RetainedLimits {
             messages_max: limits.retained_messages,
@@ -117,6 +148,12 @@ impl Node {
             quota: Quota::new(limits.queued_bytes_total),
             session_quota: Quota::new(limits.session_bytes_total),
             alarms: BOUNDS.map(|_| Alarm::new(settings.start)),
+            hooks,
+            tickets: AtomicU64::new(0),
+            auth: Mutex::new(AuthMemory {
+                verified: Verified::new(settings.auth.verified_max),
+                backoff: Backoff::new(settings.auth.backoff),
+            }),
             trie: RwLock::new(Trie::new(settings.seed)),
             interest: Mutex::new(Interest {
                 local: LocalInterest::new(InterestLimits::default()),
@@ -126,6 +163,26 @@ impl Node {
             retained: RwLock::new(Retained::new(retained)),
             settings,
         }
+    }
+
+    /// What is remembered of passwords; asked once for each step of a CONNECT with a user name.
+    pub(crate) fn auth_memory(&self) -> MutexGuard<'_, AuthMemory> {
+        unpoisoned(self.auth.lock())
+    }
+
+    /// How many verified passwords are remembered, and how many failures.
+    pub fn auth_counts(&self) -> AuthCounts {
+        let AuthMemory { verified, backoff } = &*self.auth_memory();
+        AuthCounts { verified: verified.len(), failures: backoff.len(), failures_evicted: backoff.evicted() }
+    }
+
+    pub(crate) fn next_ticket(&self) -> Ticket {
+        Ticket(self.tickets.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The time of day, for bans that end. It goes on from the start's: what a clock jumps since then is not seen.
+    pub(crate) fn unix_seconds(&self, now: Instant) -> u64 {
+        self.settings.wall_clock_microseconds / 1_000_000 + self.milliseconds(now) / 1000
     }
 
     pub(crate) fn trie(&self) -> RwLockReadGuard<'_, Trie> {

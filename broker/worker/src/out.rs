@@ -4,8 +4,12 @@
 //! the reactor writes once at the end of the turn (see [`crate::Worker::output`]).
 
 use crate::ids::{ConnId, Thread};
+use crate::question::Question;
+use fulmar_auth::hooks::Ticket;
+use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::ReasonCode;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The world around a [`crate::Worker`].
 pub trait Out {
@@ -18,9 +22,16 @@ pub trait Out {
     fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>);
 
     /// This connection's client belongs to another data thread: take the socket with all bytes not consumed and give
-    /// both to that thread's reactor, which calls `accepted` (with its `origin`) and `received` there. The worker has
-    /// forgotten it.
-    fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin);
+    /// both to that thread's reactor, which calls `accepted` (with its `origin`), `certified` if there is a `certificate`,
+    /// and `received` there. The worker has forgotten it.
+    fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin, certificate: Option<Arc<CertificateNames>>);
+
+    /// Find out away from this thread whether a password is right; [`crate::Worker::answered`] is told. `false`: as many
+    /// questions wait as may, and this one will not be answered.
+    fn verify(&mut self, question: Question) -> bool;
+
+    /// Nobody waits for the answer to this question any more.
+    fn abandon(&mut self, ticket: Ticket);
 
     /// A lane to another node was lost or given up: the control side shall dial again (or learn that it is gone).
     /// `epoch` is the life of the link that the connection belonged to.
@@ -55,6 +66,7 @@ pub enum Event<'a> {
         client_id: &'a str,
         origin: Origin,
         reason: ReasonCode,
+        error: Option<String>,
     },
     ClientDisconnected {
         client_id: &'a str,
@@ -65,6 +77,16 @@ pub enum Event<'a> {
         client_id: &'a str,
         origin: Origin,
         error: String,
+    },
+    PublishDenied {
+        client_id: &'a str,
+        origin: Origin,
+        topic: &'a str,
+    },
+    SubscribeDenied {
+        client_id: &'a str,
+        origin: Origin,
+        filter: &'a str,
     },
     LinkUp {
         peer: &'a str,
@@ -99,6 +121,17 @@ pub enum Departure {
     Closed(ReasonCode),
     /// The code of this connection's turn panicked.
     Panicked,
+}
+
+impl Departure {
+    /// The reason code that says it best.
+    pub fn reason(self) -> ReasonCode {
+        match self {
+            Departure::Asked(reason) | Departure::Closed(reason) => reason,
+            Departure::Lost => ReasonCode::UNSPECIFIED_ERROR,
+            Departure::Panicked => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+        }
+    }
 }
 
 /// How a connection reached this data thread.

@@ -6,13 +6,16 @@
 
 use crate::counters::Counters;
 use crate::ids::SessionId;
+use crate::rights::{address, may_deliver};
 use crate::route::count;
 use crate::sessions::Entry;
 use crate::worker::Worker;
+use fulmar_auth::hooks::Hooks;
 use fulmar_codec::QoS;
 use fulmar_router::Cursor;
 use fulmar_session::{Deliver, Message, QuotaShare, Session, SharedMessage};
 use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -73,6 +76,8 @@ pub(crate) fn add_reads(entry: &mut Entry, reads: Vec<RetainedRead>) {
 /// One message for the session that reads, at once or into its queue.
 #[expect(clippy::too_many_arguments, reason = "the parts of a worker, borrowed one by one")]
 fn deliver_retained(
+    hooks: &Hooks,
+    client_address: IpAddr,
     session: &mut Session,
     buffer: &mut Vec<u8>,
     read: &RetainedRead,
@@ -85,6 +90,10 @@ fn deliver_retained(
     let ids = read.subscription_id.map(NonZeroU32::get);
     let how = Deliver { qos: read.qos, retain: true, subscription_ids: ids.as_slice(), keep: false };
     let outgoing = message.view();
+    if !may_deliver(hooks, session, client_address, &outgoing) {
+        counters.dropped_withheld += 1;
+        return;
+    }
     let mut shared = SharedMessage::of(message.clone(), share, scratch);
     let delivered = session.deliver(buffer, &outgoing, how, now, &mut shared);
     count(counters, delivered, how.qos.min(outgoing.qos));
@@ -93,8 +102,9 @@ fn deliver_retained(
 impl Worker {
     /// The client of a session has gone, and the session waits for it: what was read for it is queued.
     pub(crate) fn suspend_reads(&mut self, id: SessionId, now: Instant) {
-        let Worker { sessions, counters, scratch, share, .. } = self;
+        let Worker { node, sessions, counters, scratch, share, .. } = self;
         let Some(entry) = sessions.get_mut(id) else { return };
+        let (hooks, gone) = (&node.hooks, Ipv6Addr::UNSPECIFIED.into());
         let Some(reads) = &mut entry.reads else { return };
         // A queue for QoS 0 is not promised (MQTT 5.0, 4.1).
         reads.retain(|read| read.qos != QoS::AtMostOnce);
@@ -102,7 +112,8 @@ impl Worker {
             for message in std::mem::take(&mut read.chunk) {
                 let nowhere = &mut Vec::new();
                 let scratch = &mut scratch.message;
-                deliver_retained(&mut entry.session, nowhere, read, &message, now, share, scratch, counters);
+                let session = &mut entry.session;
+                deliver_retained(hooks, gone, session, nowhere, read, &message, now, share, scratch, counters);
             }
         }
         reads.retain(|read| !read.finished);
@@ -117,6 +128,7 @@ impl Worker {
         let output_bytes_max = self.node.settings.limits.output_buffer_bytes;
         let Worker { node, sessions, connections, counters, scratch, share, .. } = self;
         let Some(entry) = sessions.get_mut(id) else { return };
+        let from = address(connections, entry.connection);
         let Some(buffer) = entry.connection.and_then(|conn| connections.output(conn)) else { return };
         let drained = entry.session.drain(now, buffer);
         counters.dropped_expired += drained.expired as u64;
@@ -137,7 +149,8 @@ impl Worker {
             if buffer.len() >= output_bytes_max || entry.session.queued_messages() > 0 {
                 return;
             }
-            deliver_retained(&mut entry.session, buffer, read, message, now, share, &mut scratch.message, counters);
+            let (session, scratch) = (&mut entry.session, &mut scratch.message);
+            deliver_retained(&node.hooks, from, session, buffer, read, message, now, share, scratch, counters);
             read.chunk.pop_front();
         }
         entry.reads = None;

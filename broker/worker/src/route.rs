@@ -5,8 +5,10 @@ use crate::connections::Connections;
 use crate::counters::Counters;
 use crate::ids::Thread;
 use crate::letter::Target;
+use crate::rights::{address, may_deliver};
 use crate::sessions::{Entry, Sessions, Stamp};
 use crate::worker::Worker;
+use fulmar_auth::hooks::Hooks;
 use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId};
 use fulmar_session::{Deliver, Delivered, DropReason, Message, Outgoing, SharedMessage};
 use std::num::NonZeroU32;
@@ -210,7 +212,7 @@ impl Worker {
 
     /// Delivers to the sessions of this thread and of other threads that were found.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
-        let Worker { connections, sessions, scratch, counters, outboxes, share, turn_output, .. } = self;
+        let Worker { node, connections, sessions, scratch, counters, outboxes, share, turn_output, .. } = self;
         let Scratch { found, message, .. } = scratch;
         *turn_output += found.locals.len() * (outgoing.topic.len() + outgoing.payload.len());
         let mut shared = SharedMessage::new(share, message);
@@ -219,11 +221,11 @@ impl Worker {
             if found.more_ids.is_empty() {
                 let id = first.map_or(0, NonZeroU32::get);
                 let ids = if id == 0 { &[][..] } else { &[id][..] };
-                deliver(connections, sessions, counters, local, ids, outgoing, now, &mut shared);
+                deliver(&node.hooks, connections, sessions, counters, local, ids, outgoing, now, &mut shared);
             } else {
                 let more = found.more_ids.iter().filter(|(at, _)| *at as usize == index).map(|(_, id)| *id);
                 let ids: Vec<u32> = first.into_iter().chain(more).map(NonZeroU32::get).collect();
-                deliver(connections, sessions, counters, local, &ids, outgoing, now, &mut shared);
+                deliver(&node.hooks, connections, sessions, counters, local, &ids, outgoing, now, &mut shared);
             }
         }
         // One batch per thread; the message is shared by all of them.
@@ -291,6 +293,7 @@ fn next_stamp(last: u32, sessions: &mut Sessions) -> u32 {
 #[expect(clippy::too_many_arguments, reason = "the parts of a worker, borrowed one by one")]
 #[inline]
 fn deliver(
+    hooks: &Hooks,
     connections: &mut Connections,
     sessions: &mut Sessions,
     counters: &mut Counters,
@@ -308,6 +311,10 @@ fn deliver(
         keep: false,
     };
     let Entry { session, connection, .. } = entry;
+    if hooks.deliver.is_some() && !may_deliver(hooks, session, address(connections, *connection), outgoing) {
+        counters.dropped_withheld += 1;
+        return;
+    }
     // An absent client has no buffer; its session writes nothing.
     let mut nowhere = Vec::new();
     let buffer = connection.and_then(|conn| connections.output(conn)).unwrap_or(&mut nowhere);

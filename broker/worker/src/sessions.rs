@@ -2,6 +2,8 @@
 
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::retained::RetainedRead;
+use crate::rights::Remembered;
+use crate::rules::Proof;
 use crate::slab::Slab;
 use foldhash::quality::FixedState;
 use fulmar_cluster::Version;
@@ -19,6 +21,12 @@ pub(crate) struct Entry {
     pub(crate) connection: Option<ConnId>,
     /// The CONNECT's place in time among all nodes: the newest owns the client id.
     pub(crate) claim: Version,
+    /// By what its client has shown who it is, the last time.
+    pub(crate) proof: Proof,
+    /// The generation of rules by which it was let in then.
+    pub(crate) let_in_by: u32,
+    /// What it may publish, as far as that was asked.
+    pub(crate) remembered: Option<Box<Remembered>>,
     /// The memory of the session and its subscriptions.
     pub(crate) memory: Held,
     /// That of the will of its last connection.

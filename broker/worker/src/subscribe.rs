@@ -68,6 +68,11 @@ impl Worker {
                     continue;
                 }
             };
+            if !self.may_subscribe(id, filter.filter) {
+                self.deny_subscribe(conn, id, filter.filter, out);
+                codes.push(ReasonCode::NOT_AUTHORIZED);
+                continue;
+            }
             let Some(entry) = self.sessions.get_mut(id) else { return Flow::Closed };
             match entry.session.handle_subscribe_filter(&filter, &parsed, subscribe.subscription_id) {
                 SubscribeAction::Subscribe { existed: false, .. }
@@ -175,7 +180,12 @@ impl Worker {
         Flow::Go
     }
 
-    fn unsubscribe_filter(&mut self, id: SessionId, filter: &str, announce: &mut bool) -> Result<bool, ReasonCode> {
+    pub(crate) fn unsubscribe_filter(
+        &mut self,
+        id: SessionId,
+        filter: &str,
+        announce: &mut bool,
+    ) -> Result<bool, ReasonCode> {
         let parsed = parse_filter(filter, topic_limits(&self.node.settings.limits)).map_err(|error| error.reason())?;
         let entry = self.sessions.get_mut(id).ok_or(ReasonCode::UNSPECIFIED_ERROR)?;
         if !entry.session.handle_unsubscribe_filter(filter) {
@@ -246,7 +256,7 @@ impl Worker {
     }
 
     /// Tells the thread that speaks for this node that its interest has changed.
-    fn interest_changed(&mut self) {
+    pub(crate) fn interest_changed(&mut self) {
         if self.thread == 0 {
             self.announce_interest();
         } else {

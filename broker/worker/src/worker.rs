@@ -4,6 +4,7 @@
 //! a socket or randomness; a run with the same events and the same seed gives the same outputs.
 
 use crate::alarm::BOUNDS;
+use crate::authenticate::Asked;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
 use crate::ids::{ConnId, SessionId, Thread};
@@ -14,9 +15,12 @@ use crate::out::{Departure, Event, Origin, Out};
 use crate::pending::Pending;
 use crate::random::Random;
 use crate::route::Scratch;
+use crate::rules::Rules;
 use crate::sessions::Sessions;
 use crate::subscribe::Waiting;
 use crate::timer::{Timer, Timers};
+use crate::withdraw::Withdrawal;
+use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::ReasonCode;
 use fulmar_session::QuotaShare;
 use std::sync::Arc;
@@ -71,6 +75,11 @@ pub struct Worker {
     pub(crate) sessions: Sessions,
     pub(crate) pending: Pending,
     pub(crate) waiting: Waiting,
+    /// Clients whose password is being verified.
+    pub(crate) asked: Asked,
+    /// Who may connect and who may do what, by the files as this thread knows them.
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) withdrawal: Option<Withdrawal>,
     pub(crate) lanes: Lanes,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -83,7 +92,7 @@ pub struct Worker {
     pub(crate) session_share: Arc<QuotaShare>,
     /// How often each of [`BOUNDS`] was reached when this was last told.
     told: [u64; BOUNDS.len()],
-    /// Connections that have not sent CONNECT.
+    /// Connections whose CONNECT was not answered yet.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
     /// Bytes written into the buffers of clients in this turn, about.
@@ -106,6 +115,9 @@ impl Worker {
             share: QuotaShare::new(Arc::clone(&node.quota)),
             session_share: QuotaShare::new(Arc::clone(&node.session_quota)),
             told: [0; BOUNDS.len()],
+            rules: Arc::clone(&node.settings.auth.rules),
+            withdrawal: None,
+            asked: Asked::default(),
             node,
             thread,
             connections: Connections::new(),
@@ -144,9 +156,16 @@ impl Worker {
         self.counters.connections_accepted += 1;
         self.connections_pending += 1;
         let until = now + self.node.settings.limits.connect_timeout;
-        let conn = self.connections.insert(origin, Role::AwaitConnect { until });
+        let conn = self.connections.insert(origin, Role::AwaitConnect { until, answer: None });
         self.remind(conn, until);
         Ok(conn)
+    }
+
+    /// The client has shown a certificate that its listener trusts and takes its name from. Said before its first byte.
+    pub fn certified(&mut self, conn: ConnId, certificate: Arc<CertificateNames>) {
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.certificate = Some(certificate);
+        }
     }
 
     /// Bytes arrived on a connection. Those not consumed are offered again, in front of what follows.
@@ -155,7 +174,8 @@ impl Worker {
             return Consumed { bytes: bytes.len(), paused: false };
         };
         match connection.role {
-            Role::AwaitConnect { .. } => self.await_connect(conn, bytes, now, out),
+            Role::AwaitConnect { answer, .. } => self.await_connect(conn, answer, bytes, now, out),
+            Role::AwaitAnswer { .. } => Consumed { bytes: 0, paused: true },
             Role::Client(session) => self.client_bytes(conn, session, bytes, now, out),
             Role::Lane(lane) => self.lane_bytes(conn, lane, bytes, now, out),
         }
@@ -168,7 +188,7 @@ impl Worker {
         }
         let Some(connection) = self.connections.get(conn) else { return };
         match connection.role {
-            Role::AwaitConnect { .. } => drop(self.forget_connection(conn)),
+            Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => drop(self.forget_connection(conn, out)),
             Role::Client(session) => {
                 let why = if how == Closed::Panicked { Departure::Panicked } else { Departure::Lost };
                 self.client_gone(conn, session, why, now, out);
@@ -181,7 +201,7 @@ impl Worker {
     pub fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         let Some(role) = self.connections.get(conn).map(|connection| connection.role) else { return };
         match role {
-            Role::AwaitConnect { .. } => self.close_unconnected(conn, out),
+            Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => self.close_unconnected(conn, out),
             Role::Client(session) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
             // Of lanes there are few, and none of them is a client's.
             Role::Lane(_) => return,
@@ -207,7 +227,7 @@ impl Worker {
             match self.connections.get(conn).map(|connection| connection.role) {
                 Some(Role::Client(session)) => self.resume(conn, session, now, out),
                 Some(Role::Lane(_)) => self.resume_lane(conn, out),
-                Some(Role::AwaitConnect { .. }) | None => {}
+                Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) | None => {}
             }
         }
     }
@@ -216,7 +236,7 @@ impl Worker {
     fn shed_output(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         match self.connections.get(conn).map(|connection| connection.role) {
             Some(Role::Client(session)) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
-            Some(Role::AwaitConnect { .. }) => self.close_unconnected(conn, out),
+            Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) => self.close_unconnected(conn, out),
             Some(Role::Lane(_)) | None => return,
         }
         self.counters.output_full_closes += 1;
@@ -230,7 +250,7 @@ impl Worker {
                 self.resume(conn, session, now, out);
             }
             Some(Role::Lane(lane)) => self.flush_lane(lane),
-            Some(Role::AwaitConnect { .. }) | None => {}
+            Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) | None => {}
         }
     }
 
@@ -271,6 +291,7 @@ impl Worker {
             }
         }
         self.due = due;
+        self.withdraw_some(now, out);
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.lanes_due(now, out);
@@ -281,10 +302,8 @@ impl Worker {
             }
         }
         let housekeeping = (!self.lanes.is_empty() || !self.waiting.is_empty()).then_some(self.next_housekeeping);
-        match (self.timers.next_due(), housekeeping) {
-            (Some(timer), Some(housekeeping)) => Some(timer.min(housekeeping)),
-            (timer, housekeeping) => timer.or(housekeeping),
-        }
+        let withdrawal = self.withdrawal.is_some().then_some(now);
+        [self.timers.next_due(), housekeeping, withdrawal].into_iter().flatten().min()
     }
 
     /// Bounds of the node that were reached are told once a minute, by whichever thread comes first.
@@ -314,7 +333,7 @@ impl Worker {
         let all: Vec<_> = self.connections.iter().map(|(conn, connection)| (conn, connection.role)).collect();
         for (conn, role) in all {
             match role {
-                Role::AwaitConnect { .. } => self.close_unconnected(conn, out),
+                Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => self.close_unconnected(conn, out),
                 Role::Client(session) => {
                     self.close_client(conn, session, ReasonCode::SERVER_SHUTTING_DOWN, now, out);
                 }

@@ -8,12 +8,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use fulmar_auth::hooks::Ticket;
+use fulmar_auth::identity::CertificateNames;
+use fulmar_auth::{AccessFile, AccessLimits};
 use fulmar_codec::{
     Ack, AckKind, Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter,
     SubscriptionOptions, Version, encode_ack, encode_connect, encode_publish, encode_subscribe,
 };
 use fulmar_worker::{
-    ConnId, Consumed, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out, PeerIdentity, Worker,
+    AuthSettings, ConnId, Consumed, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out, PeerIdentity,
+    Question, Rules, Worker,
 };
 
 thread_local! {
@@ -51,8 +55,14 @@ impl Out for Nothing {
     fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
         panic!("{conn} is closed");
     }
-    fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin) {
+    fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin, _certificate: Option<Arc<CertificateNames>>) {
         panic!("{conn} belongs to thread {thread}");
+    }
+    fn verify(&mut self, question: Question) -> bool {
+        panic!("{question:?} is asked");
+    }
+    fn abandon(&mut self, ticket: Ticket) {
+        panic!("{ticket:?} is given up");
     }
     fn lane_closed(&mut self, peer: u64, lane: u16, _epoch: u64, why: LaneEnd) {
         panic!("lane {lane} of {peer} is closed: {why:?}");
@@ -68,6 +78,10 @@ struct Thread {
 
 impl Thread {
     fn start() -> Thread {
+        Thread::with_auth(AuthSettings::new([7; 32]))
+    }
+
+    fn with_auth(auth: AuthSettings) -> Thread {
         let now = Instant::now();
         let settings = NodeSettings {
             node_id: 1,
@@ -76,6 +90,7 @@ impl Thread {
             threads: 1,
             limits: Limits::default(),
             anonymous: vec![true],
+            auth,
             seed: 7,
             wall_clock_microseconds: 0,
             start: now,
@@ -158,4 +173,31 @@ fn a_publish_that_no_peer_wants_allocates_nothing_on_a_linked_node() {
         let counters = thread.worker.counters();
         assert_eq!(counters.deliveries_qos0 + counters.deliveries_qos1, expected);
     }
+}
+
+#[test]
+fn a_publish_that_access_rules_allow_or_deny_again_allocates_nothing() {
+    let rules = "
+rules:
+- {allow: publish, filters: ['meters/${clientid}/#']}
+";
+    let access = AccessFile::parse(rules, AccessLimits::default()).unwrap();
+    let rules = Rules { access: Some(Arc::new(access)), ..Rules::default() };
+    let auth = AuthSettings { rules: Arc::new(rules), ..AuthSettings::new([7; 32]) };
+    let mut thread = Thread::with_auth(auth);
+    let publisher = thread.connect("publisher");
+    let topics = ["meters/publisher/power", "meters/other/power", "meters/publisher/water"];
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let packets = topics.map(|topic| publish(qos, topic));
+        let round = |thread: &mut Thread| {
+            packets.iter().for_each(|packet| thread.send(publisher, packet));
+            thread.end_turn();
+        };
+        (0..10).for_each(|_| round(&mut thread));
+        let before = ALLOCATIONS.get();
+        (0..1000).for_each(|_| round(&mut thread));
+        assert_eq!(ALLOCATIONS.get() - before, 0, "allocations at QoS {qos}");
+    }
+    assert_eq!(thread.worker.counters().publishes_denied, 2 * 1010);
+    assert_eq!(thread.worker.counters().publishes_unmatched, 2 * 2 * 1010);
 }

@@ -2,11 +2,13 @@
 
 mod world;
 
+use fulmar_auth::hooks::Ticket;
+use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::{
     Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter, SubscriptionOptions, Version,
     Will, encode_connect, encode_publish, encode_subscribe,
 };
-use fulmar_worker::{ConnId, Event, LaneEnd, Limits, Node, NodeSettings, Origin, Out, Worker};
+use fulmar_worker::{AuthSettings, ConnId, Event, LaneEnd, Limits, Node, NodeSettings, Origin, Out, Question, Worker};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use world::World;
@@ -97,8 +99,14 @@ impl Out for Pauses {
     fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
         panic!("{conn} is closed");
     }
-    fn hand_over(&mut self, conn: ConnId, _thread: u16, _origin: Origin) {
+    fn hand_over(&mut self, conn: ConnId, _thread: u16, _origin: Origin, _certificate: Option<Arc<CertificateNames>>) {
         panic!("{conn} is handed over");
+    }
+    fn verify(&mut self, question: Question) -> bool {
+        panic!("{question:?} is asked");
+    }
+    fn abandon(&mut self, ticket: Ticket) {
+        panic!("{ticket:?} is given up");
     }
     fn lane_closed(&mut self, _peer: u64, lane: u16, _epoch: u64, _why: LaneEnd) {
         panic!("lane {lane} is closed");
@@ -117,6 +125,7 @@ fn many_messages_for_many_clients_are_written_in_portions() {
         threads: 1,
         limits,
         anonymous: vec![true],
+        auth: AuthSettings::new([7; 32]),
         seed: 7,
         wall_clock_microseconds: 0,
         start: now,

@@ -7,15 +7,17 @@ mod client;
 mod folder;
 mod http;
 mod nodes;
+mod tls;
 
 use std::time::{Duration, Instant};
 
 pub use broker::{Broker, FILE, Start};
-pub use certificates::{Authority, Files};
+pub use certificates::{Authority, Files, Leaf};
 pub use client::{Client, Got, Wire, tcp};
 pub use folder::Folder;
 pub use http::get;
 pub use nodes::{Cluster, has_line, name, wait_for_link, wait_for_link_publishes, wait_until_ready};
+pub use tls::shake_hands;
 
 /// How long a test waits for what must come. Far beyond what it takes, for machines that are busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -8,9 +8,13 @@
 pub mod client;
 
 use client::Client;
+use fulmar_auth::hooks::{Hooks, Ticket};
+use fulmar_auth::identity::CertificateNames;
+use fulmar_auth::passwords::Scratch;
 use fulmar_codec::ReasonCode;
 use fulmar_worker::{
-    Batch, Closed, ConnId, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out, PeerIdentity, Worker,
+    AuthSettings, Batch, Closed, ConnId, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out,
+    PeerIdentity, Question, Rules, Worker,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -46,6 +50,8 @@ struct Thread {
 pub struct SimNode {
     pub node: Arc<Node>,
     threads: Vec<Thread>,
+    /// Passwords that wait to be verified.
+    questions: Vec<Question>,
     identity: PeerIdentity,
 }
 
@@ -67,6 +73,20 @@ pub struct World {
     pub nodes: Vec<SimNode>,
     links: Vec<Link>,
     pub clients: Vec<Client>,
+    /// Of the nodes that come.
+    pub auth: AuthSettings,
+    /// Of the next node.
+    pub hooks: Hooks,
+    /// By which clients come.
+    pub listener: u16,
+    /// That clients show.
+    pub certificate: Option<Arc<CertificateNames>>,
+    /// Passwords that may wait on each node.
+    pub questions_max: usize,
+    /// Hashes that were computed.
+    pub verifications: usize,
+    /// Nobody verifies passwords for now.
+    pub is_pool_busy: bool,
     /// Everything that happened, as text, to compare two runs.
     pub trace: Vec<String>,
 }
@@ -74,14 +94,18 @@ pub struct World {
 #[derive(Default)]
 struct Recorder {
     actions: Vec<Action>,
+    /// As many questions may be asked.
+    room: usize,
 }
 
 #[derive(Debug)]
 enum Action {
     Pause(ConnId, bool),
     Close(ConnId, Vec<u8>),
-    HandOver(ConnId, u16),
+    HandOver(ConnId, u16, Origin, Option<Arc<CertificateNames>>),
     LaneClosed,
+    Verify(Question),
+    Abandon(Ticket),
     Event(String),
 }
 
@@ -92,8 +116,17 @@ impl Out for Recorder {
     fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>) {
         self.actions.push(Action::Close(conn, last_bytes));
     }
-    fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin) {
-        self.actions.push(Action::HandOver(conn, thread));
+    fn hand_over(&mut self, conn: ConnId, thread: u16, origin: Origin, certificate: Option<Arc<CertificateNames>>) {
+        self.actions.push(Action::HandOver(conn, thread, origin, certificate));
+    }
+    fn verify(&mut self, question: Question) -> bool {
+        let Some(room) = self.room.checked_sub(1) else { return false };
+        self.room = room;
+        self.actions.push(Action::Verify(question));
+        true
+    }
+    fn abandon(&mut self, ticket: Ticket) {
+        self.actions.push(Action::Abandon(ticket));
     }
     fn lane_closed(&mut self, _peer: u64, _lane: u16, _epoch: u64, _why: LaneEnd) {
         self.actions.push(Action::LaneClosed);
@@ -113,8 +146,25 @@ impl World {
     }
 
     pub fn with_limits(seed: u64, nodes: usize, threads: u16, limits: &Limits) -> World {
-        let now = Instant::now();
-        let mut world = World { now, random: seed, nodes: vec![], links: vec![], clients: vec![], trace: vec![] };
+        World::with_auth(seed, nodes, threads, limits, AuthSettings::new([7; 32]))
+    }
+
+    pub fn with_auth(seed: u64, nodes: usize, threads: u16, limits: &Limits, auth: AuthSettings) -> World {
+        let mut world = World {
+            now: Instant::now(),
+            random: seed,
+            nodes: vec![],
+            links: vec![],
+            clients: vec![],
+            auth,
+            hooks: Hooks::default(),
+            listener: 0,
+            certificate: None,
+            questions_max: usize::MAX,
+            verifications: 0,
+            is_pool_busy: false,
+            trace: vec![],
+        };
         for _ in 0..nodes {
             world.add_node(threads, limits);
         }
@@ -137,19 +187,20 @@ impl World {
             threads,
             limits: limits.clone(),
             anonymous: vec![true, false],
+            auth: self.auth.clone(),
             seed: 7 + number,
             wall_clock_microseconds: 1_000_000,
             start: self.now,
         };
         let identity = PeerIdentity { node_id: 100 + number, incarnation: 1, name: settings.name.clone(), threads };
-        let node = Arc::new(Node::new(settings));
+        let node = Arc::new(Node::with_hooks(settings, std::mem::take(&mut self.hooks)));
         let thread = |thread| Thread {
             worker: Worker::new(Arc::clone(&node), thread, self.now, 1000 * number + u64::from(thread)),
             sockets: BTreeMap::new(),
             letters: VecDeque::new(),
         };
         let threads = (0..threads).map(thread).collect();
-        self.nodes.push(SimNode { node, threads, identity });
+        self.nodes.push(SimNode { node, threads, questions: Vec::new(), identity });
         self.nodes.len() - 1
     }
 
@@ -261,7 +312,12 @@ impl World {
     pub(crate) fn plug_client(&mut self, client: usize, node: usize) {
         let thread = self.random(self.nodes[node].threads.len());
         let now = self.now;
-        let conn = self.nodes[node].threads[thread].worker.accepted(ORIGIN, now).expect("the limit is far away");
+        let origin = Origin { listener: self.listener, ..ORIGIN };
+        let worker = &mut self.nodes[node].threads[thread].worker;
+        let conn = worker.accepted(origin, now).expect("the limit is far away");
+        if let Some(certificate) = &self.certificate {
+            worker.certified(conn, Arc::clone(certificate));
+        }
         self.plug(node, thread, conn, Plug::Client(client), Vec::new());
     }
 
@@ -308,16 +364,54 @@ impl World {
             for (thread, at) in at.threads.iter().enumerate() {
                 let bytes = |socket: &Socket| !socket.paused && (socket.offer || !socket.arriving.is_empty());
                 if !at.letters.is_empty() || at.sockets.values().any(bytes) {
-                    ready.push((node, thread));
+                    ready.push((node, Some(thread)));
                 }
+            }
+            if !at.questions.is_empty() && !self.is_pool_busy {
+                ready.push((node, None));
             }
         }
         if ready.is_empty() {
             return false;
         }
-        let (node, thread) = ready[self.random(ready.len())];
-        self.turn(node, thread);
+        match ready[self.random(ready.len())] {
+            (node, Some(thread)) => self.turn(node, thread),
+            (node, None) => self.answer(node),
+        }
         true
+    }
+
+    /// Verifies one of the passwords that wait.
+    fn answer(&mut self, node: usize) {
+        let at = self.random(self.nodes[node].questions.len());
+        let mut scratch = Scratch::default();
+        let answer = self.nodes[node].questions.remove(at).answer(&mut scratch);
+        // It owns memory once a hash was computed.
+        self.verifications += usize::from(scratch.bytes() > 0);
+        let thread = usize::from(answer.thread);
+        let mut out = Recorder::default();
+        self.nodes[node].threads[thread].worker.answered(answer, &mut out);
+        self.carry_out(node, thread, out);
+        self.end_turn(node, thread);
+    }
+
+    /// New files of users and access rules, for all threads of all nodes.
+    pub fn reload(&mut self, rules: Rules) {
+        let rules = Arc::new(rules);
+        for node in 0..self.nodes.len() {
+            for thread in 0..self.nodes[node].threads.len() {
+                let now = self.now;
+                let mut out = Recorder::default();
+                self.nodes[node].threads[thread].worker.reload(Arc::clone(&rules), now, &mut out);
+                self.carry_out(node, thread, out);
+                self.end_turn(node, thread);
+            }
+        }
+    }
+
+    /// How many passwords wait to be verified.
+    pub fn questions(&self, node: usize) -> usize {
+        self.nodes[node].questions.len()
     }
 
     fn turn(&mut self, node: usize, thread: usize) {
@@ -340,6 +434,9 @@ impl World {
             socket.unread.extend(socket.arriving.drain(..portion));
             socket.offer = false;
             let conn = ConnId { slot, generation };
+            out.room = self.questions_max.saturating_sub(self.nodes[node].questions.len());
+            let at = &mut self.nodes[node].threads[thread];
+            let Some(socket) = at.sockets.get_mut(&(slot, generation)) else { continue };
             let consumed = at.worker.received(conn, &socket.unread, now, &mut out);
             socket.unread.drain(..consumed.bytes);
             self.carry_out(node, thread, std::mem::take(&mut out));
@@ -366,18 +463,23 @@ impl World {
                         self.closed_by_broker(socket.plug);
                     }
                 }
-                Action::HandOver(conn, to) => {
+                Action::HandOver(conn, to, origin, certificate) => {
                     let now = self.now;
                     let sockets = &mut self.nodes[node].threads[thread].sockets;
                     let socket =
                         sockets.remove(&(conn.slot, conn.generation)).expect("a connection is handed over once");
                     let to = usize::from(to);
                     let worker = &mut self.nodes[node].threads[to].worker;
-                    let moved = worker.accepted(ORIGIN, now).expect("the limit is far away");
+                    let moved = worker.accepted(origin, now).expect("the limit is far away");
+                    if let Some(certificate) = certificate {
+                        worker.certified(moved, certificate);
+                    }
                     self.plug(node, to, moved, socket.plug, socket.unread);
                     let there = self.nodes[node].threads[to].sockets.get_mut(&(moved.slot, moved.generation));
                     there.expect("it was just plugged in").arriving = socket.arriving;
                 }
+                Action::Verify(question) => self.nodes[node].questions.push(question),
+                Action::Abandon(ticket) => self.nodes[node].questions.retain(|question| question.ticket != ticket),
                 Action::LaneClosed => {}
                 Action::Event(text) => self.trace.push(format!("node-{node}: {text}")),
             }
