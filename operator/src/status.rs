@@ -461,7 +461,7 @@ mod tests {
             found: "an unknown key".to_owned(),
             wanted: "a known key".to_owned(),
         };
-        let status = reported(&cluster, Err(Failure::Config(vec![wrong])));
+        let status = reported(&cluster, Err(Failure::Config(vec![wrong.into()])));
         assert_eq!(
             told(&status),
             [
