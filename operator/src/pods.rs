@@ -68,8 +68,8 @@ pub(crate) fn failure(pod: &Pod) -> Option<String> {
 /// That the broker was killed for want of memory, and what to do: as long as it does not run, and a while after.
 pub(crate) fn out_of_memory(pod: &Pod, now: Timestamp) -> Option<String> {
     let ContainerStatus { state, last_state, .. } = broker(pod)?;
-    let killed = [state, last_state].into_iter().flatten().filter_map(|state| state.terminated.as_ref());
-    let killed = killed.into_iter().find(|ended| ended.reason.as_deref() == Some("OOMKilled"))?;
+    let mut killed = [state, last_state].into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+    let killed = killed.find(|ended| ended.reason.as_deref() == Some("OOMKilled"))?;
     let ended = killed.finished_at.as_ref().map(|time| time.0);
     let is_recent = ended.is_some_and(|ended| now.duration_since(ended) < OUT_OF_MEMORY_TOLD);
     let runs = state.as_ref().is_some_and(|state| state.running.is_some());
