@@ -60,19 +60,21 @@ pub(crate) fn build_config(
     anonymous: bool,
     user: &Map<String, Value>,
 ) -> Result<Config, Vec<SettingError>> {
-    let foreign = operator_settings(user);
-    if !foreign.is_empty() {
-        return Err(foreign);
+    let mut errors = operator_settings(user);
+    // The rest is checked all the same, so that everything is told at once.
+    let own = without(user, &errors);
+    let text = serde_json::to_string(&own).expect("a JSON object can be written");
+    let checked = fulmar_config::check(&text);
+    let wrong = checked.as_ref().err().into_iter().flatten().map(|error| SettingError {
+        path: error.path.clone(),
+        found: error.found.clone(),
+        wanted: error.wanted.clone(),
+    });
+    errors.extend(wrong);
+    let Ok(checked) = checked else { return Err(errors) };
+    if !errors.is_empty() {
+        return Err(errors);
     }
-    let text = serde_json::to_string(user).expect("a JSON object can be written");
-    let checked = fulmar_config::check(&text).map_err(|errors| {
-        let error = |error: fulmar_config::ConfigError| SettingError {
-            path: error.path,
-            found: error.found,
-            wanted: error.wanted,
-        };
-        errors.into_iter().map(error).collect::<Vec<_>>()
-    })?;
     let config = with_operator_settings(checked, cluster, namespace, listeners, anonymous);
     // The rules between settings are checked once more with the operator's own in place.
     match fulmar_config::check(&config.to_yaml()) {
@@ -82,6 +84,18 @@ pub(crate) fn build_config(
             .map(|error| SettingError { path: error.path, found: error.found, wanted: error.wanted })
             .collect()),
     }
+}
+
+/// The user's settings without those that are refused already.
+fn without(user: &Map<String, Value>, refused: &[SettingError]) -> Map<String, Value> {
+    let mut own = user.clone();
+    for SettingError { path, .. } in refused {
+        match path.split_once('.') {
+            Some((section, key)) => drop(own.get_mut(section).and_then(|it| it.as_object_mut()?.remove(key))),
+            None => drop(own.remove(path)),
+        }
+    }
+    own
 }
 
 fn operator_settings(user: &Map<String, Value>) -> Vec<SettingError> {
@@ -223,6 +237,14 @@ mod tests {
         let errors = build_config("demo", "shop", &listeners(), false, &config).unwrap_err();
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].path, "limits.queuedMesages");
+    }
+
+    #[test]
+    fn settings_of_the_operator_and_other_errors_are_told_together() {
+        let config = user(json!({"name": "x", "cluster": {"port": 1}, "limits": {"queuedMesages": 50}}));
+        let errors = build_config("demo", "shop", &listeners(), false, &config).unwrap_err();
+        let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+        assert_eq!(paths, ["name", "cluster.port", "limits.queuedMesages"]);
     }
 
     #[test]

@@ -39,10 +39,15 @@ pub(crate) struct Subject {
     pub(crate) addresses: BTreeSet<IpAddr>,
 }
 
+/// The common name of a cluster's authority.
+pub(crate) fn authority_name(cluster: &str, namespace: &str) -> String {
+    format!("Fulmar {namespace}/{cluster}")
+}
+
 /// A new authority for one cluster.
 pub(crate) fn issue_authority(cluster: &str, namespace: &str, now: Timestamp) -> Result<KeyMaterial> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = named(&format!("Fulmar {namespace}/{cluster}"));
+    params.distinguished_name = named(&authority_name(cluster, namespace));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     set_validity(&mut params, now, AUTHORITY_DAYS)?;
@@ -126,6 +131,17 @@ pub(crate) fn read_material(material: &KeyMaterial) -> Result<Certificate> {
 /// Reads the first certificate of a text in PEM.
 pub(crate) fn read_pem(certificate: &str) -> Result<Certificate> {
     read_certificate(&CertificateDer::from_pem_slice(certificate.as_bytes()).context("not a certificate in PEM")?)
+}
+
+/// Makes sure that the first certificate of a text in PEM is of the authority with this common name.
+pub(crate) fn check_authority(certificate: &str, wanted: &str) -> Result<Certificate> {
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).context("found no certificate in PEM")?;
+    let (_, parsed) = X509Certificate::from_der(&der).context("found no X.509 certificate")?;
+    let found = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or_default();
+    if found != wanted {
+        bail!("found a certificate of {found:?}, wanted that of {wanted:?}");
+    }
+    read_certificate(&der)
 }
 
 /// Whether `leaf` was signed by `authority`, both in PEM.

@@ -1,6 +1,6 @@
 //! Events: what changed in the conditions, for `kubectl describe`.
 
-use fulmar_api::ConditionKind;
+use fulmar_api::{ConditionKind, Truth};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType};
 
@@ -28,17 +28,19 @@ pub(crate) fn events_between(before: &[Condition], after: &[Condition]) -> Vec<E
     let changed = after.iter().filter(|new| {
         let old = before.iter().find(|old| old.type_ == new.type_);
         match old {
-            Some(old) => old.status != new.status || old.reason != new.reason,
-            None => is_bad(new) || new.type_ == ConditionKind::Ready.as_str(),
+            // What could not be judged before begins now.
+            Some(old) if old.status != Truth::Unknown.as_str() => old.status != new.status || old.reason != new.reason,
+            _ => is_bad(new) || new.type_ == ConditionKind::Ready.as_str(),
         }
     });
     let silent = [ConditionKind::Available.as_str(), ConditionKind::Progressing.as_str()];
     let told: Vec<_> = changed.filter(|new| !silent.contains(&new.type_.as_str())).collect();
-    // A failure also stands in `Ready`; the condition that it belongs to tells it.
-    let repeats = |new: &Condition| {
-        new.type_ == ConditionKind::Ready.as_str()
-            && told.iter().any(|other| other.type_ != new.type_ && other.reason == new.reason)
+    // A failure also stands in `Degraded` and `Ready`; the condition that it belongs to tells it.
+    let rank = |condition: &Condition| {
+        let last = [ConditionKind::Degraded.as_str(), ConditionKind::Ready.as_str()];
+        last.iter().position(|kind| *kind == condition.type_).map_or(0, |place| place + 1)
     };
+    let repeats = |new: &Condition| told.iter().any(|other| rank(other) < rank(new) && other.reason == new.reason);
     let once = told.iter().filter(|new| !repeats(new));
     once.map(|new| {
         let kind = if is_bad(new) { EventType::Warning } else { EventType::Normal };
@@ -86,10 +88,15 @@ mod tests {
     #[test]
     fn a_problem_and_its_end_are_both_told() {
         use ConditionKind::*;
-        let good = [is(ConfigApplied, true, "Accepted"), is(Ready, true, "Serving")];
-        let bad = [is(ConfigApplied, false, "ConfigInvalid"), is(Ready, false, "ConfigInvalid")];
+        let good = [is(ConfigApplied, true, "Accepted"), is(Degraded, false, "AsExpected"), is(Ready, true, "Serving")];
+        let bad = [
+            is(ConfigApplied, false, "ConfigInvalid"),
+            is(Degraded, true, "ConfigInvalid"),
+            is(Ready, false, "ConfigInvalid"),
+        ];
         assert_eq!(told(&good, &bad), [(EventType::Warning, "ConfigInvalid".to_owned())]);
-        let ended = [(EventType::Normal, "Accepted"), (EventType::Normal, "Serving")];
+        let ended =
+            [(EventType::Normal, "Accepted"), (EventType::Normal, "AsExpected"), (EventType::Normal, "Serving")];
         assert_eq!(told(&bad, &good), ended.map(|(kind, reason)| (kind, reason.to_owned())));
     }
 
@@ -98,5 +105,16 @@ mod tests {
         use ConditionKind::*;
         let after = [is(Progressing, true, "AwaitingDeletion"), is(Ready, false, "AwaitingDeletion")];
         assert_eq!(told(&[], &after), [(EventType::Normal, "AwaitingDeletion".to_owned())]);
+    }
+
+    #[test]
+    fn a_condition_that_is_judged_for_the_first_time_and_good_is_no_news() {
+        use ConditionKind::*;
+        let unknown =
+            |kind| condition(kind, Truth::Unknown, "NotReconciled", "why", Some(1), Time(Timestamp::UNIX_EPOCH));
+        let before = [unknown(ConfigApplied), unknown(CertificatesReady)];
+        assert_eq!(told(&[], &before), []);
+        let after = [is(ConfigApplied, true, "Accepted"), is(CertificatesReady, false, "KeysUnusable")];
+        assert_eq!(told(&before, &after), [(EventType::Warning, "KeysUnusable".to_owned())]);
     }
 }

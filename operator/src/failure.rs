@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use fulmar_api::ConditionKind;
 
-use crate::broker_config::SettingError;
+use crate::validate::SpecError;
 
 /// A step that could not be done. The cluster goes on as it was.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The user's settings, all that is wrong with them.
     #[error("{}", settings_text(.0))]
-    Config(Vec<SettingError>),
+    Config(Vec<SpecError>),
     /// A Secret of the user with a certificate is missing or of no use.
     #[error("listener {listener}: Secret {secret}: {problem}")]
     Certificate { listener: String, secret: String, problem: String, reason: &'static str },
@@ -55,7 +55,7 @@ impl Failure {
     }
 }
 
-fn settings_text(errors: &[SettingError]) -> String {
+fn settings_text(errors: &[SpecError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 

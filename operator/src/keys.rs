@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use fulmar_api::{CertificateStatus, ListenerSpec, MqttCluster, labels, names};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
@@ -15,11 +15,15 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::build::object_labels;
 use crate::certificates::{
-    Certificate, KeyMaterial, Subject, is_signed_by, issue_authority, issue_leaf, read_material,
+    Certificate, KeyMaterial, Subject, authority_name, check_authority, is_signed_by, issue_authority, issue_leaf,
+    read_material,
 };
 use crate::failure::{During, Failure, refused_or_passing};
-use crate::observe::own_or_taken;
+use crate::observe::{is_controlled_by, own_or_taken};
 use crate::rotation::Authority;
+
+/// Ends each certificate in PEM.
+const END: &str = "-----END CERTIFICATE-----\n";
 
 /// The certificates of a cluster.
 #[derive(Debug, Default)]
@@ -34,7 +38,9 @@ pub(crate) struct Keys {
     pub(crate) complaint: Option<String>,
     /// Secrets that were made or renewed just now, for events.
     pub(crate) issued: Vec<String>,
-    /// Why a Secret of the user cannot be used. Pods that need it wait; all else goes on.
+    /// What became of an authority whose Secret is gone, for an event.
+    pub(crate) replaced: Option<String>,
+    /// Why a Secret of the user, or the authority, cannot be used. Pods that need it wait; all else goes on.
     pub(crate) held: Option<Failure>,
 }
 
@@ -46,18 +52,36 @@ pub(crate) async fn ensure_keys(
     now: Timestamp,
 ) -> Result<Keys, Failure> {
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
-    let store = SecretStore { api: Api::namespaced(client.clone(), &namespace), cluster, owner };
+    let store = SecretStore {
+        api: Api::namespaced(client.clone(), &namespace),
+        config_maps: Api::namespaced(client.clone(), &namespace),
+        cluster,
+        owner,
+    };
     let mut keys = Keys::default();
 
-    let authority_name = names::authority(&name);
-    let authority = store.ensure_authority(&authority_name, &namespace, now, &mut keys.issued).await?;
-    keys.note(&authority_name, &read_material(&authority.current).map_err(Failure::Keys)?, now, false);
-    keys.authority = authority.bundle();
-
+    let authority_secret = names::authority(&name);
     let links = names::internal_tls(&name);
+    let authority = match store.ensure_authority(&authority_secret, &namespace, now, &mut keys).await {
+        Ok(authority) => {
+            keys.note(&authority_secret, &read_material(&authority.current).map_err(Failure::Keys)?, now, false);
+            keys.authority = authority.bundle();
+            Some(authority)
+        }
+        // Certificates and what is trusted stay as they are. A new cluster has none of them and waits.
+        Err(failure @ Failure::Keys(_)) => {
+            let Some(trusted) = store.trusted(&links, &authority_secret).await? else { return Err(failure) };
+            keys.authority = trusted;
+            keys.held = Some(failure);
+            None
+        }
+        Err(failure) => return Err(failure),
+    };
+
+    let subject = link_subject(&name, &namespace);
     let certificate =
-        store.ensure_leaf(&links, &authority, &link_subject(&name, &namespace), None, now, &mut keys.issued).await?;
-    keys.note(&links, &certificate, now, false);
+        store.ensure_or_keep_leaf(&links, authority.as_ref(), &subject, None, now, &mut keys.issued).await?;
+    keys.note_kept(&links, certificate.as_ref(), now);
 
     for listener in &cluster.spec.listeners {
         let Some(tls) = &listener.tls else { continue };
@@ -70,10 +94,10 @@ pub(crate) async fn ensure_keys(
             None => {
                 let secret = names::listener_tls(&name, &listener.name);
                 let subject = listener_subject(&name, &namespace, listener);
-                let certificate = store
-                    .ensure_leaf(&secret, &authority, &subject, Some(&listener.name), now, &mut keys.issued)
-                    .await?;
-                keys.note(&secret, &certificate, now, false);
+                let (authority, listener) = (authority.as_ref(), Some(listener.name.as_str()));
+                let certificate =
+                    store.ensure_or_keep_leaf(&secret, authority, &subject, listener, now, &mut keys.issued).await?;
+                keys.note_kept(&secret, certificate.as_ref(), now);
             }
         }
     }
@@ -81,6 +105,12 @@ pub(crate) async fn ensure_keys(
 }
 
 impl Keys {
+    fn note_kept(&mut self, secret: &str, certificate: Option<&Certificate>, now: Timestamp) {
+        if let Some(certificate) = certificate {
+            self.note(secret, certificate, now, false);
+        }
+    }
+
     fn note(&mut self, secret: &str, certificate: &Certificate, now: Timestamp, is_users: bool) {
         let not_after = certificate.not_after;
         if certificate.is_over(now) && self.complaint.is_none() {
@@ -122,6 +152,7 @@ fn listener_subject(cluster: &str, namespace: &str, listener: &ListenerSpec) -> 
 
 struct SecretStore<'a> {
     api: Api<Secret>,
+    config_maps: Api<ConfigMap>,
     cluster: &'a MqttCluster,
     owner: &'a OwnerReference,
 }
@@ -132,21 +163,82 @@ impl SecretStore<'_> {
         name: &str,
         namespace: &str,
         now: Timestamp,
-        issued: &mut Vec<String>,
+        keys: &mut Keys,
     ) -> Result<Authority, Failure> {
+        let wanted = authority_name(&self.cluster.name_any(), namespace);
         let issue = || issue_authority(&self.cluster.name_any(), namespace, now);
         let found = match self.read_own(name).await? {
             Some(found) => found,
             None => {
-                let new = Authority::new(issue().map_err(Failure::Keys)?);
-                self.create(self.secret(name, new.data())).await?
+                let public = self.public_part(name).await?;
+                // The one that signed comes first.
+                let lost = public.as_ref().and_then(|bundle| bundle.split_inclusive(END).next());
+                let lost = lost.filter(|pem| check_authority(pem, &wanted).is_ok_and(|lost| !lost.is_over(now)));
+                // More people may edit ConfigMaps than Secrets: what the brokers' own certificate is signed by is ours.
+                let links = self.read_own(&names::internal_tls(&self.cluster.name_any())).await?;
+                let leaf = links.and_then(|links| text(&links, "tls.crt")).unwrap_or_default();
+                let lost = lost.filter(|pem| is_signed_by(&leaf, pem));
+                let new = Authority::in_place_of(lost.map(str::to_owned), issue().map_err(Failure::Keys)?);
+                let made = self.create(self.secret(name, new.data())).await?;
+                // Another operator may have been first, and tells it.
+                if public.is_some() && text(&made, "tls.crt").as_ref() == Some(&new.current.certificate) {
+                    let kept = if lost.is_some() { "stays trusted until it ends" } else { "is not trusted any more" };
+                    keys.replaced = Some(format!(
+                        "Secret {name} was gone, a new authority was made and the old one {kept}: \
+                         clients need the new ca.crt of ConfigMap {name}"
+                    ));
+                }
+                made
             }
         };
-        let authority = Authority::from_data(|key| text(&found, key)).ok_or_else(|| unusable(name))?;
-        let Some(rotated) = authority.rotated(now, issue).map_err(Failure::Keys)? else { return Ok(authority) };
+        let refused = |problem: anyhow::Error| {
+            Failure::Keys(anyhow::anyhow!(
+                "Secret {name}: {problem:#}: restore it, or delete it to have a new authority made, \
+                 after which clients need the new ca.crt"
+            ))
+        };
+        let authority = Authority::from_data(|key| text(&found, key)).ok_or_else(|| {
+            let missing = ["tls.crt", "tls.key"].into_iter().filter(|key| text(&found, key).is_none());
+            let missing = missing.collect::<Vec<_>>().join(" and no ");
+            refused(anyhow::anyhow!("found no {missing} that is text, wanted the authority {wanted:?} and its key"))
+        })?;
+        authority.check(&wanted).map_err(refused)?;
+        let Some(rotated) = authority.rotated(now, issue).map_err(refused)? else { return Ok(authority) };
         self.replace(&found, self.secret(name, rotated.data())).await?;
-        issued.push(name.to_owned());
+        keys.issued.push(name.to_owned());
         Ok(rotated)
+    }
+
+    /// The public part of the authority, as clients see it, if it belongs to this cluster.
+    async fn public_part(&self, name: &str) -> Result<Option<String>, Failure> {
+        let found = self.config_maps.get_opt(name).await.during("read the public part of the authority")?;
+        let found = found.filter(|found| is_controlled_by(found, self.cluster));
+        Ok(found.and_then(|found| found.data?.remove("ca.crt")))
+    }
+
+    /// What brokers and clients trust already.
+    async fn trusted(&self, links: &str, authority: &str) -> Result<Option<String>, Failure> {
+        match self.read_own(links).await?.and_then(|found| text(&found, "ca.crt")) {
+            Some(trusted) => Ok(Some(trusted)),
+            None => self.public_part(authority).await,
+        }
+    }
+
+    /// A certificate for this subject, or what is there as long as there is nobody to sign.
+    async fn ensure_or_keep_leaf(
+        &self,
+        name: &str,
+        authority: Option<&Authority>,
+        subject: &Subject,
+        listener: Option<&str>,
+        now: Timestamp,
+        issued: &mut Vec<String>,
+    ) -> Result<Option<Certificate>, Failure> {
+        if let Some(authority) = authority {
+            return self.ensure_leaf(name, authority, subject, listener, now, issued).await.map(Some);
+        }
+        let kept = self.read_own(name).await?.and_then(|found| material(&found));
+        Ok(kept.and_then(|kept| read_material(&kept).ok()))
     }
 
     async fn ensure_leaf(

@@ -16,6 +16,7 @@ mod fake_api;
 #[cfg(test)]
 mod fixtures;
 mod http;
+mod image;
 mod keys;
 mod metrics;
 mod observe;

@@ -323,6 +323,77 @@ async fn a_new_authority_reaches_the_bundles_of_brokers_and_clients_before_it_si
     assert_eq!(writes, ["LIST secrets/"]);
 }
 
+#[tokio::test]
+async fn an_authority_of_another_cluster_is_refused_and_all_else_goes_on() {
+    let world = World::running(|_| {}).await;
+    let own = world.api.object("secrets", "demo-ca")["data"].clone();
+    let leaves = || ["demo-internal-tls", "demo-mqtts-tls"].map(|name| world.api.object("secrets", name));
+    let (before, template) = (leaves(), world.statefulset()["template"].clone());
+    let public = world.api.object("configmaps", "demo-ca")["data"].clone();
+    let other = issue_authority("x", "y", Timestamp::now()).unwrap();
+    let base64 = |text: &str| serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec())).unwrap();
+    let what_to_do = "restore it, or delete it to have a new authority made, after which clients need the new ca.crt";
+    let edits = [
+        (
+            json!({"tls.crt": base64(&other.certificate), "tls.key": base64(&other.key)}),
+            r#"tls.crt: found a certificate of "Fulmar y/x", wanted that of "Fulmar shop/demo""#,
+        ),
+        (
+            json!({"tls.crt": base64("x"), "tls.key": base64("x")}),
+            "tls.crt: found no certificate in PEM: no items found",
+        ),
+        (
+            json!({"tls.key": base64("x")}),
+            r#"found no tls.crt that is text, wanted the authority "Fulmar shop/demo" and its key"#,
+        ),
+    ];
+    for (replicas, (data, problem)) in (4..).zip(edits) {
+        world.edit("secrets", "demo-ca", |secret| secret["data"] = data);
+        world.edit_spec(|spec| spec["replicas"] = replicas.into());
+        world.remove("services", "demo-mqtt");
+        world.remove("configmaps", "demo-ca");
+        world.reconcile().await.unwrap();
+        let told = [ConditionKind::CertificatesReady, ConditionKind::Degraded, ConditionKind::Ready]
+            .map(|kind| world.told(kind));
+        let wanted = format!("KeysUnusable: Secret demo-ca: {problem}: {what_to_do}");
+        assert_eq!(told, [format!("False {wanted}"), format!("True {wanted}"), format!("False {wanted}")]);
+        assert_eq!(
+            (world.statefulset()["replicas"].clone(), world.statefulset()["template"].clone()),
+            (replicas.into(), template.clone())
+        );
+        assert!(world.names("services").contains(&"demo-mqtt".to_owned()));
+        assert_eq!(world.api.object("configmaps", "demo-ca")["data"], public);
+        assert_eq!(leaves(), before);
+    }
+    assert!(world.events().contains(&"KeysUnusable".to_owned()));
+    world.edit("secrets", "demo-ca", |secret| secret["data"] = own);
+    world.reconcile().await.unwrap();
+    assert_eq!(world.told(ConditionKind::CertificatesReady), "True Issued: every certificate is there and valid");
+    assert_eq!(leaves(), before);
+}
+
+#[tokio::test]
+async fn an_authority_whose_secret_is_gone_is_replaced_and_stays_trusted() {
+    let world = World::running(|_| {}).await;
+    assert!(!world.events().contains(&"AuthorityReplaced".to_owned()), "the first replaces none");
+    let bundle = || world.api.object("configmaps", "demo-ca")["data"]["ca.crt"].as_str().unwrap().to_owned();
+    let old = bundle();
+    world.remove("secrets", "demo-ca");
+    world.reconcile().await.unwrap();
+    let new = bundle();
+    assert!(new.ends_with(&old) && new.len() > old.len(), "{new}");
+    assert!(world.events().contains(&"AuthorityReplaced".to_owned()));
+    assert_eq!(world.told(ConditionKind::CertificatesReady), "True Issued: every certificate is there and valid");
+
+    for (cluster, namespace) in [("x", "y"), ("demo", "shop")] {
+        let stranger = issue_authority(cluster, namespace, Timestamp::now()).unwrap().certificate;
+        world.remove("secrets", "demo-ca");
+        world.edit("configmaps", "demo-ca", |map| map["data"]["ca.crt"] = stranger.into());
+        world.reconcile().await.unwrap();
+        assert_eq!(bundle().matches("BEGIN CERTIFICATE").count(), 1, "what signed nothing of ours is not trusted");
+    }
+}
+
 fn autoscaled(cluster: &mut MqttCluster) {
     let spec = json!({"minReplicas": 3, "maxReplicas": 9, "targets": {"connectionsPerReplica": 1000}});
     cluster.spec.autoscaling = serde_json::from_value(spec).unwrap();

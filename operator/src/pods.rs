@@ -2,7 +2,7 @@
 
 use fulmar_api::{NodeStatus, names};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::readings::ClusterReading;
@@ -18,6 +18,9 @@ const FAILING: &[&str] = &[
     "CreateContainerError",
     "RunContainerError",
 ];
+
+/// How long a broker that was killed for want of memory and runs again is spoken of.
+const OUT_OF_MEMORY_TOLD: SignedDuration = SignedDuration::from_mins(10);
 
 /// The row of a pod.
 pub(crate) fn node_status(pod: &Pod, reading: &ClusterReading) -> NodeStatus {
@@ -60,6 +63,29 @@ pub(crate) fn failure(pod: &Pod) -> Option<String> {
         return Some(format!("{reason}{said}{died}"));
     }
     unschedulable(pod)
+}
+
+/// That the broker was killed for want of memory, and what to do: as long as it does not run, and a while after.
+pub(crate) fn out_of_memory(pod: &Pod, now: Timestamp) -> Option<String> {
+    let ContainerStatus { state, last_state, .. } = broker(pod)?;
+    let mut killed = [state, last_state].into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+    let killed = killed.find(|ended| ended.reason.as_deref() == Some("OOMKilled"))?;
+    let ended = killed.finished_at.as_ref().map(|time| time.0);
+    let is_recent = ended.is_some_and(|ended| now.duration_since(ended) < OUT_OF_MEMORY_TOLD);
+    let runs = state.as_ref().is_some_and(|state| state.running.is_some());
+    if runs && !is_recent {
+        return None;
+    }
+    let name = pod.name_any();
+    let at = ended.map(|ended| format!(" at {ended}")).unwrap_or_default();
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut broker = containers.filter(|container| container.name == names::BROKER_CONTAINER);
+    let limit = broker.next().and_then(|broker| broker.resources.as_ref()?.limits.as_ref()?.get("memory"));
+    let limit = limit.map_or("none", |limit| limit.0.as_str());
+    Some(format!(
+        "{name}: the broker was killed{at} because its memory was used up (limit {limit}): \
+         raise spec.resources.limits.memory"
+    ))
 }
 
 fn problem(pod: &Pod) -> Option<String> {

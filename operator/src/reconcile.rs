@@ -199,6 +199,9 @@ fn events(
         let note = format!("issued certificates into Secrets {issued}");
         events.push(event(EventType::Normal, "CertificatesIssued", "IssueCertificates", &note));
     }
+    if let Some(replaced) = outcome.keys.as_ref().and_then(|keys| keys.replaced.as_ref()) {
+        events.push(event(EventType::Warning, "AuthorityReplaced", "IssueCertificates", replaced));
+    }
     if outcome.applied.is_ok() {
         match observed.replicas() {
             None => {

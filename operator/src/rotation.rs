@@ -8,10 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::certificates::{KeyMaterial, read_material, read_pem};
+use crate::certificates::{KeyMaterial, check_authority, read_material, read_pem};
 
 /// How long a new authority is trusted before it signs.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -36,6 +36,25 @@ impl Authority {
     /// The first one of a cluster.
     pub(crate) fn new(current: KeyMaterial) -> Self {
         Self { current, next: None, last: None }
+    }
+
+    /// One that takes the place of a lost one, whose certificate stays trusted until it ends.
+    pub(crate) fn in_place_of(lost: Option<String>, current: KeyMaterial) -> Self {
+        Self { last: lost, ..Self::new(current) }
+    }
+
+    /// Makes sure that all of it is usable and of the authority with this common name.
+    pub(crate) fn check(&self, name: &str) -> Result<()> {
+        let Self { current, next, last } = self;
+        let next = next.as_ref().map(|next| (NEXT_CERTIFICATE, next));
+        for (place, material) in [("tls.crt", current)].into_iter().chain(next) {
+            check_authority(&material.certificate, name).context(place)?;
+            read_material(material).with_context(|| format!("found no usable pair of {place} and its key"))?;
+        }
+        if let Some(last) = last {
+            check_authority(last, name).context(LAST_CERTIFICATE)?;
+        }
+        Ok(())
     }
 
     /// Reads what [`Authority::data`] wrote.

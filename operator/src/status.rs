@@ -2,14 +2,14 @@
 //! it.
 //!
 //! `Ready=True` needs [`Resources<Applied>`]. A step that failed writes its own condition and keeps what the others
-//! said before; numbers and rows always tell what is seen now.
+//! said before, or says that they could not be judged yet; numbers and rows always tell what is seen now.
 
 use fulmar_api::{
-    AutoscalingStatus, ConditionKind, EndpointStatus, MqttCluster, MqttClusterStatus, Truth, condition, labels, names,
-    set_condition,
+    AutoscalingStatus, ConditionKind, EndpointStatus, MqttCluster, MqttClusterStatus, Truth, condition, find_condition,
+    labels, names, set_condition,
 };
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -21,7 +21,7 @@ use crate::build::{Applied, Resources, selector_text};
 use crate::failure::{During, Failure};
 use crate::keys::Keys;
 use crate::observe::Observed;
-use crate::pods::{failure, is_ready, node_status};
+use crate::pods::{failure as pod_failure, is_ready, node_status, out_of_memory};
 use crate::readings::ClusterReading;
 
 /// Rows in the status; the schema has the same bound.
@@ -57,7 +57,8 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
     if outcome.version.is_some() {
         status.version.clone_from(&outcome.version);
     }
-    status.endpoints = endpoints(cluster, observed);
+    let services = outcome.applied.as_ref().map_or(&observed.services, |resources| &resources.services);
+    status.endpoints = endpoints(cluster, services);
     if let Some(keys) = &outcome.keys {
         status.certificates.clone_from(&keys.certificates);
     }
@@ -73,6 +74,9 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
     let obstacle = wanted_and_not.and(outcome.applied.as_ref().err());
     report_load(&mut status, &observed.pods, reading, *decision, obstacle, cluster.metadata.generation, *now);
 
+    let failure = outcome.held.as_ref().or(outcome.applied.as_ref().err());
+    // Each condition is set once, so that the time of its last change is true.
+    let failed = failure.and_then(Failure::condition);
     let mut set = |kind, truth: Truth, reason: &str, message: &str| {
         set_condition(
             &mut status.conditions,
@@ -95,6 +99,7 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
         _ => set(ConditionKind::Available, Truth::False, "NoPodReady", "no pod serves clients"),
     }
     match &outcome.keys {
+        _ if matches!(failed, Some((ConditionKind::CertificatesReady, ..))) => {}
         Some(Keys { complaint: Some(complaint), .. }) => {
             set(ConditionKind::CertificatesReady, Truth::False, "CertificateEnded", complaint);
         }
@@ -106,8 +111,6 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
             let message = format!("the settings are in ConfigMap {}", resources.config_map.name_any());
             set(ConditionKind::ConfigApplied, Truth::True, "Accepted", &message);
         }
-        let (degraded, reason, message) = degradation(cluster, observed);
-        set(ConditionKind::Degraded, degraded, reason, &message);
         let progress = progress(resources);
         let (reason, message) = match (&progress, &outcome.held) {
             (Some(progress), _) => ("Rolling", progress.clone()),
@@ -116,17 +119,51 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
         };
         set(ConditionKind::Progressing, Truth::from(progress.is_some()), reason, &message);
         let certificates = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
-        let (truth, reason, message) = readiness(resources, progress, certificates);
-        set(ConditionKind::Ready, truth, reason, &message);
+        if failed.is_none() {
+            let (truth, reason, message) = readiness(resources, progress, certificates);
+            set(ConditionKind::Ready, truth, reason, &message);
+        }
     }
-    if let Some(failed) = outcome.held.as_ref().or(outcome.applied.as_ref().err())
-        && let Some((kind, truth, reason)) = failed.condition()
-    {
-        let message = failed.to_string();
-        set(kind, Truth::from(truth), reason, &message);
+    if let (Some(failure), Some((kind, truth, reason))) = (failure, failed) {
+        let message = failure.to_string();
+        if kind != ConditionKind::Degraded {
+            set(kind, Truth::from(truth), reason, &message);
+        }
         set(ConditionKind::Ready, Truth::False, reason, &message);
     }
+    let complaint = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
+    let (degraded, reason, message) = degradation(cluster, observed, failure, complaint, *now);
+    set(ConditionKind::Degraded, degraded, reason, &message);
+    report_unjudged(&mut status, seen, failure);
     status
+}
+
+/// The conditions that no step has judged yet, with what they wait for.
+fn report_unjudged(status: &mut MqttClusterStatus, seen: &Seen<'_>, failure: Option<&Failure>) {
+    let steps = [ConditionKind::Progressing, ConditionKind::ConfigApplied, ConditionKind::CertificatesReady];
+    // Without autoscaling there is nothing to say about it.
+    let scaling = seen.cluster.spec.autoscaling.as_ref().map(|_| ConditionKind::ScalingActive);
+    for kind in steps.into_iter().chain(scaling) {
+        // What is unknown was written here, by an earlier report.
+        let is_judged = find_condition(&status.conditions, kind)
+            .is_some_and(|condition| condition.status != Truth::Unknown.as_str());
+        if is_judged {
+            continue;
+        }
+        let message = match failure {
+            Some(failure) => format!("not judged yet, another step comes first: {failure}"),
+            None => "not judged yet: waiting for the StatefulSet that was just made".to_owned(),
+        };
+        let unjudged = condition(
+            kind,
+            Truth::Unknown,
+            "NotReconciled",
+            &message,
+            seen.cluster.metadata.generation,
+            Time(seen.now),
+        );
+        set_condition(&mut status.conditions, unjudged);
+    }
 }
 
 /// What the brokers said and what the autoscaler makes of it; `obstacle` is what kept its decision from being applied.
@@ -242,11 +279,29 @@ fn progress(resources: &Resources<Applied>) -> Option<String> {
     (ready < wanted).then(|| format!("{ready} of {wanted} pods are ready"))
 }
 
-fn degradation(cluster: &MqttCluster, observed: &Observed) -> (Truth, &'static str, String) {
-    let failing = observed.pods.iter().filter(|pod| !is_ready(pod));
-    let failing: Vec<_> = failing.filter_map(|pod| Some(format!("{}: {}", pod.name_any(), failure(pod)?))).collect();
-    if !failing.is_empty() {
-        return (Truth::True, "PodsFailing", failing.join("; "));
+/// What needs a human, the nearest cause first.
+fn degradation(
+    cluster: &MqttCluster,
+    observed: &Observed,
+    failure: Option<&Failure>,
+    complaint: Option<&str>,
+    now: Timestamp,
+) -> (Truth, &'static str, String) {
+    if let Some(failure) = failure.filter(|failure| !failure.is_passing())
+        && let Some((.., reason)) = failure.condition()
+    {
+        return (Truth::True, reason, failure.to_string());
+    }
+    if let Some(complaint) = complaint {
+        return (Truth::True, "CertificateEnded", complaint.to_owned());
+    }
+    let killed: Vec<_> = observed.pods.iter().filter_map(|pod| out_of_memory(pod, now)).collect();
+    let failing = observed.pods.iter().filter(|pod| !is_ready(pod) && out_of_memory(pod, now).is_none());
+    let failing = failing.filter_map(|pod| Some(format!("{}: {}", pod.name_any(), pod_failure(pod)?)));
+    let reason = if killed.is_empty() { "PodsFailing" } else { "OutOfMemory" };
+    let all: Vec<_> = killed.into_iter().chain(failing).collect();
+    if !all.is_empty() {
+        return (Truth::True, reason, all.join("; "));
     }
     if !cluster.spec.auth.anonymous {
         let message = "no way to authenticate is set, so every CONNECT is refused with reason code 0x87: set auth.anonymous to true to let everybody in";
@@ -255,18 +310,19 @@ fn degradation(cluster: &MqttCluster, observed: &Observed) -> (Truth, &'static s
     (Truth::False, "AsExpected", "nothing needs attention".to_owned())
 }
 
-fn endpoints(cluster: &MqttCluster, observed: &Observed) -> Vec<EndpointStatus> {
+/// Where clients reach the listeners whose Service exists.
+fn endpoints(cluster: &MqttCluster, services: &[Service]) -> Vec<EndpointStatus> {
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
     let mut endpoints = Vec::new();
     for listener in &cluster.spec.listeners {
         let service = names::listener_service(&name, &listener.name);
+        let Some(found) = services.iter().find(|found| found.name_any() == service) else { continue };
         let mut add = |host: &str| {
             let uri = format!("{}://{host}:{}", listener.protocol.scheme(), listener.port);
             endpoints.push(EndpointStatus { listener: listener.name.clone(), uri });
         };
         add(&format!("{service}.{namespace}.svc"));
-        let found = observed.services.iter().find(|found| found.name_any() == service);
-        let balancer = found.and_then(|found| found.status.as_ref()?.load_balancer.as_ref()?.ingress.clone());
+        let balancer = found.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.clone());
         for ingress in balancer.unwrap_or_default() {
             match (&ingress.hostname, &ingress.ip) {
                 (Some(host), _) => add(host),
@@ -283,6 +339,8 @@ fn endpoints(cluster: &MqttCluster, observed: &Observed) -> Vec<EndpointStatus> 
 #[cfg(test)]
 mod tests {
     use std::marker::PhantomData;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
     use super::*;
     use crate::broker_config::SettingError;
@@ -403,14 +461,14 @@ mod tests {
             found: "an unknown key".to_owned(),
             wanted: "a known key".to_owned(),
         };
-        let status = reported(&cluster, Err(Failure::Config(vec![wrong])));
+        let status = reported(&cluster, Err(Failure::Config(vec![wrong.into()])));
         assert_eq!(
             told(&status),
             [
                 "Available=False NoPodReady",
                 "CertificatesReady=True Issued",
                 "ConfigApplied=False ConfigInvalid",
-                "Degraded=False AsExpected",
+                "Degraded=True ConfigInvalid",
                 "Progressing=False Complete",
                 "Ready=False ConfigInvalid",
             ]
@@ -482,8 +540,12 @@ mod tests {
             "metadata": {"name": "demo-mqtts"},
             "status": {"loadBalancer": {"ingress": [{"ip": "2001:db8::1"}, {"hostname": "mqtt.example.org"}]}},
         }));
-        let observed = Observed { services: vec![balanced.unwrap()], ..Observed::default() };
-        let uris: Vec<_> = endpoints(&cluster, &observed).into_iter().map(|endpoint| endpoint.uri).collect();
+        let plain = serde_json::from_value(json!({"metadata": {"name": "demo-mqtt"}})).unwrap();
+        let uris = |services: &[Service]| -> Vec<_> {
+            endpoints(&cluster, services).into_iter().map(|endpoint| endpoint.uri).collect()
+        };
+        assert_eq!(uris(&[]), Vec::<String>::new(), "nobody answers there yet");
+        let uris = uris(&[plain, balanced.unwrap()]);
         assert_eq!(
             uris,
             [
@@ -493,5 +555,108 @@ mod tests {
                 "mqtts://mqtt.example.org:443",
             ]
         );
+    }
+
+    /// `TYPE=STATUS REASON: MESSAGE` of every condition, and the URIs.
+    fn told_whole(status: &MqttClusterStatus) -> (Vec<String>, Vec<String>) {
+        let told = status.conditions.iter().map(|told| {
+            let Condition { type_, status, reason, message, .. } = told;
+            format!("{type_}={status} {reason}: {message}")
+        });
+        let mut told: Vec<String> = told.collect();
+        told.sort();
+        (told, status.endpoints.iter().map(|endpoint| endpoint.uri.clone()).collect())
+    }
+
+    fn reported_at(second: i64, cluster: &MqttCluster, pods: Vec<Pod>, outcome: &Outcome) -> MqttClusterStatus {
+        let observed = Observed { pods, ..Observed::default() };
+        let reading = ClusterReading::new();
+        report(&Seen { cluster, observed: &observed, reading: &reading, decision: None, now: at(second) }, outcome)
+    }
+
+    #[test]
+    fn the_first_report_has_every_condition_also_when_the_first_step_fails() {
+        let mut cluster = cluster();
+        let spec = json!({"minReplicas": 3, "maxReplicas": 9, "targets": {"connectionsPerReplica": 1000}});
+        cluster.spec.autoscaling = serde_json::from_value(spec).unwrap();
+        let taken = Failure::NameTaken { kind: "Secret", name: "demo-ca".to_owned() };
+        let outcome = Outcome { keys: None, held: None, version: None, applied: Err(taken) };
+        let status = reported_at(0, &cluster, Vec::new(), &outcome);
+        let why =
+            "Secret demo-ca exists and does not belong to this MqttCluster: delete or rename it, or rename the cluster";
+        let unknown =
+            |kind: &str| format!("{kind}=Unknown NotReconciled: not judged yet, another step comes first: {why}");
+        let wanted = vec![
+            "Available=False NoPodReady: no pod serves clients".to_owned(),
+            unknown("CertificatesReady"),
+            unknown("ConfigApplied"),
+            format!("Degraded=True NameTaken: {why}"),
+            unknown("Progressing"),
+            format!("Ready=False NameTaken: {why}"),
+            unknown("ScalingActive"),
+        ];
+        assert_eq!(told_whole(&status), (wanted, Vec::new()));
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_used_degrades_and_its_times_stand_still() {
+        let mut cluster = cluster();
+        let failure = || Failure::Keys(anyhow::anyhow!("Secret demo-ca: no good"));
+        let outcome = Outcome {
+            keys: Some(Keys::default()),
+            held: Some(failure()),
+            version: None,
+            applied: Ok(applied(&cluster, 3, serving())),
+        };
+        let first = reported_at(0, &cluster, Vec::new(), &outcome);
+        let wanted = [
+            "Available=True Serving: 3 pods serve clients",
+            "CertificatesReady=False KeysUnusable: Secret demo-ca: no good",
+            "ConfigApplied=Unknown NotReconciled: not judged yet, another step comes first: Secret demo-ca: no good",
+            "Degraded=True KeysUnusable: Secret demo-ca: no good",
+            "Progressing=False Waiting: every pod runs as before",
+            "Ready=False KeysUnusable: Secret demo-ca: no good",
+        ];
+        let uris = ["mqtt://demo-mqtt.shop.svc:1883", "mqtts://demo-mqtts.shop.svc:443"];
+        assert_eq!(told_whole(&first), (wanted.map(str::to_owned).into(), uris.map(str::to_owned).into()));
+        cluster.status = Some(first.clone());
+        assert_eq!(reported_at(60, &cluster, Vec::new(), &outcome), first);
+    }
+
+    #[test]
+    fn brokers_killed_for_want_of_memory_are_named_for_ten_minutes() {
+        let cluster = cluster();
+        let pod = |name: &str, reason: &str| -> Pod {
+            let died = json!({"terminated": {"exitCode": 137, "reason": reason, "finishedAt": at(0).to_string()}});
+            let broker = json!({
+                "name": "broker", "image": "", "imageID": "", "ready": true, "restartCount": 1,
+                "state": {"running": {}}, "lastState": died,
+            });
+            let limits = json!({"limits": {"memory": "256Mi"}});
+            serde_json::from_value(json!({
+                "metadata": {"name": name},
+                "spec": {"containers": [{"name": "broker", "resources": limits}]},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [broker]},
+            }))
+            .unwrap()
+        };
+        let degraded = |second| {
+            let pods = vec![pod("demo-0", "Error"), pod("demo-1", "OOMKilled")];
+            let outcome = Outcome {
+                keys: Some(Keys::default()),
+                held: None,
+                version: None,
+                applied: Ok(applied(&cluster, 3, serving())),
+            };
+            let status = reported_at(second, &cluster, pods, &outcome);
+            told_whole(&status).0.into_iter().find(|told| told.starts_with("Degraded=")).unwrap()
+        };
+        let killed = format!(
+            "Degraded=True OutOfMemory: demo-1: the broker was killed at {} because its memory was used up (limit 256Mi): \
+             raise spec.resources.limits.memory",
+            at(0)
+        );
+        let well = "Degraded=False AsExpected: nothing needs attention".to_owned();
+        assert_eq!([degraded(0), degraded(599), degraded(600)], [killed.clone(), killed, well]);
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::broker_config::{SettingError, build_config};
+use crate::image::is_image_reference;
 use crate::record::Recorded;
 use crate::settings::ImageReference;
 
@@ -60,6 +61,17 @@ pub(crate) struct BrokerImage {
     pub(crate) pinned: String,
 }
 
+/// One thing that is wrong with what the user asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SpecError {
+    /// In the settings of the brokers.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// No container runtime would understand it.
+    #[error("image: found {found:?}, wanted a reference such as fulmar.dev/fulmar-broker:v0.1.0")]
+    Image { found: String },
+}
+
 /// The part of the spec whose change restarts pods. Whatever is not here must not reach the template or the
 /// configuration: replicas, Services, names in certificates, autoscaling.
 #[derive(Serialize)]
@@ -80,12 +92,21 @@ pub(crate) fn validate(
     existing: Option<&StatefulSet>,
     authority: String,
     default_image: &ImageReference,
-) -> Result<ValidatedCluster, Vec<SettingError>> {
+) -> Result<ValidatedCluster, Vec<SpecError>> {
     let name = cluster.name_any();
     let namespace = cluster.namespace().unwrap_or_default();
     let spec = cluster.spec.clone();
     let listeners = validate_listeners(&name, &spec);
-    let config = build_config(&name, &namespace, &listeners, spec.auth.anonymous, &spec.config)?;
+    let config = build_config(&name, &namespace, &listeners, spec.auth.anonymous, &spec.config);
+    let image = spec.image.iter().filter(|image| !is_image_reference(image));
+    let mut errors: Vec<_> = image.map(|found| SpecError::Image { found: found.clone() }).collect();
+    let config = match config {
+        Ok(config) if errors.is_empty() => config,
+        config => {
+            errors.extend(config.err().into_iter().flatten().map(SpecError::from));
+            return Err(errors);
+        }
+    };
     let image = choose_image(cluster, existing, default_image);
     let input_hash = input_hash(&spec, &listeners, &image);
     Ok(ValidatedCluster {
@@ -253,6 +274,21 @@ mod tests {
                 Some(MqttClusterStatus { version: Some(image.to_owned()), ..MqttClusterStatus::default() });
             assert_eq!(validated(&cluster, None).image.pinned, "v0.1.0", "{image}");
         }
+    }
+
+    #[test]
+    fn an_image_that_is_no_reference_is_refused_together_with_wrong_settings() {
+        let mut cluster = cluster();
+        cluster.spec.image = Some("https://example.org/Broker".to_owned());
+        cluster.spec.config.insert("name".to_owned(), "x".into());
+        let owner = owner_reference(&cluster).unwrap();
+        let errors = validate(&cluster, owner, None, String::new(), &image("v0.1.0")).unwrap_err();
+        let lines: Vec<_> = errors.iter().map(|error| error.to_string()).collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        let wanted =
+            r#"image: found "https://example.org/Broker", wanted a reference such as fulmar.dev/fulmar-broker:v0.1.0"#;
+        assert_eq!(lines[0], wanted);
+        assert!(lines[1].starts_with("config.name: found a setting of the operator, "), "{lines:?}");
     }
 
     #[test]
