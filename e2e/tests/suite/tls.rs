@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fulmar_api::names;
+use fulmar_e2e::Namespace;
 use fulmar_e2e::certificates::{Leaf, chain_for, leaf_of};
 use fulmar_e2e::mosquitto::Target;
 use fulmar_e2e::tls::{first_certificate, served_certificate};
 use fulmar_e2e::wait::{ask_until, watch_until};
-use fulmar_e2e::{Cluster, Namespace};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 
 use crate::fixtures::{Folder, own_authority, secure};
