@@ -94,11 +94,11 @@ pub struct MqttClusterSpec {
         ]
     ))]
     pub listeners: Vec<ListenerSpec>,
-    /// Who may connect.
+    /// Who may connect, and who may do what.
     #[serde(default)]
     pub auth: AuthSpec,
-    /// Further settings of the broker, in the form of its configuration file: cluster, limits, log, shutdown and
-    /// threads. What the operator sets itself (names, listeners, addresses, certificates) is refused. A setting that
+    /// Further settings of the broker, in the form of its configuration file: auth, cluster, limits, log, shutdown
+    /// and threads. What the operator sets itself (names, listeners, addresses, certificates) is refused. A setting that
     /// the broker does not know or allow is named in condition ConfigApplied, and the running pods keep theirs.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "crate::crd::any_object")]
@@ -137,14 +137,29 @@ pub struct ImagePullSecret {
     pub name: String,
 }
 
-/// Who may connect.
+/// Who may connect, and who may do what. The Secrets are yours: brokers read them again within two minutes of a change,
+/// without a restart, and only clients that lost a right are disconnected. What is wrong with one is named in condition
+/// ConfigApplied by its line, and brokers go on with the last good content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthSpec {
-    /// Whether clients may connect without credentials. Default: false, every CONNECT is then refused with reason
-    /// code 0x87 (not authorized) as long as no other way to authenticate is set; condition Degraded says so.
+    /// Whether clients may connect without credentials. Default: false. A listener with no other way to authenticate,
+    /// by usersSecretName or by its tls.clientIdentity, then refuses every CONNECT with reason code 0x87 (not
+    /// authorized), and condition Degraded says so.
     #[serde(default)]
     pub anonymous: bool,
+    /// Name of a Secret in the same namespace with the key users: a line NAME:HASH for each user, where the hash is made
+    /// by "fulmar-broker passwd NAME" (argon2id) or by mosquitto_passwd. Clients then connect with user name and
+    /// password. A wrong password and an unknown user are both answered with reason code 0x86.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub users_secret_name: Option<String>,
+    /// Name of a Secret in the same namespace with the key access.yaml: rules that allow or deny users and client ids to
+    /// publish and subscribe, the first that matches decides, and bans. What no rule speaks of is denied, unless the
+    /// file says "default: allow". Unset: whoever is let in may do everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub acl_secret_name: Option<String>,
 }
 
 /// Protection against voluntary disruptions.

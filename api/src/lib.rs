@@ -18,6 +18,8 @@ pub use autoscaling::{AutoscalingSpec, AutoscalingTargets, ScaleDownSpec};
 pub use cluster::{AuthSpec, ImagePullSecret, MqttCluster, MqttClusterSpec, PodDisruptionBudgetSpec};
 pub use condition::{ConditionKind, Truth, condition, find_condition, set_condition};
 pub use crd::crds;
-pub use listener::{ListenerProtocol, ListenerService, ListenerSpec, ListenerTls, SelfSigned, ServiceType};
+pub use listener::{
+    ClientAuth, ClientIdentity, ListenerProtocol, ListenerService, ListenerSpec, ListenerTls, SelfSigned, ServiceType,
+};
 pub use pods::{PodTemplate, StorageSpec};
 pub use status::{AutoscalingStatus, CertificateStatus, EndpointStatus, MqttClusterStatus, NodeStatus};

@@ -58,12 +58,18 @@ impl ListenerProtocol {
     }
 }
 
-/// Where the certificate of a listener comes from.
+/// Where the certificate of a listener comes from, and whether its clients show one too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "has(self.secretName) != has(self.selfSigned)",
-     "message": "tls needs exactly one of secretName and selfSigned"}
+     "message": "tls needs exactly one of secretName and selfSigned"},
+    {"rule": "self.clientAuth == 'none' || has(self.clientCaSecretName)",
+     "message": "clientAuth optional or required needs clientCaSecretName: the Secret with the authority of the clients' certificates"},
+    {"rule": "self.clientAuth != 'none' || !has(self.clientCaSecretName)",
+     "message": "clientCaSecretName needs clientAuth optional or required: set clientAuth, or remove clientCaSecretName"},
+    {"rule": "self.clientAuth != 'none' || self.clientIdentity == 'none'",
+     "message": "clientIdentity needs clientAuth optional or required: set clientAuth, or remove clientIdentity"}
 ]))]
 pub struct ListenerTls {
     /// Name of a Secret of type kubernetes.io/tls in the same namespace, with tls.crt (the certificate followed by its
@@ -75,6 +81,50 @@ pub struct ListenerTls {
     /// under ca.crt. It lasts one year and is renewed after two thirds of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_signed: Option<SelfSigned>,
+    /// Whether clients show a certificate: none (they are not asked), optional or required. One that clientCaSecretName
+    /// does not vouch for, or that has expired, ends the handshake. Default: none.
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+    /// Name of a Secret in the same namespace with the key ca.crt: the authorities that clients' certificates are checked
+    /// against, in PEM. Brokers read it again when it changes; connected clients stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub client_ca_secret_name: Option<String>,
+    /// The name in a client's certificate that is its user name, with no password then: commonName, or the one of kind
+    /// dns, uri or email among its alternative names. none: the certificate lets a client in and names nobody.
+    /// Default: none.
+    #[serde(default)]
+    pub client_identity: ClientIdentity,
+}
+
+/// Whether clients of a listener show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ClientAuth {
+    /// They are not asked for one.
+    #[default]
+    None,
+    /// They may.
+    Optional,
+    /// They must.
+    Required,
+}
+
+/// Which name in a client's certificate is its user name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ClientIdentity {
+    /// None of them.
+    #[default]
+    None,
+    /// The common name of the subject.
+    CommonName,
+    /// The DNS name among the alternative names.
+    Dns,
+    /// The URI there, as SPIFFE has it.
+    Uri,
+    /// The email address there.
+    Email,
 }
 
 /// What a self-signed listener certificate is valid for, besides the names of the listener's Service.

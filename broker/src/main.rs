@@ -14,6 +14,7 @@ mod log;
 mod memory;
 mod metrics;
 mod node_id;
+mod passwd;
 mod places;
 mod reactor;
 mod run;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use fulmar_config::{Effective, load};
 
-use crate::args::Request;
+use crate::args::{Request, Task};
 
 /// The configuration or the command line is wrong.
 const EXIT_USAGE: u8 = 2;
@@ -40,7 +41,8 @@ fn main() -> ExitCode {
     let variables = std::env::vars_os();
     let variables = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let request = match args::parse(std::env::args_os().collect::<Vec<OsString>>(), variables) {
-        Ok(request) => request,
+        Ok(Task::Broker(request)) => request,
+        Ok(Task::Passwd(request)) => return exit_code(passwd::run(&request)),
         // Help and version are answers, not errors.
         Err(error) => {
             let _ = error.print();
@@ -58,13 +60,17 @@ fn main() -> ExitCode {
             let _ = write!(std::io::stdout(), "{}", check::report_effective(&effective));
             ExitCode::SUCCESS
         }
-        Ok(effective) => match run::run(&effective, &warnings) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                let _ = writeln!(std::io::stderr(), "fulmar-broker: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
+        Ok(effective) => exit_code(run::run(&effective, &warnings)),
+    }
+}
+
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "fulmar-broker: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fulmar-config",
         ],
     ),
-    ("fulmar-operator", &["fulmar-api", "fulmar-config"]),
+    ("fulmar-operator", &["fulmar-api", "fulmar-auth", "fulmar-codec", "fulmar-config"]),
     ("fulmar-e2e", &["fulmar-testbed", "fulmar-api"]),
     ("xtask", &["fulmar-api", "fulmar-testbed"]),
 ];

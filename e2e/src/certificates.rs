@@ -33,13 +33,19 @@ pub fn chain_for(name: &str) -> Result<Chain> {
     Ok(Chain { certificates: leaf.pem() + &intermediate.pem(), key: key.serialize_pem(), root: root.pem() })
 }
 
-/// A certificate with its key, both in PEM.
+/// A certificate with its key, both in PEM: an authority or a leaf.
 #[derive(Debug, Clone)]
 pub struct Leaf {
     /// The certificate: `tls.crt`.
     pub certificate: String,
     /// Its key: `tls.key`.
     pub key: String,
+}
+
+/// An authority that signs leaves itself.
+pub fn authority_of(name: &str) -> Result<Leaf> {
+    let key = KeyPair::generate()?;
+    Ok(Leaf { certificate: authority(name).self_signed(&key)?.pem(), key: key.serialize_pem() })
 }
 
 /// A leaf of this authority, for these DNS names, that began `age` ago and ends after `left`.

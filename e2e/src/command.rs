@@ -45,6 +45,14 @@ pub async fn run_to_failure(mut command: Command, input: Option<&str>) -> Result
     Ok(complaint)
 }
 
+/// Runs a command that must succeed and returns what it complained about all the same.
+pub async fn run_to_warning(mut command: Command) -> Result<String> {
+    let shown = shown(&command);
+    let output = output(&mut command, None).await?;
+    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    succeeded(&shown, output).map(|_| complaint)
+}
+
 async fn output(command: &mut Command, input: Option<&str>) -> Result<Output> {
     let shown = shown(command);
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -92,6 +100,8 @@ mod tests {
         let error = run(command("cat /nonexistent/file")).await.unwrap_err().to_string();
         assert!(error.starts_with("cat /nonexistent/file ended with exit status: 1: "), "{error}");
         assert!(run_to_failure(command("cat /nonexistent/file"), None).await.unwrap().contains("No such file"));
+        assert_eq!(run_to_warning(command("true")).await.unwrap(), "");
+        assert!(run_to_warning(command("cat /nonexistent/file")).await.is_err());
         let error = run_to_failure(command("true"), None).await.unwrap_err().to_string();
         assert_eq!(error, "found that true succeeds, wanted it to fail");
     }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::command::{command, run, run_to_failure};
+use crate::command::{command, run, run_to_failure, run_to_warning};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -22,13 +22,18 @@ pub struct Target<'a> {
     pub port: u16,
     /// The certificate authorities that are trusted, in PEM.
     pub authority: &'a Path,
+    /// The client's own certificate with its chain and its key, in PEM.
+    pub certificate: Option<(&'a Path, &'a Path)>,
 }
 
 impl Target<'_> {
     fn client(&self, program: &str, topic: &str) -> Command {
-        let Self { host, port, authority } = self;
+        let Self { host, port, authority, certificate } = self;
         let mut client = command(&format!("{program} -V mqttv5 -q 1 -h {host} -p {port} -t {topic} --cafile"));
         client.arg(authority);
+        if let Some((certificate, key)) = certificate {
+            client.arg("--cert").arg(certificate).arg("--key").arg(key);
+        }
         client
     }
 
@@ -44,6 +49,13 @@ impl Target<'_> {
         let mut client = self.client("mosquitto_pub", topic);
         client.args(["-m", "refused"]);
         run_to_failure(client, None).await
+    }
+
+    /// `mosquitto_pub` that connects and whose message the broker does not take; returns its warning.
+    pub async fn publish_denied(&self, topic: &str) -> Result<String> {
+        let mut client = self.client("mosquitto_pub", topic);
+        client.args(["-m", "denied"]);
+        run_to_warning(client).await
     }
 
     /// `mosquitto_sub`, subscribed when this returns.

@@ -74,7 +74,8 @@ enum Handle {
 enum Event {
     Connected,
     Subscribed(Vec<String>),
-    Published,
+    /// With the reason code, if the broker refused it.
+    Published(Option<String>),
     Received(Message),
     Ended(String),
 }
@@ -87,17 +88,38 @@ impl Client {
 
     /// Connects with a clean start.
     pub async fn connect_as(version: Version, host: &str, port: u16, id: &str) -> Result<Self> {
+        Self::open(version, host, port, id, None).await
+    }
+
+    /// Connects with a clean start as this user; the client id is the user's name.
+    pub async fn log_in(version: Version, host: &str, port: u16, user: &str, password: &str) -> Result<Self> {
+        Self::open(version, host, port, user, Some((user, password))).await
+    }
+
+    async fn open(
+        version: Version,
+        host: &str,
+        port: u16,
+        id: &str,
+        credentials: Option<(&str, &str)>,
+    ) -> Result<Self> {
         let (sender, events) = unbounded_channel();
         let (handle, pump) = match version {
             Version::V4 => {
                 let mut options = rumqttc::MqttOptions::new(id, host, port);
                 options.set_keep_alive(Duration::from_secs(30));
+                if let Some((user, password)) = credentials {
+                    options.set_credentials(user, password);
+                }
                 let (client, events) = rumqttc::AsyncClient::new(options, REQUESTS_MAX);
                 (Handle::V4(client), tokio::spawn(pump_v4(events, sender)))
             }
             Version::V5 => {
                 let mut options = v5::MqttOptions::new(id, host, port);
                 options.set_keep_alive(Duration::from_secs(30));
+                if let Some((user, password)) = credentials {
+                    options.set_credentials(user, password);
+                }
                 let (client, events) = v5::AsyncClient::new(options, REQUESTS_MAX);
                 (Handle::V5(client), tokio::spawn(pump_v5(events, sender)))
             }
@@ -125,16 +147,19 @@ impl Client {
         Ok(())
     }
 
-    /// Publishes. With QoS 1 and 2 it waits for the acknowledgement, with QoS 0 for nothing.
+    /// Publishes. With QoS 1 and 2 it waits for the acknowledgement, which must be no refusal, with QoS 0 for nothing.
     pub async fn publish(&mut self, topic: &str, qos: QoS, is_retained: bool, payload: &str) -> Result<()> {
         match &self.handle {
             Handle::V4(client) => client.publish(topic, qos, is_retained, payload).await?,
             Handle::V5(client) => client.publish(topic, to_v5(qos), is_retained, payload.to_owned()).await?,
         }
         if qos != QoS::AtMostOnce {
-            let is_acknowledgement = |event: &Event| matches!(event, Event::Published).then_some(());
-            let acknowledged = self.confirmed("an acknowledgement", is_acknowledgement).await;
-            acknowledged.with_context(|| format!("publish to {topic}"))?;
+            let answer =
+                |event: &Event| if let Event::Published(refused) = event { Some(refused.clone()) } else { None };
+            let refused = self.confirmed("an acknowledgement", answer).await;
+            if let Some(code) = refused.with_context(|| format!("publish to {topic}"))? {
+                bail!("publishing to {topic}: found the answer {code}, wanted an acknowledgement");
+            }
         }
         Ok(())
     }
@@ -199,7 +224,7 @@ async fn pump_v4(mut events: rumqttc::EventLoop, sender: UnboundedSender<Event>)
         let event = match events.poll().await {
             Ok(Raw::Incoming(Packet::ConnAck(_))) => Event::Connected,
             Ok(Raw::Incoming(Packet::SubAck(ack))) => Event::Subscribed(names(&ack.return_codes)),
-            Ok(Raw::Incoming(Packet::PubAck(_) | Packet::PubComp(_))) => Event::Published,
+            Ok(Raw::Incoming(Packet::PubAck(_) | Packet::PubComp(_))) => Event::Published(None),
             Ok(Raw::Incoming(Packet::Publish(publish))) => Event::Received(Message {
                 topic: publish.topic,
                 payload: String::from_utf8_lossy(&publish.payload).into_owned(),
@@ -222,7 +247,8 @@ async fn pump_v5(mut events: v5::EventLoop, sender: UnboundedSender<Event>) {
         let event = match events.poll().await {
             Ok(Raw::Incoming(Packet::ConnAck(_))) => Event::Connected,
             Ok(Raw::Incoming(Packet::SubAck(ack))) => Event::Subscribed(names(&ack.return_codes)),
-            Ok(Raw::Incoming(Packet::PubAck(_) | Packet::PubComp(_))) => Event::Published,
+            Ok(Raw::Incoming(Packet::PubAck(ack))) => Event::Published(refusal(ack.reason)),
+            Ok(Raw::Incoming(Packet::PubComp(_))) => Event::Published(None),
             Ok(Raw::Incoming(Packet::Publish(publish))) => Event::Received(Message {
                 topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                 payload: String::from_utf8_lossy(&publish.payload).into_owned(),
@@ -259,6 +285,11 @@ fn from_v5(qos: v5::mqttbytes::QoS) -> QoS {
         v5::mqttbytes::QoS::AtLeastOnce => QoS::AtLeastOnce,
         v5::mqttbytes::QoS::ExactlyOnce => QoS::ExactlyOnce,
     }
+}
+
+fn refusal(reason: v5::mqttbytes::v5::PubAckReason) -> Option<String> {
+    use v5::mqttbytes::v5::PubAckReason::{NoMatchingSubscribers, Success};
+    (!matches!(reason, Success | NoMatchingSubscribers)).then(|| format!("{reason:?}"))
 }
 
 fn names<T: std::fmt::Debug>(codes: &[T]) -> Vec<String> {

@@ -4,13 +4,13 @@
 //! This file only knows which settings belong to the operator.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use fulmar_api::{ListenerProtocol, names};
-use fulmar_config::{ClusterTls, Config, HttpConfig, ListenerConfig, ListenerTls, Peer, Protocol};
+use fulmar_api::{AuthSpec, ClientAuth, ClientIdentity, ListenerProtocol, names};
+use fulmar_config::{ClientCertificate, ClusterTls, Config, HttpConfig, ListenerConfig, ListenerTls, Peer, Protocol};
 use serde_json::{Map, Value};
 
-use crate::validate::Listener;
+use crate::validate::{ClientCertificates, Listener};
 
 /// Where the configuration is mounted, as a folder: Kubernetes does not renew what is mounted by subPath.
 pub(crate) const CONFIG_FOLDER: &str = "/etc/fulmar/config";
@@ -20,20 +20,42 @@ pub(crate) const CONFIG_FILE: &str = "broker.yaml";
 pub(crate) const CLUSTER_TLS_FOLDER: &str = "/etc/fulmar/cluster-tls";
 /// Where the certificates of listeners are mounted, each in a folder of the listener's name.
 pub(crate) const LISTENERS_FOLDER: &str = "/etc/fulmar/listeners";
+/// Where the Secret with users is mounted, and its key.
+pub(crate) const USERS_FOLDER: &str = "/etc/fulmar/auth/users";
+pub(crate) const USERS_FILE: &str = "users";
+/// Where the Secret with access rules is mounted, and its key.
+pub(crate) const ACCESS_FOLDER: &str = "/etc/fulmar/auth/access";
+pub(crate) const ACCESS_FILE: &str = "access.yaml";
+/// Where the authorities of clients are mounted, each in a folder of the listener's name, and their key.
+pub(crate) const CLIENT_CA_FOLDER: &str = "/etc/fulmar/client-ca";
+pub(crate) const CA_FILE: &str = "ca.crt";
 /// Where the volume is mounted.
 pub(crate) const DATA_FOLDER: &str = "/data";
 
 /// Every address of a pod: the broker takes IPv4 on it too, and that alone where a node is without IPv6.
 const EVERYWHERE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// What a user may set, as path and the keys allowed there. Everything else is the operator's.
-const USER_KEYS: &[&str] = &["cluster", "limits", "log", "shutdown", "threads"];
-const USER_CLUSTER_KEYS: &[&str] = &["heartbeat", "resumeMilliseconds", "reconnect"];
+/// What a user may set. Everything else is the operator's.
+const USER_KEYS: &[&str] = &[
+    "auth.backoff",
+    "auth.identity",
+    "auth.queued",
+    "auth.threads",
+    "cluster.heartbeat",
+    "cluster.resumeMilliseconds",
+    "cluster.reconnect",
+    "limits",
+    "log",
+    "shutdown",
+    "threads",
+];
 /// Keys that exist and are set by the operator, with the field of the spec that stands for them.
 const OPERATOR_KEYS: &[(&str, &str)] = &[
     ("name", "each pod has its own name"),
     ("dataDir", "the volume of spec.storage is always used"),
     ("allowAnonymous", "set spec.auth.anonymous"),
+    ("auth.passwordFile", "set spec.auth.usersSecretName"),
+    ("auth.accessFile", "set spec.auth.aclSecretName"),
     ("listeners", "set spec.listeners"),
     ("http", "probes and metrics are always on port 8080"),
     ("cluster.address", "links are always on port 7800"),
@@ -57,7 +79,7 @@ pub(crate) fn build_config(
     cluster: &str,
     namespace: &str,
     listeners: &[Listener],
-    anonymous: bool,
+    auth: &AuthSpec,
     user: &Map<String, Value>,
 ) -> Result<Config, Vec<SettingError>> {
     let mut errors = operator_settings(user);
@@ -75,7 +97,7 @@ pub(crate) fn build_config(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let config = with_operator_settings(checked, cluster, namespace, listeners, anonymous);
+    let config = with_operator_settings(checked, cluster, namespace, listeners, auth);
     // The rules between settings are checked once more with the operator's own in place.
     match fulmar_config::check(&config.to_yaml()) {
         Ok(config) => Ok(config),
@@ -99,22 +121,16 @@ fn without(user: &Map<String, Value>, refused: &[SettingError]) -> Map<String, V
 }
 
 fn operator_settings(user: &Map<String, Value>) -> Vec<SettingError> {
-    let cluster = user.get("cluster").and_then(Value::as_object);
-    let given = |path: &str| match path.strip_prefix("cluster.") {
-        Some(key) => cluster.is_some_and(|cluster| cluster.contains_key(key)),
+    let given = |path: &str| match path.split_once('.') {
+        Some((section, key)) => user.get(section).and_then(Value::as_object).is_some_and(|it| it.contains_key(key)),
         None => user.contains_key(path),
-    };
-    let allowed = || {
-        let cluster = USER_CLUSTER_KEYS.iter().map(|key| format!("cluster.{key}"));
-        let other = USER_KEYS.iter().filter(|key| **key != "cluster").map(|key| (*key).to_owned());
-        cluster.chain(other).collect::<Vec<_>>().join(", ")
     };
     let taken = OPERATOR_KEYS.iter().filter(|(path, _)| given(path));
     taken
         .map(|(path, instead)| SettingError {
             path: (*path).to_owned(),
             found: "a setting of the operator".to_owned(),
-            wanted: format!("none ({instead}); allowed are {}", allowed()),
+            wanted: format!("none ({instead}); allowed are {}", USER_KEYS.join(", ")),
         })
         .collect()
 }
@@ -124,12 +140,15 @@ fn with_operator_settings(
     cluster: &str,
     namespace: &str,
     listeners: &[Listener],
-    anonymous: bool,
+    auth: &AuthSpec,
 ) -> Config {
     let folder = PathBuf::from(CLUSTER_TLS_FOLDER);
     config.name = None;
     config.data_dir = Some(PathBuf::from(DATA_FOLDER));
-    config.allow_anonymous = Some(anonymous);
+    let AuthSpec { anonymous, users_secret_name, acl_secret_name } = auth;
+    config.allow_anonymous = Some(*anonymous);
+    config.auth.password_file = users_secret_name.as_ref().map(|_| Path::new(USERS_FOLDER).join(USERS_FILE));
+    config.auth.access_file = acl_secret_name.as_ref().map(|_| Path::new(ACCESS_FOLDER).join(ACCESS_FILE));
     config.listeners = listeners.iter().map(listener_config).collect();
     config.http = Some(HttpConfig { address: EVERYWHERE, port: port(names::HTTP_PORT) });
     let mut links = config.cluster.unwrap_or_default();
@@ -154,10 +173,35 @@ fn listener_config(listener: &Listener) -> ListenerConfig {
         ListenerProtocol::Mqtt => Protocol::Mqtt,
         ListenerProtocol::Mqtts => Protocol::Mqtts,
     };
-    let tls =
-        listener.certificate_secret.is_some().then(|| ListenerTls::new(folder.join("tls.crt"), folder.join("tls.key")));
+    let tls = listener.certificate_secret.is_some().then(|| {
+        let server = ListenerTls::new(folder.join("tls.crt"), folder.join("tls.key"));
+        match &listener.clients {
+            Some(clients) => with_clients(server, &listener.name, clients),
+            None => server,
+        }
+    });
     let port = port(listener.container_port);
     ListenerConfig { name: listener.name.clone(), protocol, address: EVERYWHERE, port, tls }
+}
+
+fn with_clients(server: ListenerTls, listener: &str, clients: &ClientCertificates) -> ListenerTls {
+    let ClientCertificates { auth, authority_secret: _, identity } = clients;
+    ListenerTls {
+        client_certificate: match auth {
+            ClientAuth::None => ClientCertificate::None,
+            ClientAuth::Optional => ClientCertificate::Optional,
+            ClientAuth::Required => ClientCertificate::Required,
+        },
+        client_ca_file: Some(Path::new(CLIENT_CA_FOLDER).join(listener).join(CA_FILE)),
+        client_identity: match identity {
+            ClientIdentity::None => fulmar_config::ClientIdentity::None,
+            ClientIdentity::CommonName => fulmar_config::ClientIdentity::CommonName,
+            ClientIdentity::Dns => fulmar_config::ClientIdentity::Dns,
+            ClientIdentity::Uri => fulmar_config::ClientIdentity::Uri,
+            ClientIdentity::Email => fulmar_config::ClientIdentity::Email,
+        },
+        ..server
+    }
 }
 
 fn port(port: i32) -> u16 {
@@ -177,6 +221,10 @@ mod tests {
         }
     }
 
+    fn anonymous() -> AuthSpec {
+        AuthSpec { anonymous: true, ..AuthSpec::default() }
+    }
+
     fn listeners() -> Vec<Listener> {
         let plain = Listener {
             name: "mqtt".to_owned(),
@@ -184,6 +232,7 @@ mod tests {
             port: 1883,
             container_port: 1883,
             certificate_secret: None,
+            clients: None,
             service: fulmar_api::ListenerService::default(),
         };
         let secure = Listener {
@@ -199,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_file_names_listeners_peers_and_certificates() {
-        let config = build_config("demo", "shop", &listeners(), true, &Map::new()).unwrap();
+        let config = build_config("demo", "shop", &listeners(), &anonymous(), &Map::new()).unwrap();
         let yaml = config.to_yaml();
         let found = fulmar_config::check(&yaml).unwrap();
         assert_eq!(found, config);
@@ -211,8 +260,34 @@ mod tests {
     }
 
     #[test]
+    fn the_file_names_where_users_rules_and_authorities_of_clients_are_mounted() {
+        let mut listeners = listeners();
+        listeners[1].clients = Some(ClientCertificates {
+            auth: ClientAuth::Optional,
+            authority_secret: "devices".to_owned(),
+            identity: ClientIdentity::CommonName,
+        });
+        let names = ["mine", "rules"].map(|name| Some(name.to_owned()));
+        let [users_secret_name, acl_secret_name] = names;
+        let auth = AuthSpec { anonymous: false, users_secret_name, acl_secret_name };
+        let user = user(json!({"auth": {"identity": "usernameIsClientId"}}));
+        let config = build_config("demo", "shop", &listeners, &auth, &user).unwrap();
+        assert_eq!(config.auth.password_file, Some("/etc/fulmar/auth/users/users".into()));
+        assert_eq!(config.auth.access_file, Some("/etc/fulmar/auth/access/access.yaml".into()));
+        assert_eq!(config.auth.identity, fulmar_config::IdentityRule::UsernameIsClientId);
+        let folder = Path::new("/etc/fulmar/listeners/mqtts");
+        let wanted = ListenerTls {
+            client_certificate: ClientCertificate::Optional,
+            client_ca_file: Some("/etc/fulmar/client-ca/mqtts/ca.crt".into()),
+            client_identity: fulmar_config::ClientIdentity::CommonName,
+            ..ListenerTls::new(folder.join("tls.crt"), folder.join("tls.key"))
+        };
+        assert_eq!(config.listeners[1].tls, Some(wanted));
+    }
+
+    #[test]
     fn every_port_is_open_to_both_families_of_addresses() {
-        let config = build_config("demo", "shop", &listeners(), true, &Map::new()).unwrap();
+        let config = build_config("demo", "shop", &listeners(), &anonymous(), &Map::new()).unwrap();
         let listeners = config.listeners.iter().map(|listener| listener.address);
         let others = [config.cluster.unwrap().address, config.http.unwrap().address];
         assert!(listeners.chain(others).all(|address| address.to_string() == "::"));
@@ -225,7 +300,7 @@ mod tests {
             "cluster": {"heartbeat": {"intervalMilliseconds": 200}},
             "shutdown": {"graceSeconds": 5},
         }));
-        let config = build_config("demo", "shop", &listeners(), false, &config).unwrap();
+        let config = build_config("demo", "shop", &listeners(), &AuthSpec::default(), &config).unwrap();
         assert_eq!(config.limits.queued_messages, 50);
         assert_eq!(config.cluster.unwrap().heartbeat.interval_milliseconds, 200);
         assert_eq!(config.shutdown.grace_seconds, 5);
@@ -234,7 +309,7 @@ mod tests {
     #[test]
     fn an_unknown_setting_is_named_with_its_path() {
         let config = user(json!({"limits": {"queuedMesages": 50}}));
-        let errors = build_config("demo", "shop", &listeners(), false, &config).unwrap_err();
+        let errors = build_config("demo", "shop", &listeners(), &AuthSpec::default(), &config).unwrap_err();
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].path, "limits.queuedMesages");
     }
@@ -242,21 +317,24 @@ mod tests {
     #[test]
     fn settings_of_the_operator_and_other_errors_are_told_together() {
         let config = user(json!({"name": "x", "cluster": {"port": 1}, "limits": {"queuedMesages": 50}}));
-        let errors = build_config("demo", "shop", &listeners(), false, &config).unwrap_err();
+        let errors = build_config("demo", "shop", &listeners(), &AuthSpec::default(), &config).unwrap_err();
         let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
         assert_eq!(paths, ["name", "cluster.port", "limits.queuedMesages"]);
     }
 
     #[test]
     fn settings_of_the_operator_are_refused_with_what_to_set_instead() {
-        let config = user(json!({"listeners": [], "cluster": {"peers": []}}));
-        let errors = build_config("demo", "shop", &listeners(), false, &config).unwrap_err();
+        let config = user(json!({"listeners": [], "cluster": {"peers": []}, "auth": {"passwordFile": "x"}}));
+        let errors = build_config("demo", "shop", &listeners(), &AuthSpec::default(), &config).unwrap_err();
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        let allowed =
-            "cluster.heartbeat, cluster.resumeMilliseconds, cluster.reconnect, limits, log, shutdown, threads";
+        let allowed = "auth.backoff, auth.identity, auth.queued, auth.threads, cluster.heartbeat, cluster.resumeMilliseconds, \
+             cluster.reconnect, limits, log, shutdown, threads";
         assert_eq!(
             lines,
             [
+                format!(
+                    "config.auth.passwordFile: found a setting of the operator, wanted none (set spec.auth.usersSecretName); allowed are {allowed}"
+                ),
                 format!(
                     "config.listeners: found a setting of the operator, wanted none (set spec.listeners); allowed are {allowed}"
                 ),

@@ -12,6 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
@@ -144,6 +145,21 @@ pub(crate) fn check_authority(certificate: &str, wanted: &str) -> Result<Certifi
     read_certificate(&der)
 }
 
+/// Makes sure that these are certificates that TLS can check others against, in PEM.
+pub(crate) fn check_authorities(bundle: &str) -> Result<()> {
+    let authorities: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(bundle.as_bytes())
+        .collect::<Result<_, _>>()
+        .context("ca.crt holds what is not PEM")?;
+    if authorities.is_empty() {
+        bail!("ca.crt has no certificate");
+    }
+    let mut roots = RootCertStore::empty();
+    for (index, authority) in authorities.into_iter().enumerate() {
+        roots.add(authority).with_context(|| format!("ca.crt: certificate {} cannot be used", index + 1))?;
+    }
+    Ok(())
+}
+
 /// Whether `leaf` was signed by `authority`, both in PEM.
 pub(crate) fn is_signed_by(leaf: &str, authority: &str) -> bool {
     let read = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).ok();
@@ -234,6 +250,20 @@ mod tests {
         let mixed = KeyMaterial { key: authority.key.clone(), ..leaf };
         let error = read_material(&mixed).unwrap_err();
         assert_eq!(error.to_string(), "tls.key does not belong to the first certificate in tls.crt");
+    }
+
+    #[test]
+    fn authorities_of_clients_are_certificates_in_pem() {
+        let authority = issue_authority("demo", "shop", now()).unwrap().certificate;
+        check_authorities(&authority).unwrap();
+        check_authorities(&format!("{authority}{authority}")).unwrap();
+        let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (bundle, wanted) in [
+            ("nothing".to_owned(), "ca.crt has no certificate"),
+            (format!("{authority}{garbage}"), "ca.crt: certificate 2 cannot be used"),
+        ] {
+            assert_eq!(check_authorities(&bundle).unwrap_err().to_string(), wanted);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, PoisonError};
 
-use fulmar_api::MqttCluster;
+use fulmar_api::{AuthSpec, MqttCluster};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::SignedDuration;
 use kube::runtime::events::{Event, Reporter};
@@ -84,7 +84,10 @@ impl SecretIndex {
     /// Notes the Secrets that a cluster names now.
     pub(crate) fn note(&self, cluster: &MqttCluster) {
         let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
-        let named = cluster.spec.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.secret_name.clone());
+        let tls = cluster.spec.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        let certificates = tls.flat_map(|tls| tls.secret_name.iter().chain(&tls.client_ca_secret_name));
+        let AuthSpec { anonymous: _, users_secret_name, acl_secret_name } = &cluster.spec.auth;
+        let named = certificates.chain(users_secret_name).chain(acl_secret_name).cloned();
         self.lock().insert(key, named.collect());
     }
 
@@ -122,6 +125,13 @@ mod tests {
         cluster.spec.listeners[1].tls.as_mut().unwrap().secret_name = Some("yours".to_owned());
         index.note(&cluster);
         assert_eq!(index.clusters_of("shop", "mine"), Vec::<String>::new());
+        cluster.spec.auth.users_secret_name = Some("users".to_owned());
+        cluster.spec.auth.acl_secret_name = Some("rules".to_owned());
+        cluster.spec.listeners[1].tls.as_mut().unwrap().client_ca_secret_name = Some("devices".to_owned());
+        index.note(&cluster);
+        for secret in ["yours", "users", "rules", "devices"] {
+            assert_eq!(index.clusters_of("shop", secret), ["demo"], "{secret}");
+        }
         index.retain(None, &HashSet::new());
         assert_eq!(index.clusters_of("shop", "yours"), Vec::<String>::new());
     }

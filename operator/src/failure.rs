@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use fulmar_api::ConditionKind;
 
+use crate::access::AccessProblem;
 use crate::validate::SpecError;
 
 /// A step that could not be done. The cluster goes on as it was.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The user's settings, all that is wrong with them.
-    #[error("{}", settings_text(.0))]
+    #[error("{}", joined(.0))]
     Config(Vec<SpecError>),
     /// A Secret of the user with a certificate is missing or of no use.
     #[error("listener {listener}: Secret {secret}: {problem}")]
     Certificate { listener: String, secret: String, problem: String, reason: &'static str },
+    /// Secrets of the user with users or access rules are missing or of no use, all that is wrong with them.
+    #[error("{}", joined(.0))]
+    Access(Vec<AccessProblem>),
     /// An object of one of our names belongs to somebody else, and is left alone.
     #[error("{kind} {name} exists and does not belong to this MqttCluster: delete or rename it, or rename the cluster")]
     NameTaken { kind: &'static str, name: String },
@@ -40,6 +44,10 @@ impl Failure {
     pub(crate) fn condition(&self) -> Option<(ConditionKind, bool, &'static str)> {
         match self {
             Self::Config(_) => Some((ConditionKind::ConfigApplied, false, "ConfigInvalid")),
+            Self::Access(problems) => {
+                let reason = problems.first().map_or("SecretInvalid", |problem| problem.reason);
+                Some((ConditionKind::ConfigApplied, false, reason))
+            }
             Self::Certificate { reason, .. } => Some((ConditionKind::CertificatesReady, false, reason)),
             Self::Keys(_) => Some((ConditionKind::CertificatesReady, false, "KeysUnusable")),
             Self::NameTaken { .. } => Some((ConditionKind::Degraded, true, "NameTaken")),
@@ -55,7 +63,7 @@ impl Failure {
     }
 }
 
-fn settings_text(errors: &[SpecError]) -> String {
+fn joined(errors: &[impl ToString]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 

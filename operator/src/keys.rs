@@ -11,15 +11,16 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 
+use crate::broker_config::CA_FILE;
 use crate::build::object_labels;
 use crate::certificates::{
-    Certificate, KeyMaterial, Subject, authority_name, check_authority, is_signed_by, issue_authority, issue_leaf,
-    read_material,
+    Certificate, KeyMaterial, Subject, authority_name, check_authorities, check_authority, is_signed_by,
+    issue_authority, issue_leaf, read_material,
 };
 use crate::failure::{During, Failure, refused_or_passing};
-use crate::observe::{is_controlled_by, own_or_taken};
+use crate::observe::{is_controlled_by, made_for, own_or_taken};
 use crate::rotation::Authority;
 
 /// Ends each certificate in PEM.
@@ -98,6 +99,13 @@ pub(crate) async fn ensure_keys(
                 let certificate =
                     store.ensure_or_keep_leaf(&secret, authority, &subject, listener, now, &mut keys.issued).await?;
                 keys.note_kept(&secret, certificate.as_ref(), now);
+            }
+        }
+        if let Some(secret) = &tls.client_ca_secret_name {
+            match store.check_client_authority(listener, secret).await {
+                Ok(()) => {}
+                Err(failure @ Failure::Certificate { .. }) => keys.held = keys.held.or(Some(failure)),
+                Err(failure) => return Err(failure),
             }
         }
     }
@@ -284,9 +292,7 @@ impl SecretStore<'_> {
             return Err(problem("SecretNotFound", "not found in the namespace of the MqttCluster".to_owned()));
         };
         // It would be removed as soon as no listener is self-signed into it, or with the cluster that it belongs to.
-        let mut owners = found.metadata.owner_references.iter().flatten();
-        if let Some(owner) = owners.find(|owner| owner.kind == MqttCluster::kind(&())) {
-            let owner = &owner.name;
+        if let Some(owner) = made_for(&found) {
             let wanted = "wanted a Secret of yours: copy it to another name, or set tls.selfSigned";
             return Err(problem(
                 "SecretNotYours",
@@ -302,6 +308,29 @@ impl SecretStore<'_> {
             return Err(problem("SecretInvalid", problem_text));
         };
         read_material(&material).map_err(|error| problem("SecretInvalid", format!("{error:#}")))
+    }
+
+    /// Makes sure that the brokers can check clients' certificates against what the user brought.
+    async fn check_client_authority(&self, listener: &ListenerSpec, secret: &str) -> Result<(), Failure> {
+        let problem = |reason, problem: String| Failure::Certificate {
+            listener: listener.name.clone(),
+            secret: secret.to_owned(),
+            problem,
+            reason,
+        };
+        let found = self.api.get_opt(secret).await.during("read the Secret with the authority of clients")?;
+        let Some(found) = found else {
+            return Err(problem("SecretNotFound", "not found in the namespace of the MqttCluster".to_owned()));
+        };
+        // It would go with the cluster that it belongs to, or change when that renews its certificates.
+        if let Some(owner) = made_for(&found) {
+            let words = format!("found that the operator made it for MqttCluster {owner}, wanted a Secret of yours");
+            return Err(problem("SecretNotYours", words));
+        }
+        let Some(bundle) = text(&found, CA_FILE) else {
+            return Err(problem("SecretInvalid", format!("found no {CA_FILE} that is text, wanted it")));
+        };
+        check_authorities(&bundle).map_err(|error| problem("SecretInvalid", format!("{error:#}")))
     }
 
     async fn read_own(&self, name: &str) -> Result<Option<Secret>, Failure> {

@@ -1,6 +1,7 @@
 //! The Kubernetes controller that runs MqttCluster resources. This file starts things; the story of one cluster is in
 //! `reconcile.rs`.
 
+mod access;
 mod apply;
 mod autoscale;
 mod backoff;

@@ -55,6 +55,12 @@ pub(crate) fn is_controlled_by_uid<C: Resource>(child: &C, uid: &str) -> bool {
     owners.any(|reference| reference.controller == Some(true) && reference.uid == uid)
 }
 
+/// The cluster that the operator made this object for, if it did.
+pub(crate) fn made_for<C: Resource>(object: &C) -> Option<&str> {
+    let mut owners = object.meta().owner_references.iter().flatten();
+    owners.find(|owner| owner.kind == MqttCluster::kind(&())).map(|owner| owner.name.as_str())
+}
+
 /// The object, if it is ours; else why its name cannot be used, now or at all.
 pub(crate) fn own_or_taken<K: Resource>(found: K, kind: &'static str, cluster: &MqttCluster) -> Result<K, Failure> {
     if is_controlled_by(&found, cluster) {

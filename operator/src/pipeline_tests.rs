@@ -205,6 +205,109 @@ async fn a_secret_without_a_key_is_told_by_what_is_missing_alone() {
     assert_eq!(world.told(ConditionKind::CertificatesReady), wanted);
 }
 
+/// A Secret of the user with one key.
+fn secret(name: &str, key: &str, text: &str) -> Value {
+    let bytes = k8s_openapi::ByteString(text.as_bytes().to_vec());
+    json!({"metadata": {"name": name, "namespace": "shop"}, "data": {key: bytes}})
+}
+
+const USERS: &str = "alice:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$DPHvyFZwVwjKyJ5V0Yb3Cg\n";
+
+#[tokio::test]
+async fn users_and_rules_are_mounted_once_their_secrets_are_there_and_good() {
+    let world = World::running(|_| {}).await;
+    let template = world.statefulset()["template"].clone();
+    world.edit_spec(|spec| spec["auth"] = json!({"usersSecretName": "users", "aclSecretName": "rules"}));
+    world.put("secrets", secret("rules", "access.yaml", "rules: [{allow: all}]"));
+    world.reconcile().await.unwrap();
+    let wanted = "spec.auth.usersSecretName: Secret users: not found in the namespace of the MqttCluster; \
+                  spec.auth.aclSecretName: Secret rules: access.yaml: line 1 rules[0]: wanted filters: a list; # is all topics";
+    assert_eq!(world.told(ConditionKind::ConfigApplied), format!("False SecretNotFound: {wanted}"));
+    assert_eq!(world.told(ConditionKind::Ready), format!("False SecretNotFound: {wanted}"));
+    assert!(world.events().contains(&"SecretNotFound".to_owned()));
+    assert_eq!(world.statefulset()["template"], template, "the cluster runs on as it was");
+
+    world.put("secrets", secret("users", "users", USERS));
+    world.put("secrets", secret("rules", "access.yaml", "rules: [{allow: all, filters: [a]}]"));
+    world.reconcile().await.unwrap();
+    assert!(world.told(ConditionKind::ConfigApplied).starts_with("True Accepted: "));
+    assert!(world.told(ConditionKind::Degraded).starts_with("False AsExpected: "), "users may authenticate");
+    let volumes = world.statefulset()["template"]["spec"]["volumes"].to_string();
+    assert!(volumes.contains(r#""secretName":"users""#) && volumes.contains(r#""secretName":"rules""#), "{volumes}");
+}
+
+#[tokio::test]
+async fn a_changed_content_of_users_and_rules_restarts_nothing_and_a_bad_one_is_told() {
+    let world = World::with(|cluster| {
+        cluster.spec.auth.users_secret_name = Some("users".to_owned());
+        cluster.spec.auth.acl_secret_name = Some("rules".to_owned());
+    });
+    world.put("secrets", secret("users", "users", USERS));
+    world.put("secrets", secret("rules", "access.yaml", "default: allow"));
+    world.reconcile().await.unwrap();
+    let before = world.api.object("statefulsets", "demo")["spec"].clone();
+
+    world.put("secrets", secret("users", "users", &USERS.replace("alice", "bob")));
+    world.put("secrets", secret("rules", "access.yaml", "default: deny"));
+    world.reconcile().await.unwrap();
+    assert!(world.told(ConditionKind::ConfigApplied).starts_with("True Accepted: "));
+    assert_eq!(world.api.object("statefulsets", "demo")["spec"], before);
+
+    world.put("secrets", secret("users", "users", "correct horse battery staple"));
+    world.edit_spec(|spec| spec["replicas"] = 5.into());
+    world.reconcile().await.unwrap();
+    let wanted =
+        "False InvalidUsers: spec.auth.usersSecretName: Secret users: users: line 1: found no colon, wanted NAME:HASH";
+    assert_eq!(world.told(ConditionKind::ConfigApplied), wanted);
+    assert!(world.events().contains(&"InvalidUsers".to_owned()));
+    assert_eq!(world.statefulset()["template"], before["template"]);
+    assert_eq!(world.statefulset()["replicas"], 5, "all else goes on");
+
+    world.put("secrets", secret("users", "users", USERS));
+    world.put("secrets", secret("rules", "access.yaml", "default: perhaps"));
+    world.reconcile().await.unwrap();
+    let told = world.told(ConditionKind::ConfigApplied);
+    assert!(told.starts_with("False InvalidAccessRules: "), "{told}");
+}
+
+#[tokio::test]
+async fn an_authority_for_clients_is_looked_at_before_pods_need_it() {
+    let world = World::running(|_| {}).await;
+    let template = world.statefulset()["template"].clone();
+    world.edit_spec(|spec| {
+        let tls = &mut spec["listeners"][1]["tls"];
+        (tls["clientAuth"], tls["clientCaSecretName"]) = ("required".into(), "devices".into());
+    });
+    let mut told = Vec::new();
+    world.reconcile().await.unwrap();
+    told.push(world.told(ConditionKind::CertificatesReady));
+    for text in ["", "nonsense"] {
+        let key = if text.is_empty() { "tls.crt" } else { "ca.crt" };
+        world.put("secrets", secret("devices", key, text));
+        world.reconcile().await.unwrap();
+        told.push(world.told(ConditionKind::CertificatesReady));
+    }
+    world.edit_spec(|spec| spec["listeners"][1]["tls"]["clientCaSecretName"] = "demo-internal-tls".into());
+    world.reconcile().await.unwrap();
+    told.push(world.told(ConditionKind::CertificatesReady));
+    let wanted = [
+        "False SecretNotFound: listener mqtts: Secret devices: not found in the namespace of the MqttCluster",
+        "False SecretInvalid: listener mqtts: Secret devices: found no ca.crt that is text, wanted it",
+        "False SecretInvalid: listener mqtts: Secret devices: ca.crt has no certificate",
+        "False SecretNotYours: listener mqtts: Secret demo-internal-tls: found that the operator made it for MqttCluster \
+         demo, wanted a Secret of yours",
+    ];
+    assert_eq!(told, wanted);
+    assert_eq!(world.statefulset()["template"], template);
+
+    let authority = issue_authority("x", "y", Timestamp::now()).unwrap().certificate;
+    world.put("secrets", secret("devices", "ca.crt", &authority));
+    world.edit_spec(|spec| spec["listeners"][1]["tls"]["clientCaSecretName"] = "devices".into());
+    world.reconcile().await.unwrap();
+    assert_eq!(world.told(ConditionKind::CertificatesReady), "True Issued: every certificate is there and valid");
+    assert_ne!(world.statefulset()["template"], template);
+}
+
 /// The template of an older release is on record; neither this release nor a hand changes it.
 #[tokio::test]
 async fn edits_of_the_statefulset_are_undone_to_the_template_on_record() {

@@ -11,6 +11,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 
+use crate::access::check_access;
 use crate::apply::apply;
 use crate::autoscale::{Decision, decide};
 use crate::build::{Applied, Resources, build};
@@ -85,7 +86,7 @@ async fn reconcile_once(known: &PartialObjectMeta<MqttCluster>, context: &Contex
     outcome.applied?;
     context.backoffs.forget(&key);
     if let Some(failure) = outcome.held {
-        tracing::warn!(namespace = key.0, name = key.1, %failure, "pods wait for a Secret");
+        tracing::warn!(namespace = key.0, name = key.1, %failure, "a Secret of the user cannot be used");
         return Ok(Action::requeue(REFUSED_RETRY));
     }
     let hold = decision.and_then(|decision| decision.hold_until);
@@ -119,7 +120,10 @@ async fn steps(
     let owner = owner_reference(cluster)
         .ok_or_else(|| Failure::Keys(anyhow::anyhow!("the MqttCluster has no UID, so nothing can belong to it")))?;
     let mut keys = ensure_keys(&context.client, cluster, &owner, now).await?;
-    let held = keys.held.take();
+    let held = match keys.held.take() {
+        Some(held) => Some(held),
+        None => check_access(&context.client, cluster).await?,
+    };
     let authority = keys.authority.clone();
     let keys = outcome.keys.insert(keys);
     let image = &context.settings.broker_image;

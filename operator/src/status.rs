@@ -5,8 +5,8 @@
 //! said before, or says that they could not be judged yet; numbers and rows always tell what is seen now.
 
 use fulmar_api::{
-    AutoscalingStatus, ConditionKind, EndpointStatus, MqttCluster, MqttClusterStatus, Truth, condition, find_condition,
-    labels, names, set_condition,
+    AuthSpec, AutoscalingStatus, ClientIdentity, ConditionKind, EndpointStatus, ListenerSpec, MqttCluster,
+    MqttClusterStatus, Truth, condition, find_condition, labels, names, set_condition,
 };
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -303,11 +303,27 @@ fn degradation(
     if !all.is_empty() {
         return (Truth::True, reason, all.join("; "));
     }
-    if !cluster.spec.auth.anonymous {
-        let message = "no way to authenticate is set, so every CONNECT is refused with reason code 0x87: set auth.anonymous to true to let everybody in";
-        return (Truth::True, "NoAuthentication", message.to_owned());
+    let closed = closed_listeners(cluster);
+    if !closed.is_empty() {
+        let message = format!(
+            "no way to authenticate is set for listener {}, so every CONNECT is refused with reason code 0x87: set auth.usersSecretName for users with passwords, or set auth.anonymous to true to let everybody in",
+            closed.join(", ")
+        );
+        return (Truth::True, "NoAuthentication", message);
     }
     (Truth::False, "AsExpected", "nothing needs attention".to_owned())
+}
+
+/// Listeners by which nobody can come in.
+fn closed_listeners(cluster: &MqttCluster) -> Vec<&str> {
+    let AuthSpec { anonymous, users_secret_name, acl_secret_name: _ } = &cluster.spec.auth;
+    if *anonymous || users_secret_name.is_some() {
+        return Vec::new();
+    }
+    let names_clients =
+        |listener: &&ListenerSpec| listener.tls.as_ref().is_some_and(|tls| tls.client_identity != ClientIdentity::None);
+    let closed = cluster.spec.listeners.iter().filter(|listener| !names_clients(listener));
+    closed.map(|listener| listener.name.as_str()).collect()
 }
 
 /// Where clients reach the listeners whose Service exists.
@@ -521,6 +537,21 @@ mod tests {
         let told = told(&status);
         assert!(told.contains(&"Ready=True Serving".to_owned()), "{told:?}");
         assert!(told.contains(&"Degraded=True NoAuthentication".to_owned()), "{told:?}");
+    }
+
+    #[test]
+    fn listeners_by_which_nobody_can_come_in_are_named() {
+        let mut cluster = cluster();
+        cluster.spec.auth.anonymous = false;
+        assert_eq!(closed_listeners(&cluster), ["mqtt", "mqtts"]);
+        let tls = cluster.spec.listeners[1].tls.as_mut().unwrap();
+        tls.client_auth = fulmar_api::ClientAuth::Required;
+        // A certificate that names nobody only opens the door to the next question.
+        assert_eq!(closed_listeners(&cluster), ["mqtt", "mqtts"]);
+        cluster.spec.listeners[1].tls.as_mut().unwrap().client_identity = ClientIdentity::CommonName;
+        assert_eq!(closed_listeners(&cluster), ["mqtt"]);
+        cluster.spec.auth.users_secret_name = Some("users".to_owned());
+        assert_eq!(closed_listeners(&cluster), [""; 0]);
     }
 
     #[test]

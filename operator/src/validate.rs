@@ -2,7 +2,10 @@
 //!
 //! `ValidatedCluster` is the proof: builders take nothing else, so they cannot fail.
 
-use fulmar_api::{ListenerProtocol, ListenerService, MqttCluster, MqttClusterSpec, labels, names};
+use fulmar_api::{
+    ClientAuth, ClientIdentity, ListenerProtocol, ListenerService, ListenerTls, MqttCluster, MqttClusterSpec, labels,
+    names,
+};
 use fulmar_config::Config;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -48,7 +51,16 @@ pub(crate) struct Listener {
     pub(crate) port: i32,
     pub(crate) container_port: i32,
     pub(crate) certificate_secret: Option<String>,
+    pub(crate) clients: Option<ClientCertificates>,
     pub(crate) service: ListenerService,
+}
+
+/// How a listener's clients prove themselves by certificates.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct ClientCertificates {
+    pub(crate) auth: ClientAuth,
+    pub(crate) authority_secret: String,
+    pub(crate) identity: ClientIdentity,
 }
 
 /// What the brokers run.
@@ -80,6 +92,13 @@ struct RestartInput<'a> {
     image_pull_secrets: &'a [fulmar_api::ImagePullSecret],
     listeners: Vec<(&'a str, ListenerProtocol, i32, Option<&'a str>)>,
     anonymous: bool,
+    // What came with later releases is left out where it is not set, so that an upgrade changes no hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    users_secret: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_secret: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    client_certificates: Vec<(&'a str, &'a ClientCertificates)>,
     config: &'a serde_json::Map<String, serde_json::Value>,
     resources: &'a Option<k8s_openapi::api::core::v1::ResourceRequirements>,
     pod_template: &'a fulmar_api::PodTemplate,
@@ -97,7 +116,7 @@ pub(crate) fn validate(
     let namespace = cluster.namespace().unwrap_or_default();
     let spec = cluster.spec.clone();
     let listeners = validate_listeners(&name, &spec);
-    let config = build_config(&name, &namespace, &listeners, spec.auth.anonymous, &spec.config);
+    let config = build_config(&name, &namespace, &listeners, &spec.auth, &spec.config);
     let image = spec.image.iter().filter(|image| !is_image_reference(image));
     let mut errors: Vec<_> = image.map(|found| SpecError::Image { found: found.clone() }).collect();
     let config = match config {
@@ -133,9 +152,17 @@ fn validate_listeners(cluster: &str, spec: &MqttClusterSpec) -> Vec<Listener> {
             .tls
             .as_ref()
             .map(|tls| tls.secret_name.clone().unwrap_or_else(|| names::listener_tls(cluster, &listener.name))),
+        clients: listener.tls.as_ref().and_then(client_certificates),
         service: listener.service.clone().unwrap_or_default(),
     });
     listeners.collect()
+}
+
+/// The schema allows no authority without `clientAuth`, and no `clientAuth` without an authority.
+fn client_certificates(tls: &ListenerTls) -> Option<ClientCertificates> {
+    let ListenerTls { secret_name: _, self_signed: _, client_auth, client_ca_secret_name, client_identity } = tls;
+    let authority_secret = client_ca_secret_name.clone().filter(|_| *client_auth != ClientAuth::None)?;
+    Some(ClientCertificates { auth: *client_auth, authority_secret, identity: *client_identity })
 }
 
 /// An unset version is fixed when the cluster is created. The status remembers it, which no edit of the StatefulSet
@@ -171,6 +198,12 @@ fn input_hash(spec: &MqttClusterSpec, listeners: &[Listener], image: &BrokerImag
             })
             .collect(),
         anonymous: spec.auth.anonymous,
+        users_secret: spec.auth.users_secret_name.as_deref(),
+        access_secret: spec.auth.acl_secret_name.as_deref(),
+        client_certificates: listeners
+            .iter()
+            .filter_map(|listener| Some((listener.name.as_str(), listener.clients.as_ref()?)))
+            .collect(),
         config: &spec.config,
         resources: &spec.resources,
         pod_template: &spec.pod_template,
@@ -200,6 +233,12 @@ mod tests {
         validate(cluster, owner_reference(cluster).unwrap(), existing, String::new(), &image("v0.1.0")).unwrap()
     }
 
+    fn ask_for_certificates(spec: &mut MqttClusterSpec, auth: ClientAuth, secret: &str, identity: ClientIdentity) {
+        let tls = spec.listeners[1].tls.as_mut().unwrap();
+        (tls.client_auth, tls.client_identity) = (auth, identity);
+        tls.client_ca_secret_name = Some(secret.to_owned());
+    }
+
     #[test]
     fn what_never_restarts_pods_leaves_the_input_hash_alone() {
         let base = cluster();
@@ -217,18 +256,26 @@ mod tests {
     #[test]
     fn what_restarts_pods_changes_the_input_hash() {
         let base = validated(&cluster(), None).input_hash;
-        let changes: [fn(&mut MqttClusterSpec); 6] = [
+        let changes: [fn(&mut MqttClusterSpec); 11] = [
             |spec| spec.version = Some("v0.2.0".to_owned()),
             |spec| spec.image = Some("example.org/broker:1".to_owned()),
             |spec| spec.listeners[0].port = 1884,
             |spec| spec.auth.anonymous = !spec.auth.anonymous,
             |spec| drop(spec.config.insert("threads".to_owned(), 2.into())),
             |spec| drop(spec.pod_template.node_selector.insert("disk".to_owned(), "fast".to_owned())),
+            |spec| spec.auth.users_secret_name = Some("a".to_owned()),
+            |spec| spec.auth.acl_secret_name = Some("a".to_owned()),
+            |spec| ask_for_certificates(spec, ClientAuth::Optional, "a", ClientIdentity::None),
+            |spec| ask_for_certificates(spec, ClientAuth::Required, "a", ClientIdentity::None),
+            |spec| ask_for_certificates(spec, ClientAuth::Required, "a", ClientIdentity::Uri),
         ];
+        let mut hashes = vec![base];
         for (index, change) in changes.into_iter().enumerate() {
             let mut changed = cluster();
             change(&mut changed.spec);
-            assert_ne!(validated(&changed, None).input_hash, base, "change {index}");
+            let hash = validated(&changed, None).input_hash;
+            assert!(!hashes.contains(&hash), "change {index}");
+            hashes.push(hash);
         }
     }
 

@@ -9,13 +9,17 @@ mod listen;
 
 use std::path::PathBuf;
 
-use clap::{Arg, Command, value_parser};
+use clap::{Arg, ArgAction, Command, value_parser};
 use fulmar_config::{ConfigError, Override};
 
+use crate::passwd::PasswdRequest;
 use environment::Variables;
 
 const CHECK: &str = "check";
+const PASSWD: &str = "passwd";
 const FILE: &str = "file";
+const NAME: &str = "name";
+const DELETE: &str = "delete";
 
 const ABOUT: &str = "An MQTT 3.1.1 and 5.0 broker. Without file and flags it serves this machine on 127.0.0.1:1883.";
 const ENVIRONMENT_HELP: &str = "\
@@ -25,6 +29,15 @@ Environment:
                               a key: FULMAR_LIMITS__PACKET_BYTES=65536 is --set limits.packetBytes=65536
 
 A flag beats a variable, a variable beats the file, the file beats the default.";
+
+/// What the program is asked to do.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Serve, or check what it would serve with.
+    Broker(Request),
+    /// Make a line of a password file.
+    Passwd(PasswdRequest),
+}
 
 /// What the user asks for, ready to be loaded.
 #[derive(Debug)]
@@ -42,8 +55,13 @@ pub(crate) struct Request {
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = std::ffi::OsString>,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Request, clap::Error> {
+) -> Result<Task, clap::Error> {
     let matches = command().try_get_matches_from(arguments)?;
+    if let Some(passwd) = matches.subcommand_matches(PASSWD) {
+        let name = passwd.get_one::<String>(NAME).cloned().unwrap_or_default();
+        let file = passwd.get_one::<PathBuf>(FILE).cloned();
+        return Ok(Task::Passwd(PasswdRequest { name, file, is_delete: passwd.get_flag(DELETE) }));
+    }
     let check = matches.subcommand_matches(CHECK);
     // Flags before and after `check` mean the same.
     let levels: Vec<_> = std::iter::once(&matches).chain(check).collect();
@@ -53,7 +71,7 @@ pub(crate) fn parse(
         Some(check) => check.get_one::<PathBuf>(FILE).cloned(),
         None => flags::given(&levels, flags::CONFIG).and_then(|given| given.values.last().map(PathBuf::from)),
     };
-    Ok(Request { file, overrides, errors, warnings, is_check: check.is_some() })
+    Ok(Task::Broker(Request { file, overrides, errors, warnings, is_check: check.is_some() }))
 }
 
 fn command() -> Command {
@@ -70,7 +88,27 @@ fn command() -> Command {
         .about(ABOUT)
         .args(flags::arguments())
         .subcommand(check)
+        .subcommand(passwd())
         .after_help(ENVIRONMENT_HELP)
+}
+
+fn passwd() -> Command {
+    let file = Arg::new(FILE).long(FILE).value_name("FILE").value_parser(value_parser!(PathBuf));
+    Command::new(PASSWD)
+        .about("Print a user's line for a password file, or put it into the file")
+        .long_about(
+            "Print a user's line for a password file, or put it into the file.\n\nThe password is asked for on the \
+             terminal, or read from standard input: it is never an argument.",
+        )
+        .arg(Arg::new(NAME).value_name("NAME").required(true).help("The user's name"))
+        .arg(file.help("The file in which the user's line is added or replaced; brokers read it again by themselves"))
+        .arg(
+            Arg::new(DELETE)
+                .long(DELETE)
+                .action(ArgAction::SetTrue)
+                .requires(FILE)
+                .help("Take the user out of the file"),
+        )
 }
 
 #[cfg(test)]
@@ -79,8 +117,15 @@ mod tests {
 
     use super::*;
 
-    fn parse_line(line: &str) -> Result<Request, clap::Error> {
+    fn task(line: &str) -> Result<Task, clap::Error> {
         parse(std::iter::once("fulmar-broker").chain(line.split_whitespace()).map(Into::into), [])
+    }
+
+    fn parse_line(line: &str) -> Result<Request, clap::Error> {
+        task(line).map(|task| match task {
+            Task::Broker(request) => request,
+            Task::Passwd(passwd) => panic!("{passwd:?}"),
+        })
     }
 
     fn effective(line: &str) -> Effective {
@@ -136,7 +181,7 @@ mod tests {
     #[test]
     fn variables_with_sections_reach_the_configuration() {
         let environment = [("FULMAR_LIMITS__INFLIGHT".to_owned(), "3".to_owned())];
-        let request = parse(["fulmar-broker".into()], environment).unwrap();
+        let Task::Broker(request) = parse(["fulmar-broker".into()], environment).unwrap() else { panic!("no broker") };
         assert_eq!(load(None, &request.overrides).unwrap().config.limits.inflight, 3);
     }
 
@@ -154,6 +199,16 @@ mod tests {
         assert_eq!((request.is_check, request.file, request.errors), (true, Some("broker.yaml".into()), vec![]));
         let config = load(None, &request.overrides).unwrap().config;
         assert_eq!((config.limits.inflight, config.limits.sessions, config.threads), (3, 4, 3));
+    }
+
+    #[test]
+    fn a_password_is_no_argument() {
+        let Task::Passwd(request) = task("passwd --file users --delete alice").unwrap() else { panic!("no passwd") };
+        let wanted = PasswdRequest { name: "alice".to_owned(), file: Some("users".into()), is_delete: true };
+        assert_eq!(request, wanted);
+        for line in ["passwd", "passwd alice secret", "passwd --password secret alice", "passwd --delete alice"] {
+            assert!(task(line).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -18,5 +18,6 @@ mod library;
 mod messages;
 mod operation;
 mod overload;
+mod passwd;
 mod probes;
 mod tls;

@@ -1,8 +1,11 @@
 //! Clusters that several tests begin with.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
 use fulmar_e2e::mqtt::{Client, Message, QoS};
 use fulmar_e2e::{Cluster, Namespace};
+use k8s_openapi::api::core::v1::ConfigMap;
 
 /// A plain listener, open to everybody: what tests need that are about something else.
 fn plain(name: &str, replicas: i32) -> String {
@@ -61,4 +64,33 @@ pub(crate) async fn serves(cluster: &Cluster) -> Result<()> {
     publisher.publish("serves", QoS::AtLeastOnce, false, "yes").await?;
     assert_eq!(subscriber.receive().await?, Message::new("serves", "yes", QoS::AtLeastOnce));
     Ok(())
+}
+
+/// What the operator publishes for clients to trust.
+pub(crate) async fn own_authority(cluster: &Cluster) -> Result<String> {
+    let config_map = cluster.namespace.api::<ConfigMap>().get(&format!("{}-ca", cluster.name)).await?;
+    config_map.data.unwrap_or_default().remove("ca.crt").context("ca.crt is not in the ConfigMap")
+}
+
+/// A folder for files that command line clients read; gone when the test ends.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn create(name: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

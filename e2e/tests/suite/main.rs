@@ -32,6 +32,8 @@ const GROUPS: &[&[Test]] = &[
         test!(clustering::a_publish_crosses_a_link_once_however_many_subscribe_and_not_at_all_where_none_does),
         test!(scaling::scaling_to_5_and_back_to_3_leaves_pods_0_to_2_untouched),
         test!(access::nobody_may_connect_until_the_user_says_who),
+        test!(access::users_and_rules_from_secrets_decide_and_change_without_a_restart),
+        test!(access::a_client_certificate_is_required_and_names_the_client),
         test!(refused::bad_resources_are_refused_with_what_was_found_and_what_is_wanted),
         test!(refused::a_missing_secret_is_named_while_the_cluster_keeps_running),
         test!(refused::an_object_of_somebody_else_is_left_alone_and_named),

@@ -1,19 +1,18 @@
 //! Encrypted listeners, with clients that verify the chain and the name.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fulmar_api::names;
+use fulmar_e2e::Namespace;
 use fulmar_e2e::certificates::{Leaf, chain_for, leaf_of};
 use fulmar_e2e::mosquitto::Target;
 use fulmar_e2e::tls::{first_certificate, served_certificate};
 use fulmar_e2e::wait::{ask_until, watch_until};
-use fulmar_e2e::{Cluster, Namespace};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 
-use crate::fixtures::secure;
+use crate::fixtures::{Folder, own_authority, secure};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How soon the operator renews what is due.
@@ -40,8 +39,8 @@ pub(crate) async fn clients_verify_chain_and_name_of_own_and_of_brought_certific
     let own_authority = files.write("own.pem", &own_authority(&cluster).await?)?;
     let brought_root = files.write("root.pem", &chain.root)?;
     let (own, brought) = (cluster.host("mqtts"), cluster.host("devices"));
-    let own = Target { host: &own, port: 8883, authority: &own_authority };
-    let brought = Target { host: &brought, port: 443, authority: &brought_root };
+    let own = Target { host: &own, port: 8883, authority: &own_authority, certificate: None };
+    let brought = Target { host: &brought, port: 443, authority: &brought_root, certificate: None };
 
     // One space of topics, whichever way a client came in.
     let mut subscription = own.subscribe("doors/front").await?;
@@ -75,7 +74,7 @@ pub(crate) async fn a_certificate_past_two_thirds_of_its_life_is_renewed_without
     let first = served_certificate(&host, 8883, &authorities).await?;
     let files = Folder::create(namespace.name())?;
     let authority_file = files.write("own.pem", &authorities)?;
-    let client = Target { host: &host, port: 8883, authority: &authority_file };
+    let client = Target { host: &host, port: 8883, authority: &authority_file, certificate: None };
     let mut subscription = client.subscribe("doors/front").await?;
 
     // As the operator issues it, for the same names, but three of its four days are over.
@@ -112,37 +111,4 @@ fn leaf_in(secret: &Secret) -> Result<Leaf> {
         Ok(String::from_utf8(bytes.0.clone())?)
     };
     Ok(Leaf { certificate: text("tls.crt")?, key: text("tls.key")? })
-}
-
-/// What the operator publishes for clients to trust.
-async fn own_authority(cluster: &Cluster) -> Result<String> {
-    let config_map = cluster.namespace.api::<ConfigMap>().get(&format!("{}-ca", cluster.name)).await?;
-    config_map.data.unwrap_or_default().remove("ca.crt").context("ca.crt is not in the ConfigMap")
-}
-
-/// A folder for files that command line clients read; gone when the test ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn create(name: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).with_context(|| format!("write {}", shown(&path)))?;
-        Ok(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -1,6 +1,6 @@
 //! The pod template: the broker's container, its volumes and probes, fit for the Pod Security level "restricted".
 
-use fulmar_api::{PodTemplate, names};
+use fulmar_api::{AuthSpec, PodTemplate, names};
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     KeyToPath, LocalObjectReference, ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodSecurityContext,
@@ -11,13 +11,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata::{object_labels, selector};
-use crate::broker_config::{CLUSTER_TLS_FOLDER, CONFIG_FILE, CONFIG_FOLDER, DATA_FOLDER, LISTENERS_FOLDER};
+use crate::broker_config::{
+    ACCESS_FILE, ACCESS_FOLDER, CA_FILE, CLIENT_CA_FOLDER, CLUSTER_TLS_FOLDER, CONFIG_FILE, CONFIG_FOLDER, DATA_FOLDER,
+    LISTENERS_FOLDER, USERS_FILE, USERS_FOLDER,
+};
 use crate::validate::ValidatedCluster;
 
 /// The user and group of the broker in its image.
 const BROKER_USER: i64 = 65_532;
 /// Readable by owner and group only; fsGroup makes the broker a member.
 const FILE_MODE: i32 = 0o440;
+const USERS_VOLUME: &str = "auth-users";
+const ACCESS_VOLUME: &str = "auth-access";
 /// The longest that Kubernetes waits after SIGTERM. The broker bounds itself by its own shutdown.graceSeconds.
 const TERMINATION_GRACE_SECONDS: i64 = 3600;
 /// A start may take 10 minutes: a new node copies the retained messages before it is live for good.
@@ -161,7 +166,14 @@ fn volumes(cluster: &ValidatedCluster) -> Vec<Volume> {
         let certificate = listener.certificate_secret.clone()?;
         Some(secret(listener_volume(&listener.name), certificate, &["tls.crt", "tls.key"]))
     });
-    [config, links].into_iter().chain(listeners).collect()
+    let authorities = cluster.listeners.iter().filter_map(|listener| {
+        let authority = listener.clients.as_ref()?.authority_secret.clone();
+        Some(secret(client_ca_volume(&listener.name), authority, &[CA_FILE]))
+    });
+    let AuthSpec { anonymous: _, users_secret_name, acl_secret_name } = &cluster.spec.auth;
+    let users = users_secret_name.clone().map(|name| secret(USERS_VOLUME.to_owned(), name, &[USERS_FILE]));
+    let access = acl_secret_name.clone().map(|name| secret(ACCESS_VOLUME.to_owned(), name, &[ACCESS_FILE]));
+    [config, links].into_iter().chain(listeners).chain(authorities).chain(users).chain(access).collect()
 }
 
 fn mounts(cluster: &ValidatedCluster) -> Vec<VolumeMount> {
@@ -179,11 +191,22 @@ fn mounts(cluster: &ValidatedCluster) -> Vec<VolumeMount> {
     let secure = cluster.listeners.iter().filter(|listener| listener.certificate_secret.is_some());
     let listeners = secure
         .map(|listener| mount(&listener_volume(&listener.name), format!("{LISTENERS_FOLDER}/{}", listener.name), true));
-    fixed.into_iter().chain(listeners).collect()
+    let asking = cluster.listeners.iter().filter(|listener| listener.clients.is_some());
+    let authorities = asking.map(|listener| {
+        mount(&client_ca_volume(&listener.name), format!("{CLIENT_CA_FOLDER}/{}", listener.name), true)
+    });
+    let AuthSpec { anonymous: _, users_secret_name, acl_secret_name } = &cluster.spec.auth;
+    let users = users_secret_name.iter().map(|_| mount(USERS_VOLUME, USERS_FOLDER.to_owned(), true));
+    let access = acl_secret_name.iter().map(|_| mount(ACCESS_VOLUME, ACCESS_FOLDER.to_owned(), true));
+    fixed.into_iter().chain(listeners).chain(authorities).chain(users).chain(access).collect()
 }
 
 fn listener_volume(listener: &str) -> String {
     format!("tls-{listener}")
+}
+
+fn client_ca_volume(listener: &str) -> String {
+    format!("client-ca-{listener}")
 }
 
 /// The user's settings win field by field.
@@ -274,6 +297,37 @@ mod tests {
         assert!(mounts.iter().all(|mount| mount.sub_path.is_none()));
         let paths: Vec<_> = mounts.iter().map(|mount| mount.mount_path.as_str()).collect();
         assert_eq!(paths, ["/data", "/etc/fulmar/config", "/etc/fulmar/cluster-tls", "/etc/fulmar/listeners/mqtts"]);
+    }
+
+    #[test]
+    fn secrets_with_users_rules_and_authorities_are_mounted_as_folders_with_one_key_each() {
+        let mut cluster = cluster();
+        cluster.spec.auth.users_secret_name = Some("mine".to_owned());
+        cluster.spec.auth.acl_secret_name = Some("rules".to_owned());
+        let tls = cluster.spec.listeners[1].tls.as_mut().unwrap();
+        tls.client_auth = fulmar_api::ClientAuth::Required;
+        tls.client_ca_secret_name = Some("devices".to_owned());
+        let mut spec = built(&cluster).spec.unwrap();
+        let mounts = spec.containers.remove(0).volume_mounts.unwrap();
+        let found: Vec<_> = spec.volumes.unwrap().into_iter().skip(3).collect();
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|volume| {
+                let mount = mounts.iter().find(|mount| mount.name == volume.name).unwrap();
+                assert_eq!((mount.read_only, &mount.sub_path), (Some(true), &None));
+                let secret = volume.secret.unwrap();
+                let keys: Vec<_> = secret.items.unwrap().into_iter().map(|item| (item.key, item.path)).collect();
+                let [(key, path)] = keys.try_into().unwrap();
+                assert_eq!(key, path);
+                (secret.secret_name.unwrap(), format!("{}/{key}", mount.mount_path))
+            })
+            .collect();
+        let wanted = [
+            ("devices", "/etc/fulmar/client-ca/mqtts/ca.crt"),
+            ("mine", "/etc/fulmar/auth/users/users"),
+            ("rules", "/etc/fulmar/auth/access/access.yaml"),
+        ];
+        assert_eq!(found, wanted.map(|(secret, file)| (secret.to_owned(), file.to_owned())));
     }
 
     #[test]
