@@ -68,7 +68,10 @@ pub fn supervise(run: &Run, nodes: u8) -> anyhow::Result<()> {
         kubectl.args(["wait", "--timeout=120s"]).arg(format!("--for={condition}")).args(names);
         crate::process::run(&mut kubectl)
     };
-    wait("create", &names)?;
+    // One by one: of several that are missing kubectl says so at once instead of waiting for them.
+    for name in &names {
+        wait("create", std::slice::from_ref(name))?;
+    }
     wait("condition=Ready", &names)?;
     // Without it the API server refuses every pod of the namespace.
     wait("create", &["serviceaccount/default".to_owned()])?;
