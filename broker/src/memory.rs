@@ -47,32 +47,41 @@ pub(crate) fn fit(limits: &mut Limits, shape: Shape, memory: u64, is_chosen: imp
     if whole <= usable {
         return Fit { is_lowered: false, needed: whole, usable };
     }
-    let fixed = sum(&chosen_alone(limits, &is_chosen), shape);
+    let mut chosen = limits.clone();
+    lower(&mut chosen, &is_chosen, |_, _| 0);
+    let fixed = sum(&chosen, shape);
     let share = Share { part: usable.saturating_sub(fixed), whole: whole - fixed };
+    lower(limits, &is_chosen, |value, least| share.of(value).max(least).min(value));
+    limits.queued_bytes = limits.queued_bytes.min(limits.queued_bytes_total / 2);
+    Fit { is_lowered: true, needed: sum(limits, shape), usable }
+}
+
+/// Gives every limit that takes memory and that nobody chose the value that `value_for` has for it, from what it was and
+/// from the least that a broker is of use with.
+fn lower(limits: &mut Limits, is_chosen: impl Fn(&str) -> bool, value_for: impl Fn(u64, u64) -> u64) {
     let packet = u64::from(limits.packet_bytes);
-    let shrink = |path: &str, value: &mut u64, least: u64| {
-        if !is_chosen(path) {
-            *value = share.of(*value).max(least).min(*value);
-        }
-    };
-    shrink("limits.retainedBytes", &mut limits.retained_bytes, RETAINED_BYTES_LEAST);
-    shrink("limits.sessionBytesTotal", &mut limits.session_bytes_total, SESSION_BYTES_LEAST);
-    shrink("limits.inputBufferBytesTotal", &mut limits.input_buffer_bytes_total, packet);
-    shrink("limits.outputBufferBytesTotal", &mut limits.output_buffer_bytes_total, packet);
-    shrink("limits.linkBufferBytes", &mut limits.link_buffer_bytes, 2 * packet);
     // One client may have half of what all have (fulmar_config, rules).
     let per_client = if is_chosen("limits.queuedBytes") { limits.queued_bytes } else { packet };
-    shrink("limits.queuedBytesTotal", &mut limits.queued_bytes_total, 2 * per_client);
-    limits.queued_bytes = limits.queued_bytes.min(limits.queued_bytes_total / 2);
-    if !is_chosen("limits.outputBufferBytes") {
-        let scaled = u32::try_from(share.of(limits.output_buffer_bytes.into())).unwrap_or(u32::MAX);
-        limits.output_buffer_bytes = scaled.max(OUTPUT_BUFFER_BYTES_LEAST).min(limits.output_buffer_bytes);
+    for (path, value, least) in [
+        ("limits.retainedBytes", &mut limits.retained_bytes, RETAINED_BYTES_LEAST),
+        ("limits.sessionBytesTotal", &mut limits.session_bytes_total, SESSION_BYTES_LEAST),
+        ("limits.inputBufferBytesTotal", &mut limits.input_buffer_bytes_total, packet),
+        ("limits.outputBufferBytesTotal", &mut limits.output_buffer_bytes_total, packet),
+        ("limits.linkBufferBytes", &mut limits.link_buffer_bytes, 2 * packet),
+        ("limits.queuedBytesTotal", &mut limits.queued_bytes_total, 2 * per_client),
+    ] {
+        if !is_chosen(path) {
+            *value = value_for(*value, least);
+        }
     }
-    if !is_chosen("limits.handshakes") {
-        let scaled = u32::try_from(share.of(limits.handshakes.into())).unwrap_or(u32::MAX);
-        limits.handshakes = scaled.max(HANDSHAKES_LEAST).min(limits.handshakes);
+    for (path, value, least) in [
+        ("limits.outputBufferBytes", &mut limits.output_buffer_bytes, OUTPUT_BUFFER_BYTES_LEAST),
+        ("limits.handshakes", &mut limits.handshakes, HANDSHAKES_LEAST),
+    ] {
+        if !is_chosen(path) {
+            *value = u32::try_from(value_for((*value).into(), least.into())).unwrap_or(u32::MAX);
+        }
     }
-    Fit { is_lowered: true, needed: sum(limits, shape), usable }
 }
 
 /// `part` of `whole`, of any number.
@@ -87,31 +96,6 @@ impl Share {
         let scaled = u128::from(value) * u128::from(self.part) / u128::from(self.whole.max(1));
         u64::try_from(scaled).unwrap_or(u64::MAX)
     }
-}
-
-/// The same limits with nothing in those that may be lowered.
-fn chosen_alone(limits: &Limits, is_chosen: impl Fn(&str) -> bool) -> Limits {
-    let mut left = limits.clone();
-    for (path, value) in [
-        ("limits.retainedBytes", &mut left.retained_bytes),
-        ("limits.sessionBytesTotal", &mut left.session_bytes_total),
-        ("limits.inputBufferBytesTotal", &mut left.input_buffer_bytes_total),
-        ("limits.outputBufferBytesTotal", &mut left.output_buffer_bytes_total),
-        ("limits.linkBufferBytes", &mut left.link_buffer_bytes),
-        ("limits.queuedBytesTotal", &mut left.queued_bytes_total),
-    ] {
-        if !is_chosen(path) {
-            *value = 0;
-        }
-    }
-    for (path, value) in
-        [("limits.outputBufferBytes", &mut left.output_buffer_bytes), ("limits.handshakes", &mut left.handshakes)]
-    {
-        if !is_chosen(path) {
-            *value = 0;
-        }
-    }
-    left
 }
 
 /// What the limits allow all clients and peers together to take, and what the process takes by itself.

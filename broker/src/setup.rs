@@ -31,11 +31,10 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
     let limit = descriptors::raise().context("raise the file-descriptor limit")?;
     let config = &effective.config;
     let number = |value, path| Number { value, is_chosen: effective.source(path) != &Source::Default };
-    let has_tls = config.listeners.iter().any(|listener| listener.protocol == Protocol::Mqtts);
     let sockets = config.listeners.iter().map(|listener| sockets_of(listener, threads) as u64);
     let wanted = Wanted {
         connections: number(config.limits.connections, "limits.connections"),
-        handshakes: has_tls.then(|| number(config.limits.handshakes, "limits.handshakes")),
+        handshakes: speaks_tls(config).then(|| number(config.limits.handshakes, "limits.handshakes")),
         listening: sockets.sum::<u64>() + u64::from(config.http.is_some()) + u64::from(config.cluster.is_some()),
         threads,
         has_http: config.http.is_some(),
@@ -56,23 +55,18 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
 pub(crate) fn fit_memory(effective: &Effective, limits: &mut Limits, threads: u16) {
     let Some(memory) = memory::granted() else { return };
     let config = &effective.config;
-    let shape = Shape {
-        threads,
-        has_tls: config.listeners.iter().any(|listener| listener.protocol == Protocol::Mqtts),
-        has_cluster: config.cluster.is_some(),
-    };
+    let shape = Shape { threads, has_tls: speaks_tls(config), has_cluster: config.cluster.is_some() };
     let is_chosen = |path: &str| effective.source(path) != &Source::Default;
     let Fit { is_lowered, needed, usable } = memory::fit(limits, shape, memory, is_chosen);
     if is_lowered {
-        let lowered = limits.clone();
         info!(
             memory,
-            queued_bytes_total = lowered.queued_bytes_total,
-            retained_bytes = lowered.retained_bytes,
-            session_bytes_total = lowered.session_bytes_total,
-            input_buffer_bytes_total = lowered.input_buffer_bytes_total,
-            output_buffer_bytes_total = lowered.output_buffer_bytes_total,
-            link_buffer_bytes = lowered.link_buffer_bytes,
+            queued_bytes_total = limits.queued_bytes_total,
+            retained_bytes = limits.retained_bytes,
+            session_bytes_total = limits.session_bytes_total,
+            input_buffer_bytes_total = limits.input_buffer_bytes_total,
+            output_buffer_bytes_total = limits.output_buffer_bytes_total,
+            link_buffer_bytes = limits.link_buffer_bytes,
             "there is less memory than the defaults are for, so what clients may take is lowered"
         );
     }
@@ -85,6 +79,10 @@ pub(crate) fn fit_memory(effective: &Effective, limits: &mut Limits, threads: u1
              limits in bytes"
         );
     }
+}
+
+fn speaks_tls(config: &Config) -> bool {
+    config.listeners.iter().any(|listener| listener.protocol == Protocol::Mqtts)
 }
 
 /// What a user may not expect, said once at the start.

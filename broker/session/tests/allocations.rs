@@ -2,38 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 mod common;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../../tests/counting/mod.rs"]
+mod counting;
 
 use common::*;
+use counting::ALLOCATIONS;
 use fulmar_codec::{AckKind, Connect, QoS, ReasonCode, Version};
 use fulmar_session::{Delivered, PublishAction};
-
-thread_local! {
-    /// Of this thread, because the test harness has others.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The allocator of the system, counted.
-struct Counting;
-
-// SAFETY: every call is handed to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above, and so from the system.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// One message from a client to another, with all its acknowledgements.
 fn pass_on(from: &mut Fixture, to: &mut Fixture, qos: QoS, packet_id: u16) {

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../../tests/counting/mod.rs"]
+mod counting;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use counting::ALLOCATIONS;
 use fulmar_auth::hooks::Ticket;
 use fulmar_auth::identity::CertificateNames;
 use fulmar_auth::{AccessFile, AccessLimits};
@@ -19,31 +21,6 @@ use fulmar_worker::{
     AuthSettings, ConnId, Consumed, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out, PeerIdentity,
     Question, Rules, Worker,
 };
-
-thread_local! {
-    /// Of this thread, because the test harness has others.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The allocator of the system, counted.
-struct Counting;
-
-// SAFETY: every call is handed to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above, and so from the system.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// A reactor that has nothing to do.
 struct Nothing;
