@@ -14,6 +14,19 @@ ulimit -n "$(ulimit -Hn)"
 cores() { [ "$1" = "${1#*,}" ] && echo 1 || echo 2; }
 port_of() { (. "$HERE/brokers.d/$1.sh"; echo "$PORT"); }
 skips() { (SKIP=""; . "$HERE/brokers.d/$1.sh"; echo " $SKIP "); }
+load_of() { (LOAD=""; . "$HERE/brokers.d/$1.sh"; echo "$LOAD"); }
+metrics_of() { (METRICS=""; . "$HERE/brokers.d/$1.sh"; echo "$METRICS"); }
+prepare() { (prepare() { :; }; . "$HERE/brokers.d/$1.sh"; prepare > /dev/null); }
+
+# Reads http://127.0.0.1:$1/metrics every 5 seconds, as a monitoring would, until it is killed.
+scrape() {
+  taskset -cp "$GMASK" $BASHPID > /dev/null
+  while true; do
+    { exec 3<> "/dev/tcp/127.0.0.1/$1" && printf 'GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n' >&3 &&
+      cat <&3 > "$2/metrics"; exec 3>&-; } 2> /dev/null
+    sleep 5
+  done
+}
 
 # Starts broker $1 in directory $2 on cores $3 (durable: $4); its pid goes to $2/pid. Fails when the port stays closed.
 start() {
@@ -88,15 +101,17 @@ options() {
   esac
 }
 one() { # broker scenario dir round
-  local extra=() wrap=() port out perf=""
-  port=$(port_of "$1")
+  local extra=() wrap=() port metrics scraper="" out perf=""
+  port=$(port_of "$1") metrics=$(metrics_of "$1")
+  [ -n "$metrics" ] && { scrape "$metrics" "$3" & scraper=$!; }
   case $2 in durable | midkill) extra=(--between "$0 restart $1 $3 $BMASK") ;; esac
   # PERF=1: system calls and context switches of the broker (needs perf and root; costs the broker a little).
   [ -n "${PERF:-}" ] && wrap=(perf stat -x, -e raw_syscalls:sys_enter,context-switches -o "$3/perf"
     -p "$(echo $(cat "$3/pid") $(descendants "$(cat "$3/pid")") | tr ' ' ',')" --)
   # shellcheck disable=SC2046
   out=$(timeout 150 "${wrap[@]}" taskset -c "$GMASK" "$MQLOAD" $(options "$2") --addr 127.0.0.1:$port --pid-file "$3/pid" \
-    --label "$1" ${LOAD_ARGS:-} "${extra[@]}" 2> "$3/mqload.err") || out=""
+    --label "$1" $(load_of "$1") ${LOAD_ARGS:-} "${extra[@]}" 2> "$3/mqload.err") || out=""
+  [ -n "$scraper" ] && kill $(descendants "$scraper") "$scraper" 2> /dev/null
   [ -n "$out" ] || out="{\"label\":\"$1\",\"error\":\"$(tail -c 200 "$3/mqload.err" | tr -d '"\\\n')\"}"
   [ -n "${PERF:-}" ] && perf=$(awk -F, '/sys_enter/{printf "\"syscalls\":%s,",$1} /context/{printf "\"switches\":%s,",$1}' "$3/perf")
   echo "{\"case\":\"$2\",\"mode\":\"$MODE\",\"round\":$4,$perf\"load\":$(cut -d' ' -f1 /proc/loadavg),${out#\{}" | tee -a "$OUT" | cut -c1-150
@@ -122,6 +137,7 @@ if [ "$what" = versions ]; then
   for b in $BROKERS; do (. "$HERE/brokers.d/$b.sh"; echo "$b: $(VERSION 2>&1 | head -1)"); done
   exit 0
 fi
+for b in $BROKERS; do prepare "$b" || { echo "bench: $b could not be prepared" >&2; exit 1; }; done
 live=""
 trap '[ -z "$live" ] || stop "$live" KILL' EXIT
 for round in $(seq "$ROUNDS"); do
