@@ -47,6 +47,7 @@ bench: toolchain ## Measure the broker against the limit of this machine and mos
 	@rm -f target/bench.jsonl
 	bench/bench.sh table -s "$(SCENARIOS)" -r $(ROUNDS) -o target/bench.jsonl
 	@bench/table.py target/bench.jsonl
+	@bench/plot.py target/bench.jsonl > target/bench.svg
 
 clean: ## Remove what was built here; the Kubernetes in ~/.cache/fulmar stays
 	cargo clean

@@ -32,6 +32,10 @@ scrape() {
 start() {
   local name=$1 dir=$2 mask=$3 durable=$4 port
   port=$(port_of "$name")
+  if (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; then
+    echo "bench: port $port of $name is taken: another benchmark runs, and each would measure the other's clients" >&2
+    return 1
+  fi
   mkdir -p "$dir"
   (
     cd "$dir"
