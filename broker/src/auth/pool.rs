@@ -13,6 +13,8 @@ use fulmar_worker::{Answer, Question};
 
 /// How much the threads give way to others: messages go before passwords.
 const NICE: i32 = 5;
+/// A thread that had nothing to verify for this long gives back the megabytes that it verified with.
+const SCRATCH_KEPT: Duration = Duration::from_millis(500);
 
 /// The threads and the questions that wait for them.
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl Pool {
             let _guard = guard;
             give_way();
             let mut scratch = Scratch::default();
-            while let Some(Waiting { question, since }) = self.next() {
+            while let Some(Waiting { question, since }) = self.next(&mut scratch) {
                 let answer = question.answer(&mut scratch);
                 let spent = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.answered.fetch_add(1, Ordering::Relaxed);
@@ -116,11 +118,16 @@ impl Pool {
         }
     }
 
-    /// Waits for a question. `None`: there will be none.
-    fn next(&self) -> Option<Waiting> {
+    /// Waits for a question, without `scratch` if that takes long. `None`: there will be none.
+    fn next(&self, scratch: &mut Scratch) -> Option<Waiting> {
         let is_idle = |queue: &mut Queue| queue.waiting.is_empty() && !queue.is_over;
-        let mut queue =
-            self.filled.wait_while(self.lock(), is_idle).expect("nothing panics while a question is queued");
+        let soon = self.filled.wait_timeout_while(self.lock(), SCRATCH_KEPT, is_idle);
+        let (mut queue, waited) = soon.expect("nothing panics while a question is queued");
+        if waited.timed_out() {
+            drop(queue);
+            *scratch = Scratch::default();
+            queue = self.filled.wait_while(self.lock(), is_idle).expect("nothing panics while a question is queued");
+        }
         if queue.is_over {
             return None;
         }

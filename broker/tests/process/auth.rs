@@ -339,3 +339,15 @@ log: {{format: json, level: debug}}
     let liar = Client::on(tls, Version::V5).hello(&connect(Version::V5, "e", "meter-2", ""));
     assert_eq!(liar, Got::ConnAck { session_present: false, reason: ReasonCode::NOT_AUTHORIZED });
 }
+
+#[test]
+fn memory_for_verifying_is_given_back_when_nobody_needs_it() {
+    let files = Files::with_users(&[]);
+    let params = Argon2idParams { memory_kib: 64 << 10, passes: 1, lanes: 1 };
+    files.put_users(&[("anna", "secret")], params);
+    let broker = Broker::start(&[&files.password_file()]);
+    let before = broker.resident_bytes();
+    assert_eq!(hello(broker.address("mqtt"), &connect(Version::V5, "a", "anna", "secret")), ReasonCode::SUCCESS);
+    assert!(broker.resident_bytes_max() > before + (60 << 20), "64 MiB were used");
+    wait_for("the 64 MiB to be given back", || (broker.resident_bytes() < before + (8 << 20)).then_some(()));
+}
