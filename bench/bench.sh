@@ -16,6 +16,7 @@ port_of() { (. "$HERE/brokers.d/$1.sh"; echo "$PORT"); }
 skips() { (SKIP=""; . "$HERE/brokers.d/$1.sh"; echo " $SKIP "); }
 load_of() { (LOAD=""; . "$HERE/brokers.d/$1.sh"; echo "$LOAD"); }
 metrics_of() { (METRICS=""; . "$HERE/brokers.d/$1.sh"; echo "$METRICS"); }
+companions_of() { (COMPANIONS=0; . "$HERE/brokers.d/$1.sh"; echo "$COMPANIONS"); }
 prepare() { (prepare() { :; }; . "$HERE/brokers.d/$1.sh"; prepare > /dev/null); }
 
 # Reads http://127.0.0.1:$1/metrics every 5 seconds, as a monitoring would, until it is killed.
@@ -30,13 +31,26 @@ scrape() {
 
 # Starts broker $1 in directory $2 on cores $3 (durable: $4); its pid goes to $2/pid. Fails when the port stays closed.
 start() {
-  local name=$1 dir=$2 mask=$3 durable=$4 port
+  local name=$1 dir=$2 mask=$3 durable=$4 port number
   port=$(port_of "$name")
   if (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; then
     echo "bench: port $port of $name is taken: another benchmark runs, and each would measure the other's clients" >&2
     return 1
   fi
   mkdir -p "$dir"
+  : > "$dir/others"
+  # Processes that the broker needs beside it and that are not measured.
+  for number in $(seq "$(companions_of "$name")"); do
+    (
+      cd "$dir"
+      export DIR=$dir NCPU=$(cores "$mask")
+      . "$HERE/brokers.d/$name.sh"
+      taskset -cp "$mask" $BASHPID > /dev/null
+      companion "$number" < /dev/null >> "$dir/stdout.$number" 2>&1
+    ) &
+    echo $! >> "$dir/others"
+    disown $!
+  done
   (
     cd "$dir"
     export DIR=$dir NCPU=$(cores "$mask") DURABLE=$durable
@@ -62,7 +76,7 @@ descendants() { local c; for c in $(pgrep -P "$1"); do echo "$c"; descendants "$
 stop() {
   local pid kids
   pid=$(cat "$1/pid") || return
-  kids=$(descendants "$pid")
+  kids="$(descendants "$pid") $(cat "$1/others" 2> /dev/null)"
   kill -"${2:-TERM}" $pid $kids 2> /dev/null
   for _ in $(seq 50); do
     local left=0 p
