@@ -67,7 +67,7 @@ impl<'a> SharedMessage<'a> {
             self.share.reserve(place_bytes, purpose)?;
             return Ok(Arc::clone(kept));
         }
-        self.share.reserve(place_bytes + Kept::bytes_of(Message::bytes_of(outgoing)), purpose)?;
+        self.share.reserve(place_bytes + Kept::bytes_of(outgoing.bytes()), purpose)?;
         let kept = Arc::new(Kept { message: self.get(outgoing).clone(), share: Arc::clone(self.share) });
         self.kept = Some(Arc::clone(&kept));
         Ok(kept)
@@ -106,7 +106,7 @@ impl Delivery {
     /// What a delivery counts for its client: there each counts in full, whoever else waits for the same message.
     pub(crate) fn bytes_of(outgoing: &Outgoing<'_>, subscription_ids: &[u32]) -> usize {
         let heap_bytes = if subscription_ids.len() > 1 { size_of_val(subscription_ids) } else { 0 };
-        PLACE_BYTES + Message::bytes_of(outgoing) + heap_bytes
+        PLACE_BYTES + outgoing.bytes() + heap_bytes
     }
 
     /// See [`Self::bytes_of`].
@@ -213,7 +213,7 @@ mod tests {
         let share = QuotaShare::new(Quota::new(usize::MAX));
         let mut scratch = Vec::new();
         let mut shared = SharedMessage::new(&share, &mut scratch);
-        let body = Kept::bytes_of(Message::bytes_of(&OUTGOING));
+        let body = Kept::bytes_of(OUTGOING.bytes());
         let one = keep(&mut shared, &[]);
         let two = keep(&mut shared, &[1, 2, 3]);
         drop(shared);

@@ -51,6 +51,44 @@ impl<'a> Outgoing<'a> {
     }
 }
 
+impl<'a> Outgoing<'a> {
+    /// The bytes that [`Self::write_to`] adds.
+    pub fn bytes(&self) -> usize {
+        HEAD_BYTES + self.topic.len() + self.forward.len() + self.payload.len()
+    }
+
+    /// Appends everything but the expiry to `bytes`, for [`Self::read`].
+    pub fn write_to(&self, bytes: &mut Vec<u8>) {
+        let Self { topic, qos, retain, forward, payload, expires: _ } = self;
+        let topic_length = u16::try_from(topic.len()).expect("a topic of MQTT has at most 65,535 bytes");
+        let forward_length = u32::try_from(forward.len()).expect("a packet of MQTT has at most 256 MB");
+        bytes.reserve(self.bytes());
+        bytes.push(qos.level() | if *retain { FLAG_RETAIN } else { 0 });
+        bytes.extend_from_slice(&topic_length.to_be_bytes());
+        bytes.extend_from_slice(&forward_length.to_be_bytes());
+        bytes.extend_from_slice(topic.as_bytes());
+        forward.write_to(bytes);
+        bytes.extend_from_slice(payload);
+    }
+
+    /// What [`Self::write_to`] wrote.
+    pub fn read(bytes: &'a [u8], expires: Option<Instant>) -> Self {
+        let (head, body) = bytes.split_at(HEAD_BYTES);
+        let topic_length = u16::from_be_bytes([head[1], head[2]]);
+        let forward_length = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
+        let (topic, body) = body.split_at(topic_length.into());
+        let (forward, payload) = body.split_at(forward_length as usize);
+        Self {
+            topic: std::str::from_utf8(topic).expect("the topic was text when the message was written"),
+            qos: QoS::new(head[0] & 0b11).expect("the quality of service was one when the message was written"),
+            retain: head[0] & FLAG_RETAIN != 0,
+            forward: ForwardProperties::from_validated(forward),
+            payload,
+            expires,
+        }
+    }
+}
+
 /// When a message expires that is of use for so many seconds.
 pub(crate) fn expiry(seconds: u32, now: Instant) -> Instant {
     now + Duration::from_secs(seconds.into())
@@ -80,28 +118,13 @@ pub struct Message {
 impl Message {
     /// Copies a message into one allocation of its own size. What `scratch` held is lost.
     pub fn new(outgoing: &Outgoing<'_>, scratch: &mut Vec<u8>) -> Self {
-        let Outgoing { topic, qos, retain, forward, payload, expires } = outgoing;
-        let topic_length = u16::try_from(topic.len()).expect("a topic of MQTT has at most 65,535 bytes");
-        let forward_length = u32::try_from(forward.len()).expect("a packet of MQTT has at most 256 MB");
         scratch.clear();
-        scratch.reserve(Self::bytes_of(outgoing));
-        scratch.push(qos.level() | if *retain { FLAG_RETAIN } else { 0 });
-        scratch.extend_from_slice(&topic_length.to_be_bytes());
-        scratch.extend_from_slice(&forward_length.to_be_bytes());
-        scratch.extend_from_slice(topic.as_bytes());
-        forward.write_to(scratch);
-        scratch.extend_from_slice(payload);
-        let message = Self { bytes: Arc::from(scratch.as_slice()), expires: *expires };
+        outgoing.write_to(scratch);
+        let message = Self { bytes: Arc::from(scratch.as_slice()), expires: outgoing.expires };
         if scratch.capacity() > SCRATCH_BYTES_KEPT {
             *scratch = Vec::new();
         }
         message
-    }
-
-    /// The bytes that such a message takes.
-    pub(crate) fn bytes_of(outgoing: &Outgoing<'_>) -> usize {
-        let Outgoing { topic, forward, payload, .. } = outgoing;
-        HEAD_BYTES + topic.len() + forward.len() + payload.len()
     }
 
     /// Whether both are one allocation.
@@ -112,19 +135,7 @@ impl Message {
 
     /// The message as receivers take it.
     pub fn view(&self) -> Outgoing<'_> {
-        let (head, body) = self.bytes.split_at(HEAD_BYTES);
-        let topic_length = u16::from_be_bytes([head[1], head[2]]);
-        let forward_length = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
-        let (topic, body) = body.split_at(topic_length.into());
-        let (forward, payload) = body.split_at(forward_length as usize);
-        Outgoing {
-            topic: std::str::from_utf8(topic).expect("the topic was text when the message was made"),
-            qos: QoS::new(head[0] & 0b11).expect("the quality of service was one when the message was made"),
-            retain: head[0] & FLAG_RETAIN != 0,
-            forward: ForwardProperties::from_validated(forward),
-            payload,
-            expires: self.expires,
-        }
+        Outgoing::read(&self.bytes, self.expires)
     }
 
     /// The bytes that the message takes, however many share it.

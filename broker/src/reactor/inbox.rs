@@ -144,9 +144,7 @@ impl Inbox {
 }
 
 fn weight_of(batch: &Batch) -> usize {
-    let Batch { publishes, targets, notes } = batch;
-    let bytes: usize = publishes.iter().map(|(message, _)| message.bytes()).sum();
-    publishes.len() + targets.len() + notes.len() + bytes / BYTES_PER_WEIGHT
+    batch.len() + batch.message_bytes() / BYTES_PER_WEIGHT
 }
 
 /// Waking fails only when the kernel has no memory for it; the thread then sees its letters at its next beat.
@@ -166,7 +164,9 @@ mod tests {
         let (qos, forward) = (QoS::AtLeastOnce, ForwardProperties::EMPTY);
         let outgoing = Outgoing { topic: "a", qos, retain: false, forward, payload, expires: None };
         let message = Message::new(&outgoing, &mut Vec::new());
-        Batch { publishes: vec![(message, 0); messages], ..Batch::default() }
+        let mut batch = Batch::default();
+        (0..messages).for_each(|_| batch.publish(&outgoing, [], || message.clone()));
+        batch
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         assert!(inbox.push_batch(1, &mut batch(60, &[0; 1 << 20])));
         let mut more = batch(10, &[0; 1 << 20]);
         assert!(!inbox.push_batch(2, &mut more));
-        assert_eq!(more.publishes.len(), 10);
+        assert_eq!(more.len(), 10);
         assert!(inbox.push_batch(3, &mut batch(3000, b"small")));
         // Whoever was turned away is told when there is room.
         assert_eq!(inbox.take(&mut Vec::new()), [2]);

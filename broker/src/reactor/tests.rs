@@ -372,7 +372,11 @@ fn a_clients_certificate_moves_with_it() {
 fn clients_are_not_read_while_another_threads_queue_is_full() {
     let mut threads = Threads::start();
     let mut client = threads.connect();
-    let heavy = || Batch { notes: vec![Note::InterestChanged; 64 << 10], ..Batch::default() };
+    let heavy = || {
+        let mut batch = Batch::default();
+        batch.notes = vec![Note::InterestChanged; 64 << 10];
+        batch
+    };
     assert!(threads.inboxes[1].push_batch(0, &mut heavy()));
     client.write_all(b"nnn").unwrap();
     threads.turn_until(0, |core| !core.told.is_empty());

@@ -53,7 +53,7 @@ impl Worker {
             self.pick_for_peer(group, filter, publish.hops);
         }
         if !self.scratch.found.is_empty() {
-            self.deliver_found(&outgoing, now);
+            self.deliver_found(&outgoing, None, now);
             self.pass_on(&outgoing, publish.hops, now);
         }
     }

@@ -52,7 +52,7 @@ impl Worker {
         if self.scratch.found.is_empty() {
             self.counters.publishes_unmatched += 1;
         } else {
-            self.deliver_found(outgoing, now);
+            self.deliver_found(outgoing, None, now);
         }
         if !self.lanes.is_empty() {
             self.send_to_nodes(outgoing, retain_as, source, now, &mut routed);

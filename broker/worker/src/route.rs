@@ -4,7 +4,7 @@
 use crate::connections::Connections;
 use crate::counters::Counters;
 use crate::ids::Thread;
-use crate::letter::Target;
+use crate::letter::{Batch, Target};
 use crate::rights::{address, may_deliver};
 use crate::sessions::{Entry, Sessions, Stamp};
 use crate::worker::Worker;
@@ -211,11 +211,15 @@ impl Worker {
     }
 
     /// Delivers to the sessions of this thread and of other threads that were found.
-    pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
+    /// `message` is the same, if it is kept already.
+    pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, message: Option<&Message>, now: Instant) {
         let Worker { node, connections, sessions, scratch, counters, outboxes, share, turn_output, .. } = self;
-        let Scratch { found, message, .. } = scratch;
+        let Scratch { found, message: buffer, .. } = scratch;
         *turn_output += found.locals.len() * (outgoing.topic.len() + outgoing.payload.len());
-        let mut shared = SharedMessage::new(share, message);
+        let mut shared = match message {
+            None => SharedMessage::new(share, buffer),
+            Some(message) => SharedMessage::of(message.clone(), share, buffer),
+        };
         for (index, local) in found.locals.iter().enumerate() {
             let first = local.options.subscription_id();
             if found.more_ids.is_empty() {
@@ -231,18 +235,14 @@ impl Worker {
         // One batch per thread; the message is shared by all of them.
         found.others.sort_by_key(|(thread, _)| *thread);
         for group in found.others.chunk_by(|a, b| a.0 == b.0) {
-            let batch = outboxes.of(group[0].0);
-            batch.publishes.push((shared.get(outgoing).clone(), group.len() as u32));
-            batch.targets.extend(group.iter().map(|(_, target)| *target));
+            let targets = group.iter().map(|(_, target)| *target);
+            outboxes.with_room(group[0].0).publish(outgoing, targets, || shared.get(outgoing).clone());
         }
     }
 
     /// Delivers what other threads matched for sessions of this one.
-    pub(crate) fn deliver_batch(&mut self, publishes: &[(Message, u32)], targets: &[Target], now: Instant) {
-        let mut targets = targets.iter();
-        for (message, count) in publishes {
-            let mine: &[Target] = targets.as_slice().get(..*count as usize).unwrap_or(&[]);
-            targets = targets.as_slice()[mine.len()..].iter();
+    pub(crate) fn deliver_batch(&mut self, batch: &Batch, now: Instant) {
+        for (outgoing, message, mine) in batch.publishes() {
             self.scratch.publish = next_stamp(self.scratch.publish, &mut self.sessions);
             self.scratch.found.clear();
             let mut stamps = std::mem::take(&mut self.sessions.stamps);
@@ -265,7 +265,7 @@ impl Worker {
                 }
             }
             self.sessions.stamps = stamps;
-            self.deliver_found(&message.view(), now);
+            self.deliver_found(&outgoing, message, now);
         }
     }
 

@@ -255,13 +255,12 @@ impl Worker {
     }
 
     /// What another data thread of this node has for this one.
-    pub fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out) {
-        let Batch { publishes, targets, notes } = batch;
+    pub fn letters(&mut self, mut batch: Batch, now: Instant, out: &mut impl Out) {
         let turn_output = self.turn_output;
-        self.deliver_batch(&publishes, &targets, now);
+        self.deliver_batch(&batch, now);
         // Batches are bounded where they are queued. Clients of this thread are read however many come.
         self.turn_output = turn_output;
-        for note in notes {
+        for note in std::mem::take(&mut batch.notes) {
             match note {
                 Note::Claim { client_id, version } => self.claimed_elsewhere(&client_id, version, now, out),
                 Note::InterestChanged => self.announce_interest(),
@@ -271,6 +270,7 @@ impl Worker {
                 Note::ShutDown => self.shut_down_here(now, out),
             }
         }
+        self.outboxes.keep_room(batch);
     }
 
     /// Does what is due and tells when to come again at the latest.
