@@ -110,6 +110,9 @@ options() {
     many_q1) echo "pubsub -n 1000 --qos 1 --window 1 $T" ;;
     storm) echo "storm -n 100 --secs ${SECS:-3}" ;;
     idle) echo "idle -n ${IDLE:-10000}" ;;
+    setup) echo "idle -n ${IDLE:-10000} --filters 10 --hold 0" ;;
+    flood) echo "pubsub -n 500 --qos 0 --rate 1000 $T" ;;
+    crowd_*) echo "pubsub -n $((${1#crowd_} / 2)) --qos 0 --window 1 $T" ;;
     wild) echo "wild -n ${WILD:-100000} $T" ;;
     wild_*) echo "wild -n ${1#wild_} $T" ;;
     retained) echo "retained -n ${RETAINED:-100000} --times 2" ;;
@@ -118,10 +121,23 @@ options() {
     *) return 1 ;;
   esac
 }
+# What else a generator does meanwhile in scenario $1, at a lower priority than what is measured.
+beside() {
+  case $1 in
+    flood) echo "pubsub --pattern fanin -n 1 --flow none --payload ${FLOOD:-256} --secs 600 --id flood --prefix flood" ;;
+  esac
+}
 one() { # broker scenario dir round
-  local extra=() wrap=() port metrics scraper="" out perf=""
+  local extra=() wrap=() port metrics scraper="" out perf="" crowd=""
   port=$(port_of "$1") metrics=$(metrics_of "$1")
   [ -n "$metrics" ] && { scrape "$metrics" "$3" & scraper=$!; }
+  if [ -n "$(beside "$2")" ]; then
+    # shellcheck disable=SC2046
+    taskset -c "$GMASK" nice -n 10 "$MQLOAD" $(beside "$2") --addr 127.0.0.1:$port $(load_of "$1") ${LOAD_ARGS:-} \
+      > "$3/beside" 2>&1 &
+    crowd=$!
+    disown $crowd
+  fi
   case $2 in durable | midkill) extra=(--between "$0 restart $1 $3 $BMASK") ;; esac
   # PERF=1: system calls and context switches of the broker (needs perf and root; costs the broker a little).
   [ -n "${PERF:-}" ] && wrap=(perf stat -x, -e raw_syscalls:sys_enter,context-switches -o "$3/perf"
@@ -129,6 +145,7 @@ one() { # broker scenario dir round
   # shellcheck disable=SC2046
   out=$(timeout 150 "${wrap[@]}" taskset -c "$GMASK" "$MQLOAD" $(options "$2") --addr 127.0.0.1:$port --pid-file "$3/pid" \
     --label "$1" $(load_of "$1") ${LOAD_ARGS:-} "${extra[@]}" 2> "$3/mqload.err") || out=""
+  [ -n "$crowd" ] && kill "$crowd" 2> /dev/null
   [ -n "$scraper" ] && kill $(descendants "$scraper") "$scraper" 2> /dev/null
   [ -n "$out" ] || out="{\"label\":\"$1\",\"error\":\"$(tail -c 200 "$3/mqload.err" | tr -d '"\\\n')\"}"
   [ -n "${PERF:-}" ] && perf=$(awk -F, '/sys_enter/{printf "\"syscalls\":%s,",$1} /context/{printf "\"switches\":%s,",$1}' "$3/perf")

@@ -37,7 +37,10 @@ struct Parcel {
 #[derive(Debug)]
 enum Body {
     /// The next so many bytes of the batch.
-    Copied { length: u32, expires: Option<Instant> },
+    Copied {
+        length: u32,
+        expires: Option<Instant>,
+    },
     Shared(Message),
 }
 
