@@ -22,6 +22,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fulmar-config",
         ],
     ),
+    (
+        "fulmar-guard",
+        &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-worker"],
+    ),
     ("fulmar-operator", &["fulmar-api", "fulmar-auth", "fulmar-codec", "fulmar-config"]),
     ("fulmar-e2e", &["fulmar-testbed", "fulmar-api"]),
     ("xtask", &["fulmar-api", "fulmar-testbed"]),

@@ -10,7 +10,7 @@ use fulmar_testbed::lifecycle;
 
 use crate::cargo::cargo;
 use crate::steps::{Steps, say};
-use crate::{cluster, e2e, manifests};
+use crate::{cluster, e2e, guard, manifests};
 
 /// What needs no Kubernetes and no root.
 pub(crate) fn check(root: &Path) -> Result<()> {
@@ -22,6 +22,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     summed_up(|steps| {
         check_steps(root, steps)?;
         steps.step("set up this machine", || lifecycle::set_up(&mut |line| say(line)))?;
+        steps.step("instructions and system calls", || guard::run(root, &guard::Arguments::default()))?;
         steps.step("generated manifests", || manifests::run(root, &manifests::Arguments { check: true }))?;
         let testbeds = "test --locked --workspace --test testbeds -- --ignored --test-threads 1";
         steps.test("tests of the testbeds", &mut cargo(root, testbeds))?;

@@ -5,6 +5,7 @@ mod check;
 mod cluster;
 mod demo;
 mod e2e;
+mod guard;
 mod images;
 mod licences;
 mod manifests;
@@ -40,6 +41,8 @@ enum Task {
     Images(images::Arguments),
     /// Bring up three brokers on a Kubernetes of their own, and pass messages between all of them.
     Demo(demo::Arguments),
+    /// Hold instructions and system calls per message against what was recorded.
+    Guard(guard::Arguments),
     /// Run the end-to-end tests on a real Kubernetes.
     E2e(e2e::Arguments),
 }
@@ -58,6 +61,7 @@ fn main() -> Result<()> {
         Task::Manifests(arguments) => manifests::run(root, &arguments),
         Task::Images(arguments) => images::run(root, &arguments).map(drop),
         Task::Demo(arguments) => demo::run(root, &arguments),
+        Task::Guard(arguments) => guard::run(root, &arguments),
         Task::E2e(arguments) => e2e::run(root, &arguments),
     }
 }

@@ -24,6 +24,9 @@ pub const FOR_TESTBEDS: &[Package] = &[
     ("mosquitto-clients", "/usr/bin/mosquitto_pub"),
 ];
 
+/// What counts instructions and system calls.
+pub const FOR_GUARD: &[Package] = &[("valgrind", "/usr/bin/valgrind"), ("strace", "/usr/bin/strace")];
+
 /// Installs what is missing. Says what to do where it cannot.
 pub fn install_missing(packages: &[Package], progress: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     let missing: Vec<&str> =
