@@ -1,7 +1,7 @@
 # Every task of the project. What a task does is written in xtask/src, one file each.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test e2e images crds manifests demo demo-down release bench clean toolchain
+.PHONY: help setup check test clients e2e images crds manifests demo demo-down release bench clean toolchain
 .NOTPARALLEL:
 
 XTASK := cargo xtask
@@ -11,7 +11,7 @@ ROUNDS ?= 3
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: toolchain ## Install and build what this machine lacks: Debian packages, Kubernetes and the Prometheus adapter (once, about 12 minutes)
+setup: toolchain ## Install and build what this machine lacks: Debian packages, MQTT clients, Kubernetes and the Prometheus adapter (once, about 12 minutes)
 	@$(XTASK) setup
 
 check: toolchain ## Format, lints and the tests that need neither Kubernetes nor root: the fast one
@@ -19,6 +19,9 @@ check: toolchain ## Format, lints and the tests that need neither Kubernetes nor
 
 test: toolchain ## Everything there is to test, on a real Kubernetes too (needs root)
 	@$(XTASK) test
+
+clients: toolchain ## Only the tests with MQTT clients of other people's making; TEST=NAME for some of them
+	@$(XTASK) clients $(if $(TEST),-- $(TEST))
 
 e2e: toolchain ## Only the end-to-end tests; TEST=NAME for some of them
 	@$(XTASK) e2e $(if $(TEST),-- $(TEST))

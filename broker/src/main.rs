@@ -20,6 +20,7 @@ mod reactor;
 mod run;
 mod setup;
 mod shortage;
+mod sys;
 mod throttle;
 mod tls;
 mod trace;

@@ -23,6 +23,7 @@ use crate::node_id;
 use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
 use crate::setup;
 use crate::shortage::Shortage;
+use crate::sys;
 use crate::tls::{
     ClusterCertificates, Handshakes, Reload, Reloaded, TlsListener, cluster_certificates, listener_certificate,
 };
@@ -203,6 +204,10 @@ impl Broker {
             lane_news,
             pool: pool.clone(),
         };
+        if let Some(interval) = config.sys_interval() {
+            let sources = sys::Sources { node: node.clone(), reports: reports.clone(), start };
+            runtime.spawn(sys::run(interval, sources, inboxes[0].clone()));
+        }
         if let Some(listener) = http {
             let metrics = Metrics {
                 version: env!("CARGO_PKG_VERSION"),

@@ -10,7 +10,7 @@ use fulmar_testbed::lifecycle;
 
 use crate::cargo::cargo;
 use crate::steps::{Steps, say};
-use crate::{cluster, e2e, guard, manifests};
+use crate::{clients, cluster, e2e, guard, manifests};
 
 /// What needs no Kubernetes and no root.
 pub(crate) fn check(root: &Path) -> Result<()> {
@@ -21,6 +21,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
 pub(crate) fn test(root: &Path) -> Result<()> {
     summed_up(|steps| {
         check_steps(root, steps)?;
+        clients::run_steps(root, &clients::Arguments::default(), steps)?;
         steps.step("set up this machine", || lifecycle::set_up(&mut |line| say(line)))?;
         steps.step("instructions and system calls", || guard::run(root, &guard::Arguments::default()))?;
         steps.step("generated manifests", || manifests::run(root, &manifests::Arguments { check: true }))?;

@@ -2,6 +2,7 @@
 
 mod cargo;
 mod check;
+mod clients;
 mod cluster;
 mod demo;
 mod e2e;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use fulmar_testbed::clients::Clients;
 use fulmar_testbed::lifecycle;
 use fulmar_testbed::monitoring::Monitoring;
 
@@ -35,6 +37,8 @@ enum Task {
     Check,
     /// Run everything there is to test.
     Test,
+    /// Install MQTT clients of other people's making, and run the broker's tests with them.
+    Clients(clients::Arguments),
     /// Write manifests/install.yaml from the chart.
     Manifests(manifests::Arguments),
     /// Build the container images of broker and operator, without Docker.
@@ -54,10 +58,12 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Setup => {
             lifecycle::set_up(&mut |line| steps::say(line))?;
+            Clients::find_or_install(&mut |line| steps::say(line))?;
             Monitoring::find_or_build(&mut |line| steps::say(line)).map(drop)
         }
         Task::Check => check::check(root),
         Task::Test => check::test(root),
+        Task::Clients(arguments) => clients::run(root, &arguments),
         Task::Manifests(arguments) => manifests::run(root, &arguments),
         Task::Images(arguments) => images::run(root, &arguments).map(drop),
         Task::Demo(arguments) => demo::run(root, &arguments),

@@ -22,6 +22,7 @@ pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
         http: section.optional_section("http", read_http),
         cluster: section.optional_section("cluster", read_cluster),
         limits: section.section("limits", read_limits),
+        sys_interval_seconds: section.number("sysIntervalSeconds", defaults.sys_interval_seconds, 0..=86_400),
         log: section.section("log", read_log),
         shutdown: section.section("shutdown", read_shutdown),
     }

@@ -34,6 +34,8 @@ pub struct Config {
     pub cluster: Option<ClusterConfig>,
     /// What clients, peers and queues may take.
     pub limits: Limits,
+    /// How often the topics of `$SYS` are brought up to date, in seconds; 0 is never, and there are none.
+    pub sys_interval_seconds: u32,
     /// How the log is written.
     pub log: LogConfig,
     /// How the broker stops.
@@ -53,6 +55,7 @@ impl Default for Config {
             http: None,
             cluster: None,
             limits: Limits::default(),
+            sys_interval_seconds: 10,
             log: LogConfig::default(),
             shutdown: ShutdownConfig::default(),
         }
@@ -60,6 +63,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How often the topics of `$SYS` are brought up to date; nothing where there are none.
+    pub fn sys_interval(&self) -> Option<Duration> {
+        (self.sys_interval_seconds > 0).then(|| Duration::from_secs(self.sys_interval_seconds.into()))
+    }
+
     /// Whether a client that comes in by `listener` may connect without credentials.
     pub fn is_anonymous_allowed(&self, listener: &ListenerConfig) -> bool {
         self.allow_anonymous.unwrap_or_else(|| listener.address.is_loopback() && self.auth.password_file.is_none())

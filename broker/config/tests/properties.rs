@@ -106,13 +106,13 @@ fn any_config() -> impl Strategy<Value = Config> {
         any_auth(),
     );
     let http = prop::option::of((any::<IpAddr>(), prop_oneof![Just(8080), 8081..9000_u16]));
-    let tail = (1..1000_u32, any::<bool>(), 0..3600_u32);
+    let tail = (1..1000_u32, any::<bool>(), 0..3600_u32, 0..=86_400_u32);
     (head, http, prop::option::of(any_cluster()), tail).prop_map(
         |(
             (name, data_dir, threads, allow_anonymous, (one, two), auth),
             http,
             cluster,
-            (connections, is_json, grace),
+            (connections, is_json, grace, sys_interval_seconds),
         )| {
             Config {
                 name,
@@ -124,6 +124,7 @@ fn any_config() -> impl Strategy<Value = Config> {
                 http: http.map(|(address, port)| HttpConfig { address, port }),
                 cluster,
                 limits: Limits { connections, ..Limits::default() },
+                sys_interval_seconds,
                 log: LogConfig {
                     format: if is_json { LogFormat::Json } else { LogFormat::Text },
                     level: LogLevel::default(),

@@ -17,6 +17,7 @@ use crate::link::Links;
 
 pub(crate) use auth::AuthMetrics;
 pub(crate) use exposition::{Exposition, Kind};
+pub(crate) use process::resident_bytes;
 pub(crate) use report::{Numbers, ThreadReport};
 
 /// A number that only grows.

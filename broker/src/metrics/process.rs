@@ -35,6 +35,18 @@ pub(crate) fn expose(exposition: &mut Exposition) {
     }
 }
 
+/// The memory that the process has now, and that it had at most, in bytes; 0 where that cannot be read.
+pub(crate) fn resident_bytes() -> (u64, u64) {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // SAFETY: sysconf only reads its argument.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as f64;
+    let now = (field(&stat, 24).unwrap_or_default() * page) as u64;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let peak: u64 = peak.unwrap_or_default();
+    (now, (peak << 10).max(now))
+}
+
 /// Field `index` (from 1) of `/proc/self/stat`; the second one, in parentheses, may itself hold spaces.
 fn field(stat: &str, index: usize) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(')')?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fulmar_auth::identity::CertificateNames;
+use fulmar_session::Message;
 use fulmar_worker::{
     Answer, Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Origin, Out, Refused, Rules,
     Thread, Worker,
@@ -27,7 +28,8 @@ pub(crate) trait Core {
     fn shut_down(&mut self, now: Instant, out: &mut impl Out);
     fn dirty(&mut self) -> &mut Vec<ConnId>;
     fn output(&mut self, conn: ConnId) -> Option<&mut Vec<u8>>;
-    fn written(&mut self, conn: ConnId);
+    fn written(&mut self, conn: ConnId, bytes: usize);
+    fn tell(&mut self, messages: &[Message], now: Instant);
     fn outbox(&mut self, thread: Thread) -> &mut Batch;
     fn end_turn(&mut self);
     fn is_sated(&self) -> bool;
@@ -106,8 +108,12 @@ impl Core for Worker {
     }
 
     #[inline]
-    fn written(&mut self, conn: ConnId) {
-        self.written(conn);
+    fn written(&mut self, conn: ConnId, bytes: usize) {
+        self.written(conn, bytes);
+    }
+
+    fn tell(&mut self, messages: &[Message], now: Instant) {
+        self.tell(messages, now);
     }
 
     #[inline]

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use fulmar_auth::identity::CertificateNames;
+use fulmar_session::Message;
 use fulmar_worker::{Answer, Batch, LaneSocket, Origin, Rules, Thread};
 use mio::Waker;
 use mio::net::TcpStream;
@@ -33,6 +34,8 @@ pub(crate) enum Letter {
     Answer(Answer),
     /// What the files of users and access rules say from now on.
     Rules(Arc<Rules>),
+    /// What the broker tells of itself.
+    Tell(Arc<[Message]>),
     /// Tell every client to leave and accept no more.
     ShutDown,
     /// Tell peers that this node stops, and drop the sender when they have read it.

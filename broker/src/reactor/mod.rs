@@ -269,6 +269,7 @@ impl<C: Core> Reactor<C> {
                 Letter::PeerGone { node, epoch } => self.core.peer_gone(node, epoch, now, &mut self.world),
                 Letter::Answer(answer) => self.core.answered(answer, &mut self.world),
                 Letter::Rules(rules) => self.core.reload(rules, now, &mut self.world),
+                Letter::Tell(messages) => self.core.tell(&messages, now),
                 Letter::ShutDown => {
                     self.listeners.clear();
                     self.is_stopping = true;
@@ -391,7 +392,7 @@ impl<C: Core> Reactor<C> {
         let Some(entry) = self.world.sockets.get_mut(conn) else { return };
         let Some(out) = self.core.output(conn) else { return };
         if entry.is_blocked {
-            self.core.written(conn);
+            self.core.written(conn, 0);
             return;
         }
         // A lane moves on in portions: what the socket took makes room for the next.
@@ -404,7 +405,7 @@ impl<C: Core> Reactor<C> {
                     out.drain(..writing.bytes);
                 }
                 entry.is_blocked = writing.is_blocked;
-                self.core.written(conn);
+                self.core.written(conn, writing.bytes);
                 if !writing.is_blocked && (was_blocked || was_full) {
                     let Self { core, world, .. } = self;
                     if catch_unwind(AssertUnwindSafe(|| core.drained(conn, now, world))).is_err() {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fulmar_auth::identity::CertificateNames;
+use fulmar_session::Message;
 use fulmar_worker::{
     Answer, Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Note, Origin, Out, Refused,
     Rules, Thread,
@@ -166,7 +167,8 @@ impl Core for Puppet {
         self.outputs[conn.slot as usize].as_mut()
     }
 
-    fn written(&mut self, _conn: ConnId) {}
+    fn written(&mut self, _conn: ConnId, _bytes: usize) {}
+    fn tell(&mut self, _messages: &[Message], _now: Instant) {}
 
     fn outbox(&mut self, thread: Thread) -> &mut Batch {
         &mut self.outboxes[usize::from(thread)]

@@ -21,3 +21,4 @@ mod overload;
 mod passwd;
 mod probes;
 mod tls;
+mod told;

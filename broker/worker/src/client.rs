@@ -102,6 +102,7 @@ impl Worker {
         now: Instant,
         out: &mut impl Out,
     ) -> Flow {
+        self.counters.payload_bytes_received += publish.payload.len() as u64;
         match publish.qos {
             QoS::AtMostOnce => self.counters.publishes_received_qos0 += 1,
             QoS::AtLeastOnce => self.counters.publishes_received_qos1 += 1,
@@ -111,6 +112,7 @@ impl Worker {
             return Flow::Closed;
         };
         let mut alias = std::mem::take(&mut self.scratch.topic);
+        let before = connection.out.len();
         let action = entry.session.handle_publish(publish, &mut alias, now, &mut connection.out);
         let flow = match action {
             PublishAction::Route { token, topic } => {
@@ -130,7 +132,9 @@ impl Worker {
                 }
             }
             PublishAction::Done => {
-                self.connections.output(conn);
+                if let Some(buffer) = self.connections.output(conn) {
+                    self.counters.wrote(&buffer[before..]);
+                }
                 Flow::Go
             }
             PublishAction::Close(reason) => {
@@ -162,7 +166,9 @@ impl Worker {
             let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn)) else {
                 return Flow::Closed;
             };
+            let before = buffer.len();
             entry.session.handle_routed(token, routed.reason, now, buffer);
+            self.counters.wrote(&buffer[before..]);
             return held;
         }
         let patience: Duration = self.node.settings.limits.acknowledgement_timeout;
@@ -227,6 +233,7 @@ impl Worker {
             Packet::PingReq => {
                 if let Some(buffer) = self.connections.output(conn) {
                     encode_pingresp(buffer);
+                    self.counters.packets_sent += 1;
                 }
                 Flow::Go
             }
@@ -272,7 +279,10 @@ impl Worker {
         let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn)) else {
             return Flow::Closed;
         };
-        match entry.session.handle_ack(kind, ack, buffer) {
+        let before = buffer.len();
+        let action = entry.session.handle_ack(kind, ack, buffer);
+        self.counters.wrote(&buffer[before..]);
+        match action {
             AckAction::Nothing => Flow::Go,
             AckAction::Completed => {
                 self.pump(id, now);

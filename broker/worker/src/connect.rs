@@ -183,15 +183,16 @@ impl Worker {
     fn attach(&mut self, conn: ConnId, id: SessionId, admitted: Admitted, session_present: bool, now: Instant) {
         let Some(buffer) = self.connections.output(conn) else { return };
         let Some(entry) = self.sessions.get_mut(id) else { return };
+        let before = buffer.len();
         let drained = entry.session.attach(admitted, session_present, now, buffer);
+        self.counters.drained(drained, &buffer[before..]);
         entry.connection = Some(conn);
         entry.absence = None;
         let silent_until = entry.session.keep_alive_deadline();
-        self.counters.dropped_expired += drained.expired as u64;
-        self.counters.dropped_too_large += drained.too_large as u64;
         self.counters.clients_connected += 1;
         self.connections_pending -= 1;
         self.sessions.connected += 1;
+        self.node.client_came();
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.role = Role::Client(id);
         }
@@ -251,6 +252,9 @@ impl Worker {
     /// Closes a connection that never became a client, with what it has been told.
     pub(crate) fn close_unconnected(&mut self, conn: ConnId, out: &mut impl Out) {
         if let Some(connection) = self.forget_connection(conn, out) {
+            // A refusal, if anything.
+            self.counters.wrote(&connection.out);
+            self.counters.bytes_sent += connection.out.len() as u64;
             out.close(conn, connection.out);
         }
     }

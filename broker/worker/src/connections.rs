@@ -138,9 +138,9 @@ impl Connections {
         self.slab.remove(conn.slot, conn.generation)
     }
 
-    /// After the write of a dirty connection: its buffer goes back to the pool once it is empty.
-    pub(crate) fn written(&mut self, conn: ConnId) {
-        let Some(connection) = self.slab.get_mut(conn.slot, conn.generation) else { return };
+    /// After the write of a dirty connection: its buffer goes back to the pool once it is empty. Whether it is a client's.
+    pub(crate) fn written(&mut self, conn: ConnId) -> bool {
+        let Some(connection) = self.slab.get_mut(conn.slot, conn.generation) else { return false };
         connection.dirty = false;
         if connection.out.is_empty() && connection.out.capacity() > 0 {
             let buffer = std::mem::take(&mut connection.out);
@@ -149,8 +149,10 @@ impl Connections {
             }
         }
         // What was allocated counts, not what is used of it. Lanes have a bound of their own.
-        let bytes = if matches!(connection.role, Role::Lane(_)) { 0 } else { connection.out.capacity() };
+        let is_client = !matches!(connection.role, Role::Lane(_));
+        let bytes = if is_client { connection.out.capacity() } else { 0 };
         self.count_unsent(conn, bytes);
+        is_client
     }
 
     #[inline]

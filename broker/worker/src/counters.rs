@@ -1,6 +1,7 @@
 //! What a data thread counts. Plain numbers: the reactor copies them to where `/metrics` reads, once in a while.
 
 use fulmar_codec::QoS;
+use fulmar_session::Drained;
 
 /// Generates the struct and the list of its fields with their help texts, so that neither can miss one.
 macro_rules! counters {
@@ -13,6 +14,11 @@ macro_rules! counters {
             /// Name and help text of each value, in the order of [`Self::values`].
             pub const FIELDS: &'static [(&'static str, &'static str)] =
                 &[$((stringify!($field), concat!($($help),*)),)*];
+
+            /// Adds what another thread has counted.
+            pub fn add(&mut self, more: &Self) {
+                $(self.$field += more.$field;)*
+            }
 
             /// The values in the order of [`Self::FIELDS`].
             pub fn values(&self) -> Vec<u64> {
@@ -129,10 +135,44 @@ counters! {
         subscribe_barrier_timeouts,
         /// Bytes received from clients.
         bytes_received,
+        /// Packets sent.
+        packets_sent,
+        /// PUBLISH packets sent.
+        publishes_sent,
+        /// Bytes of payloads in PUBLISH packets received.
+        payload_bytes_received,
+        /// Bytes of payloads in PUBLISH packets sent.
+        payload_bytes_sent,
+        /// Bytes sent to clients.
+        bytes_sent,
     }
 }
 
 impl Counters {
+    /// Packets were written into the buffer of a client: these bytes, whole packets.
+    #[inline]
+    pub(crate) fn wrote(&mut self, bytes: &[u8]) {
+        self.packets_sent += packets_in(bytes);
+    }
+
+    /// Messages that waited were written into the buffer of a client: these bytes, with what else was written there.
+    pub(crate) fn drained(&mut self, drained: Drained, bytes: &[u8]) {
+        let Drained { sent, payload_bytes, expired, too_large } = drained;
+        self.wrote(bytes);
+        self.publishes_sent += sent as u64;
+        self.payload_bytes_sent += payload_bytes as u64;
+        self.dropped_expired += expired as u64;
+        self.dropped_too_large += too_large as u64;
+    }
+
+    /// A message was written into the buffer of a client.
+    #[inline]
+    pub(crate) fn sent(&mut self, payload_bytes: usize) {
+        self.packets_sent += 1;
+        self.publishes_sent += 1;
+        self.payload_bytes_sent += payload_bytes as u64;
+    }
+
     /// A message was sent to a client, or queued for it.
     #[inline]
     pub(crate) fn delivered(&mut self, qos: QoS) {
@@ -179,4 +219,38 @@ pub struct LinkCounters {
     pub unacknowledged_bytes: u64,
     /// Whether the lane is connected now.
     pub connected: bool,
+}
+
+/// How many packets these are, by the lengths that they begin with. Nearly always it is one, of a few bytes.
+#[inline]
+fn packets_in(mut bytes: &[u8]) -> u64 {
+    let mut packets = 0;
+    while bytes.len() >= 2 {
+        let mut length = 0;
+        let mut header = 1;
+        while let Some(byte) = bytes.get(header) {
+            length |= usize::from(byte & 0x7f) << (7 * (header - 1));
+            header += 1;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        packets += 1;
+        bytes = bytes.get(header + length..).unwrap_or_default();
+    }
+    packets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_counted_by_their_lengths() {
+        let ping = [0xd0, 0];
+        let long = [&[0x30, 0x80, 0x01][..], &[0xff; 128]].concat();
+        let puback = [0x40, 2, 0, 1];
+        assert_eq!([packets_in(&[]), packets_in(&ping), packets_in(&long)], [0, 1, 1]);
+        assert_eq!(packets_in(&[&long[..], &ping, &long, &puback, &puback].concat()), 5);
+    }
 }

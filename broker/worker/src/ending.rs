@@ -25,7 +25,9 @@ impl Worker {
         out: &mut impl Out,
     ) {
         if let (Some(entry), Some(buffer)) = (self.sessions.get(id), self.connections.output(conn)) {
+            let before = buffer.len();
             entry.session.encode_disconnect(reason, buffer);
+            self.counters.wrote(&buffer[before..]);
         }
         self.close_quietly(conn, id, Departure::Closed(reason), now, out);
     }
@@ -40,6 +42,7 @@ impl Worker {
         out: &mut impl Out,
     ) {
         let last = self.connections.get_mut(conn).map(|connection| std::mem::take(&mut connection.out));
+        self.counters.bytes_sent += last.as_ref().map_or(0, Vec::len) as u64;
         self.client_gone(conn, id, why, now, out);
         out.close(conn, last.unwrap_or_default());
     }
@@ -57,6 +60,7 @@ impl Worker {
         self.node.connections.fetch_sub(1, Ordering::Relaxed);
         self.waiting.forget(conn);
         self.sessions.connected -= 1;
+        self.node.client_went();
         let Some(entry) = self.sessions.get_mut(id) else { return };
         entry.connection = None;
         entry.forget_decisions();

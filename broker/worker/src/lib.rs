@@ -35,6 +35,7 @@ mod rules;
 mod sessions;
 mod slab;
 mod subscribe;
+mod sys;
 mod timer;
 mod withdraw;
 mod worker;

@@ -7,6 +7,7 @@ use crate::alarm::{Alarm, BOUNDS};
 use crate::limits::Limits;
 use crate::peers::{PeerStatus, Peers};
 use crate::rules::AuthSettings;
+use crate::sys::{Sys, is_sys};
 use fulmar_auth::backoff::Backoff;
 use fulmar_auth::hooks::{Hooks, Ticket};
 use fulmar_auth::verified::Verified;
@@ -56,6 +57,8 @@ pub struct Node {
     pub(crate) session_limits: Arc<fulmar_session::Limits>,
     pub(crate) clock: Clock,
     pub(crate) connections: AtomicUsize,
+    clients: AtomicUsize,
+    clients_max: AtomicUsize,
     pub(crate) sessions: AtomicUsize,
     /// The messages that the sessions of all threads keep.
     pub(crate) quota: Arc<Quota>,
@@ -69,6 +72,7 @@ pub struct Node {
     interest: Mutex<Interest>,
     peers: RwLock<Peers>,
     retained: RwLock<Retained<Kept>>,
+    pub(crate) sys: Sys,
 }
 
 impl fmt::Debug for Node {
@@ -104,7 +108,17 @@ pub(crate) struct AuthMemory {
 
 /// A retained message.
 #[derive(Clone, Debug)]
-struct Kept(Message);
+pub(crate) struct Kept(Message);
+
+impl Kept {
+    pub(crate) fn new(message: Message) -> Kept {
+        Kept(message)
+    }
+
+    pub(crate) fn message(&self) -> &Message {
+        &self.0
+    }
+}
 
 /// What the store and the allocator need for each message beyond its bytes and its topic.
 const RETAINED_PLACE_BYTES: usize = 160;
@@ -120,7 +134,7 @@ const EXPIRED_AT_ONCE_MAX: usize = 1000;
 
 /// A poisoned lock means that a turn panicked; its connection is closed, and what the lock guards is whole after every
 /// single change.
-fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
+pub(crate) fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
     result.unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -144,6 +158,8 @@ impl Node {
             session_limits: Arc::new(session_limits(limits)),
             clock: Clock::new(NodeId(settings.node_id), settings.wall_clock_microseconds),
             connections: AtomicUsize::new(0),
+            clients: AtomicUsize::new(0),
+            clients_max: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             quota: Quota::new(limits.queued_bytes_total),
             session_quota: Quota::new(limits.session_bytes_total),
@@ -161,6 +177,7 @@ impl Node {
             }),
             peers: RwLock::new(Peers::default()),
             retained: RwLock::new(Retained::new(retained)),
+            sys: Sys::new(),
             settings,
         }
     }
@@ -174,6 +191,22 @@ impl Node {
     pub fn auth_counts(&self) -> AuthCounts {
         let AuthMemory { verified, backoff } = &*self.auth_memory();
         AuthCounts { verified: verified.len(), failures: backoff.len(), failures_evicted: backoff.evicted() }
+    }
+
+    /// A client was let in.
+    pub(crate) fn client_came(&self) {
+        let clients = self.clients.fetch_add(1, Ordering::Relaxed) + 1;
+        self.clients_max.fetch_max(clients, Ordering::Relaxed);
+    }
+
+    /// A client that was let in is gone.
+    pub(crate) fn client_went(&self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many clients were connected at one time, at most.
+    pub fn clients_max(&self) -> usize {
+        self.clients_max.load(Ordering::Relaxed)
     }
 
     pub(crate) fn next_ticket(&self) -> Ticket {
@@ -277,7 +310,8 @@ impl Node {
         now: Instant,
         into: &mut VecDeque<Message>,
     ) -> bool {
-        let retained = unpoisoned(self.retained.read());
+        let retained = if is_sys(filter) { &self.sys.retained } else { &self.retained };
+        let retained = unpoisoned(retained.read());
         let scan = retained.scan(filter, cursor, self.milliseconds(now), steps_max, |stored| {
             into.push_back(stored.message.0.clone());
             ControlFlow::Continue(())

@@ -136,7 +136,9 @@ impl Worker {
         let Some(entry) = self.sessions.get_mut(id) else { return };
         match entry.connection.and_then(|conn| Some((conn, self.connections.output(conn)?))) {
             Some((conn, buffer)) => {
+                let before = buffer.len();
                 entry.session.handle_routed(token, reason, now, buffer);
+                self.counters.wrote(&buffer[before..]);
                 self.resume(conn, id, now, out);
             }
             None => entry.session.handle_routed(token, reason, now, &mut Vec::new()),

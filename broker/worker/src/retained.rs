@@ -96,7 +96,7 @@ fn deliver_retained(
     }
     let mut shared = SharedMessage::of(message.clone(), share, scratch);
     let delivered = session.deliver(buffer, &outgoing, how, now, &mut shared);
-    count(counters, delivered, how.qos.min(outgoing.qos));
+    count(counters, delivered, how.qos.min(outgoing.qos), outgoing.payload.len());
 }
 
 impl Worker {
@@ -130,9 +130,9 @@ impl Worker {
         let Some(entry) = sessions.get_mut(id) else { return };
         let from = address(connections, entry.connection);
         let Some(buffer) = entry.connection.and_then(|conn| connections.output(conn)) else { return };
+        let before = buffer.len();
         let drained = entry.session.drain(now, buffer);
-        counters.dropped_expired += drained.expired as u64;
-        counters.dropped_too_large += drained.too_large as u64;
+        counters.drained(drained, &buffer[before..]);
         let Some(reads) = &mut entry.reads else { return };
         while let Some(read) = reads.front_mut() {
             if read.chunk.is_empty() && !read.finished {

@@ -7,6 +7,7 @@ use crate::node::Node;
 use crate::out::{Event, Out};
 use crate::rules::Rules;
 use crate::sessions::Entry;
+use crate::sys::is_sys;
 use crate::worker::Worker;
 use fulmar_auth::access::Rights;
 use fulmar_auth::cache::Decisions;
@@ -59,7 +60,7 @@ impl Worker {
         publish: &Publish<'_>,
         topic: &str,
     ) -> Result<(), ReasonCode> {
-        if !self.may_publish(id, topic) {
+        if is_sys(topic) || !self.may_publish(id, topic) {
             return Err(ReasonCode::NOT_AUTHORIZED);
         }
         if self.node.hooks.publish.is_none() {
@@ -92,7 +93,8 @@ impl Worker {
 
     /// Whether the will of a client may be published, when it is due.
     pub(crate) fn may_publish_will(&self, session: &Session, will: &Will, now: Instant) -> bool {
-        judge_publish(&self.rules, &self.node, session, Ipv6Addr::UNSPECIFIED.into(), will.outgoing(now).topic)
+        let topic = will.outgoing(now).topic;
+        !is_sys(topic) && judge_publish(&self.rules, &self.node, session, Ipv6Addr::UNSPECIFIED.into(), topic)
     }
 
     /// Whether a client may subscribe to a filter, as it was sent.
@@ -125,7 +127,9 @@ impl Worker {
         if let Some(token) = token
             && let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn))
         {
+            let before = buffer.len();
             entry.session.handle_routed(token, reason, now, buffer);
+            self.counters.wrote(&buffer[before..]);
         }
     }
 

@@ -319,12 +319,16 @@ fn deliver(
     let mut nowhere = Vec::new();
     let buffer = connection.and_then(|conn| connections.output(conn)).unwrap_or(&mut nowhere);
     let delivered = session.deliver(buffer, outgoing, how, now, shared);
-    count(counters, delivered, how.qos.min(outgoing.qos));
+    count(counters, delivered, how.qos.min(outgoing.qos), outgoing.payload.len());
 }
 
-pub(crate) fn count(counters: &mut Counters, delivered: Delivered, qos: fulmar_codec::QoS) {
+#[inline]
+pub(crate) fn count(counters: &mut Counters, delivered: Delivered, qos: fulmar_codec::QoS, payload_bytes: usize) {
     match delivered {
-        Delivered::Sent => counters.delivered(qos),
+        Delivered::Sent => {
+            counters.delivered(qos);
+            counters.sent(payload_bytes);
+        }
         Delivered::Queued { evicted, evicted_by_node } => {
             counters.delivered(qos);
             counters.dropped_queue_full += evicted as u64;

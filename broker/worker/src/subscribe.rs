@@ -7,6 +7,7 @@ use crate::node::topic_limits;
 use crate::out::Out;
 use crate::retained::{RetainedRead, add_reads};
 use crate::sessions::{subscriber, subscription_bytes};
+use crate::sys::is_sys;
 use crate::worker::Worker;
 use fulmar_codec::{ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter, suback_length};
 use fulmar_router::{Options, SubscriberId};
@@ -123,7 +124,8 @@ impl Worker {
         self.sessions.get(id).is_some_and(|entry| entry.session.takes_packet(suback_length(filters)))
     }
 
-    /// Puts a subscriber into the trie; true when other nodes have to be told.
+    /// Puts a subscriber into the trie; true when other nodes have to be told, which they have not of `$SYS`: each tells
+    /// of itself to its own clients.
     fn join(&mut self, id: SessionId, share: Option<&str>, filter: &str, options: Options) -> bool {
         let me = subscriber(self.thread, id);
         let mut trie = self.node.trie_mut();
@@ -131,6 +133,10 @@ impl Worker {
             Some(group) => trie.subscribe_shared(group, filter, me, options).first,
             None => trie.subscribe(filter, me, options).first,
         };
+        if first && is_sys(filter) {
+            self.node.sys.joined();
+            return false;
+        }
         if first {
             self.node.interest().local.add(share, filter);
         }
@@ -141,6 +147,7 @@ impl Worker {
     fn subscribed(&mut self, conn: ConnId, id: SessionId, packet: &[u8], reads: Vec<RetainedRead>, now: Instant) {
         let Some(buffer) = self.connections.output(conn) else { return };
         buffer.extend_from_slice(packet);
+        self.counters.packets_sent += 1;
         if reads.is_empty() {
             return;
         }
@@ -176,6 +183,7 @@ impl Worker {
         let Some(version) = self.sessions.get(id).map(|entry| entry.session.version()) else { return Flow::Closed };
         if let Some(buffer) = self.connections.output(conn) {
             encode_unsuback(buffer, version, unsubscribe.packet_id, &codes);
+            self.counters.packets_sent += 1;
         }
         Flow::Go
     }
@@ -207,6 +215,10 @@ impl Worker {
             Some(group) => trie.unsubscribe_shared(group, filter, me).last,
             None => trie.unsubscribe(filter, me).last,
         };
+        if last && is_sys(filter) {
+            self.node.sys.left();
+            return false;
+        }
         if last {
             self.node.interest().local.remove(share, filter);
         }

@@ -355,9 +355,11 @@ impl Worker {
         self.connections.get_mut(conn).map(|connection| &mut connection.out)
     }
 
-    /// After the write of a dirty connection, whatever the socket took.
-    pub fn written(&mut self, conn: ConnId) {
-        self.connections.written(conn);
+    /// After the write of a dirty connection, of which the socket took so many bytes.
+    pub fn written(&mut self, conn: ConnId, bytes: usize) {
+        if self.connections.written(conn) {
+            self.counters.bytes_sent += bytes as u64;
+        }
     }
 
     /// What this turn has for another thread: take it and pass it on, or leave it here while that thread's queue is

@@ -101,7 +101,7 @@ impl Thread {
         let mut dirty = std::mem::take(self.worker.dirty());
         for conn in dirty.drain(..) {
             self.worker.output(conn).unwrap().clear();
-            self.worker.written(conn);
+            self.worker.written(conn, 0);
         }
         *self.worker.dirty() = dirty;
         self.worker.end_turn();

@@ -162,7 +162,7 @@ fn many_messages_for_many_clients_are_written_in_portions() {
         for conn in &receivers {
             let buffer = worker.output(*conn).expect("it is connected");
             waits += std::mem::take(buffer).len();
-            worker.written(*conn);
+            worker.written(*conn, 0);
         }
         assert!(waits < bound + 2000 * clients, "{waits} bytes in turn {turns}");
         received += waits;

@@ -10,6 +10,7 @@
 
 pub mod archive;
 mod cgroup;
+pub mod clients;
 mod control_plane;
 pub mod exec;
 mod go_module;

@@ -27,6 +27,15 @@ pub const FOR_TESTBEDS: &[Package] = &[
 /// What counts instructions and system calls.
 pub const FOR_GUARD: &[Package] = &[("valgrind", "/usr/bin/valgrind"), ("strace", "/usr/bin/strace")];
 
+/// What MQTT clients of other people's making run on; and mosquitto's, which are a package.
+pub const FOR_CLIENTS: &[Package] = &[
+    ("mosquitto-clients", "/usr/bin/mosquitto_pub"),
+    ("nodejs", "/usr/bin/node"),
+    ("npm", "/usr/bin/npm"),
+    ("python3", "/usr/bin/python3"),
+    ("python3-pip", "/usr/lib/python3/dist-packages/pip/__init__.py"),
+];
+
 /// Installs what is missing. Says what to do where it cannot.
 pub fn install_missing(packages: &[Package], progress: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     let missing: Vec<&str> =

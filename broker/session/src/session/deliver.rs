@@ -66,6 +66,8 @@ pub enum DropReason {
 pub struct Drained {
     /// Messages of QoS 1 and 2 put into the output buffer, those sent again included.
     pub sent: usize,
+    /// The bytes of their payloads.
+    pub payload_bytes: usize,
     /// Messages dropped because their time was over.
     pub expired: usize,
     /// Messages dropped because the client does not take packets of that size.
@@ -198,6 +200,7 @@ impl Session {
                 if length <= connection.packet_bytes_max as usize {
                     encode_publish(out, self.version, &head, topic, &forward, payload);
                     drained.sent += 1;
+                    drained.payload_bytes += payload.len();
                     in_flight.mark_sent();
                     continue;
                 }
@@ -234,6 +237,7 @@ impl Session {
             }
             encode_publish(out, self.version, &head, topic, &forward, payload);
             drained.sent += 1;
+            drained.payload_bytes += payload.len();
             let awaits = awaits_first(delivery.qos);
             let held = keep_all || delivery.keep;
             in_flight.push(awaits, held.then_some(delivery));

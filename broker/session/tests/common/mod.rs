@@ -60,8 +60,20 @@ impl Fixture {
     }
 
     pub(crate) fn connect(&mut self, connect: &Connect<'_>, session_present: bool) -> Drained {
-        let admitted = admitted(connect, &self.limits);
-        self.session.attach(admitted, session_present, self.now, &mut self.out)
+        let (admitted, before) = (admitted(connect, &self.limits), self.out.len());
+        let drained = self.session.attach(admitted, session_present, self.now, &mut self.out);
+        self.without_bytes(drained, before)
+    }
+
+    /// The bytes of payloads are those that were written; what else was done is for the test to say.
+    fn without_bytes(&self, drained: Drained, before: usize) -> Drained {
+        let packets = decode_all(self.session.version(), &self.out[before..]);
+        let payloads = packets.iter().map(|packet| match packet {
+            Packet::Publish(publish) => publish.payload.len(),
+            _ => 0,
+        });
+        assert_eq!(drained.payload_bytes, payloads.sum::<usize>());
+        Drained { payload_bytes: 0, ..drained }
     }
 
     /// The connection is lost and what was not looked at with it.
@@ -109,7 +121,9 @@ impl Fixture {
     }
 
     pub(crate) fn drain(&mut self) -> Drained {
-        self.session.drain(self.now, &mut self.out)
+        let before = self.out.len();
+        let drained = self.session.drain(self.now, &mut self.out);
+        self.without_bytes(drained, before)
     }
 
     /// What was written since the last look.

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use crate::bed::Bed;
 use crate::v5::retain::late;
-use crate::wire::{Packet, Publish, Will, subscribe};
+use crate::wire::{Packet, Publish, V5, Will, subscribe};
 
 crate::statements! {
     choice_no_connect_in_time_closes,
     choice_after_a_goodbye_the_server_closes,
     choice_a_publish_that_nobody_gets_is_a_success,
     choice_topics_that_begin_with_a_dollar_are_like_others,
+    choice_sys_topics_are_the_servers_own,
     choice_suback_comes_before_what_is_retained,
     choice_wills_go_out_without_delay,
 }
@@ -47,6 +48,22 @@ fn choice_topics_that_begin_with_a_dollar_are_like_others(bed: &Bed) {
     let mut client = late(bed, "sub", &topic, 1);
     bed.connect("pub").publish(Publish::new(&topic, "x").qos(1));
     client.only("x");
+}
+
+fn choice_sys_topics_are_the_servers_own(bed: &Bed) {
+    let mut reader = late(bed, "reader", "$SYS/broker/version", 1);
+    let told = reader.message();
+    assert!(told.retain && told.text().starts_with("fulmar version "), "{told:?}");
+    let topic = format!("$SYS/{}", bed.name(""));
+    let mut watcher = late(bed, "watch", &topic, 1);
+    // MQTT 3.1.1 has no words for a refusal.
+    let mut publisher = bed.join(&bed.hello("pub").will(Will::new(&topic, "gone").qos(1).retain()));
+    publisher.send_publish(Publish::new(&topic, "x").qos(1).id(1).retain());
+    let wanted = if bed.version == V5 { 0x87 } else { 0 };
+    assert!(matches!(publisher.next(), Packet::PubAck(ack) if ack.id == 1 && ack.reason == wanted));
+    publisher.vanish();
+    watcher.quiet();
+    late(bed, "late", &topic, 1).quiet();
 }
 
 fn choice_suback_comes_before_what_is_retained(bed: &Bed) {

@@ -32,6 +32,8 @@ pub struct Client {
     next_id: u16,
     /// In order.
     pub got: Vec<Got>,
+    /// What it got since it came first: packets, messages, the bytes of their payloads, and all bytes.
+    pub received: [u64; 4],
     /// Answers deliveries as a client should.
     pub acknowledges: bool,
     pub(super) farewell: Option<ReasonCode>,
@@ -72,6 +74,7 @@ impl Client {
 
     pub(super) fn receive(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
+        self.received[3] += bytes.len() as u64;
         let input = std::mem::take(&mut self.input);
         let mut used = 0;
         while let Framed::Whole { first, body, length } =
@@ -79,6 +82,11 @@ impl Client {
         {
             used += length;
             let packet = decode_from_server(self.version, first, body).expect("the broker sends packets");
+            self.received[0] += 1;
+            if let Packet::Publish(publish) = &packet {
+                self.received[1] += 1;
+                self.received[2] += publish.payload.len() as u64;
+            }
             self.handle(&packet);
         }
         self.input = input[used..].to_vec();
@@ -165,6 +173,7 @@ impl World {
             input: Vec::new(),
             next_id: 0,
             got: Vec::new(),
+            received: [0; 4],
             acknowledges: true,
             farewell: None,
             deaf: false,

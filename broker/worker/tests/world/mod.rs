@@ -409,6 +409,16 @@ impl World {
         }
     }
 
+    /// What a node tells of itself. Whether a thread had to be told.
+    pub fn set_sys(&mut self, node: usize, topic: &str, value: &str) -> bool {
+        let changed = self.nodes[node].node.set_sys([(topic, value)], self.now);
+        let thread = self.random(self.nodes[node].threads.len());
+        self.nodes[node].threads[thread].worker.tell(&changed, self.now);
+        self.end_turn(node, thread);
+        self.settle();
+        !changed.is_empty()
+    }
+
     /// How many passwords wait to be verified.
     pub fn questions(&self, node: usize) -> usize {
         self.nodes[node].questions.len()
@@ -517,11 +527,11 @@ impl World {
                 if let Some(Socket { plug: Plug::Client(client), .. }) = at.sockets.get(&(conn.slot, conn.generation))
                     && self.clients[*client].deaf
                 {
-                    at.worker.written(conn);
+                    at.worker.written(conn, 0);
                     continue;
                 }
                 let Some(bytes) = at.worker.output(conn).map(std::mem::take) else { continue };
-                at.worker.written(conn);
+                at.worker.written(conn, bytes.len());
                 let mut out = Recorder::default();
                 at.worker.drained(conn, now, &mut out);
                 if let Some(plug) = at.sockets.get(&(conn.slot, conn.generation)).map(|socket| socket.plug) {
@@ -642,18 +652,9 @@ impl World {
     }
 
     pub fn gauges(&self, node: usize) -> fulmar_worker::Gauges {
-        self.nodes[node].threads.iter().fold(fulmar_worker::Gauges::default(), |sum, thread| {
-            let gauges = thread.worker.gauges();
-            fulmar_worker::Gauges {
-                connections: sum.connections + gauges.connections,
-                connections_pending: sum.connections_pending + gauges.connections_pending,
-                sessions: sum.sessions + gauges.sessions,
-                subscriptions: sum.subscriptions + gauges.subscriptions,
-                session_bytes: sum.session_bytes + gauges.session_bytes,
-                queued_bytes: sum.queued_bytes + gauges.queued_bytes,
-                unsent_bytes: sum.unsent_bytes + gauges.unsent_bytes,
-            }
-        })
+        let mut sum = fulmar_worker::Gauges::default();
+        self.nodes[node].threads.iter().for_each(|thread| sum.add(&thread.worker.gauges()));
+        sum
     }
 
     /// Whether a node told the client to go, and why.
