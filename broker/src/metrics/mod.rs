@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fulmar_worker::{Counters, Gauges};
 
 use crate::link::Links;
+use crate::reactor::{LAG_BOUNDS, LagCounts};
 
 pub(crate) use auth::AuthMetrics;
 pub(crate) use exposition::{Exposition, Kind};
@@ -91,6 +92,7 @@ impl Metrics {
         let numbers: Vec<Numbers> = threads.iter().map(|report| report.numbers()).collect();
         expose_counters(&mut exposition, &numbers);
         expose_gauges(&mut exposition, &numbers);
+        expose_lag(&mut exposition, &numbers);
         links::expose(&mut exposition, &numbers, links.as_deref());
         expose_control(&mut exposition, control);
         auth::expose(&mut exposition, auth);
@@ -145,6 +147,19 @@ fn expose_gauges(exposition: &mut Exposition, numbers: &[Numbers]) {
         let sum: u64 = numbers.iter().map(|numbers| numbers.gauges.values()[index]).sum();
         exposition.family(&format!("fulmar_{field}"), Kind::Gauge, help.trim()).sample(&[], sum);
     }
+}
+
+fn expose_lag(exposition: &mut Exposition, numbers: &[Numbers]) {
+    let mut sum = LagCounts::default();
+    for Numbers { lag, .. } in numbers {
+        sum.probes.iter_mut().zip(lag.probes).for_each(|(sum, probes)| *sum += probes);
+        sum.waited += lag.waited;
+    }
+    let help = "How long whoever comes at any time waits until the event loop of its data thread looks at what it sent: \
+                what somebody who came every 10 ms would have met.";
+    let ends = LAG_BOUNDS.iter().map(|(_, end)| *end);
+    let mut family = exposition.family("fulmar_loop_lag_seconds", Kind::Histogram, help);
+    family.histogram(ends, &sum.probes, sum.waited.as_secs_f64());
 }
 
 fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
@@ -245,6 +260,7 @@ mod tests {
             counters: Counters { publishes_received_qos1: 5, dropped_expired: 1, ..Counters::default() },
             gauges: Gauges { connections, ..Gauges::default() },
             links,
+            lag: LagCounts::default(),
         };
         let one = report(numbers(3, vec![lane("broker-1", 10), lane("broker-2", 1)]));
         let two = report(numbers(4, vec![lane("broker-1", 20)]));
@@ -277,7 +293,10 @@ mod tests {
         }
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();
-            assert!(described.contains(name), "{name} has no help text");
+            // Of a histogram the parts are shown.
+            let parts = ["", "_bucket", "_sum", "_count"];
+            let mut families = parts.iter().filter_map(|part| name.strip_suffix(part));
+            assert!(families.any(|name| described.contains(name)), "{name} has no help text");
             assert!(name.starts_with("fulmar_") || name.starts_with("process_"), "{name}");
         }
     }

@@ -9,6 +9,7 @@ mod carried;
 mod client_log;
 mod core;
 mod inbox;
+mod lag;
 mod lingering;
 mod listener;
 mod read;
@@ -36,6 +37,8 @@ use crate::metrics::{ControlMetrics, Numbers, ThreadReport};
 use crate::reactor::client_log::ClientLog;
 pub(crate) use crate::reactor::core::Core;
 pub(crate) use crate::reactor::inbox::{Client, Inbox, Lane, Letter};
+use crate::reactor::lag::Lag;
+pub(crate) use crate::reactor::lag::{BOUNDS as LAG_BOUNDS, LagCounts};
 use crate::reactor::lingering::Lingering;
 pub(crate) use crate::reactor::listener::{Listener, bind, canonical};
 use crate::reactor::read::fill;
@@ -103,6 +106,7 @@ pub(crate) struct Reactor<C> {
     letters: Vec<Letter>,
     reading: VecDeque<ConnId>,
     writing: Vec<ConnId>,
+    lag: Lag,
     /// Connections whose socket takes bytes again.
     writable: Vec<ConnId>,
     /// A sibling's queue was full: clients are not read until it has room.
@@ -163,6 +167,7 @@ impl<C: Core> Reactor<C> {
             letters: Vec::new(),
             reading: VecDeque::new(),
             writing: Vec::new(),
+            lag: Lag::new(now),
             writable: Vec::new(),
             is_congested: false,
             is_stopping: false,
@@ -185,6 +190,7 @@ impl<C: Core> Reactor<C> {
         self.wait(events)?;
         let now = Instant::now();
         self.world.now = now;
+        self.lag.turn_begins(now);
         for event in events.iter() {
             self.handle_event(event);
         }
@@ -215,6 +221,7 @@ impl<C: Core> Reactor<C> {
 
     fn idle_time(&mut self) -> Duration {
         let now = Instant::now();
+        self.lag.fall_asleep(now);
         let lingering = self.world.lingering.deadline();
         let report = self.is_unreported.then_some(self.next_report);
         let listeners = self.listeners.iter().filter_map(Listener::deadline);
@@ -450,6 +457,7 @@ impl<C: Core> Reactor<C> {
                 counters: self.core.counters(),
                 gauges: self.core.gauges(),
                 links: self.core.link_counters(),
+                lag: self.lag.counts(),
             });
         }
     }
