@@ -29,6 +29,7 @@ pub(crate) trait Core {
     fn output(&mut self, conn: ConnId) -> Option<&mut Vec<u8>>;
     fn written(&mut self, conn: ConnId);
     fn outbox(&mut self, thread: Thread) -> &mut Batch;
+    fn all_written(&mut self);
     fn end_turn(&mut self);
     fn is_sated(&self) -> bool;
     fn counters(&self) -> Counters;
@@ -113,6 +114,10 @@ impl Core for Worker {
     #[inline]
     fn outbox(&mut self, thread: Thread) -> &mut Batch {
         self.outbox(thread)
+    }
+
+    fn all_written(&mut self) {
+        self.all_written();
     }
 
     fn end_turn(&mut self) {

@@ -55,6 +55,8 @@ const SMALL_READ_BYTES: usize = 16 << 10;
 const EVENTS_PER_TURN: usize = 1024;
 /// Times that a connection is written per turn while its session has more for it.
 const WRITE_ROUNDS: usize = 4;
+/// Writes per turn, which are system calls: the rest has its turn next, before anything else is written.
+const WRITES_PER_TURN: usize = 4096;
 /// A turn at least this often, so that probes see the thread live.
 const BEAT: Duration = Duration::from_secs(1);
 /// Numbers are left for `/metrics` this often while there is work.
@@ -379,17 +381,24 @@ impl<C: Core> Reactor<C> {
             self.write(conn, true, now);
         }
         self.writable = writable;
+        let mut writes_left = WRITES_PER_TURN;
         for _ in 0..WRITE_ROUNDS {
-            std::mem::swap(self.core.dirty(), &mut self.writing);
-            if self.writing.is_empty() {
-                return;
+            let dirty = self.core.dirty();
+            let portion = dirty.len().min(writes_left);
+            if portion == 0 {
+                break;
             }
+            writes_left -= portion;
             self.is_unreported = true;
             let mut writing = std::mem::take(&mut self.writing);
+            writing.extend(dirty.drain(..portion));
             for conn in writing.drain(..) {
                 self.write(conn, false, now);
             }
             self.writing = writing;
+        }
+        if writes_left > 0 || self.core.dirty().is_empty() {
+            self.core.all_written();
         }
     }
 

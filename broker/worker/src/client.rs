@@ -1,5 +1,6 @@
 //! Packets of a connected client: each goes to its session, and what the session decides is done here.
 
+use crate::effort::cost;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
@@ -48,6 +49,7 @@ impl Worker {
             };
             used += length;
             self.counters.packets_received += 1;
+            self.effort.add(1, cost::PACKET);
             let flow = match decode(version, first, body) {
                 Ok(Packet::Publish(publish)) => self.publish(conn, id, &publish, now, out),
                 Ok(packet) => self.packet(conn, id, &packet, now, out),

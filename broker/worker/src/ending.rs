@@ -2,6 +2,7 @@
 //! and wills.
 
 use crate::connections::Role;
+use crate::effort::cost;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
@@ -54,6 +55,7 @@ impl Worker {
         out: &mut impl Out,
     ) {
         let Some(connection) = self.connections.remove(conn) else { return };
+        self.effort.add(1, cost::END);
         self.node.connections.fetch_sub(1, Ordering::Relaxed);
         self.waiting.forget(conn);
         self.sessions.connected -= 1;
@@ -100,6 +102,7 @@ impl Worker {
     /// The session is no more: its subscriptions go, and a will that waited is due (MQTT 5.0, 3.1.2.5).
     pub(crate) fn end_session(&mut self, id: SessionId, now: Instant) {
         let Some(mut entry) = self.sessions.remove(id) else { return };
+        self.effort.add(1, cost::END);
         self.node.sessions.fetch_sub(1, Ordering::Relaxed);
         self.unsubscribe_all(subscriber(self.thread, id), &entry.session);
         if let Some(will) = entry.session.take_will() {

@@ -14,6 +14,7 @@ mod client;
 mod connect;
 mod connections;
 mod counters;
+mod effort;
 mod ending;
 mod exchange;
 mod ids;

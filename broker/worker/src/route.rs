@@ -3,6 +3,7 @@
 
 use crate::connections::Connections;
 use crate::counters::Counters;
+use crate::effort::cost;
 use crate::ids::Thread;
 use crate::letter::Target;
 use crate::rights::{address, may_deliver};
@@ -31,6 +32,8 @@ pub(crate) struct Found {
     pub(crate) locals: Vec<Local>,
     /// Subscription ids beyond the first of a session: index into `locals`, id.
     pub(crate) more_ids: Vec<(u32, NonZeroU32)>,
+    /// Subscriptions that made no receiver because the same client has another that matched.
+    pub(crate) merged: usize,
     /// Sessions of other threads; one may be here more than once.
     pub(crate) others: Vec<(Thread, Target)>,
     /// Nodes with an ordinary subscriber, each once.
@@ -66,6 +69,7 @@ impl Found {
     pub(crate) fn clear(&mut self) {
         self.locals.clear();
         self.more_ids.clear();
+        self.merged = 0;
         self.others.clear();
         self.nodes.clear();
         self.picks.clear();
@@ -118,6 +122,7 @@ impl Gather<'_> {
     fn add_local(&mut self, id: SubscriberId, options: Options) {
         let Some(stamp) = self.stamps.get_mut(id.slot as usize) else { return };
         if stamp.publish == self.publish {
+            self.found.merged += 1;
             let local = &mut self.found.locals[stamp.index as usize];
             local.options = merge(local.options, options);
             if let (Some(_), Some(more)) = (local.options.subscription_id(), options.subscription_id())
@@ -212,9 +217,13 @@ impl Worker {
 
     /// Delivers to the sessions of this thread and of other threads that were found.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
-        let Worker { node, connections, sessions, scratch, counters, outboxes, share, turn_output, .. } = self;
+        let Worker { node, connections, sessions, scratch, counters, outboxes, share, turn_output, effort, .. } = self;
         let Scratch { found, message, .. } = scratch;
         *turn_output += found.locals.len() * (outgoing.topic.len() + outgoing.payload.len());
+        effort.add(found.locals.len() + found.others.len(), cost::DELIVERY);
+        effort.add(found.merged, cost::MATCH);
+        found.more_ids.sort_by_key(|(index, _)| *index);
+        let mut more_ids = found.more_ids.as_slice();
         let mut shared = SharedMessage::new(share, message);
         for (index, local) in found.locals.iter().enumerate() {
             let first = local.options.subscription_id();
@@ -223,8 +232,10 @@ impl Worker {
                 let ids = if id == 0 { &[][..] } else { &[id][..] };
                 deliver(&node.hooks, connections, sessions, counters, local, ids, outgoing, now, &mut shared);
             } else {
-                let more = found.more_ids.iter().filter(|(at, _)| *at as usize == index).map(|(_, id)| *id);
-                let ids: Vec<u32> = first.into_iter().chain(more).map(NonZeroU32::get).collect();
+                let (mine, others) = more_ids.split_at(more_ids.partition_point(|(at, _)| *at as usize <= index));
+                more_ids = others;
+                let ids = first.into_iter().chain(mine.iter().map(|(_, id)| *id)).map(NonZeroU32::get);
+                let ids: Vec<u32> = ids.collect();
                 deliver(&node.hooks, connections, sessions, counters, local, &ids, outgoing, now, &mut shared);
             }
         }

@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the trie, past the barrier of the other nodes, then the retained messages.
 
 use crate::client::Flow;
+use crate::effort::cost;
 use crate::ids::{ConnId, SessionId};
 use crate::letter::Note;
 use crate::node::topic_limits;
@@ -57,6 +58,7 @@ impl Worker {
             self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
             return Flow::Closed;
         }
+        self.effort.add(subscribe.count(), cost::FILTER);
         let mut codes = Vec::with_capacity(subscribe.count());
         let mut reads = Vec::new();
         let mut announce = false;
@@ -161,6 +163,7 @@ impl Worker {
             self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
             return Flow::Closed;
         }
+        self.effort.add(unsubscribe.count(), cost::FILTER);
         let mut codes = Vec::with_capacity(unsubscribe.count());
         let mut announce = false;
         for filter in unsubscribe.filters() {
@@ -170,6 +173,7 @@ impl Worker {
                 Err(reason) => reason,
             });
         }
+        self.forget_reads(id);
         if announce {
             self.interest_changed();
         }
@@ -180,6 +184,7 @@ impl Worker {
         Flow::Go
     }
 
+    /// Whoever calls this calls [`Worker::forget_reads`] when the last filter is done.
     pub(crate) fn unsubscribe_filter(
         &mut self,
         id: SessionId,
@@ -192,9 +197,6 @@ impl Worker {
             return Ok(false);
         }
         entry.memory.shrink(subscription_bytes(filter));
-        if let Some(reads) = &mut entry.reads {
-            reads.retain(|read| parsed.share.is_some() || !read.is_of(parsed.filter));
-        }
         self.sessions.subscriptions -= 1;
         *announce |= self.leave(subscriber(self.thread, id), parsed.share, parsed.filter);
         Ok(true)
@@ -216,6 +218,7 @@ impl Worker {
     /// The session ends: all its subscriptions with it.
     pub(crate) fn unsubscribe_all(&mut self, me: SubscriberId, session: &Session) {
         let mut announce = false;
+        self.effort.add(session.subscription_count(), cost::FILTER);
         for subscription in session.subscriptions() {
             self.sessions.subscriptions -= 1;
             let (share, filter) = split_share(subscription.filter);
