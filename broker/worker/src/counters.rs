@@ -161,6 +161,8 @@ counters! {
         queued_bytes,
         /// Memory of output that clients' sockets do not take.
         unsent_bytes,
+        /// Slow consumers: clients whose sockets have not taken everything there is for them for 5 seconds or longer.
+        slow_consumers,
     }
 }
 

@@ -35,6 +35,7 @@ mod route;
 mod rules;
 mod sessions;
 mod slab;
+mod slow;
 mod subscribe;
 mod timer;
 mod withdraw;

@@ -302,6 +302,7 @@ impl Worker {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.lanes_due(now, out);
             self.waits_due(now);
+            self.look_for_slow(now, out);
             self.report_limits(now, out);
             if self.thread == 0 {
                 self.node.sweep_retained(now);
@@ -434,6 +435,7 @@ impl Worker {
             session_bytes: self.session_share.used() as u64,
             queued_bytes: self.share.used() as u64,
             unsent_bytes: self.connections.unsent_bytes() as u64,
+            slow_consumers: self.connections.slow() as u64,
         }
     }
 

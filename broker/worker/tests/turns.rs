@@ -70,7 +70,7 @@ impl Thread {
 
     fn connect_for(&mut self, client_id: &str, session_expiry: u32) -> ConnId {
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9);
-        let conn = self.worker.accepted(Origin { listener: 0, address, trace: 0 }, self.now).unwrap();
+        let conn = self.worker.accepted(Origin { listener: 0, address, trace: 0 }, self.now).expect("there is room");
         let mut bytes = Vec::new();
         encode_connect(&mut bytes, &Connect { session_expiry, ..Connect::new(Version::V5, client_id) });
         self.send(conn, &bytes);
@@ -119,7 +119,7 @@ impl Thread {
 
     /// What a client was sent since the last time.
     fn output(&mut self, conn: ConnId) -> Vec<u8> {
-        std::mem::take(self.worker.output(conn).unwrap())
+        std::mem::take(self.worker.output(conn).expect("it is connected"))
     }
 }
 

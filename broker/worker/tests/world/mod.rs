@@ -653,6 +653,7 @@ impl World {
                 session_bytes: sum.session_bytes + gauges.session_bytes,
                 queued_bytes: sum.queued_bytes + gauges.queued_bytes,
                 unsent_bytes: sum.unsent_bytes + gauges.unsent_bytes,
+                slow_consumers: sum.slow_consumers + gauges.slow_consumers,
             }
         })
     }
