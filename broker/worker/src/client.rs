@@ -206,7 +206,7 @@ impl Worker {
         }
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        if connection.paused && !connection.held {
+        if connection.paused && !connection.held && !connection.is_resting {
             connection.paused = false;
             // While it was not read the client could not show that it lives.
             entry.session.seen(now);

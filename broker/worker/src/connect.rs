@@ -62,6 +62,12 @@ impl Worker {
                 return nothing;
             }
         }
+        if self.is_too_busy_for(&connect) {
+            self.counters.overload_connects_refused += 1;
+            self.effort.add(1, cost::PACKET);
+            self.refuse_client(conn, &connect, ReasonCode::SERVER_BUSY.into(), out);
+            return Consumed { bytes: length, paused: false };
+        }
         let known = match self.authenticate(conn, &connect, answer, now, out) {
             Verdict::Waits => return Consumed { bytes: 0, paused: true },
             Verdict::Known(identity, proof) => Ok((identity, proof)),

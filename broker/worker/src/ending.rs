@@ -173,7 +173,7 @@ impl Worker {
         let patience: Duration = self.node.settings.limits.acknowledgement_timeout;
         let waits_until = entry.session.oldest_open().map(|since| since + patience);
         // Keep alive stands still while it is our fault that the client is not read.
-        let paused = self.connections.get(conn).is_some_and(|connection| connection.held);
+        let paused = self.connections.get(conn).is_some_and(|connection| connection.held || connection.is_resting);
         let silent_until = entry.session.keep_alive_deadline().filter(|_| !paused);
         if waits_until.is_some_and(|at| at <= now) {
             self.counters.acknowledgement_timeouts += 1;

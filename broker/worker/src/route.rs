@@ -6,10 +6,12 @@ use crate::counters::Counters;
 use crate::effort::cost;
 use crate::ids::Thread;
 use crate::letter::Target;
+use crate::pressure::Pressure;
 use crate::rights::{address, may_deliver};
 use crate::sessions::{Entry, Sessions, Stamp};
 use crate::worker::Worker;
 use fulmar_auth::hooks::Hooks;
+use fulmar_codec::QoS;
 use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId};
 use fulmar_session::{Deliver, Delivered, DropReason, Message, Outgoing, SharedMessage};
 use std::num::NonZeroU32;
@@ -217,26 +219,61 @@ impl Worker {
 
     /// Delivers to the sessions of this thread and of other threads that were found.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
-        let Worker { node, connections, sessions, scratch, counters, outboxes, share, turn_output, effort, .. } = self;
+        let Worker {
+            node,
+            connections,
+            sessions,
+            scratch,
+            counters,
+            outboxes,
+            share,
+            turn_output,
+            effort,
+            pressure,
+            ..
+        } = self;
         let Scratch { found, message, .. } = scratch;
         *turn_output += found.locals.len() * (outgoing.topic.len() + outgoing.payload.len());
         effort.add(found.locals.len() + found.others.len(), cost::DELIVERY);
         effort.add(found.merged, cost::MATCH);
         found.more_ids.sort_by_key(|(index, _)| *index);
         let mut more_ids = found.more_ids.as_slice();
+        let is_shedding = *pressure == Pressure::Critical;
         let mut shared = SharedMessage::new(share, message);
         for (index, local) in found.locals.iter().enumerate() {
             let first = local.options.subscription_id();
             if found.more_ids.is_empty() {
                 let id = first.map_or(0, NonZeroU32::get);
                 let ids = if id == 0 { &[][..] } else { &[id][..] };
-                deliver(&node.hooks, connections, sessions, counters, local, ids, outgoing, now, &mut shared);
+                deliver(
+                    &node.hooks,
+                    connections,
+                    sessions,
+                    counters,
+                    local,
+                    ids,
+                    outgoing,
+                    now,
+                    &mut shared,
+                    is_shedding,
+                );
             } else {
                 let (mine, others) = more_ids.split_at(more_ids.partition_point(|(at, _)| *at as usize <= index));
                 more_ids = others;
                 let ids = first.into_iter().chain(mine.iter().map(|(_, id)| *id)).map(NonZeroU32::get);
                 let ids: Vec<u32> = ids.collect();
-                deliver(&node.hooks, connections, sessions, counters, local, &ids, outgoing, now, &mut shared);
+                deliver(
+                    &node.hooks,
+                    connections,
+                    sessions,
+                    counters,
+                    local,
+                    &ids,
+                    outgoing,
+                    now,
+                    &mut shared,
+                    is_shedding,
+                );
             }
         }
         // One batch per thread; the message is shared by all of them.
@@ -313,6 +350,7 @@ fn deliver(
     outgoing: &Outgoing<'_>,
     now: Instant,
     shared: &mut SharedMessage<'_>,
+    is_shedding: bool,
 ) {
     let Some(entry) = sessions.by_subscriber_mut(local.id) else { return };
     let how = Deliver {
@@ -324,6 +362,14 @@ fn deliver(
     let Entry { session, connection, .. } = entry;
     if hooks.deliver.is_some() && !may_deliver(hooks, session, address(connections, *connection), outgoing) {
         counters.dropped_withheld += 1;
+        return;
+    }
+    // Memory is so short that what nobody was promised is not kept for those who do not read.
+    if is_shedding
+        && how.qos.min(outgoing.qos) == QoS::AtMostOnce
+        && connection.is_some_and(|conn| connections.is_behind(conn))
+    {
+        counters.dropped_memory_short += 1;
         return;
     }
     // An absent client has no buffer; its session writes nothing.

@@ -6,6 +6,7 @@ use crate::ids::{ConnId, SessionId};
 use crate::letter::Note;
 use crate::node::topic_limits;
 use crate::out::Out;
+use crate::pressure::Pressure;
 use crate::retained::{RetainedRead, add_reads};
 use crate::sessions::{subscriber, subscription_bytes};
 use crate::worker::Worker;
@@ -77,6 +78,11 @@ impl Worker {
             }
             let Some(entry) = self.sessions.get_mut(id) else { return Flow::Closed };
             match entry.session.handle_subscribe_filter(&filter, &parsed, subscribe.subscription_id) {
+                SubscribeAction::Subscribe { existed: false, .. } if self.pressure != Pressure::Normal => {
+                    entry.session.handle_unsubscribe_filter(filter.filter);
+                    self.counters.overload_subscriptions_refused += 1;
+                    codes.push(ReasonCode::QUOTA_EXCEEDED);
+                }
                 SubscribeAction::Subscribe { existed: false, .. }
                     if !entry.memory.grow(subscription_bytes(filter.filter)) =>
                 {

@@ -14,6 +14,7 @@ use crate::letter::{Batch, Note, Outboxes};
 use crate::node::Node;
 use crate::out::{Departure, Event, Origin, Out};
 use crate::pending::Pending;
+use crate::pressure::{Pressure, Restraint};
 use crate::random::Random;
 use crate::route::Scratch;
 use crate::rules::Rules;
@@ -103,6 +104,9 @@ pub struct Worker {
     pub(crate) effort: Effort,
     /// Sessions whose retained messages go on in the next turn.
     pub(crate) reading_on: VecDeque<SessionId>,
+    /// How much memory the process uses.
+    pub(crate) pressure: Pressure,
+    pub(crate) restraint: Restraint,
     /// Who was not read on because these were too many.
     pub(crate) put_off: Vec<ConnId>,
     /// Reminders that are due. Where they are many, they last for several turns.
@@ -143,6 +147,8 @@ impl Worker {
             turn_output: 0,
             effort: Effort::new(turn_effort),
             reading_on: VecDeque::new(),
+            pressure: Pressure::default(),
+            restraint: Restraint::default(),
             put_off: Vec::new(),
             due: VecDeque::new(),
             next_housekeeping: start + HOUSEKEEPING,
@@ -190,7 +196,10 @@ impl Worker {
         match connection.role {
             Role::AwaitConnect { answer, .. } => self.await_connect(conn, answer, bytes, now, out),
             Role::AwaitAnswer { .. } => Consumed { bytes: 0, paused: true },
-            Role::Client(session) => self.client_bytes(conn, session, bytes, now, out),
+            Role::Client(session) => {
+                let taken = self.client_bytes(conn, session, bytes, now, out);
+                self.restrain(conn, taken, now, out)
+            }
             Role::Lane(lane) => self.lane_bytes(conn, lane, bytes, now, out),
         }
     }
@@ -290,6 +299,7 @@ impl Worker {
 
     /// Does what is due and tells when to come again at the latest.
     pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
+        self.pressure = self.node.pressure();
         self.resume_put_off(now, out);
         let output_bytes_max = self.node.settings.limits.output_bytes_per_thread;
         while let Some(conn) = self.connections.surplus(output_bytes_max) {
@@ -303,12 +313,16 @@ impl Worker {
             self.lanes_due(now, out);
             self.waits_due(now);
             self.look_for_slow(now, out);
+            self.release_rested(now, out);
+            self.close_largest(now, out);
             self.report_limits(now, out);
             if self.thread == 0 {
                 self.node.sweep_retained(now);
             }
         }
-        let housekeeping = (!self.lanes.is_empty() || !self.waiting.is_empty()).then_some(self.next_housekeeping);
+        let is_pressed = self.pressure != Pressure::Normal || !self.restraint.is_idle();
+        let has_house = is_pressed || !self.lanes.is_empty() || !self.waiting.is_empty();
+        let housekeeping = has_house.then_some(self.next_housekeeping);
         let has_more = self.withdrawal.is_some() || !self.due.is_empty() || !self.reading_on.is_empty();
         [self.timers.next_due(), housekeeping, has_more.then_some(now)].into_iter().flatten().min()
     }
