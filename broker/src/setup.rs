@@ -54,8 +54,7 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
 }
 
 /// Lowers what nobody chose where there is less memory than the limits would allow to be taken.
-pub(crate) fn fit_memory(effective: &Effective, limits: &mut Limits, threads: u16) {
-    let Some(memory) = memory::granted() else { return };
+pub(crate) fn fit_memory(effective: &Effective, limits: &mut Limits, memory: u64, threads: u16) {
     let config = &effective.config;
     let shape = Shape { threads, has_tls: speaks_tls(config), has_cluster: config.cluster.is_some() };
     let is_chosen = |path: &str| effective.source(path) != &Source::Default;

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fulmar_worker::{Counters, Gauges};
 
 use crate::link::Links;
+use crate::pressure::MemoryState;
 use crate::reactor::{LAG_BOUNDS, LagCounts};
 
 pub(crate) use auth::AuthMetrics;
@@ -72,6 +73,7 @@ pub(crate) struct Metrics {
     pub(crate) node_id: u64,
     pub(crate) threads: Vec<Arc<ThreadReport>>,
     pub(crate) control: Arc<ControlMetrics>,
+    pub(crate) memory: Arc<MemoryState>,
     pub(crate) log_lines_dropped: Arc<AtomicU64>,
     /// None: the broker is alone.
     pub(crate) links: Option<Arc<Links>>,
@@ -81,7 +83,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// All metrics in the text format of Prometheus.
     pub(crate) fn expose(&self) -> String {
-        let Metrics { version, node, node_id, threads, control, log_lines_dropped, links, auth } = self;
+        let Metrics { version, node, node_id, threads, control, memory, log_lines_dropped, links, auth } = self;
         let mut exposition = Exposition::default();
         exposition
             .family("fulmar_build_info", Kind::Gauge, "The version that runs; always 1.")
@@ -93,6 +95,7 @@ impl Metrics {
         expose_counters(&mut exposition, &numbers);
         expose_gauges(&mut exposition, &numbers);
         expose_lag(&mut exposition, &numbers);
+        expose_memory(&mut exposition, memory);
         links::expose(&mut exposition, &numbers, links.as_deref());
         expose_control(&mut exposition, control);
         auth::expose(&mut exposition, auth);
@@ -115,6 +118,9 @@ fn family_of(field: &str) -> (String, Option<(&'static str, &str)>) {
     if let Some(result) = field.strip_prefix("auth_results_") {
         return ("fulmar_auth_results_total".to_owned(), Some(("result", result)));
     }
+    if let Some(action) = field.strip_prefix("overload_") {
+        return ("fulmar_overload_actions_total".to_owned(), Some(("action", action)));
+    }
     (format!("fulmar_{field}_total"), None)
 }
 
@@ -123,6 +129,7 @@ fn family_help<'a>(name: &str, help: &'a str) -> &'a str {
         "fulmar_publishes_received_total" => "PUBLISH packets received, by QoS.",
         "fulmar_deliveries_total" => "PUBLISH packets sent, or queued to be sent, by QoS.",
         "fulmar_auth_results_total" => "What became of clients that wanted to be let in, by result.",
+        "fulmar_overload_actions_total" => "What was done to use less memory while it was short, by action.",
         "fulmar_dropped_total" => "Messages not delivered, by reason.",
         _ => help.trim(),
     }
@@ -160,6 +167,27 @@ fn expose_lag(exposition: &mut Exposition, numbers: &[Numbers]) {
     let ends = LAG_BOUNDS.iter().map(|(_, end)| *end);
     let mut family = exposition.family("fulmar_loop_lag_seconds", Kind::Histogram, help);
     family.histogram(ends, &sum.probes, sum.waited.as_secs_f64());
+}
+
+fn expose_memory(exposition: &mut Exposition, memory: &MemoryState) {
+    let MemoryState { used, granted, pressure } = memory;
+    let gauges = [
+        (
+            "memory_used_bytes",
+            used,
+            "Memory that counts against what is granted, without files that the kernel can drop.",
+        ),
+        ("memory_granted_bytes", granted, "Memory that the configuration, the control group or the machine grants."),
+        (
+            "memory_pressure",
+            pressure,
+            "How short memory is: 0 not at all, 1 new work is refused, 2 clients are closed.",
+        ),
+    ];
+    for (name, value, help) in gauges {
+        let value = value.load(Ordering::Relaxed);
+        exposition.family(&format!("fulmar_{name}"), Kind::Gauge, help).sample(&[], value);
+    }
 }
 
 fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
@@ -221,6 +249,7 @@ mod tests {
             node_id: 7,
             threads,
             control,
+            memory: Arc::default(),
             log_lines_dropped: Arc::default(),
             links: None,
             auth: AuthMetrics { node: Arc::new(node()), files: Arc::new(files), pool: None },
