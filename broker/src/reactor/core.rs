@@ -19,6 +19,7 @@ pub(crate) trait Core {
     fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out);
     fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
     fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
+    fn takes_letters(&self) -> bool;
     fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out);
     fn lane_up(&mut self, lane: &LaneSocket, now: Instant, out: &mut impl Out) -> Result<ConnId, Refused>;
     fn peer_gone(&mut self, node: u64, epoch: u64, now: Instant, out: &mut impl Out);
@@ -70,6 +71,11 @@ impl Core for Worker {
 
     fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         self.drained(conn, now, out);
+    }
+
+    #[inline]
+    fn takes_letters(&self) -> bool {
+        self.takes_letters()
     }
 
     fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out) {

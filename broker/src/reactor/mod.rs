@@ -264,6 +264,9 @@ impl<C: Core> Reactor<C> {
     }
 
     fn read_letters(&mut self, now: Instant) -> Turn {
+        if !self.core.takes_letters() {
+            return Turn::GoOn;
+        }
         let mut letters = std::mem::take(&mut self.letters);
         for waiting in self.inboxes[usize::from(self.thread)].take(&mut letters) {
             self.inboxes[usize::from(waiting)].wake_if_asleep();

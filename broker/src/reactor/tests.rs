@@ -144,6 +144,10 @@ impl Core for Puppet {
         self.told.push(Told::Drained(conn));
     }
 
+    fn takes_letters(&self) -> bool {
+        true
+    }
+
     fn letters(&mut self, batch: Batch, _now: Instant, _out: &mut impl Out) {
         self.letters += batch.notes.len();
     }

@@ -55,6 +55,13 @@ impl Effort {
         self.spent >= self.max
     }
 
+    /// Whether what has begun should be cut. It may take some more than what has not begun, so that what is small is done
+    /// in one piece.
+    #[inline]
+    pub(crate) fn is_overspent(&self) -> bool {
+        self.spent >= self.max.saturating_mul(2)
+    }
+
     /// Nothing that was done since then counts.
     pub(crate) fn go_back(&mut self, spent: u64) {
         self.spent = spent;

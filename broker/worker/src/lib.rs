@@ -17,6 +17,7 @@ mod counters;
 mod effort;
 mod ending;
 mod exchange;
+mod fanout;
 mod ids;
 mod lanes;
 mod letter;

@@ -1,19 +1,15 @@
 //! One publish, one match, every receiver: sessions of this thread at once, other threads by batch, other nodes by one
 //! copy each, shared groups to one member.
 
-use crate::connections::Connections;
 use crate::counters::Counters;
 use crate::effort::cost;
+use crate::fanout::{Fanout, Receivers};
 use crate::ids::Thread;
 use crate::letter::Target;
-use crate::pressure::Pressure;
-use crate::rights::{address, may_deliver};
-use crate::sessions::{Entry, Sessions, Stamp};
+use crate::sessions::{Sessions, Stamp};
 use crate::worker::Worker;
-use fulmar_auth::hooks::Hooks;
-use fulmar_codec::QoS;
 use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId};
-use fulmar_session::{Deliver, Delivered, DropReason, Message, Outgoing, SharedMessage};
+use fulmar_session::{Delivered, DropReason, Message, Outgoing, SharedMessage};
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -219,62 +215,33 @@ impl Worker {
 
     /// Delivers to the sessions of this thread and of other threads that were found.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
-        let Worker {
-            node,
-            connections,
-            sessions,
-            scratch,
-            counters,
-            outboxes,
-            share,
-            turn_output,
-            effort,
-            pressure,
-            ..
-        } = self;
+        let Worker { node, connections, sessions, scratch, counters, outboxes, share, .. } = self;
+        let Worker { turn_output, effort, pressure, fanouts, .. } = self;
         let Scratch { found, message, .. } = scratch;
-        *turn_output += found.locals.len() * (outgoing.topic.len() + outgoing.payload.len());
-        effort.add(found.locals.len() + found.others.len(), cost::DELIVERY);
+        effort.add(found.others.len(), cost::DELIVERY);
         effort.add(found.merged, cost::MATCH);
         found.more_ids.sort_by_key(|(index, _)| *index);
-        let mut more_ids = found.more_ids.as_slice();
-        let is_shedding = *pressure == Pressure::Critical;
         let mut shared = SharedMessage::new(share, message);
-        for (index, local) in found.locals.iter().enumerate() {
-            let first = local.options.subscription_id();
-            if found.more_ids.is_empty() {
-                let id = first.map_or(0, NonZeroU32::get);
-                let ids = if id == 0 { &[][..] } else { &[id][..] };
-                deliver(
-                    &node.hooks,
-                    connections,
-                    sessions,
-                    counters,
-                    local,
-                    ids,
-                    outgoing,
-                    now,
-                    &mut shared,
-                    is_shedding,
-                );
-            } else {
-                let (mine, others) = more_ids.split_at(more_ids.partition_point(|(at, _)| *at as usize <= index));
-                more_ids = others;
-                let ids = first.into_iter().chain(mine.iter().map(|(_, id)| *id)).map(NonZeroU32::get);
-                let ids: Vec<u32> = ids.collect();
-                deliver(
-                    &node.hooks,
-                    connections,
-                    sessions,
-                    counters,
-                    local,
-                    &ids,
-                    outgoing,
-                    now,
-                    &mut shared,
-                    is_shedding,
-                );
-            }
+        let mut receivers = Receivers {
+            hooks: &node.hooks,
+            connections,
+            sessions,
+            counters,
+            effort,
+            output: turn_output,
+            output_max: node.settings.limits.turn_output_bytes,
+            pressure: *pressure,
+            now,
+        };
+        // A message does not overtake an earlier one that some have not got.
+        let next = if fanouts.is_empty() {
+            receivers.deliver(&found.locals, &found.more_ids, 0, outgoing, &mut shared)
+        } else {
+            0
+        };
+        if next < found.locals.len() {
+            let (locals, more_ids) = (found.locals.clone(), found.more_ids.clone());
+            fanouts.push_back(Fanout { message: shared.get(outgoing).clone(), locals, more_ids, next });
         }
         // One batch per thread; the message is shared by all of them.
         found.others.sort_by_key(|(thread, _)| *thread);
@@ -335,48 +302,6 @@ fn next_stamp(last: u32, sessions: &mut Sessions) -> u32 {
         return 1;
     }
     last + 1
-}
-
-/// One message to one session of this thread.
-#[expect(clippy::too_many_arguments, reason = "the parts of a worker, borrowed one by one")]
-#[inline]
-fn deliver(
-    hooks: &Hooks,
-    connections: &mut Connections,
-    sessions: &mut Sessions,
-    counters: &mut Counters,
-    local: &Local,
-    subscription_ids: &[u32],
-    outgoing: &Outgoing<'_>,
-    now: Instant,
-    shared: &mut SharedMessage<'_>,
-    is_shedding: bool,
-) {
-    let Some(entry) = sessions.by_subscriber_mut(local.id) else { return };
-    let how = Deliver {
-        qos: local.options.qos(),
-        retain: outgoing.retain && local.options.retain_as_published(),
-        subscription_ids,
-        keep: false,
-    };
-    let Entry { session, connection, .. } = entry;
-    if hooks.deliver.is_some() && !may_deliver(hooks, session, address(connections, *connection), outgoing) {
-        counters.dropped_withheld += 1;
-        return;
-    }
-    // Memory is so short that what nobody was promised is not kept for those who do not read.
-    if is_shedding
-        && how.qos.min(outgoing.qos) == QoS::AtMostOnce
-        && connection.is_some_and(|conn| connections.is_behind(conn))
-    {
-        counters.dropped_memory_short += 1;
-        return;
-    }
-    // An absent client has no buffer; its session writes nothing.
-    let mut nowhere = Vec::new();
-    let buffer = connection.and_then(|conn| connections.output(conn)).unwrap_or(&mut nowhere);
-    let delivered = session.deliver(buffer, outgoing, how, now, shared);
-    count(counters, delivered, how.qos.min(outgoing.qos));
 }
 
 pub(crate) fn count(counters: &mut Counters, delivered: Delivered, qos: fulmar_codec::QoS) {

@@ -8,6 +8,7 @@ use crate::authenticate::Asked;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
 use crate::effort::{Effort, cost};
+use crate::fanout::Fanout;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::lanes::Lanes;
 use crate::letter::{Batch, Note, Outboxes};
@@ -102,6 +103,8 @@ pub struct Worker {
     pub(crate) turn_output: usize,
     /// What this turn has done.
     pub(crate) effort: Effort,
+    /// Messages that some of their receivers have not got, in the order in which they came.
+    pub(crate) fanouts: VecDeque<Fanout>,
     /// Sessions whose retained messages go on in the next turn.
     pub(crate) reading_on: VecDeque<SessionId>,
     /// How much memory the process uses.
@@ -146,6 +149,7 @@ impl Worker {
             shutting_down: false,
             turn_output: 0,
             effort: Effort::new(turn_effort),
+            fanouts: VecDeque::new(),
             reading_on: VecDeque::new(),
             pressure: Pressure::default(),
             restraint: Restraint::default(),
@@ -235,7 +239,9 @@ impl Worker {
     /// Whether this turn has done as much as it may, or brought as much output: nobody should be read before the next.
     #[inline]
     pub fn is_sated(&self) -> bool {
-        self.effort.is_spent() || self.turn_output >= self.node.settings.limits.turn_output_bytes
+        self.effort.is_spent()
+            || !self.fanouts.is_empty()
+            || self.turn_output >= self.node.settings.limits.turn_output_bytes
     }
 
     /// The rest of what this connection sent waits for the next turn.
@@ -277,7 +283,7 @@ impl Worker {
         }
     }
 
-    /// What another data thread of this node has for this one.
+    /// What another data thread of this node has for this one, if it [takes letters](Worker::takes_letters).
     pub fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out) {
         let Batch { publishes, targets, notes } = batch;
         let (turn_output, effort) = (self.turn_output, self.effort.spent());
@@ -300,6 +306,7 @@ impl Worker {
     /// Does what is due and tells when to come again at the latest.
     pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
         self.pressure = self.node.pressure();
+        self.fan_out_on(now);
         self.resume_put_off(now, out);
         let output_bytes_max = self.node.settings.limits.output_bytes_per_thread;
         while let Some(conn) = self.connections.surplus(output_bytes_max) {
@@ -323,7 +330,8 @@ impl Worker {
         let is_pressed = self.pressure != Pressure::Normal || !self.restraint.is_idle();
         let has_house = is_pressed || !self.lanes.is_empty() || !self.waiting.is_empty();
         let housekeeping = has_house.then_some(self.next_housekeeping);
-        let has_more = self.withdrawal.is_some() || !self.due.is_empty() || !self.reading_on.is_empty();
+        let is_behind = !self.fanouts.is_empty() || !self.due.is_empty() || !self.reading_on.is_empty();
+        let has_more = is_behind || self.withdrawal.is_some();
         [self.timers.next_due(), housekeeping, has_more.then_some(now)].into_iter().flatten().min()
     }
 
