@@ -97,9 +97,10 @@ pub struct MqttClusterSpec {
     /// Who may connect, and who may do what.
     #[serde(default)]
     pub auth: AuthSpec,
-    /// Further settings of the broker, in the form of its configuration file: auth, cluster, limits, log, shutdown
-    /// and threads. What the operator sets itself (names, listeners, addresses, certificates) is refused. A setting that
-    /// the broker does not know or allow is named in condition ConfigApplied, and the running pods keep theirs.
+    /// Further settings of the broker, in the form of its configuration file: auth, cluster, limits, log, memory,
+    /// shutdown and threads. What the operator sets itself (names, listeners, addresses, certificates) is refused. A
+    /// setting that the broker does not know or allow is named in condition ConfigApplied, and the running pods keep
+    /// theirs.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "crate::crd::any_object")]
     pub config: Map<String, Value>,

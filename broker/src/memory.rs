@@ -1,11 +1,8 @@
-//! The memory that the container or the machine grants, and limits that fit into it.
+//! Limits that fit into the memory that is granted.
 //!
 //! The limits bound what clients and peers can make the process hold; their defaults are for 1 GiB (`fulmar_config`,
 //! `Limits`, has the sum). Where there is less, those that nobody chose shrink in proportion, so that a broker refuses
 //! work instead of being killed in the middle of it. What somebody chose is kept, and said to be too much where it is.
-
-use std::fs;
-use std::path::Path;
 
 use fulmar_config::Limits;
 
@@ -118,46 +115,6 @@ fn sum(limits: &Limits, shape: Shape) -> u64 {
     .fold(0, u64::saturating_add)
 }
 
-/// The bytes that this process may use: what its control group allows, or what the machine has. None where neither
-/// can be read.
-pub(crate) fn granted() -> Option<u64> {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let files = limit_files(&own);
-    let limits = files.iter().filter_map(|file| parse_limit(&fs::read_to_string(Path::new(file)).ok()?));
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_memory(&text));
-    limits.chain(machine).min()
-}
-
-/// The files that may hold the limit, of version 2 and of version 1, as seen from inside a container and from outside.
-fn limit_files(own_groups: &str) -> Vec<String> {
-    let mut files =
-        vec!["/sys/fs/cgroup/memory.max".to_owned(), "/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned()];
-    for line in own_groups.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        match (fields.next(), fields.next()) {
-            (Some(""), Some(path)) => files.push(format!("/sys/fs/cgroup{path}/memory.max")),
-            (Some(controllers), Some(path)) if controllers.split(',').any(|name| name == "memory") => {
-                files.push(format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes"));
-            }
-            _ => {}
-        }
-    }
-    files
-}
-
-/// A limit as the kernel writes it; "max" is none, and so, in version 1, is a number beyond every machine, which the
-/// machine's own memory takes care of.
-fn parse_limit(text: &str) -> Option<u64> {
-    text.trim().parse().ok()
-}
-
-/// The machine's memory, from /proc/meminfo.
-fn parse_memory(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,15 +172,5 @@ mod tests {
         let alone = Shape { threads: 1, has_tls: false, has_cluster: false };
         let mut limits = Limits::default();
         assert!(!fit(&mut limits, alone, 850 * MIB, |_| false).is_lowered);
-    }
-
-    #[test]
-    fn the_limit_is_read_as_both_versions_of_control_groups_write_it() {
-        let outside = |text| limit_files(text).split_off(2);
-        assert_eq!(outside("0::/kubepods/pod1\n"), ["/sys/fs/cgroup/kubepods/pod1/memory.max"]);
-        let first = "9:name=systemd:/\n4:cpu,memory:/docker/1\n3:memory_x:/no\n";
-        assert_eq!(outside(first), ["/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes"]);
-        assert_eq!(["max\n", "536870912\n", ""].map(parse_limit), [None, Some(536_870_912), None]);
-        assert_eq!(parse_memory("MemTotal:       24590064 kB\nMemFree: 1 kB\n"), Some(24_590_064 * 1024));
     }
 }

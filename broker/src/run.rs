@@ -15,11 +15,13 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::auth::{self, AuthFiles, Pool};
+use crate::grant;
 use crate::health::{Health, Phase};
 use crate::link::{Links, Surroundings};
 use crate::log::{self, Log};
 use crate::metrics::{AuthMetrics, ControlMetrics, Metrics, ThreadReport};
 use crate::node_id;
+use crate::pressure::{MemoryState, Watch};
 use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
 use crate::setup;
 use crate::shortage::Shortage;
@@ -88,7 +90,10 @@ impl Broker {
         let name = config.name.clone().context("the configuration names no node, wanted the host name at least")?;
         let threads = setup::thread_count(config.threads);
         let budget = setup::descriptor_budget(effective, threads)?;
-        setup::fit_memory(effective, &mut config.limits, threads);
+        let grant = grant::find(config.memory.limit_bytes);
+        if let Some(grant) = &grant {
+            setup::fit_memory(effective, &mut config.limits, grant.bytes, threads);
+        }
         let node_id = node_id::obtain(config.data_dir.as_deref(), setup::random)?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -181,6 +186,12 @@ impl Broker {
             wall_clock_microseconds: setup::wall_clock_microseconds(),
             start,
         }));
+        let memory = Arc::new(MemoryState::default());
+        if let Some(grant) = grant {
+            let (marks, state, node) = (config.memory.clone(), memory.clone(), node.clone());
+            let watch = Watch { grant, marks, state, node, inboxes: inboxes.clone(), shortage: shortage.clone() };
+            runtime.spawn(watch.run());
+        }
         let (ends, ended) = mpsc::channel(1);
         let password_file = config.auth.password_file.as_ref();
         let pool = password_file.map(|_| start_pool(&config, &inboxes, &ends)).transpose()?;
@@ -215,6 +226,7 @@ impl Broker {
                 node_id: node_id.value,
                 threads: reports.clone(),
                 control: metrics.clone(),
+                memory,
                 log_lines_dropped: log.dropped(),
                 links: links.clone(),
                 auth: AuthMetrics { node: node.clone(), files: auth_files, pool: pool.clone() },

@@ -21,6 +21,8 @@ const TOMBSTONE: Duration = Duration::from_secs(3600);
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a turn of a data thread writes into its clients' buffers before they are sent.
 const TURN_OUTPUT_BYTES: usize = 16 << 20;
+/// Nanoseconds of work of a data thread, about, before it looks who else has come.
+const TURN_EFFORT: u64 = 10_000_000;
 /// How long SUBACK waits for nodes that have not confirmed the filter.
 const SUBSCRIBE_BARRIER: Duration = Duration::from_secs(2);
 /// How long a node that stands still may delay publishes, as the documentation promises.
@@ -52,8 +54,7 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
 }
 
 /// Lowers what nobody chose where there is less memory than the limits would allow to be taken.
-pub(crate) fn fit_memory(effective: &Effective, limits: &mut Limits, threads: u16) {
-    let Some(memory) = memory::granted() else { return };
+pub(crate) fn fit_memory(effective: &Effective, limits: &mut Limits, memory: u64, threads: u16) {
     let config = &effective.config;
     let shape = Shape { threads, has_tls: speaks_tls(config), has_cluster: config.cluster.is_some() };
     let is_chosen = |path: &str| effective.source(path) != &Source::Default;
@@ -197,6 +198,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         output_buffer_bytes: output_buffer_bytes as usize,
         turn_output_bytes: TURN_OUTPUT_BYTES.min(output_bytes_per_thread),
         output_bytes_per_thread,
+        turn_effort: TURN_EFFORT,
         session_expiry_seconds: session_expiry_seconds_max,
         // The largest value there is leaves the choice to clients, who may ask for none at all.
         keep_alive_seconds: if keep_alive_seconds_max == u16::MAX { 0 } else { keep_alive_seconds_max },

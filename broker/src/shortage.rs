@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -23,11 +24,12 @@ pub(crate) const REST: Duration = Duration::from_millis(100);
 pub(crate) struct Shortage {
     throttle: Throttle,
     metrics: Arc<ControlMetrics>,
+    is_memory_critical: AtomicBool,
 }
 
 impl Shortage {
     pub(crate) fn new(metrics: Arc<ControlMetrics>) -> Shortage {
-        Shortage { throttle: Throttle::default(), metrics }
+        Shortage { throttle: Throttle::default(), metrics, is_memory_critical: AtomicBool::new(false) }
     }
 
     /// A listener found that there is nothing left, and rests.
@@ -36,6 +38,26 @@ impl Shortage {
         if let Some(withheld) = self.throttle.admit(now) {
             warn!(listener, %error, withheld, "out of resources, accepting rests");
         }
+    }
+
+    /// Memory is so short that no more clients should be accepted, or is not any more.
+    pub(crate) fn set_memory_critical(&self, is_critical: bool) {
+        self.is_memory_critical.store(is_critical, Ordering::Relaxed);
+    }
+
+    /// Whether a listener for clients rests for want of memory; if so, this is counted as one rest.
+    pub(crate) fn must_rest(&self) -> bool {
+        let must_rest = self.is_memory_critical.load(Ordering::Relaxed);
+        self.metrics.accept_rests.add(must_rest.into());
+        must_rest
+    }
+
+    /// The same as [`Shortage::accept`] for clients, who wait while memory is short; peers and probes do not.
+    pub(crate) async fn accept_client(&self, listener: &TcpListener, name: &str) -> (TcpStream, SocketAddr) {
+        while self.must_rest() {
+            tokio::time::sleep(REST).await;
+        }
+        self.accept(listener, name).await
     }
 
     /// The next connection of a listener on the control side, however long it has to rest before.

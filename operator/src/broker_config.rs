@@ -46,6 +46,7 @@ const USER_KEYS: &[&str] = &[
     "cluster.reconnect",
     "limits",
     "log",
+    "memory",
     "shutdown",
     "sysIntervalSeconds",
     "threads",
@@ -329,7 +330,7 @@ mod tests {
         let errors = build_config("demo", "shop", &listeners(), &AuthSpec::default(), &config).unwrap_err();
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         let allowed = "auth.backoff, auth.identity, auth.queued, auth.threads, cluster.heartbeat, cluster.resumeMilliseconds, \
-             cluster.reconnect, limits, log, shutdown, sysIntervalSeconds, threads";
+             cluster.reconnect, limits, log, memory, shutdown, sysIntervalSeconds, threads";
         assert_eq!(
             lines,
             [

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::read::Findings;
 use crate::{
     BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, Config, Limits, ListenerConfig, ListenerTls,
-    Protocol,
+    MemoryConfig, Protocol,
 };
 
 const LISTENERS_MAX: usize = 16;
@@ -22,6 +22,7 @@ pub(crate) fn check_rules(config: &Config, findings: &mut Findings) {
         check_cluster(cluster, findings);
     }
     check_limits(&config.limits, findings);
+    check_memory(&config.memory, findings);
     check_backoff(&config.auth.backoff, findings);
 }
 
@@ -138,6 +139,14 @@ fn check_limits(limits: &Limits, findings: &mut Findings) {
             limits.link_buffer_bytes.to_string(),
             wanted,
         );
+    }
+}
+
+fn check_memory(memory: &MemoryConfig, findings: &mut Findings) {
+    let MemoryConfig { limit_bytes: _, high_percent, critical_percent } = *memory;
+    if critical_percent <= high_percent {
+        let (found, wanted) = (critical_percent.to_string(), format!("more than {high_percent}, which is highPercent"));
+        findings.refuse("memory.criticalPercent", &["memory.highPercent"], found, wanted);
     }
 }
 

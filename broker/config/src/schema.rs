@@ -3,8 +3,8 @@
 use crate::read::Section;
 use crate::{
     AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
-    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, Peer, Protocol,
-    ReconnectConfig, ShutdownConfig,
+    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer,
+    Protocol, ReconnectConfig, ShutdownConfig,
 };
 
 const PACKET_BYTES_MAX: u32 = 268_435_460; // The largest remaining length and its header (MQTT 5.0, 1.5.5).
@@ -22,6 +22,7 @@ pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
         http: section.optional_section("http", read_http),
         cluster: section.optional_section("cluster", read_cluster),
         limits: section.section("limits", read_limits),
+        memory: section.section("memory", read_memory),
         sys_interval_seconds: section.number("sysIntervalSeconds", defaults.sys_interval_seconds, 0..=86_400),
         log: section.section("log", read_log),
         shutdown: section.section("shutdown", read_shutdown),
@@ -181,6 +182,17 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
             1 << 20..=BYTES_MAX,
         ),
         link_buffer_bytes: section.number("linkBufferBytes", defaults.link_buffer_bytes, 1 << 20..=BYTES_MAX),
+    }
+}
+
+fn read_memory(section: &mut Section<'_>) -> MemoryConfig {
+    let MemoryConfig { limit_bytes: _, high_percent, critical_percent } = MemoryConfig::default();
+    let allowed = 1 << 20..=BYTES_MAX;
+    let parse = |text: &str| text.parse().ok().filter(|bytes| allowed.contains(bytes));
+    MemoryConfig {
+        limit_bytes: section.optional_text("limitBytes", "a whole number from 1048576 to 1125899906842624", parse),
+        high_percent: section.number("highPercent", high_percent, 10..=99),
+        critical_percent: section.number("criticalPercent", critical_percent, 10..=100),
     }
 }
 

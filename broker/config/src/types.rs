@@ -34,6 +34,8 @@ pub struct Config {
     pub cluster: Option<ClusterConfig>,
     /// What clients, peers and queues may take.
     pub limits: Limits,
+    /// How much memory there is, and when work is refused for want of it.
+    pub memory: MemoryConfig,
     /// How often the topics of `$SYS` are brought up to date, in seconds; 0 is never, and there are none.
     pub sys_interval_seconds: u32,
     /// How the log is written.
@@ -55,6 +57,7 @@ impl Default for Config {
             http: None,
             cluster: None,
             limits: Limits::default(),
+            memory: MemoryConfig::default(),
             sys_interval_seconds: 10,
             log: LogConfig::default(),
             shutdown: ShutdownConfig::default(),
@@ -449,6 +452,27 @@ impl ReconnectConfig {
     /// The longest wait.
     pub fn max(&self) -> Duration {
         Duration::from_millis(self.max_milliseconds.into())
+    }
+}
+
+/// How much memory there is, and when work is refused for want of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryConfig {
+    /// What the process may use; if absent, what its control group or the machine grants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+    /// From so much of it on new clients, subscriptions and retained topics are refused, and who sends most is slowed
+    /// down.
+    pub high_percent: u8,
+    /// From so much of it on no connection is accepted, clients that do not read lose QoS 0, and those that hold most are
+    /// closed, one after the other.
+    pub critical_percent: u8,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        MemoryConfig { limit_bytes: None, high_percent: 85, critical_percent: 93 }
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use fulmar_config::{
     AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
-    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, Peer, Protocol,
-    ReconnectConfig, ShutdownConfig, check, load,
+    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer,
+    Protocol, ReconnectConfig, ShutdownConfig, check, load,
 };
 use proptest::prelude::*;
 
@@ -106,13 +106,14 @@ fn any_config() -> impl Strategy<Value = Config> {
         any_auth(),
     );
     let http = prop::option::of((any::<IpAddr>(), prop_oneof![Just(8080), 8081..9000_u16]));
-    let tail = (1..1000_u32, any::<bool>(), 0..3600_u32, 0..=86_400_u32);
+    let memory = (prop::option::of(1_u64 << 20..1 << 40), 10..=50_u8);
+    let tail = (1..1000_u32, any::<bool>(), 0..3600_u32, memory, 0..=86_400_u32);
     (head, http, prop::option::of(any_cluster()), tail).prop_map(
         |(
             (name, data_dir, threads, allow_anonymous, (one, two), auth),
             http,
             cluster,
-            (connections, is_json, grace, sys_interval_seconds),
+            (connections, is_json, grace, (limit_bytes, high_percent), sys_interval_seconds),
         )| {
             Config {
                 name,
@@ -124,6 +125,7 @@ fn any_config() -> impl Strategy<Value = Config> {
                 http: http.map(|(address, port)| HttpConfig { address, port }),
                 cluster,
                 limits: Limits { connections, ..Limits::default() },
+                memory: MemoryConfig { limit_bytes, high_percent, ..MemoryConfig::default() },
                 sys_interval_seconds,
                 log: LogConfig {
                     format: if is_json { LogFormat::Json } else { LogFormat::Text },

@@ -202,6 +202,11 @@ impl Session {
         self.subscriptions.unsubscribe(filter)
     }
 
+    /// Whether there is a subscription to this filter, as the client wrote it.
+    pub fn has_subscription(&self, filter: &str) -> bool {
+        self.subscriptions.contains(filter)
+    }
+
     /// All subscriptions, in no particular order.
     pub fn subscriptions(&self) -> impl Iterator<Item = Subscription<'_>> {
         self.subscriptions.iter()

@@ -126,6 +126,13 @@ impl Subscriptions {
         })
     }
 
+    pub(crate) fn contains(&self, filter: &str) -> bool {
+        match self {
+            Self::Few(few) => few.iter().any(|(held, _)| **held == *filter),
+            Self::Many(many) => many.contains_key(filter),
+        }
+    }
+
     fn get_mut(&mut self, filter: &str) -> Option<&mut Held> {
         match self {
             Self::Few(few) => few.iter_mut().find(|(held, _)| **held == *filter).map(|(_, held)| held),

@@ -9,6 +9,8 @@ pub(crate) enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How many were how large: see [`Family::histogram`].
+    Histogram,
 }
 
 /// Families as they are added. One that is opened again is continued if nothing came between.
@@ -32,6 +34,7 @@ impl Exposition {
             let kind = match kind {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
             };
             let help = escape(help, false);
             write(&mut self.text, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
@@ -45,6 +48,16 @@ impl Exposition {
 }
 
 impl Family<'_> {
+    /// Counts by range, the last of which has no upper end, and the sum of all values.
+    pub(crate) fn histogram<'a>(&mut self, upper_ends: impl Iterator<Item = &'a str>, counts: &[u64], sum: f64) {
+        let mut total = 0;
+        for (end, count) in upper_ends.chain(["+Inf"]).zip(counts) {
+            total += count;
+            write(self.text, format_args!("{}_bucket{{le=\"{end}\"}} {total}\n", self.name));
+        }
+        write(self.text, format_args!("{name}_sum {sum}\n{name}_count {total}\n", name = self.name));
+    }
+
     pub(crate) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(self.name);
         for (index, (label, text)) in labels.iter().enumerate() {
@@ -68,6 +81,17 @@ fn write(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_counts_what_is_in_smaller_ranges_too() {
+        let mut exposition = Exposition::default();
+        let ends = ["0.1", "1"].into_iter();
+        exposition.family("wait_seconds", Kind::Histogram, "Waits.").histogram(ends, &[3, 0, 2], 4.5);
+        let wanted = "# HELP wait_seconds Waits.\n# TYPE wait_seconds histogram\nwait_seconds_bucket{le=\"0.1\"} 3\n\
+                      wait_seconds_bucket{le=\"1\"} 3\nwait_seconds_bucket{le=\"+Inf\"} 5\n\
+                      wait_seconds_sum 4.5\nwait_seconds_count 5\n";
+        assert_eq!(exposition.into_text(), wanted);
+    }
 
     #[test]
     fn families_are_described_once_and_labels_are_escaped() {

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fulmar_worker::{Counters, Gauges};
 
 use crate::link::Links;
+use crate::pressure::MemoryState;
+use crate::reactor::{LAG_BOUNDS, LagCounts};
 
 pub(crate) use auth::AuthMetrics;
 pub(crate) use exposition::{Exposition, Kind};
@@ -72,6 +74,7 @@ pub(crate) struct Metrics {
     pub(crate) node_id: u64,
     pub(crate) threads: Vec<Arc<ThreadReport>>,
     pub(crate) control: Arc<ControlMetrics>,
+    pub(crate) memory: Arc<MemoryState>,
     pub(crate) log_lines_dropped: Arc<AtomicU64>,
     /// None: the broker is alone.
     pub(crate) links: Option<Arc<Links>>,
@@ -81,7 +84,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// All metrics in the text format of Prometheus.
     pub(crate) fn expose(&self) -> String {
-        let Metrics { version, node, node_id, threads, control, log_lines_dropped, links, auth } = self;
+        let Metrics { version, node, node_id, threads, control, memory, log_lines_dropped, links, auth } = self;
         let mut exposition = Exposition::default();
         exposition
             .family("fulmar_build_info", Kind::Gauge, "The version that runs; always 1.")
@@ -92,6 +95,8 @@ impl Metrics {
         let numbers: Vec<Numbers> = threads.iter().map(|report| report.numbers()).collect();
         expose_counters(&mut exposition, &numbers);
         expose_gauges(&mut exposition, &numbers);
+        expose_lag(&mut exposition, &numbers);
+        expose_memory(&mut exposition, memory);
         links::expose(&mut exposition, &numbers, links.as_deref());
         expose_control(&mut exposition, control);
         auth::expose(&mut exposition, auth);
@@ -114,6 +119,9 @@ fn family_of(field: &str) -> (String, Option<(&'static str, &str)>) {
     if let Some(result) = field.strip_prefix("auth_results_") {
         return ("fulmar_auth_results_total".to_owned(), Some(("result", result)));
     }
+    if let Some(action) = field.strip_prefix("overload_") {
+        return ("fulmar_overload_actions_total".to_owned(), Some(("action", action)));
+    }
     (format!("fulmar_{field}_total"), None)
 }
 
@@ -122,6 +130,7 @@ fn family_help<'a>(name: &str, help: &'a str) -> &'a str {
         "fulmar_publishes_received_total" => "PUBLISH packets received, by QoS.",
         "fulmar_deliveries_total" => "PUBLISH packets sent, or queued to be sent, by QoS.",
         "fulmar_auth_results_total" => "What became of clients that wanted to be let in, by result.",
+        "fulmar_overload_actions_total" => "What was done to use less memory while it was short, by action.",
         "fulmar_dropped_total" => "Messages not delivered, by reason.",
         _ => help.trim(),
     }
@@ -145,6 +154,40 @@ fn expose_gauges(exposition: &mut Exposition, numbers: &[Numbers]) {
     for (index, (field, help)) in Gauges::FIELDS.iter().enumerate() {
         let sum: u64 = numbers.iter().map(|numbers| numbers.gauges.values()[index]).sum();
         exposition.family(&format!("fulmar_{field}"), Kind::Gauge, help.trim()).sample(&[], sum);
+    }
+}
+
+fn expose_lag(exposition: &mut Exposition, numbers: &[Numbers]) {
+    let mut sum = LagCounts::default();
+    for Numbers { lag, .. } in numbers {
+        sum.probes.iter_mut().zip(lag.probes).for_each(|(sum, probes)| *sum += probes);
+        sum.waited += lag.waited;
+    }
+    let help = "How long whoever comes at any time waits until the event loop of its data thread looks at what it sent: \
+                what somebody who came every 10 ms would have met.";
+    let ends = LAG_BOUNDS.iter().map(|(_, end)| *end);
+    let mut family = exposition.family("fulmar_loop_lag_seconds", Kind::Histogram, help);
+    family.histogram(ends, &sum.probes, sum.waited.as_secs_f64());
+}
+
+fn expose_memory(exposition: &mut Exposition, memory: &MemoryState) {
+    let MemoryState { used, granted, pressure } = memory;
+    let gauges = [
+        (
+            "memory_used_bytes",
+            used,
+            "Memory that counts against what is granted, without files that the kernel can drop.",
+        ),
+        ("memory_granted_bytes", granted, "Memory that the configuration, the control group or the machine grants."),
+        (
+            "memory_pressure",
+            pressure,
+            "How short memory is: 0 not at all, 1 new work is refused, 2 clients are closed.",
+        ),
+    ];
+    for (name, value, help) in gauges {
+        let value = value.load(Ordering::Relaxed);
+        exposition.family(&format!("fulmar_{name}"), Kind::Gauge, help).sample(&[], value);
     }
 }
 
@@ -207,6 +250,7 @@ mod tests {
             node_id: 7,
             threads,
             control,
+            memory: Arc::default(),
             log_lines_dropped: Arc::default(),
             links: None,
             auth: AuthMetrics { node: Arc::new(node()), files: Arc::new(files), pool: None },
@@ -246,6 +290,7 @@ mod tests {
             counters: Counters { publishes_received_qos1: 5, dropped_expired: 1, ..Counters::default() },
             gauges: Gauges { connections, ..Gauges::default() },
             links,
+            lag: LagCounts::default(),
         };
         let one = report(numbers(3, vec![lane("broker-1", 10), lane("broker-2", 1)]));
         let two = report(numbers(4, vec![lane("broker-1", 20)]));
@@ -278,7 +323,10 @@ mod tests {
         }
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();
-            assert!(described.contains(name), "{name} has no help text");
+            // Of a histogram the parts are shown.
+            let parts = ["", "_bucket", "_sum", "_count"];
+            let mut families = parts.iter().filter_map(|part| name.strip_suffix(part));
+            assert!(families.any(|name| described.contains(name)), "{name} has no help text");
             assert!(name.starts_with("fulmar_") || name.starts_with("process_"), "{name}");
         }
     }

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use fulmar_worker::{Counters, Gauges, LinkCounters};
 use tokio::sync::watch;
 
+use crate::reactor::LagCounts;
+
 /// The numbers of one data thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Numbers {
     pub(crate) counters: Counters,
     pub(crate) gauges: Gauges,
     pub(crate) links: Vec<LinkCounters>,
+    pub(crate) lag: LagCounts,
 }
 
 /// Where a data thread leaves its numbers.

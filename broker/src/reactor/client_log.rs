@@ -67,6 +67,12 @@ impl ClientLog {
             Event::SubscribeDenied { client_id, origin, filter } => {
                 say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), filter = shorten(filter), "client may not subscribe to this");
             }
+            Event::ClientSlow { client_id, origin, unsent_bytes } => {
+                say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), unsent_bytes, "client is slow");
+            }
+            Event::ClientCaughtUp { client_id, origin } => {
+                say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), "client has caught up");
+            }
             Event::LinkUp { peer, lane } => info!(peer, lane, "link is up"),
             Event::LinkLost { peer, lane } => warn!(peer, lane, "link is lost"),
             Event::NodeGone { peer } => warn!(peer, "node is gone"),
@@ -94,7 +100,9 @@ fn is_unusual(event: &Event<'_>) -> bool {
         Event::ClientRefused { .. }
         | Event::BadBytes { .. }
         | Event::PublishDenied { .. }
-        | Event::SubscribeDenied { .. } => true,
+        | Event::SubscribeDenied { .. }
+        | Event::ClientSlow { .. }
+        | Event::ClientCaughtUp { .. } => true,
         Event::ClientDisconnected { reason, .. } => match reason {
             Departure::Lost => true,
             Departure::Asked(code) => code.is_error(),

@@ -20,6 +20,7 @@ pub(crate) trait Core {
     fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out);
     fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
     fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
+    fn takes_letters(&self) -> bool;
     fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out);
     fn lane_up(&mut self, lane: &LaneSocket, now: Instant, out: &mut impl Out) -> Result<ConnId, Refused>;
     fn peer_gone(&mut self, node: u64, epoch: u64, now: Instant, out: &mut impl Out);
@@ -31,6 +32,7 @@ pub(crate) trait Core {
     fn written(&mut self, conn: ConnId, bytes: usize);
     fn tell(&mut self, messages: &[Message], now: Instant);
     fn outbox(&mut self, thread: Thread) -> &mut Batch;
+    fn all_written(&mut self);
     fn end_turn(&mut self);
     fn is_sated(&self) -> bool;
     fn counters(&self) -> Counters;
@@ -71,6 +73,11 @@ impl Core for Worker {
 
     fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
         self.drained(conn, now, out);
+    }
+
+    #[inline]
+    fn takes_letters(&self) -> bool {
+        self.takes_letters()
     }
 
     fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out) {
@@ -119,6 +126,10 @@ impl Core for Worker {
     #[inline]
     fn outbox(&mut self, thread: Thread) -> &mut Batch {
         self.outbox(thread)
+    }
+
+    fn all_written(&mut self) {
+        self.all_written();
     }
 
     fn end_turn(&mut self) {

@@ -92,6 +92,10 @@ impl Listener {
 
     /// Accepts what waits, up to one turn's share.
     pub(crate) fn accept(&mut self, now: Instant, shortage: &Shortage, mut take: impl FnMut(TcpStream, SocketAddr)) {
+        if shortage.must_rest() {
+            self.resting_until = Some(now + REST);
+            return;
+        }
         for _ in 0..ACCEPTS_PER_TURN {
             match self.socket.accept() {
                 Ok((stream, address)) => {

@@ -9,6 +9,7 @@ mod carried;
 mod client_log;
 mod core;
 mod inbox;
+mod lag;
 mod lingering;
 mod listener;
 mod read;
@@ -36,6 +37,8 @@ use crate::metrics::{ControlMetrics, Numbers, ThreadReport};
 use crate::reactor::client_log::ClientLog;
 pub(crate) use crate::reactor::core::Core;
 pub(crate) use crate::reactor::inbox::{Client, Inbox, Lane, Letter};
+use crate::reactor::lag::Lag;
+pub(crate) use crate::reactor::lag::{BOUNDS as LAG_BOUNDS, LagCounts};
 use crate::reactor::lingering::Lingering;
 pub(crate) use crate::reactor::listener::{Listener, bind, canonical};
 use crate::reactor::read::fill;
@@ -52,6 +55,8 @@ const SMALL_READ_BYTES: usize = 16 << 10;
 const EVENTS_PER_TURN: usize = 1024;
 /// Times that a connection is written per turn while its session has more for it.
 const WRITE_ROUNDS: usize = 4;
+/// Writes per turn, which are system calls: the rest has its turn next, before anything else is written.
+const WRITES_PER_TURN: usize = 4096;
 /// A turn at least this often, so that probes see the thread live.
 const BEAT: Duration = Duration::from_secs(1);
 /// Numbers are left for `/metrics` this often while there is work.
@@ -103,6 +108,7 @@ pub(crate) struct Reactor<C> {
     letters: Vec<Letter>,
     reading: VecDeque<ConnId>,
     writing: Vec<ConnId>,
+    lag: Lag,
     /// Connections whose socket takes bytes again.
     writable: Vec<ConnId>,
     /// A sibling's queue was full: clients are not read until it has room.
@@ -163,6 +169,7 @@ impl<C: Core> Reactor<C> {
             letters: Vec::new(),
             reading: VecDeque::new(),
             writing: Vec::new(),
+            lag: Lag::new(now),
             writable: Vec::new(),
             is_congested: false,
             is_stopping: false,
@@ -185,6 +192,7 @@ impl<C: Core> Reactor<C> {
         self.wait(events)?;
         let now = Instant::now();
         self.world.now = now;
+        self.lag.turn_begins(now);
         for event in events.iter() {
             self.handle_event(event);
         }
@@ -215,6 +223,7 @@ impl<C: Core> Reactor<C> {
 
     fn idle_time(&mut self) -> Duration {
         let now = Instant::now();
+        self.lag.fall_asleep(now);
         let lingering = self.world.lingering.deadline();
         let report = self.is_unreported.then_some(self.next_report);
         let listeners = self.listeners.iter().filter_map(Listener::deadline);
@@ -255,6 +264,9 @@ impl<C: Core> Reactor<C> {
     }
 
     fn read_letters(&mut self, now: Instant) -> Turn {
+        if !self.core.takes_letters() {
+            return Turn::GoOn;
+        }
         let mut letters = std::mem::take(&mut self.letters);
         for waiting in self.inboxes[usize::from(self.thread)].take(&mut letters) {
             self.inboxes[usize::from(waiting)].wake_if_asleep();
@@ -373,17 +385,24 @@ impl<C: Core> Reactor<C> {
             self.write(conn, true, now);
         }
         self.writable = writable;
+        let mut writes_left = WRITES_PER_TURN;
         for _ in 0..WRITE_ROUNDS {
-            std::mem::swap(self.core.dirty(), &mut self.writing);
-            if self.writing.is_empty() {
-                return;
+            let dirty = self.core.dirty();
+            let portion = dirty.len().min(writes_left);
+            if portion == 0 {
+                break;
             }
+            writes_left -= portion;
             self.is_unreported = true;
             let mut writing = std::mem::take(&mut self.writing);
+            writing.extend(dirty.drain(..portion));
             for conn in writing.drain(..) {
                 self.write(conn, false, now);
             }
             self.writing = writing;
+        }
+        if writes_left > 0 || self.core.dirty().is_empty() {
+            self.core.all_written();
         }
     }
 
@@ -451,6 +470,7 @@ impl<C: Core> Reactor<C> {
                 counters: self.core.counters(),
                 gauges: self.core.gauges(),
                 links: self.core.link_counters(),
+                lag: self.lag.counts(),
             });
         }
     }

@@ -17,7 +17,9 @@ use fulmar_worker::{
 use mio::Events;
 use tokio::sync::mpsc;
 
-use super::{Client, Core, EVENTS_PER_TURN, Inbox, Letter, Listener, Reactor, Settings, Turn, bind, open};
+use super::{
+    Client, Core, EVENTS_PER_TURN, Inbox, Letter, Listener, Reactor, Settings, Turn, WRITES_PER_TURN, bind, open,
+};
 use crate::metrics::{ControlMetrics, ThreadReport};
 use crate::shortage::Shortage;
 use crate::trace::Traces;
@@ -48,6 +50,7 @@ struct Puppet {
     outboxes: [Batch; 2],
     told: Vec<Told>,
     letters: usize,
+    times_all_written: usize,
     resume: Option<ConnId>,
     thread: Thread,
 }
@@ -142,6 +145,10 @@ impl Core for Puppet {
         self.told.push(Told::Drained(conn));
     }
 
+    fn takes_letters(&self) -> bool {
+        true
+    }
+
     fn letters(&mut self, batch: Batch, _now: Instant, _out: &mut impl Out) {
         self.letters += batch.notes.len();
     }
@@ -176,6 +183,10 @@ impl Core for Puppet {
 
     fn is_sated(&self) -> bool {
         false
+    }
+
+    fn all_written(&mut self) {
+        self.times_all_written += 1;
     }
 
     fn end_turn(&mut self) {}
@@ -484,4 +495,16 @@ fn whoever_holds_part_of_a_packet_for_longest_is_closed_when_all_hold_too_much()
         assert_eq!(threads.read(&mut clients[slot], part.len() + 1).len(), part.len() + 1, "client {slot}");
     }
     assert_eq!(threads.core(0).ended(), []);
+}
+
+#[test]
+fn more_writes_than_a_turn_should_do_are_done_in_the_next_one() {
+    let mut threads = Threads::start();
+    let _client = threads.connect();
+    let core = threads.core(0);
+    (core.dirty, core.times_all_written) = (vec![conn(0); WRITES_PER_TURN + 100], 0);
+    threads.turn(0);
+    assert_eq!((threads.core(0).dirty.len(), threads.core(0).times_all_written), (100, 0));
+    threads.turn(0);
+    assert_eq!((threads.core(0).dirty.len(), threads.core(0).times_all_written), (0, 1));
 }

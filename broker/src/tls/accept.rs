@@ -58,7 +58,7 @@ impl TlsListener {
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
         let this = self;
         loop {
-            let (socket, address) = this.shortage.accept(&listener, &this.name).await;
+            let (socket, address) = this.shortage.accept_client(&listener, &this.name).await;
             // One waits here for all that wait in the kernel's queue, which is bounded too.
             let permit = this.handshakes.permit().await;
             let this = this.clone();

@@ -1,5 +1,6 @@
 //! Packets of a connected client: each goes to its session, and what the session decides is done here.
 
+use crate::effort::cost;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
@@ -48,6 +49,7 @@ impl Worker {
             };
             used += length;
             self.counters.packets_received += 1;
+            self.effort.add(1, cost::PACKET);
             let flow = match decode(version, first, body) {
                 Ok(Packet::Publish(publish)) => self.publish(conn, id, &publish, now, out),
                 Ok(packet) => self.packet(conn, id, &packet, now, out),
@@ -210,7 +212,7 @@ impl Worker {
         }
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        if connection.paused && !connection.held {
+        if connection.paused && !connection.held && !connection.is_resting {
             connection.paused = false;
             // While it was not read the client could not show that it lives.
             entry.session.seen(now);

@@ -2,6 +2,7 @@
 
 use crate::authenticate::{Refusal, Verdict};
 use crate::connections::{Connection, Role};
+use crate::effort::cost;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::out::{Event, Origin, Out};
 use crate::rules::Proof;
@@ -61,6 +62,12 @@ impl Worker {
                 return nothing;
             }
         }
+        if self.is_too_busy_for(&connect) {
+            self.counters.overload_connects_refused += 1;
+            self.effort.add(1, cost::PACKET);
+            self.refuse_client(conn, &connect, ReasonCode::SERVER_BUSY.into(), out);
+            return Consumed { bytes: length, paused: false };
+        }
         let known = match self.authenticate(conn, &connect, answer, now, out) {
             Verdict::Waits => return Consumed { bytes: 0, paused: true },
             Verdict::Known(identity, proof) => Ok((identity, proof)),
@@ -68,6 +75,7 @@ impl Worker {
         };
         self.counters.packets_received += 1;
         self.counters.bytes_received += length as u64;
+        self.effort.add(1, cost::CONNECT);
         match known {
             Ok((identity, proof)) => self.connect(conn, &connect, identity, proof, now, out),
             Err(refusal) => self.refuse_client(conn, &connect, refusal, out),
@@ -176,6 +184,7 @@ impl Worker {
             will_memory,
             absence: None,
             reads: None,
+            is_reading_on: false,
         };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }

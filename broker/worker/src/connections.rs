@@ -3,6 +3,7 @@
 use crate::ids::{ConnId, SessionId};
 use crate::out::Origin;
 use crate::slab::Slab;
+use crate::slow::History;
 use fulmar_auth::hooks::Ticket;
 use fulmar_auth::identity::CertificateNames;
 use std::collections::VecDeque;
@@ -30,6 +31,8 @@ pub(crate) struct Connection {
     pub(crate) paused: bool,
     /// It is not read because a link is full, for which the client cannot be blamed.
     pub(crate) held: bool,
+    /// It is not read because it has sent much while memory is short.
+    pub(crate) is_resting: bool,
     /// The earliest reminder that is set, so that deadlines that move do not fill the wheel.
     pub(crate) reminder: Option<Instant>,
 }
@@ -40,6 +43,8 @@ struct Unsent {
     bytes: usize,
     /// Grows with time, and starts over after 2^32: it tells one time from another.
     since: u32,
+    /// It has been so for long enough to be told.
+    is_slow: bool,
 }
 
 /// What a connection is used for.
@@ -72,6 +77,12 @@ pub(crate) struct Connections {
     blocked: VecDeque<(ConnId, u32)>,
     blocked_now: usize,
     next_blocked: u32,
+    history: History,
+    /// Who fell behind until then is slow, if it still is behind.
+    slow_until: u32,
+    slow_now: usize,
+    /// Clients that were slow and are not behind any more.
+    caught_up: Vec<ConnId>,
 }
 
 /// So many in the order of blocked clients may be out of date beyond those that are not.
@@ -87,6 +98,10 @@ impl Connections {
             blocked: VecDeque::new(),
             blocked_now: 0,
             next_blocked: 0,
+            history: History::default(),
+            slow_until: 0,
+            slow_now: 0,
+            caught_up: Vec::new(),
         }
     }
 
@@ -100,6 +115,7 @@ impl Connections {
             unsent: Unsent::default(),
             paused: false,
             held: false,
+            is_resting: false,
             reminder: None,
         });
         ConnId { slot, generation }
@@ -170,11 +186,54 @@ impl Connections {
             self.blocked.push_back((conn, self.next_blocked));
         } else if bytes == 0 {
             self.blocked_now -= 1;
+            if std::mem::take(&mut connection.unsent.is_slow) {
+                self.slow_now -= 1;
+                self.caught_up.push(conn);
+            }
         }
         if self.blocked.len() > 2 * self.blocked_now + STALE_MAX {
             let Connections { slab, blocked, .. } = self;
             blocked.retain(|(conn, since)| is_blocked(slab, *conn, *since));
         }
+    }
+
+    /// Clients that have become slow since the last call: see `slow.rs`.
+    pub(crate) fn take_slow(&mut self, now: Instant) -> Vec<ConnId> {
+        let Some(until) = self.history.mark(now, self.next_blocked) else { return Vec::new() };
+        let Connections { slab, blocked, slow_until, slow_now, .. } = self;
+        // They are in order, and numbers that start over are told apart by what lies between them.
+        let is_after = |since: u32, last: u32| since.wrapping_sub(last) as i32 > 0;
+        let first = blocked.partition_point(|(_, since)| !is_after(*since, *slow_until));
+        let mut slow = Vec::new();
+        for (conn, since) in blocked.range(first..).take_while(|(_, since)| !is_after(*since, until)) {
+            let connection = slab.get_mut(conn.slot, conn.generation);
+            if let Some(connection) = connection.filter(|connection| connection.is_behind_since(*since)) {
+                connection.unsent.is_slow = true;
+                *slow_now += 1;
+                slow.push(*conn);
+            }
+        }
+        *slow_until = until;
+        slow
+    }
+
+    /// Clients that were slow and have taken everything since the last call. Some are gone.
+    pub(crate) fn take_caught_up(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.caught_up)
+    }
+
+    /// Clients that are slow now.
+    pub(crate) fn slow(&self) -> usize {
+        self.slow_now
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Whether a client's socket does not take everything.
+    pub(crate) fn is_behind(&self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|connection| connection.unsent.bytes > 0)
     }
 
     /// The memory of all output that sockets do not take.
@@ -205,13 +264,25 @@ impl Connections {
 
 fn is_blocked(slab: &Slab<Connection>, conn: ConnId, since: u32) -> bool {
     let connection = slab.get(conn.slot, conn.generation);
-    connection.is_some_and(|connection| connection.unsent.bytes > 0 && connection.unsent.since == since)
+    connection.is_some_and(|connection| connection.is_behind_since(since))
+}
+
+impl Connection {
+    /// Memory of output that the socket does not take.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.unsent.bytes
+    }
+
+    fn is_behind_since(&self, since: u32) -> bool {
+        self.unsent.bytes > 0 && self.unsent.since == since
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{Ipv4Addr, SocketAddr};
+    use std::time::Duration;
 
     fn client(connections: &mut Connections) -> ConnId {
         let origin = Origin { listener: 0, address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9), trace: 0 };
@@ -241,6 +312,28 @@ mod tests {
         assert_eq!(connections.surplus(700), Some(three));
         connections.remove(three);
         assert_eq!((connections.unsent_bytes(), connections.surplus(399)), (400, Some(one)));
+    }
+
+    #[test]
+    fn who_stays_behind_is_slow_until_it_has_taken_everything() {
+        let mut connections = Connections::new();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let [one, two, three] = [(); 3].map(|()| client(&mut connections));
+        [one, two].into_iter().for_each(|conn| leave(&mut connections, conn, 400));
+        assert_eq!(connections.take_slow(at(0)), []);
+        // One takes everything for a moment, which makes it as quick as the third, which falls behind now.
+        leave(&mut connections, one, 0);
+        [one, three].into_iter().for_each(|conn| leave(&mut connections, conn, 400));
+        assert_eq!(connections.take_slow(at(1)), []);
+        assert_eq!((connections.take_slow(at(5)), connections.slow()), (vec![two], 1));
+        assert_eq!((connections.take_slow(at(6)), connections.slow()), (vec![one, three], 3));
+        assert_eq!(connections.take_slow(at(20)), [], "each is told once");
+        leave(&mut connections, two, 500);
+        assert_eq!(connections.take_caught_up(), []);
+        leave(&mut connections, two, 0);
+        connections.remove(three);
+        assert_eq!((connections.take_caught_up(), connections.slow()), (vec![two, three], 1));
     }
 
     #[test]

@@ -115,6 +115,8 @@ counters! {
         dropped_queue_full,
         /// Messages not delivered because the node keeps as many bytes of messages as it may.
         dropped_node_full,
+        /// Messages of QoS 0 not delivered because memory was short and the client did not read.
+        dropped_memory_short,
         /// Messages not delivered because they expired.
         dropped_expired,
         /// Messages not delivered because they are larger than the client's maximum packet size.
@@ -125,6 +127,16 @@ counters! {
         dropped_no_member,
         /// QoS 0 messages not sent to another node because its link was full.
         dropped_link_full,
+        /// CONNECTs refused because memory was short.
+        overload_connects_refused,
+        /// Subscriptions refused because memory was short.
+        overload_subscriptions_refused,
+        /// Retained messages refused because memory was short.
+        overload_retained_refused,
+        /// Times that a client was not read for a moment because it sent much while memory was short.
+        overload_publishers_paused,
+        /// Clients closed because they held most while memory was very short.
+        overload_clients_closed,
         /// Retained messages refused because the store was full.
         retained_refused,
         /// Wills published.
@@ -201,6 +213,8 @@ counters! {
         queued_bytes,
         /// Memory of output that clients' sockets do not take.
         unsent_bytes,
+        /// Slow consumers: clients whose sockets have not taken everything there is for them for 5 seconds or longer.
+        slow_consumers,
     }
 }
 

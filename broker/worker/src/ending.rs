@@ -2,6 +2,7 @@
 //! and wills.
 
 use crate::connections::Role;
+use crate::effort::cost;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
@@ -57,6 +58,7 @@ impl Worker {
         out: &mut impl Out,
     ) {
         let Some(connection) = self.connections.remove(conn) else { return };
+        self.effort.add(1, cost::END);
         self.node.connections.fetch_sub(1, Ordering::Relaxed);
         self.waiting.forget(conn);
         self.sessions.connected -= 1;
@@ -104,6 +106,7 @@ impl Worker {
     /// The session is no more: its subscriptions go, and a will that waited is due (MQTT 5.0, 3.1.2.5).
     pub(crate) fn end_session(&mut self, id: SessionId, now: Instant) {
         let Some(mut entry) = self.sessions.remove(id) else { return };
+        self.effort.add(1, cost::END);
         self.node.sessions.fetch_sub(1, Ordering::Relaxed);
         self.unsubscribe_all(subscriber(self.thread, id), &entry.session);
         if let Some(will) = entry.session.take_will() {
@@ -174,7 +177,7 @@ impl Worker {
         let patience: Duration = self.node.settings.limits.acknowledgement_timeout;
         let waits_until = entry.session.oldest_open().map(|since| since + patience);
         // Keep alive stands still while it is our fault that the client is not read.
-        let paused = self.connections.get(conn).is_some_and(|connection| connection.held);
+        let paused = self.connections.get(conn).is_some_and(|connection| connection.held || connection.is_resting);
         let silent_until = entry.session.keep_alive_deadline().filter(|_| !paused);
         if waits_until.is_some_and(|at| at <= now) {
             self.counters.acknowledgement_timeouts += 1;

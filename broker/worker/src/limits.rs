@@ -35,6 +35,8 @@ pub struct Limits {
     /// Bytes that a data thread writes into its clients' buffers in one turn before they are sent: who comes then waits
     /// for the next turn, so that many receivers of many messages do not need the memory for all of them at once.
     pub turn_output_bytes: usize,
+    /// Nanoseconds of work, as `effort` estimates it, that a data thread does in one turn before others have theirs.
+    pub turn_effort: u64,
     /// Longest session expiry granted, in seconds.
     pub session_expiry_seconds: u32,
     /// Longest keep alive granted, in seconds; 0 grants any.
@@ -80,6 +82,7 @@ impl Default for Limits {
             output_buffer_bytes: 256 << 10,
             output_bytes_per_thread: 64 << 20,
             turn_output_bytes: 16 << 20,
+            turn_effort: 10_000_000,
             session_expiry_seconds: 7 * 24 * 3600,
             keep_alive_seconds: 0,
             subscriptions_per_client: 1000,

@@ -6,6 +6,7 @@
 use crate::alarm::{Alarm, BOUNDS};
 use crate::limits::Limits;
 use crate::peers::{PeerStatus, Peers};
+use crate::pressure::Pressure;
 use crate::rules::AuthSettings;
 use crate::sys::{Sys, is_sys};
 use fulmar_auth::backoff::Backoff;
@@ -21,7 +22,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
@@ -66,6 +67,9 @@ pub struct Node {
     pub(crate) session_quota: Arc<Quota>,
     pub(crate) alarms: [Alarm; BOUNDS.len()],
     pub(crate) hooks: Hooks,
+    pressure: AtomicU8,
+    /// How often it was found to be critical.
+    reliefs: AtomicU64,
     tickets: AtomicU64,
     auth: Mutex<AuthMemory>,
     trie: RwLock<Trie>,
@@ -165,6 +169,8 @@ impl Node {
             session_quota: Quota::new(limits.session_bytes_total),
             alarms: BOUNDS.map(|_| Alarm::new(settings.start)),
             hooks,
+            pressure: AtomicU8::new(Pressure::Normal.value()),
+            reliefs: AtomicU64::new(0),
             tickets: AtomicU64::new(0),
             auth: Mutex::new(AuthMemory {
                 verified: Verified::new(settings.auth.verified_max),
@@ -185,6 +191,21 @@ impl Node {
     /// What is remembered of passwords; asked once for each step of a CONNECT with a user name.
     pub(crate) fn auth_memory(&self) -> MutexGuard<'_, AuthMemory> {
         unpoisoned(self.auth.lock())
+    }
+
+    /// So much memory is used. Data threads know at their next turn. Each time that it is critical, each of them closes
+    /// one client: say it again only when those that went were counted.
+    pub fn set_pressure(&self, pressure: Pressure) {
+        self.pressure.store(pressure.value(), Ordering::Relaxed);
+        self.reliefs.fetch_add((pressure == Pressure::Critical).into(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn reliefs(&self) -> u64 {
+        self.reliefs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn pressure(&self) -> Pressure {
+        Pressure::from_value(self.pressure.load(Ordering::Relaxed))
     }
 
     /// How many verified passwords are remembered, and how many failures.
@@ -299,6 +320,11 @@ impl Node {
         let now = self.milliseconds(now);
         let set = unpoisoned(self.retained.write()).set(topic, message.map(Kept), version, expires, now);
         !matches!(set, Set::Refused(_))
+    }
+
+    /// Whether a topic has a retained message.
+    pub(crate) fn has_retained(&self, topic: &str, now: Instant) -> bool {
+        unpoisoned(self.retained.read()).get(topic, self.milliseconds(now)).is_some()
     }
 
     /// Appends messages that match, looking at `steps_max` topics at most; true when there are no more.

@@ -88,6 +88,17 @@ pub enum Event<'a> {
         origin: Origin,
         filter: &'a str,
     },
+    /// It has been behind for a while with what there is for it.
+    ClientSlow {
+        client_id: &'a str,
+        origin: Origin,
+        unsent_bytes: usize,
+    },
+    /// It was slow and has taken everything.
+    ClientCaughtUp {
+        client_id: &'a str,
+        origin: Origin,
+    },
     LinkUp {
         peer: &'a str,
         lane: u16,

@@ -42,7 +42,12 @@ impl Worker {
         };
         let mut routed = Routed { parties: 0, link_full: false, reason: ReasonCode::SUCCESS };
         // Stored before it is matched: whoever subscribes from now on reads it there.
-        let retain_as = outgoing.retain.then(|| self.node.tick(now));
+        let is_refused = outgoing.retain && self.refuses_to_retain(outgoing, now);
+        if is_refused {
+            self.counters.overload_retained_refused += 1;
+            routed.reason = ReasonCode::QUOTA_EXCEEDED;
+        }
+        let retain_as = (outgoing.retain && !is_refused).then(|| self.node.tick(now));
         if let Some(version) = retain_as
             && !self.retain(outgoing, version, now)
         {

@@ -5,6 +5,7 @@
 //! already goes into its queue; so however much is retained, an absent client holds little of it.
 
 use crate::counters::Counters;
+use crate::effort::cost;
 use crate::ids::SessionId;
 use crate::rights::{address, may_deliver};
 use crate::route::count;
@@ -46,10 +47,6 @@ impl RetainedRead {
             chunk: VecDeque::new(),
             finished: false,
         }
-    }
-
-    pub(crate) fn is_of(&self, filter: &str) -> bool {
-        *self.filter == *filter
     }
 }
 
@@ -100,6 +97,15 @@ fn deliver_retained(
 }
 
 impl Worker {
+    /// Subscriptions have ended: nothing more is read for them. Once for all of them, because there may be many reads.
+    pub(crate) fn forget_reads(&mut self, id: SessionId) {
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        if let Some(reads) = &mut entry.reads {
+            self.effort.add(reads.len(), cost::MATCH);
+            reads.retain(|read| entry.session.has_subscription(&read.filter));
+        }
+    }
+
     /// The client of a session has gone, and the session waits for it: what was read for it is queued.
     pub(crate) fn suspend_reads(&mut self, id: SessionId, now: Instant) {
         let Worker { node, sessions, counters, scratch, share, .. } = self;
@@ -125,8 +131,13 @@ impl Worker {
     /// Sends what a session has waiting, as far as its window and its socket take it: the queue first, then retained
     /// messages.
     pub(crate) fn pump(&mut self, id: SessionId, now: Instant) {
+        self.pump_some(id, 0, now);
+    }
+
+    /// The same, with so many looks at the store even if this turn has done enough.
+    pub(crate) fn pump_some(&mut self, id: SessionId, mut least: usize, now: Instant) {
         let output_bytes_max = self.node.settings.limits.output_buffer_bytes;
-        let Worker { node, sessions, connections, counters, scratch, share, .. } = self;
+        let Worker { node, sessions, connections, counters, scratch, share, effort, reading_on, .. } = self;
         let Some(entry) = sessions.get_mut(id) else { return };
         let from = address(connections, entry.connection);
         let Some(buffer) = entry.connection.and_then(|conn| connections.output(conn)) else { return };
@@ -136,6 +147,15 @@ impl Worker {
         let Some(reads) = &mut entry.reads else { return };
         while let Some(read) = reads.front_mut() {
             if read.chunk.is_empty() && !read.finished {
+                // However few of them match: a look at the whole store takes several turns.
+                if least == 0 && effort.is_spent() {
+                    if !std::mem::replace(&mut entry.is_reading_on, true) {
+                        reading_on.push_back(id);
+                    }
+                    return;
+                }
+                least = least.saturating_sub(1);
+                effort.add(RETAINED_CHUNK, cost::TOPIC);
                 read.finished =
                     node.read_retained(&read.filter, &mut read.cursor, RETAINED_CHUNK, now, &mut read.chunk);
             }
@@ -151,6 +171,7 @@ impl Worker {
             }
             let (session, scratch) = (&mut entry.session, &mut scratch.message);
             deliver_retained(&node.hooks, from, session, buffer, read, message, now, share, scratch, counters);
+            effort.add(1, cost::DELIVERY);
             read.chunk.pop_front();
         }
         entry.reads = None;

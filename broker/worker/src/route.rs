@@ -1,16 +1,15 @@
 //! One publish, one match, every receiver: sessions of this thread at once, other threads by batch, other nodes by one
 //! copy each, shared groups to one member.
 
-use crate::connections::Connections;
 use crate::counters::Counters;
+use crate::effort::cost;
+use crate::fanout::{Fanout, Receivers};
 use crate::ids::Thread;
 use crate::letter::{Batch, Target};
-use crate::rights::{address, may_deliver};
-use crate::sessions::{Entry, Sessions, Stamp};
+use crate::sessions::{Sessions, Stamp};
 use crate::worker::Worker;
-use fulmar_auth::hooks::Hooks;
 use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId};
-use fulmar_session::{Deliver, Delivered, DropReason, Message, Outgoing, SharedMessage};
+use fulmar_session::{Delivered, DropReason, Message, Outgoing, SharedMessage};
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -31,6 +30,8 @@ pub(crate) struct Found {
     pub(crate) locals: Vec<Local>,
     /// Subscription ids beyond the first of a session: index into `locals`, id.
     pub(crate) more_ids: Vec<(u32, NonZeroU32)>,
+    /// Subscriptions that made no receiver because the same client has another that matched.
+    pub(crate) merged: usize,
     /// Sessions of other threads; one may be here more than once.
     pub(crate) others: Vec<(Thread, Target)>,
     /// Nodes with an ordinary subscriber, each once.
@@ -66,6 +67,7 @@ impl Found {
     pub(crate) fn clear(&mut self) {
         self.locals.clear();
         self.more_ids.clear();
+        self.merged = 0;
         self.others.clear();
         self.nodes.clear();
         self.picks.clear();
@@ -118,6 +120,7 @@ impl Gather<'_> {
     fn add_local(&mut self, id: SubscriberId, options: Options) {
         let Some(stamp) = self.stamps.get_mut(id.slot as usize) else { return };
         if stamp.publish == self.publish {
+            self.found.merged += 1;
             let local = &mut self.found.locals[stamp.index as usize];
             local.options = merge(local.options, options);
             if let (Some(_), Some(more)) = (local.options.subscription_id(), options.subscription_id())
@@ -213,24 +216,36 @@ impl Worker {
     /// Delivers to the sessions of this thread and of other threads that were found.
     /// `message` is the same, if it is kept already.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, message: Option<&Message>, now: Instant) {
-        let Worker { node, connections, sessions, scratch, counters, outboxes, share, turn_output, .. } = self;
+        let Worker { node, connections, sessions, scratch, counters, outboxes, share, .. } = self;
+        let Worker { turn_output, effort, pressure, fanouts, .. } = self;
         let Scratch { found, message: buffer, .. } = scratch;
-        *turn_output += found.locals.len() * (outgoing.topic.len() + outgoing.payload.len());
+        effort.add(found.others.len(), cost::DELIVERY);
+        effort.add(found.merged, cost::MATCH);
+        found.more_ids.sort_by_key(|(index, _)| *index);
         let mut shared = match message {
             None => SharedMessage::new(share, buffer),
             Some(message) => SharedMessage::of(message.clone(), share, buffer),
         };
-        for (index, local) in found.locals.iter().enumerate() {
-            let first = local.options.subscription_id();
-            if found.more_ids.is_empty() {
-                let id = first.map_or(0, NonZeroU32::get);
-                let ids = if id == 0 { &[][..] } else { &[id][..] };
-                deliver(&node.hooks, connections, sessions, counters, local, ids, outgoing, now, &mut shared);
-            } else {
-                let more = found.more_ids.iter().filter(|(at, _)| *at as usize == index).map(|(_, id)| *id);
-                let ids: Vec<u32> = first.into_iter().chain(more).map(NonZeroU32::get).collect();
-                deliver(&node.hooks, connections, sessions, counters, local, &ids, outgoing, now, &mut shared);
-            }
+        let mut receivers = Receivers {
+            hooks: &node.hooks,
+            connections,
+            sessions,
+            counters,
+            effort,
+            output: turn_output,
+            output_max: node.settings.limits.turn_output_bytes,
+            pressure: *pressure,
+            now,
+        };
+        // A message does not overtake an earlier one that some have not got.
+        let next = if fanouts.is_empty() {
+            receivers.deliver(&found.locals, &found.more_ids, 0, outgoing, &mut shared)
+        } else {
+            0
+        };
+        if next < found.locals.len() {
+            let (locals, more_ids) = (found.locals.clone(), found.more_ids.clone());
+            fanouts.push_back(Fanout { message: shared.get(outgoing).clone(), locals, more_ids, next });
         }
         // One batch per thread; the message is shared by all of them.
         found.others.sort_by_key(|(thread, _)| *thread);
@@ -287,39 +302,6 @@ fn next_stamp(last: u32, sessions: &mut Sessions) -> u32 {
         return 1;
     }
     last + 1
-}
-
-/// One message to one session of this thread.
-#[expect(clippy::too_many_arguments, reason = "the parts of a worker, borrowed one by one")]
-#[inline]
-fn deliver(
-    hooks: &Hooks,
-    connections: &mut Connections,
-    sessions: &mut Sessions,
-    counters: &mut Counters,
-    local: &Local,
-    subscription_ids: &[u32],
-    outgoing: &Outgoing<'_>,
-    now: Instant,
-    shared: &mut SharedMessage<'_>,
-) {
-    let Some(entry) = sessions.by_subscriber_mut(local.id) else { return };
-    let how = Deliver {
-        qos: local.options.qos(),
-        retain: outgoing.retain && local.options.retain_as_published(),
-        subscription_ids,
-        keep: false,
-    };
-    let Entry { session, connection, .. } = entry;
-    if hooks.deliver.is_some() && !may_deliver(hooks, session, address(connections, *connection), outgoing) {
-        counters.dropped_withheld += 1;
-        return;
-    }
-    // An absent client has no buffer; its session writes nothing.
-    let mut nowhere = Vec::new();
-    let buffer = connection.and_then(|conn| connections.output(conn)).unwrap_or(&mut nowhere);
-    let delivered = session.deliver(buffer, outgoing, how, now, shared);
-    count(counters, delivered, how.qos.min(outgoing.qos), outgoing.payload.len());
 }
 
 #[inline]

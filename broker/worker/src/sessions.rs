@@ -35,6 +35,8 @@ pub(crate) struct Entry {
     pub(crate) absence: Option<Box<Absence>>,
     /// Retained messages that its new subscriptions still have to get.
     pub(crate) reads: Option<VecDeque<RetainedRead>>,
+    /// A later turn goes on with them.
+    pub(crate) is_reading_on: bool,
 }
 
 /// What is due while a client is absent.

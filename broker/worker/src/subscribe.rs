@@ -1,10 +1,12 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the trie, past the barrier of the other nodes, then the retained messages.
 
 use crate::client::Flow;
+use crate::effort::cost;
 use crate::ids::{ConnId, SessionId};
 use crate::letter::Note;
 use crate::node::topic_limits;
 use crate::out::Out;
+use crate::pressure::Pressure;
 use crate::retained::{RetainedRead, add_reads};
 use crate::sessions::{subscriber, subscription_bytes};
 use crate::sys::is_sys;
@@ -58,6 +60,7 @@ impl Worker {
             self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
             return Flow::Closed;
         }
+        self.effort.add(subscribe.count(), cost::FILTER);
         let mut codes = Vec::with_capacity(subscribe.count());
         let mut reads = Vec::new();
         let mut announce = false;
@@ -76,6 +79,11 @@ impl Worker {
             }
             let Some(entry) = self.sessions.get_mut(id) else { return Flow::Closed };
             match entry.session.handle_subscribe_filter(&filter, &parsed, subscribe.subscription_id) {
+                SubscribeAction::Subscribe { existed: false, .. } if self.pressure != Pressure::Normal => {
+                    entry.session.handle_unsubscribe_filter(filter.filter);
+                    self.counters.overload_subscriptions_refused += 1;
+                    codes.push(ReasonCode::QUOTA_EXCEEDED);
+                }
                 SubscribeAction::Subscribe { existed: false, .. }
                     if !entry.memory.grow(subscription_bytes(filter.filter)) =>
                 {
@@ -168,6 +176,7 @@ impl Worker {
             self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
             return Flow::Closed;
         }
+        self.effort.add(unsubscribe.count(), cost::FILTER);
         let mut codes = Vec::with_capacity(unsubscribe.count());
         let mut announce = false;
         for filter in unsubscribe.filters() {
@@ -177,6 +186,7 @@ impl Worker {
                 Err(reason) => reason,
             });
         }
+        self.forget_reads(id);
         if announce {
             self.interest_changed();
         }
@@ -188,6 +198,7 @@ impl Worker {
         Flow::Go
     }
 
+    /// Whoever calls this calls [`Worker::forget_reads`] when the last filter is done.
     pub(crate) fn unsubscribe_filter(
         &mut self,
         id: SessionId,
@@ -200,9 +211,6 @@ impl Worker {
             return Ok(false);
         }
         entry.memory.shrink(subscription_bytes(filter));
-        if let Some(reads) = &mut entry.reads {
-            reads.retain(|read| parsed.share.is_some() || !read.is_of(parsed.filter));
-        }
         self.sessions.subscriptions -= 1;
         *announce |= self.leave(subscriber(self.thread, id), parsed.share, parsed.filter);
         Ok(true)
@@ -228,6 +236,7 @@ impl Worker {
     /// The session ends: all its subscriptions with it.
     pub(crate) fn unsubscribe_all(&mut self, me: SubscriberId, session: &Session) {
         let mut announce = false;
+        self.effort.add(session.subscription_count(), cost::FILTER);
         for subscription in session.subscriptions() {
             self.sessions.subscriptions -= 1;
             let (share, filter) = split_share(subscription.filter);

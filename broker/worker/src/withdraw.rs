@@ -108,6 +108,7 @@ impl Worker {
             // It was checked when it was made, and is there.
             let _ = self.unsubscribe_filter(id, filter, &mut announce);
         }
+        self.forget_reads(id);
         if announce {
             self.interest_changed();
         }

@@ -7,12 +7,15 @@ use crate::alarm::BOUNDS;
 use crate::authenticate::Asked;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
+use crate::effort::{Effort, cost};
+use crate::fanout::Fanout;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::lanes::Lanes;
 use crate::letter::{Batch, Note, Outboxes};
 use crate::node::Node;
 use crate::out::{Departure, Event, Origin, Out};
 use crate::pending::Pending;
+use crate::pressure::{Pressure, Restraint};
 use crate::random::Random;
 use crate::route::Scratch;
 use crate::rules::Rules;
@@ -23,6 +26,7 @@ use crate::withdraw::Withdrawal;
 use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::ReasonCode;
 use fulmar_session::QuotaShare;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -95,21 +99,33 @@ pub struct Worker {
     /// Connections whose CONNECT was not answered yet.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
-    /// Bytes written into the buffers of clients in this turn, about.
+    /// Bytes written into the buffers of clients since they were all sent, about.
     pub(crate) turn_output: usize,
+    /// What this turn has done.
+    pub(crate) effort: Effort,
+    /// Messages that some of their receivers have not got, in the order in which they came.
+    pub(crate) fanouts: VecDeque<Fanout>,
+    /// Sessions whose retained messages go on in the next turn.
+    pub(crate) reading_on: VecDeque<SessionId>,
+    /// How much memory the process uses.
+    pub(crate) pressure: Pressure,
+    pub(crate) restraint: Restraint,
     /// Who was not read on because these were too many.
     pub(crate) put_off: Vec<ConnId>,
-    due: Vec<Timer>,
+    /// Reminders that are due. Where they are many, they last for several turns.
+    due: VecDeque<Timer>,
     next_housekeeping: Instant,
 }
 
 /// How often lanes, waits and the retained store are looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// Reminders that a turn looks at, and sessions for which it reads on, however much else it has done.
+const LEAST_PER_TURN: usize = 16;
 
 impl Worker {
     /// A worker without connections. `seed` feeds what must not be guessed (assigned client ids) and nothing else.
     pub fn new(node: Arc<Node>, thread: Thread, start: Instant, seed: u64) -> Worker {
-        let threads = node.settings.threads;
+        let (threads, turn_effort) = (node.settings.threads, node.settings.limits.turn_effort);
         Worker {
             sessions: Sessions::new(seed),
             share: QuotaShare::new(Arc::clone(&node.quota)),
@@ -132,8 +148,13 @@ impl Worker {
             connections_pending: 0,
             shutting_down: false,
             turn_output: 0,
+            effort: Effort::new(turn_effort),
+            fanouts: VecDeque::new(),
+            reading_on: VecDeque::new(),
+            pressure: Pressure::default(),
+            restraint: Restraint::default(),
             put_off: Vec::new(),
-            due: Vec::new(),
+            due: VecDeque::new(),
             next_housekeeping: start + HOUSEKEEPING,
         }
     }
@@ -154,6 +175,7 @@ impl Worker {
             return Err(Refused::TooManyConnections { connections, max });
         }
         self.counters.connections_accepted += 1;
+        self.effort.add(1, cost::ACCEPT);
         self.connections_pending += 1;
         let until = now + self.node.settings.limits.connect_timeout;
         let conn = self.connections.insert(origin, Role::AwaitConnect { until, answer: None });
@@ -173,10 +195,15 @@ impl Worker {
         let Some(connection) = self.connections.get(conn) else {
             return Consumed { bytes: bytes.len(), paused: false };
         };
+        self.effort.add(1, cost::READ);
+        self.effort.add(bytes.len() / 1024, cost::KIBIBYTE);
         match connection.role {
             Role::AwaitConnect { answer, .. } => self.await_connect(conn, answer, bytes, now, out),
             Role::AwaitAnswer { .. } => Consumed { bytes: 0, paused: true },
-            Role::Client(session) => self.client_bytes(conn, session, bytes, now, out),
+            Role::Client(session) => {
+                let taken = self.client_bytes(conn, session, bytes, now, out);
+                self.restrain(conn, taken, now, out)
+            }
             Role::Lane(lane) => self.lane_bytes(conn, lane, bytes, now, out),
         }
     }
@@ -209,10 +236,12 @@ impl Worker {
         self.counters.input_full_closes += 1;
     }
 
-    /// Whether this turn has brought as much output as it may: nobody should be read before the next.
+    /// Whether this turn has done as much as it may, or brought as much output: nobody should be read before the next.
     #[inline]
     pub fn is_sated(&self) -> bool {
-        self.turn_output >= self.node.settings.limits.turn_output_bytes
+        self.effort.is_spent()
+            || !self.fanouts.is_empty()
+            || self.turn_output >= self.node.settings.limits.turn_output_bytes
     }
 
     /// The rest of what this connection sent waits for the next turn.
@@ -254,12 +283,13 @@ impl Worker {
         }
     }
 
-    /// What another data thread of this node has for this one.
+    /// What another data thread of this node has for this one, if it [takes letters](Worker::takes_letters).
     pub fn letters(&mut self, mut batch: Batch, now: Instant, out: &mut impl Out) {
-        let turn_output = self.turn_output;
+        let (turn_output, effort) = (self.turn_output, self.effort.spent());
         self.deliver_batch(&batch, now);
         // Batches are bounded where they are queued. Clients of this thread are read however many come.
         self.turn_output = turn_output;
+        self.effort.go_back(effort);
         for note in std::mem::take(&mut batch.notes) {
             match note {
                 Note::Claim { client_id, version } => self.claimed_elsewhere(&client_id, version, now, out),
@@ -275,14 +305,48 @@ impl Worker {
 
     /// Does what is due and tells when to come again at the latest.
     pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
+        self.pressure = self.node.pressure();
+        self.fan_out_on(now);
         self.resume_put_off(now, out);
         let output_bytes_max = self.node.settings.limits.output_bytes_per_thread;
         while let Some(conn) = self.connections.surplus(output_bytes_max) {
             self.shed_output(conn, now, out);
         }
-        let mut due = std::mem::take(&mut self.due);
-        self.timers.take_due(now, &mut due);
-        for timer in due.drain(..) {
+        self.remind_some(now, out);
+        self.read_on(now);
+        self.withdraw_some(now, out);
+        if now >= self.next_housekeeping {
+            self.next_housekeeping = now + HOUSEKEEPING;
+            self.lanes_due(now, out);
+            self.waits_due(now);
+            self.look_for_slow(now, out);
+            self.release_rested(now, out);
+            self.close_largest(now, out);
+            self.report_limits(now, out);
+            if self.thread == 0 {
+                self.node.sweep_retained(now);
+            }
+        }
+        let is_pressed = self.pressure != Pressure::Normal || !self.restraint.is_idle();
+        let has_house = is_pressed || !self.lanes.is_empty() || !self.waiting.is_empty();
+        let housekeeping = has_house.then_some(self.next_housekeeping);
+        let is_behind = !self.fanouts.is_empty() || !self.due.is_empty() || !self.reading_on.is_empty();
+        let has_more = is_behind || self.withdrawal.is_some();
+        [self.timers.next_due(), housekeeping, has_more.then_some(now)].into_iter().flatten().min()
+    }
+
+    /// Looks at the reminders that are due, as many as fit into this turn.
+    fn remind_some(&mut self, now: Instant, out: &mut impl Out) {
+        if self.due.is_empty() {
+            let mut due = Vec::from(std::mem::take(&mut self.due));
+            self.timers.take_due(now, &mut due);
+            self.due = due.into();
+        }
+        let mut least = LEAST_PER_TURN;
+        while (least > 0 || !self.effort.is_spent())
+            && let Some(timer) = self.due.pop_front()
+        {
+            least = least.saturating_sub(1);
             match timer {
                 Timer::Connection { slot, generation } => {
                     self.connection_due(ConnId { slot, generation }, now, out);
@@ -290,20 +354,20 @@ impl Worker {
                 Timer::Session { slot, generation } => self.session_due(SessionId { slot, generation }, now),
             }
         }
-        self.due = due;
-        self.withdraw_some(now, out);
-        if now >= self.next_housekeeping {
-            self.next_housekeeping = now + HOUSEKEEPING;
-            self.lanes_due(now, out);
-            self.waits_due(now);
-            self.report_limits(now, out);
-            if self.thread == 0 {
-                self.node.sweep_retained(now);
+    }
+
+    /// Goes on with retained messages where a turn had done enough, in the order in which they were put off.
+    fn read_on(&mut self, now: Instant) {
+        for count in 0..self.reading_on.len() {
+            if count >= LEAST_PER_TURN && self.effort.is_spent() {
+                return;
+            }
+            let Some(id) = self.reading_on.pop_front() else { return };
+            if let Some(entry) = self.sessions.get_mut(id) {
+                entry.is_reading_on = false;
+                self.pump_some(id, 1, now);
             }
         }
-        let housekeeping = (!self.lanes.is_empty() || !self.waiting.is_empty()).then_some(self.next_housekeeping);
-        let withdrawal = self.withdrawal.is_some().then_some(now);
-        [self.timers.next_due(), housekeeping, withdrawal].into_iter().flatten().min()
     }
 
     /// Bounds of the node that were reached are told once a minute, by whichever thread comes first.
@@ -344,7 +408,7 @@ impl Worker {
     }
 
     /// The turn's work is done: connections whose output buffer grew in it. Write each once, tell [`Worker::written`],
-    /// clear the list.
+    /// and take it from the list. When none is left, tell [`Worker::all_written`]; until then their buffers fill on.
     pub fn dirty(&mut self) -> &mut Vec<ConnId> {
         self.flush_lanes();
         &mut self.connections.dirty
@@ -368,9 +432,14 @@ impl Worker {
         self.outboxes.of(thread)
     }
 
+    /// Every connection that has something to say was written: what sockets did not take is counted otherwise.
+    pub fn all_written(&mut self) {
+        self.turn_output = 0;
+    }
+
     /// The turn is over: slots of connections and sessions that ended in it may be used again.
     pub fn end_turn(&mut self) {
-        self.turn_output = 0;
+        self.effort.end_turn();
         self.connections.end_turn();
         self.sessions.end_turn();
     }
@@ -390,6 +459,7 @@ impl Worker {
             session_bytes: self.session_share.used() as u64,
             queued_bytes: self.share.used() as u64,
             unsent_bytes: self.connections.unsent_bytes() as u64,
+            slow_consumers: self.connections.slow() as u64,
         }
     }
 

@@ -104,6 +104,7 @@ impl Thread {
             self.worker.written(conn, 0);
         }
         *self.worker.dirty() = dirty;
+        self.worker.all_written();
         self.worker.end_turn();
     }
 }

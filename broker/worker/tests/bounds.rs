@@ -167,6 +167,7 @@ fn many_messages_for_many_clients_are_written_in_portions() {
         assert!(waits < bound + 2000 * clients, "{waits} bytes in turn {turns}");
         received += waits;
         turns += 1;
+        worker.all_written();
         worker.end_turn();
     }
     assert_eq!(turns, 200 * 1000 * clients / bound + 1);

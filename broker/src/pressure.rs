@@ -1,0 +1,196 @@
+//! Watches how much of its memory the process uses, and tells data threads and listeners when that is too much.
+//!
+//! What they do about it is theirs (`fulmar_worker`, `pressure.rs`; `shortage.rs`). Here the level is decided: above
+//! `memory.highPercent` it is high, above `memory.criticalPercent` critical, and it falls again only somewhat below, so
+//! that it does not go up and down with every message.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fulmar_config::MemoryConfig;
+use fulmar_worker::{Node, Pressure};
+use tracing::{error, info, warn};
+
+use crate::grant::Grant;
+use crate::reactor::Inbox;
+use crate::shortage::Shortage;
+use crate::throttle::Throttle;
+
+/// Percent below a mark at which what was done above it ends.
+const RELIEF_PERCENT: u64 = 4;
+/// Looks while there is room enough.
+const CALM: Duration = Duration::from_millis(250);
+/// Looks from this near to the mark on.
+const ALERT: Duration = Duration::from_millis(100);
+const NEAR_PERCENT: u64 = 15;
+/// Looks while clients are closed: who went must have been counted before the next one has to go.
+const RELIEF: Duration = Duration::from_millis(200);
+/// Between two times that the allocator gives back what is free in it, which keeps data threads waiting for some
+/// milliseconds.
+const TRIM: Duration = Duration::from_secs(1);
+
+/// What was seen last, for `/metrics`.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryState {
+    pub(crate) used: AtomicU64,
+    pub(crate) granted: AtomicU64,
+    pub(crate) pressure: AtomicU64,
+}
+
+/// Who has to know.
+pub(crate) struct Watch {
+    pub(crate) grant: Grant,
+    pub(crate) marks: MemoryConfig,
+    pub(crate) state: Arc<MemoryState>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) shortage: Arc<Shortage>,
+}
+
+/// One look at the memory that is used.
+struct Look {
+    used: u64,
+    has_trimmed: bool,
+}
+
+/// How much memory is used, in percent of what is granted, beside the marks.
+fn judge(before: Pressure, used: u64, granted: u64, marks: &MemoryConfig) -> Pressure {
+    let percent = percent(used, granted);
+    let (high, critical) = (u64::from(marks.high_percent), u64::from(marks.critical_percent));
+    // Who is above a mark already stays so until there is some relief.
+    let mark = |mark: u64, level| if before >= level { mark.saturating_sub(RELIEF_PERCENT) } else { mark };
+    if percent >= mark(critical, Pressure::Critical) {
+        Pressure::Critical
+    } else if percent >= mark(high, Pressure::High) {
+        Pressure::High
+    } else {
+        Pressure::Normal
+    }
+}
+
+fn percent(used: u64, granted: u64) -> u64 {
+    used.saturating_mul(100) / granted.max(1)
+}
+
+/// When to look again.
+fn next_look(pressure: Pressure, used: u64, granted: u64, marks: &MemoryConfig) -> Duration {
+    match pressure {
+        Pressure::Normal if percent(used, granted) + NEAR_PERCENT < marks.high_percent.into() => CALM,
+        Pressure::Normal | Pressure::High => ALERT,
+        Pressure::Critical => RELIEF,
+    }
+}
+
+impl Watch {
+    /// Watches until the task is aborted.
+    pub(crate) async fn run(self) {
+        let this = Arc::new(self);
+        let (mut pressure, throttle) = (Pressure::Normal, Throttle::default());
+        let mut trimmed: Option<Instant> = None;
+        let granted = this.grant.bytes;
+        this.state.granted.store(granted, Ordering::Relaxed);
+        loop {
+            let looking = this.clone();
+            let may_trim = pressure == Pressure::Critical || trimmed.is_none_or(|last| last.elapsed() >= TRIM);
+            // Reading the kernel's files, and giving memory back to it, may block.
+            let look = tokio::task::spawn_blocking(move || looking.look(pressure, may_trim)).await;
+            let used = match look {
+                Ok(Some(Look { used, has_trimmed })) => {
+                    trimmed = has_trimmed.then(Instant::now).or(trimmed);
+                    used
+                }
+                Ok(None) => {
+                    error!("how much memory is used cannot be read any more, so nothing is refused for it");
+                    this.tell(Pressure::Normal);
+                    return;
+                }
+                Err(error) => {
+                    error!(%error, "looking at memory failed");
+                    return;
+                }
+            };
+            let before = pressure;
+            pressure = judge(before, used, granted, &this.marks);
+            this.state.used.store(used, Ordering::Relaxed);
+            this.tell(pressure);
+            if pressure > before
+                && let Some(withheld) = throttle.admit(Instant::now())
+            {
+                warn!(used, granted, pressure = name(pressure), withheld, "memory is short, new work is refused");
+            } else if pressure == Pressure::Normal && before != pressure {
+                info!(used, granted, "memory is not short any more");
+            }
+            tokio::time::sleep(next_look(pressure, used, granted, &this.marks)).await;
+        }
+    }
+
+    /// Sees how much is used. Where that is too much the allocator first gives back what is free in it: memory that
+    /// nobody uses is no reason to refuse anyone.
+    fn look(&self, pressure: Pressure, may_trim: bool) -> Option<Look> {
+        let used = self.grant.used()?;
+        if !may_trim || judge(pressure, used, self.grant.bytes, &self.marks) == Pressure::Normal {
+            return Some(Look { used, has_trimmed: false });
+        }
+        trim();
+        Some(Look { used: self.grant.used()?, has_trimmed: true })
+    }
+
+    fn tell(&self, pressure: Pressure) {
+        let before = self.state.pressure.swap(pressure.value().into(), Ordering::Relaxed);
+        self.shortage.set_memory_critical(pressure == Pressure::Critical);
+        self.node.set_pressure(pressure);
+        if before != u64::from(pressure.value()) {
+            self.inboxes.iter().for_each(|inbox| inbox.wake_if_asleep());
+        }
+    }
+}
+
+fn name(pressure: Pressure) -> &'static str {
+    match pressure {
+        Pressure::Normal => "normal",
+        Pressure::High => "high",
+        Pressure::Critical => "critical",
+    }
+}
+
+/// Gives pages that are free inside the allocator back to the kernel.
+#[cfg(target_env = "gnu")]
+fn trim() {
+    // SAFETY: it takes the allocator's own locks and has no other preconditions.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other allocators give back by themselves.
+#[cfg(not(target_env = "gnu"))]
+fn trim() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARKS: MemoryConfig = MemoryConfig { limit_bytes: None, high_percent: 85, critical_percent: 93 };
+
+    #[test]
+    fn the_level_rises_at_a_mark_and_falls_only_below_it() {
+        let mut level = Pressure::Normal;
+        let mut at = |percent| {
+            level = judge(level, percent, 100, &MARKS);
+            level
+        };
+        use Pressure::{Critical, High, Normal};
+        let levels = [84, 85, 82, 81, 80, 84, 93, 90, 89, 88, 85, 95, 80].map(&mut at);
+        let wanted =
+            [Normal, High, High, High, Normal, Normal, Critical, Critical, Critical, High, High, Critical, Normal];
+        assert_eq!(levels, wanted);
+    }
+
+    #[test]
+    fn looks_are_frequent_when_they_matter() {
+        let look = |pressure, used| next_look(pressure, used, 100, &MARKS);
+        assert_eq!(look(Pressure::Normal, 20), CALM);
+        assert_eq!(look(Pressure::Normal, 75), ALERT);
+        assert_eq!(look(Pressure::Critical, 95), RELIEF);
+        assert_eq!(percent(u64::MAX, 0), u64::MAX);
+    }
+}

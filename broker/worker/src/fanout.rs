@@ -1,0 +1,153 @@
+//! One message to all its receivers on this thread: at once, or in portions if there are too many for one turn.
+//!
+//! A message of a mebibyte for a thousand receivers would take a gibibyte of output before the first byte of it is sent.
+//! So who has not got it when the turn has done enough gets it in the next one, after the output was sent. Until the
+//! last one has it nobody is read and no letters are taken, so that no later message overtakes it (MQTT 5.0, 4.6).
+
+use crate::connections::Connections;
+use crate::counters::Counters;
+use crate::effort::{Effort, cost};
+use crate::pressure::Pressure;
+use crate::rights::{address, may_deliver};
+use crate::route::{Local, count};
+use crate::sessions::{Entry, Sessions};
+use crate::worker::Worker;
+use fulmar_auth::hooks::Hooks;
+use fulmar_codec::QoS;
+use fulmar_session::{Deliver, Message, Outgoing, SharedMessage};
+use std::num::NonZeroU32;
+use std::time::Instant;
+
+/// A message that some of its receivers have not got.
+#[derive(Debug)]
+pub(crate) struct Fanout {
+    pub(crate) message: Message,
+    pub(crate) locals: Vec<Local>,
+    /// Subscription ids beyond the first of a receiver: index into `locals`, id; in order.
+    pub(crate) more_ids: Vec<(u32, NonZeroU32)>,
+    /// The first who has not got it.
+    pub(crate) next: usize,
+}
+
+/// The parts of a worker that deliver.
+pub(crate) struct Receivers<'a> {
+    pub(crate) hooks: &'a Hooks,
+    pub(crate) connections: &'a mut Connections,
+    pub(crate) sessions: &'a mut Sessions,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) effort: &'a mut Effort,
+    /// Bytes that wait to be sent.
+    pub(crate) output: &'a mut usize,
+    /// No message begins above it, and one that has begun goes a quarter further.
+    pub(crate) output_max: usize,
+    pub(crate) pressure: Pressure,
+    pub(crate) now: Instant,
+}
+
+impl Receivers<'_> {
+    /// Delivers to receivers from the `first` on, to one at least, until the turn has done enough. Gives the first who
+    /// has not got it.
+    #[inline]
+    pub(crate) fn deliver(
+        &mut self,
+        locals: &[Local],
+        more_ids: &[(u32, NonZeroU32)],
+        first: usize,
+        outgoing: &Outgoing<'_>,
+        shared: &mut SharedMessage<'_>,
+    ) -> usize {
+        let mut more_ids = &more_ids[more_ids.partition_point(|(at, _)| (*at as usize) < first)..];
+        for (index, local) in locals.iter().enumerate().skip(first) {
+            let is_enough = self.effort.is_overspent() || *self.output >= self.output_max + self.output_max / 4;
+            if index > first && is_enough {
+                return index;
+            }
+            self.effort.add(1, cost::DELIVERY);
+            let id = local.options.subscription_id();
+            if more_ids.is_empty() {
+                let id = id.map_or(0, NonZeroU32::get);
+                let ids = if id == 0 { &[][..] } else { &[id][..] };
+                self.deliver_to(local, ids, outgoing, shared);
+            } else {
+                let (mine, others) = more_ids.split_at(more_ids.partition_point(|(at, _)| *at as usize <= index));
+                more_ids = others;
+                let ids: Vec<u32> = id.into_iter().chain(mine.iter().map(|(_, id)| *id)).map(NonZeroU32::get).collect();
+                self.deliver_to(local, &ids, outgoing, shared);
+            }
+        }
+        locals.len()
+    }
+
+    /// One message to one session of this thread.
+    #[inline]
+    fn deliver_to(
+        &mut self,
+        local: &Local,
+        subscription_ids: &[u32],
+        outgoing: &Outgoing<'_>,
+        shared: &mut SharedMessage<'_>,
+    ) {
+        let Receivers { hooks, connections, sessions, counters, output, pressure, now, .. } = self;
+        let Some(entry) = sessions.by_subscriber_mut(local.id) else { return };
+        let how = Deliver {
+            qos: local.options.qos(),
+            retain: outgoing.retain && local.options.retain_as_published(),
+            subscription_ids,
+            keep: false,
+        };
+        let Entry { session, connection, .. } = entry;
+        if hooks.deliver.is_some() && !may_deliver(hooks, session, address(connections, *connection), outgoing) {
+            counters.dropped_withheld += 1;
+            return;
+        }
+        let qos = how.qos.min(outgoing.qos);
+        // Memory is so short that what nobody was promised is not kept for those who do not read.
+        if *pressure == Pressure::Critical
+            && qos == QoS::AtMostOnce
+            && connection.is_some_and(|conn| connections.is_behind(conn))
+        {
+            counters.dropped_memory_short += 1;
+            return;
+        }
+        // An absent client has no buffer; its session writes nothing.
+        let mut nowhere = Vec::new();
+        let buffer = connection.and_then(|conn| connections.output(conn)).unwrap_or(&mut nowhere);
+        let before = buffer.len();
+        let delivered = session.deliver(buffer, outgoing, how, *now, shared);
+        **output += buffer.len() - before;
+        count(counters, delivered, qos, outgoing.payload.len());
+    }
+}
+
+impl Worker {
+    /// Whether nothing waits for a turn of its own: messages of other threads may come.
+    #[inline]
+    pub fn takes_letters(&self) -> bool {
+        self.fanouts.is_empty()
+    }
+
+    /// Goes on with messages that were for too many receivers, oldest first, as far as this turn goes.
+    pub(crate) fn fan_out_on(&mut self, now: Instant) {
+        while let Some(mut fanout) = self.fanouts.pop_front() {
+            let Worker { node, connections, sessions, scratch, counters, share, turn_output, effort, pressure, .. } =
+                self;
+            let mut shared = SharedMessage::of(fanout.message.clone(), share, &mut scratch.message);
+            let mut receivers = Receivers {
+                hooks: &node.hooks,
+                connections,
+                sessions,
+                counters,
+                effort,
+                output: turn_output,
+                output_max: node.settings.limits.turn_output_bytes,
+                pressure: *pressure,
+                now,
+            };
+            let Fanout { message, locals, more_ids, next } = &mut fanout;
+            *next = receivers.deliver(locals, more_ids, *next, &message.view(), &mut shared);
+            if *next < locals.len() {
+                return self.fanouts.push_front(fanout);
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! No turn of a data thread is long: what there is to do at one time is done in portions, and whoever comes meanwhile
+//! is served between them.
+
+use fulmar_auth::hooks::Ticket;
+use fulmar_auth::identity::CertificateNames;
+use fulmar_codec::{
+    Connect, ForwardProperties, PacketId, PublishHead, QoS, SubscribeFilter, SubscriptionOptions, Version,
+    encode_connect, encode_pingreq, encode_publish, encode_subscribe, encode_unsubscribe,
+};
+use fulmar_worker::{
+    AuthSettings, ConnId, Consumed, Event, LaneEnd, Limits, Node, NodeSettings, Origin, Out, Question, Worker,
+};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Who may be read again.
+#[derive(Default)]
+struct Resumed(Vec<ConnId>);
+
+impl Out for Resumed {
+    fn pause_reading(&mut self, conn: ConnId, paused: bool) {
+        if !paused {
+            self.0.push(conn);
+        }
+    }
+    fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
+        panic!("{conn} is closed");
+    }
+    fn hand_over(&mut self, conn: ConnId, _thread: u16, _origin: Origin, _certificate: Option<Arc<CertificateNames>>) {
+        panic!("{conn} is handed over");
+    }
+    fn verify(&mut self, question: Question) -> bool {
+        panic!("{question:?} is asked");
+    }
+    fn abandon(&mut self, ticket: Ticket) {
+        panic!("{ticket:?} is given up");
+    }
+    fn lane_closed(&mut self, _peer: u64, lane: u16, _epoch: u64, _why: LaneEnd) {
+        panic!("lane {lane} is closed");
+    }
+    fn event(&mut self, _event: Event<'_>) {}
+}
+
+/// One data thread, whose sockets take all that there is for them.
+struct Thread {
+    worker: Worker,
+    now: Instant,
+}
+
+impl Thread {
+    /// A turn does work for so many nanoseconds, as the worker estimates it.
+    fn new(turn_effort: u64) -> Thread {
+        Thread::with(Limits { turn_effort, subscriptions_per_client: 10_000, ..Limits::default() })
+    }
+
+    fn with(limits: Limits) -> Thread {
+        let now = Instant::now();
+        let settings = NodeSettings {
+            node_id: 1,
+            incarnation: 1,
+            name: "node".into(),
+            threads: 1,
+            limits,
+            anonymous: vec![true],
+            auth: AuthSettings::new([7; 32]),
+            seed: 7,
+            wall_clock_microseconds: 0,
+            start: now,
+        };
+        Thread { worker: Worker::new(Arc::new(Node::new(settings)), 0, now, 7), now }
+    }
+
+    fn connect_for(&mut self, client_id: &str, session_expiry: u32) -> ConnId {
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9);
+        let conn = self.worker.accepted(Origin { listener: 0, address, trace: 0 }, self.now).expect("there is room");
+        let mut bytes = Vec::new();
+        encode_connect(&mut bytes, &Connect { session_expiry, ..Connect::new(Version::V5, client_id) });
+        self.send(conn, &bytes);
+        conn
+    }
+
+    fn connect(&mut self, client_id: &str) -> ConnId {
+        self.connect_for(client_id, 0)
+    }
+
+    /// One read. What the worker does not take is what it gives back.
+    fn receive(&mut self, conn: ConnId, bytes: &[u8]) -> Consumed {
+        self.worker.received(conn, bytes, self.now, &mut Resumed::default())
+    }
+
+    /// Reads in as many turns as it takes, and gives their number.
+    fn send(&mut self, conn: ConnId, mut bytes: &[u8]) -> usize {
+        for turns in 0.. {
+            let consumed = self.receive(conn, bytes);
+            bytes = &bytes[consumed.bytes..];
+            if bytes.is_empty() && !consumed.paused {
+                return turns;
+            }
+            assert_eq!(self.end_turn().0, [conn], "whoever is put off is read in the next turn");
+        }
+        unreachable!("the loop returns")
+    }
+
+    fn publish(&mut self, conn: ConnId, topic: &str, payload: &[u8], retain: bool) {
+        let head = PublishHead { retain, ..PublishHead::default() };
+        let mut bytes = Vec::new();
+        encode_publish(&mut bytes, Version::V5, &head, topic, &ForwardProperties::EMPTY, payload);
+        self.send(conn, &bytes);
+    }
+
+    fn end_turn(&mut self) -> Resumed {
+        let mut resumed = Resumed::default();
+        self.worker.tick(self.now, &mut resumed);
+        for conn in std::mem::take(self.worker.dirty()) {
+            self.worker.written(conn, 0);
+        }
+        self.worker.all_written();
+        self.worker.end_turn();
+        resumed
+    }
+
+    /// What a client was sent since the last time.
+    fn output(&mut self, conn: ConnId) -> Vec<u8> {
+        std::mem::take(self.worker.output(conn).expect("it is connected"))
+    }
+}
+
+fn subscribe(subscription_id: Option<u32>, filters: &[String]) -> Vec<u8> {
+    let options = SubscriptionOptions { qos: QoS::AtMostOnce, ..SubscriptionOptions::default() };
+    let filters: Vec<_> = filters.iter().map(|filter| SubscribeFilter { filter, options }).collect();
+    let mut bytes = Vec::new();
+    let id = subscription_id.and_then(NonZeroU32::new);
+    encode_subscribe(&mut bytes, Version::V5, PacketId::MIN, id, &filters);
+    bytes
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[test]
+fn a_flood_of_packets_of_one_client_is_taken_in_portions() {
+    let mut thread = Thread::new(1_000_000);
+    let conn = thread.connect("flood");
+    thread.end_turn();
+    let mut bytes = Vec::new();
+    (0..40_000).for_each(|_| encode_pingreq(&mut bytes));
+    let turns = thread.send(conn, &bytes);
+    assert!((8..=20).contains(&turns), "{turns} turns of 4,000 packets at most");
+    assert_eq!(thread.output(conn).iter().filter(|byte| **byte == 0xd0).count(), 40_000);
+}
+
+#[test]
+fn who_looks_at_a_whole_store_of_retained_messages_does_so_in_several_turns_and_others_go_on() {
+    let mut thread = Thread::new(1_000_000);
+    let publisher = thread.connect("publisher");
+    for number in 0..20_000 {
+        thread.publish(publisher, &format!("t/{number:05}/x"), b"1", true);
+    }
+    thread.publish(publisher, "t/99999/last", b"the last one", true);
+    thread.end_turn();
+    let (searcher, other) = (thread.connect("searcher"), thread.connect("other"));
+    thread.send(other, &subscribe(None, &["news".into()]));
+    thread.end_turn();
+    thread.output(other);
+    thread.send(searcher, &subscribe(None, &["t/+/last".into()]));
+    let mut turns = 0;
+    while !contains(&thread.output(searcher), "the last one") {
+        turns += 1;
+        assert!(turns < 100, "the last one never comes");
+        thread.end_turn();
+        // One turn at a time: a publish of somebody else is through before the search goes on.
+        thread.publish(publisher, "news", b"meanwhile", false);
+        assert!(contains(&thread.output(other), "meanwhile"), "turn {turns}");
+    }
+    assert!(turns >= 4, "20,000 topics were looked at in {turns} turns, at most 5,000 are wanted in one");
+}
+
+#[test]
+fn sessions_that_end_at_one_time_end_in_portions() {
+    let mut thread = Thread::new(1_000_000);
+    for number in 0..2000 {
+        let conn = thread.connect_for(&format!("client-{number}"), 1);
+        thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Resumed::default());
+        thread.end_turn();
+    }
+    assert_eq!(thread.worker.gauges().sessions, 2000);
+    thread.now += Duration::from_secs(5);
+    let mut left = 2000;
+    while left > 0 {
+        let next = thread.worker.tick(thread.now, &mut Resumed::default());
+        thread.worker.end_turn();
+        let sessions = thread.worker.gauges().sessions;
+        assert!(sessions < left && left - sessions <= 100 + 16, "{} in one turn", left - sessions);
+        assert!(sessions == 0 || next == Some(thread.now), "the next turn follows at once");
+        left = sessions;
+    }
+    assert_eq!(thread.worker.counters().sessions_expired, 2000);
+}
+
+#[test]
+fn filters_count_as_the_work_that_they_are() {
+    let mut thread = Thread::new(1_000_000);
+    let conn = thread.connect("bomb");
+    thread.end_turn();
+    let filters = |from: usize| (from..from + 100).map(|number| format!("a/{number}/b")).collect::<Vec<_>>();
+    let mut bytes: Vec<u8> = (0..50).flat_map(|packet| subscribe(None, &filters(packet * 100))).collect();
+    let subscribing = thread.send(conn, &bytes);
+    assert_eq!(thread.worker.gauges().subscriptions, 5000);
+    bytes.clear();
+    for packet in 0..50 {
+        let filters = filters(packet * 100);
+        let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+        encode_unsubscribe(&mut bytes, Version::V5, PacketId::MIN, &filters);
+    }
+    let unsubscribing = thread.send(conn, &bytes);
+    assert_eq!(thread.worker.gauges().subscriptions, 0);
+    assert!(subscribing >= 9 && unsubscribing >= 9, "{subscribing} and {unsubscribing} turns of 500 filters each");
+}
+
+#[test]
+fn overlapping_subscriptions_give_each_receiver_its_own_identifiers() {
+    let mut thread = Thread::new(1_000_000_000);
+    let clients: Vec<_> = (0..3).map(|number| thread.connect(&format!("client-{number}"))).collect();
+    for (index, conn) in (1..).zip(&clients) {
+        for (number, filter) in (1..).zip(["a/b", "a/+", "+/b", "#"]) {
+            thread.send(*conn, &subscribe(Some(index * 10 + number), &[filter.to_owned()]));
+        }
+        thread.output(*conn);
+    }
+    thread.publish(clients[0], "a/b", b"!", false);
+    for (index, conn) in (1..).zip(&clients) {
+        let output = thread.output(*conn);
+        // Fixed header, topic, property length, then pairs of 0x0b and an identifier of one byte.
+        let mut ids: Vec<u8> = output[8..output.len() - 1].chunks(2).map(|pair| pair[1]).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [1, 2, 3, 4].map(|number| index * 10 + number), "{output:02x?}");
+    }
+}
+
+/// Publishes in one read and ends turns until nothing waits. Gives the most bytes that waited at the end of a turn, and
+/// what each reader was sent.
+fn fan_out(thread: &mut Thread, readers: &[ConnId], publishes: &[u8]) -> (usize, Vec<Vec<u8>>) {
+    let publisher = thread.connect("publisher");
+    thread.end_turn();
+    let mut got = vec![Vec::new(); readers.len()];
+    let (mut waiting_max, mut rest) = (0, publishes);
+    for _ in 0..1000 {
+        if !thread.worker.is_sated() && !rest.is_empty() {
+            let consumed = thread.receive(publisher, rest);
+            rest = &rest[consumed.bytes..];
+        }
+        let mut out = Resumed::default();
+        let next = thread.worker.tick(thread.now, &mut out);
+        let outputs: Vec<_> = readers.iter().map(|reader| thread.output(*reader)).collect();
+        waiting_max = waiting_max.max(outputs.iter().map(Vec::len).sum());
+        got.iter_mut().zip(outputs).for_each(|(got, output)| got.extend(output));
+        assert!(thread.worker.takes_letters() || next == Some(thread.now), "the next turn follows at once");
+        thread.end_turn();
+        if rest.is_empty() && thread.worker.takes_letters() {
+            return (waiting_max, got);
+        }
+    }
+    panic!("{} bytes were never read", rest.len());
+}
+
+#[test]
+fn a_large_message_for_many_receivers_never_takes_the_memory_for_all_of_them() {
+    let (bound, large) = (1 << 20, 100_000);
+    let mut thread = Thread::with(Limits { turn_output_bytes: bound, ..Limits::default() });
+    let readers: Vec<_> = (0..200).map(|number| thread.connect(&format!("reader-{number}"))).collect();
+    // Every second one has two subscriptions with identifiers of their own.
+    for (number, reader) in readers.iter().enumerate() {
+        thread.send(*reader, &subscribe(Some(1), &["news".into()]));
+        if number % 2 == 0 {
+            thread.send(*reader, &subscribe(Some(2), &["#".into()]));
+        }
+        thread.output(*reader);
+        thread.end_turn();
+    }
+    let mut bytes = Vec::new();
+    for payload in [&vec![b'x'; large][..], b"the second"] {
+        let (head, none) = (PublishHead::default(), ForwardProperties::EMPTY);
+        encode_publish(&mut bytes, Version::V5, &head, "news", &none, payload);
+    }
+    let (waiting_max, got) = fan_out(&mut thread, &readers, &bytes);
+    assert!(waiting_max <= bound + bound / 4 + 2 * (large + 100), "{waiting_max} bytes waited, 20 MB are sent in all");
+    for (number, got) in got.iter().enumerate() {
+        let ids = if number % 2 == 0 { 2 } else { 1 };
+        // Header, topic, properties, payload: the large one has a length of three bytes.
+        assert_eq!(got.len(), (4 + 6 + 1 + 2 * ids + large) + (2 + 6 + 1 + 2 * ids + 10), "reader {number}");
+        assert!(got.ends_with(b"the second"), "no message overtakes another");
+    }
+}
+
+#[test]
+fn a_message_for_very_many_receivers_is_the_work_of_several_turns() {
+    let mut thread = Thread::with(Limits { turn_effort: 100_000, ..Limits::default() });
+    let readers: Vec<_> = (0..2000).map(|number| thread.connect(&format!("reader-{number}"))).collect();
+    for reader in &readers {
+        thread.send(*reader, &subscribe(None, &["news".into()]));
+        thread.output(*reader);
+        thread.end_turn();
+    }
+    let mut bytes = Vec::new();
+    encode_publish(&mut bytes, Version::V5, &PublishHead::default(), "news", &ForwardProperties::EMPTY, b"!");
+    let message = bytes.len();
+    let (waiting_max, got) = fan_out(&mut thread, &readers, &bytes);
+    assert!(got.iter().all(|got| *got == bytes), "each gets it once");
+    assert!(waiting_max <= (2 * 400 + 1) * message, "{} receivers in one turn", waiting_max / message);
+}
