@@ -107,7 +107,7 @@ options() {
 one() { # broker scenario dir round
   local extra=() wrap=() port metrics scraper="" out perf=""
   port=$(port_of "$1") metrics=$(metrics_of "$1")
-  [ -n "$metrics" ] && { scrape "$metrics" "$3" & scraper=$!; }
+  [ -n "$metrics" ] && { scrape "$metrics" "$3" & scraper=$!; disown $!; }
   case $2 in durable | midkill) extra=(--between "$0 restart $1 $3 $BMASK") ;; esac
   # PERF=1: system calls and context switches of the broker (needs perf and root; costs the broker a little).
   [ -n "${PERF:-}" ] && wrap=(perf stat -x, -e raw_syscalls:sys_enter,context-switches -o "$3/perf"
