@@ -27,6 +27,9 @@ pub const FOR_TESTBEDS: &[Package] = &[
 /// What counts instructions and system calls.
 pub const FOR_GUARD: &[Package] = &[("valgrind", "/usr/bin/valgrind"), ("strace", "/usr/bin/strace")];
 
+/// What libFuzzer is built with.
+pub const FOR_FUZZING: &[Package] = &[("g++", "/usr/bin/g++")];
+
 /// Installs what is missing. Says what to do where it cannot.
 pub fn install_missing(packages: &[Package], progress: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     let missing: Vec<&str> =
