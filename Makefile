@@ -1,12 +1,13 @@
 # Every task of the project. What a task does is written in xtask/src, one file each.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test clients e2e images crds manifests demo demo-down release bench clean toolchain
+.PHONY: help setup check test clients e2e fuzz images crds manifests demo demo-down release bench clean toolchain
 .NOTPARALLEL:
 
 XTASK := cargo xtask
 SCENARIOS ?= p2p_q0 p2p_q1 fanout idle
 ROUNDS ?= 3
+TIME ?= 60
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ clients: toolchain ## Only the tests with MQTT clients of other people's making;
 
 e2e: toolchain ## Only the end-to-end tests; TEST=NAME for some of them
 	@$(XTASK) e2e $(if $(TEST),-- $(TEST))
+
+fuzz: toolchain ## Look for bytes that break the broker, guided by coverage (TIME seconds for each of TARGETS)
+	@$(XTASK) fuzz --seconds $(TIME) $(TARGETS)
 
 images: toolchain ## Container images of broker and operator in target/images, without Docker
 	@$(XTASK) images

@@ -130,7 +130,7 @@ beside() {
 one() { # broker scenario dir round
   local extra=() wrap=() port metrics scraper="" out perf="" crowd=""
   port=$(port_of "$1") metrics=$(metrics_of "$1")
-  [ -n "$metrics" ] && { scrape "$metrics" "$3" & scraper=$!; }
+  [ -n "$metrics" ] && { scrape "$metrics" "$3" & scraper=$!; disown $!; }
   if [ -n "$(beside "$2")" ]; then
     # shellcheck disable=SC2046
     taskset -c "$GMASK" nice -n 10 "$MQLOAD" $(beside "$2") --addr 127.0.0.1:$port $(load_of "$1") ${LOAD_ARGS:-} \

@@ -23,6 +23,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "fulmar-fuzz-targets",
+        &[
+            "fulmar-auth",
+            "fulmar-codec",
+            "fulmar-session",
+            "fulmar-router",
+            "fulmar-cluster",
+            "fulmar-worker",
+            "fulmar-config",
+        ],
+    ),
+    (
         "fulmar-guard",
         &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-worker"],
     ),

@@ -6,6 +6,7 @@ mod clients;
 mod cluster;
 mod demo;
 mod e2e;
+mod fuzz;
 mod guard;
 mod images;
 mod licences;
@@ -45,6 +46,8 @@ enum Task {
     Images(images::Arguments),
     /// Bring up three brokers on a Kubernetes of their own, and pass messages between all of them.
     Demo(demo::Arguments),
+    /// Look for bytes that break a part of the broker, guided by coverage.
+    Fuzz(fuzz::Arguments),
     /// Hold instructions and system calls per message against what was recorded.
     Guard(guard::Arguments),
     /// Run the end-to-end tests on a real Kubernetes.
@@ -67,6 +70,7 @@ fn main() -> Result<()> {
         Task::Manifests(arguments) => manifests::run(root, &arguments),
         Task::Images(arguments) => images::run(root, &arguments).map(drop),
         Task::Demo(arguments) => demo::run(root, &arguments),
+        Task::Fuzz(arguments) => fuzz::run(root, &arguments),
         Task::Guard(arguments) => guard::run(root, &arguments),
         Task::E2e(arguments) => e2e::run(root, &arguments),
     }

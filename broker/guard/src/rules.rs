@@ -1,5 +1,5 @@
-//! Users with passwords and 100 access rules: what users run, so what is counted. The last rule is the one that lets the
-//! clients of the guard pass.
+//! Users with passwords and 100 access rules: what users run, so what is counted. All are for everyone, and the last is
+//! the one that lets the clients of the guard pass: every check reads all of them.
 
 use std::fmt::Write;
 
@@ -22,9 +22,9 @@ pub(crate) fn access_file() -> String {
     for site in 0..33 {
         let _ = write!(
             text,
-            "- {{allow: publish, users: [gateway-{site}], filters: [\"sites/{site}/${{clientid}}/#\"]}}\n\
-             - {{allow: subscribe, users: [gateway-{site}], filters: [\"sites/{site}/+/alarm\"]}}\n\
-             - {{deny: all, clientIds: [retired-{site}], filters: [\"#\"]}}\n"
+            "- {{allow: publish, filters: [\"sites/{site}/${{clientid}}/#\"]}}\n\
+             - {{allow: subscribe, filters: [\"sites/{site}/+/alarm\"]}}\n\
+             - {{deny: all, filters: [\"sites/{site}/locked/#\"]}}\n"
         );
     }
     let _ = writeln!(text, "- {{allow: all, users: [{USER}], filters: [\"#\"]}}");

@@ -36,6 +36,9 @@ pub const FOR_CLIENTS: &[Package] = &[
     ("python3-pip", "/usr/lib/python3/dist-packages/pip/__init__.py"),
 ];
 
+/// What libFuzzer is built with.
+pub const FOR_FUZZING: &[Package] = &[("g++", "/usr/bin/g++")];
+
 /// Installs what is missing. Says what to do where it cannot.
 pub fn install_missing(packages: &[Package], progress: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     let missing: Vec<&str> =
