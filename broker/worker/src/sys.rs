@@ -89,7 +89,7 @@ impl Worker {
         for message in messages {
             let outgoing = message.view();
             self.find(outgoing.topic, None, false);
-            self.deliver_found(&outgoing, now);
+            self.deliver_found(&outgoing, Some(message), now);
         }
     }
 }
