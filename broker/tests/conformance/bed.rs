@@ -72,6 +72,11 @@ impl Bed {
         self.open_at(connection % self.nodes.count())
     }
 
+    /// Waits until a metric of this node says that.
+    pub fn wait_for_metric(&self, node: usize, name: &str, wanted: u64) {
+        self.nodes.wait_for_metric(node, name, wanted);
+    }
+
     /// A connection to this node.
     pub fn open_at(&self, node: usize) -> Client {
         Client::open(self.nodes.address(node), node, self.version)

@@ -79,6 +79,11 @@ impl Nodes {
         self.brokers.len()
     }
 
+    /// Waits until a metric of a node says that.
+    pub fn wait_for_metric(&self, node: usize, name: &str, wanted: u64) {
+        self.brokers[node].wait_for_metric(name, |value| value == wanted);
+    }
+
     /// Where clients of a node connect.
     pub fn address(&self, node: usize) -> SocketAddr {
         self.brokers[node].address("mqtt")

@@ -3,13 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use fulmar_auth::passwords::{Argon2idParams, hash_password};
+
 use crate::bed::Bed;
+use crate::harness::Folder;
 use crate::v5::retain::{late, once_retained, retain};
 use crate::wire::{Client, Packet, Property, Publish, V5, Will};
 
 crate::statements! {
     corner_a_client_id_is_taken_over_while_its_queue_drains,
     corner_qos_2_duplicates_across_reconnects_are_routed_once,
+    corner_a_session_belongs_to_who_made_it,
     corner_topics_of_1000_levels,
     corner_text_at_the_limits_of_utf8,
     corner_payloads_of_no_bytes,
@@ -45,6 +49,49 @@ fn corner_a_client_id_is_taken_over_while_its_queue_drains(bed: &Bed) {
     taken.extend(old.take_texts(COUNT - taken.len()));
     assert_eq!(taken, (0..COUNT).map(|number| number.to_string()).collect::<Vec<_>>());
     old.quiet();
+}
+
+/// Users of a node of the test's own, each with the password `secret`.
+fn with_users(bed: &Bed, users: &[&str], folder: &Folder) -> Bed {
+    let params = Argon2idParams { memory_kib: 8, passes: 1, lanes: 1 };
+    let line = |user: &&str| format!("{user}:{}\n", hash_password(b"secret", params, b"saltsalt").unwrap());
+    let path = folder.path().join("users");
+    std::fs::write(&path, users.iter().map(line).collect::<String>()).unwrap();
+    let setting: &'static str = Box::leak(format!("auth.passwordFile={}", path.display()).into_boxed_str());
+    bed.alone(Box::leak(Box::new([setting])))
+}
+
+fn corner_a_session_belongs_to_who_made_it(bed: &Bed) {
+    let folder = Folder::new();
+    let bed = &with_users(bed, &["anna", "otto"], &folder);
+    let topic = bed.name("/x");
+    let hello = |user: &str, lasting: bool| {
+        let hello = bed.hello("c").credentials(user, b"secret");
+        if lasting { hello.lasting() } else { hello }
+    };
+    let mut owner = bed.join(&hello("anna", true));
+    owner.subscribe(&[(&topic, 1)]);
+    let refused = |owner: &Client| {
+        for lasting in [true, false] {
+            let mut other = bed.open_at(owner.node);
+            let wanted = if bed.version == V5 { 0x87 } else { 5 };
+            match other.offer(&hello("otto", lasting)) {
+                Packet::ConnAck(answer) => assert_eq!((answer.reason, answer.present), (wanted, false)),
+                packet => panic!("wanted CONNACK, got {packet:?}"),
+            }
+            other.closed();
+        }
+    };
+    // Neither a connection nor a session that waits is taken over.
+    refused(&owner);
+    owner.quiet();
+    owner.vanish();
+    refused(&owner);
+    bed.wait_for_metric(owner.node, "fulmar_session_owner_refusals_total", 4);
+    bed.join(&bed.hello("pub").credentials("otto", b"secret")).publish(Publish::new(&topic, "kept").qos(1));
+    let mut back = bed.join_beside(&owner, &hello("anna", true));
+    assert!(back.connack.present);
+    back.only("kept");
 }
 
 fn corner_qos_2_duplicates_across_reconnects_are_routed_once(bed: &Bed) {

@@ -1,5 +1,7 @@
 //! Full windows, packet identifiers that run out and wrap, publishers that are held back; in both versions.
 
+use std::time::Duration;
+
 use crate::bed::Bed;
 use crate::v5::retain::late;
 use crate::wire::{Packet, Property, Publish, V5};
@@ -7,6 +9,7 @@ use crate::wire::{Packet, Property, Publish, V5};
 crate::statements! {
     corner_a_session_is_resumed_with_both_windows_full,
     corner_a_window_of_one_in_both_directions,
+    corner_nothing_is_sent_again_on_a_live_connection,
     corner_packet_identifiers_wrap_with_65535_in_flight,
     corner_a_publisher_that_is_held_back_loses_nothing,
 }
@@ -79,6 +82,30 @@ fn corner_a_window_of_one_in_both_directions(bed: &Bed) {
             client.pubcomp(got.id);
         }
     }
+    client.quiet();
+}
+
+/// However long an acknowledgement does not come (MQTT 5.0, 4.4).
+fn corner_nothing_is_sent_again_on_a_live_connection(bed: &Bed) {
+    let topic = bed.name("/x");
+    let mut client = late(bed, "sub", &topic, 2);
+    let mut publisher = bed.connect("pub");
+    publisher.publish(Publish::new(&topic, "1").qos(1));
+    publisher.publish(Publish::new(&topic, "2").qos(2));
+    publisher.publish(Publish::new(&topic, "3").qos(2));
+    let open: Vec<Publish> = (0..3).map(|_| client.message()).collect();
+    client.pubrec(open[2].id);
+    assert!(matches!(client.next(), Packet::PubRel(ack) if ack.id == open[2].id));
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_secs(1));
+        client.quiet();
+    }
+    // Late is not too late.
+    client.puback(open[0].id);
+    client.pubcomp(open[2].id);
+    client.pubrec(open[1].id);
+    assert!(matches!(client.next(), Packet::PubRel(ack) if ack.id == open[1].id));
+    client.pubcomp(open[1].id);
     client.quiet();
 }
 
