@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::auth::{self, AuthFiles, Pool};
+use crate::connect_rate::ConnectRate;
 use crate::health::{Health, Phase};
 use crate::link::{Links, Surroundings};
 use crate::log::{self, Log};
@@ -23,6 +24,7 @@ use crate::node_id;
 use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
 use crate::setup;
 use crate::shortage::Shortage;
+use crate::throttle::Throttle;
 use crate::tls::{
     ClusterCertificates, Handshakes, Reload, Reloaded, TlsListener, cluster_certificates, listener_certificate,
 };
@@ -122,6 +124,19 @@ impl Broker {
             .iter()
             .map(|listener| setup::bind_listener(listener, threads))
             .collect::<anyhow::Result<Vec<_>>>()?;
+        let start = Instant::now();
+        let node = Arc::new(Node::new(NodeSettings {
+            node_id: node_id.value,
+            incarnation: setup::random(),
+            name,
+            threads,
+            limits: setup::worker_limits(&config, budget.connections, threads),
+            anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
+            auth: auth::settings(&config, Arc::new(auth_files.rules()), setup::random_bytes()),
+            seed: setup::random(),
+            wall_clock_microseconds: setup::wall_clock_microseconds(),
+            start,
+        }));
         let mut listeners: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::new()).collect();
         let mut certificates: Vec<Arc<dyn Reload>> = Vec::new();
         let connect_timeout = config.limits.connect_timeout();
@@ -129,9 +144,11 @@ impl Broker {
             Handshakes::new(budget.handshakes.min(config.limits.handshakes) as usize, connect_timeout, metrics.clone());
         let handshakes = Arc::new(handshakes);
         for ((index, listener), sockets) in (0..).zip(&config.listeners).zip(sockets) {
+            let rate = ConnectRate::new(&listener.name, listener.limits.connects_per_second, metrics.clone());
+            let rate = Arc::new(rate);
             let Some(tls) = listener.tls.clone() else {
                 for (listeners, socket) in listeners.iter_mut().zip(sockets) {
-                    listeners.push(Listener::new(socket, listener.name.clone(), index));
+                    listeners.push(Listener::new(socket, listener.name.clone(), index, rate.clone()));
                 }
                 continue;
             };
@@ -154,6 +171,9 @@ impl Broker {
                 metrics: metrics.clone(),
                 traces: traces.clone(),
                 shortage: shortage.clone(),
+                rate,
+                node: node.clone(),
+                throttle: Throttle::default(),
             };
             let tls_listener = Arc::new(tls_listener);
             let _runtime = runtime.enter();
@@ -167,19 +187,6 @@ impl Broker {
         certificates.extend(cluster_certificates.clone().map(|loaded| loaded as Arc<dyn Reload>));
         runtime.spawn(watch_certificates(certificates, metrics.clone()));
 
-        let start = Instant::now();
-        let node = Arc::new(Node::new(NodeSettings {
-            node_id: node_id.value,
-            incarnation: setup::random(),
-            name,
-            threads,
-            limits: setup::worker_limits(&config, budget.connections, threads),
-            anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
-            auth: auth::settings(&config, Arc::new(auth_files.rules()), setup::random_bytes()),
-            seed: setup::random(),
-            wall_clock_microseconds: setup::wall_clock_microseconds(),
-            start,
-        }));
         let (ends, ended) = mpsc::channel(1);
         let password_file = config.auth.password_file.as_ref();
         let pool = password_file.map(|_| start_pool(&config, &inboxes, &ends)).transpose()?;

@@ -3,6 +3,7 @@
 use crate::ids::{ConnId, SessionId};
 use crate::out::Origin;
 use crate::slab::Slab;
+use crate::throttle::Meter;
 use fulmar_auth::hooks::Ticket;
 use fulmar_auth::identity::CertificateNames;
 use std::collections::VecDeque;
@@ -30,6 +31,12 @@ pub(crate) struct Connection {
     pub(crate) paused: bool,
     /// It is not read because a link is full, for which the client cannot be blamed.
     pub(crate) held: bool,
+    /// Its SUBACKs that wait for other nodes.
+    pub(crate) subacks: u16,
+    /// It is not read until it has them.
+    pub(crate) awaits_subacks: bool,
+    /// What it may publish, once it has; none where that is not bounded.
+    pub(crate) meter: Option<Box<Meter>>,
     /// The earliest reminder that is set, so that deadlines that move do not fill the wheel.
     pub(crate) reminder: Option<Instant>,
 }
@@ -40,6 +47,13 @@ struct Unsent {
     bytes: usize,
     /// Grows with time, and starts over after 2^32: it tells one time from another.
     since: u32,
+}
+
+impl Connection {
+    /// It is not read because it published more than it may for now.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.meter.as_ref().is_some_and(|meter| meter.until().is_some())
+    }
 }
 
 /// What a connection is used for.
@@ -100,6 +114,9 @@ impl Connections {
             unsent: Unsent::default(),
             paused: false,
             held: false,
+            subacks: 0,
+            awaits_subacks: false,
+            meter: None,
             reminder: None,
         });
         ConnId { slot, generation }

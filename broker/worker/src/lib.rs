@@ -8,6 +8,7 @@
 //! One publish's way: [`Worker::received`] → `client.rs` (packets) → `publish.rs` → `route.rs` (match and deliver) and
 //! `lanes.rs` (other nodes) → the acknowledgement, at once or when `pending.rs` says that every party has it.
 
+mod admission;
 mod alarm;
 mod authenticate;
 mod client;
@@ -23,11 +24,13 @@ mod limits;
 mod link;
 mod node;
 mod out;
+mod overdue;
 mod peers;
 mod pending;
 mod publish;
 mod question;
 mod random;
+mod rate;
 mod retained;
 mod rights;
 mod route;
@@ -35,6 +38,7 @@ mod rules;
 mod sessions;
 mod slab;
 mod subscribe;
+mod throttle;
 mod timer;
 mod withdraw;
 mod worker;
@@ -49,5 +53,6 @@ pub use node::{AuthCounts, Node, NodeSettings};
 pub use out::{Departure, Event, LaneEnd, Origin, Out};
 pub use peers::{PeerIdentity, PeerStatus};
 pub use question::{Answer, Question};
+pub use rate::Bucket;
 pub use rules::{AuthSettings, Rules};
 pub use worker::{Closed, Consumed, Refused, Worker};

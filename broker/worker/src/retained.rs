@@ -48,6 +48,11 @@ impl RetainedRead {
         }
     }
 
+    /// What it takes before anything is read.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<RetainedRead>() + self.filter.len()
+    }
+
     pub(crate) fn is_of(&self, filter: &str) -> bool {
         *self.filter == *filter
     }

@@ -273,10 +273,12 @@ impl Worker {
     pub(crate) fn retain(&mut self, outgoing: &Outgoing<'_>, version: fulmar_cluster::Version, now: Instant) -> bool {
         let message = (!outgoing.payload.is_empty()).then(|| Message::new(outgoing, &mut self.scratch.message));
         let kept = self.node.retain(outgoing.topic, message, version, now);
-        if !kept {
-            self.counters.retained_refused += 1;
+        match kept {
+            Ok(()) => {}
+            Err(fulmar_router::Limit::Messages { .. }) => self.counters.limit_hits_retained_messages += 1,
+            Err(fulmar_router::Limit::Bytes { .. }) => self.counters.limit_hits_retained_bytes += 1,
         }
-        kept
+        kept.is_ok()
     }
 }
 
@@ -319,6 +321,12 @@ fn deliver(
     let mut nowhere = Vec::new();
     let buffer = connection.and_then(|conn| connections.output(conn)).unwrap_or(&mut nowhere);
     let delivered = session.deliver(buffer, outgoing, how, now, shared);
+    if matches!(delivered, Delivered::Queued { .. }) && session.is_connected() {
+        match session.is_output_full(buffer) {
+            true => counters.limit_hits_output_buffer_bytes += 1,
+            false => counters.limit_hits_outbound_inflight += 1,
+        }
+    }
     count(counters, delivered, how.qos.min(outgoing.qos));
 }
 

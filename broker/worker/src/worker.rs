@@ -12,6 +12,7 @@ use crate::lanes::Lanes;
 use crate::letter::{Batch, Note, Outboxes};
 use crate::node::Node;
 use crate::out::{Departure, Event, Origin, Out};
+use crate::overdue::Overdue;
 use crate::pending::Pending;
 use crate::random::Random;
 use crate::route::Scratch;
@@ -24,7 +25,6 @@ use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::ReasonCode;
 use fulmar_session::QuotaShare;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How much of the offered bytes a worker took.
@@ -42,6 +42,22 @@ pub enum Refused {
     /// The node serves as many connections as it may.
     #[error("{connections} connections are open, at most {max} are allowed")]
     TooManyConnections {
+        /// Open now.
+        connections: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The listener serves as many as it may.
+    #[error("{connections} connections of this listener are open, at most {max} are allowed")]
+    TooManyOfListener {
+        /// Open now.
+        connections: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The address has as many as it may.
+    #[error("{connections} connections from this address are open, at most {max} are allowed")]
+    TooManyOfAddress {
         /// Open now.
         connections: usize,
         /// The limit.
@@ -80,6 +96,7 @@ pub struct Worker {
     /// Who may connect and who may do what, by the files as this thread knows them.
     pub(crate) rules: Arc<Rules>,
     pub(crate) withdrawal: Option<Withdrawal>,
+    pub(crate) overdue: Overdue,
     pub(crate) lanes: Lanes,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -117,6 +134,7 @@ impl Worker {
             told: [0; BOUNDS.len()],
             rules: Arc::clone(&node.settings.auth.rules),
             withdrawal: None,
+            overdue: Overdue::new(start),
             asked: Asked::default(),
             node,
             thread,
@@ -146,12 +164,9 @@ impl Worker {
         if self.shutting_down {
             return Err(Refused::ShuttingDown);
         }
-        let max = self.node.settings.limits.connections;
-        let connections = self.node.connections.fetch_add(1, Ordering::Relaxed);
-        if connections >= max {
-            self.node.connections.fetch_sub(1, Ordering::Relaxed);
-            self.counters.connections_refused += 1;
-            return Err(Refused::TooManyConnections { connections, max });
+        if let Err(refused) = self.node.admission.enter(&origin) {
+            self.counters.refused(refused);
+            return Err(refused);
         }
         self.counters.connections_accepted += 1;
         self.connections_pending += 1;
@@ -188,7 +203,11 @@ impl Worker {
         }
         let Some(connection) = self.connections.get(conn) else { return };
         match connection.role {
-            Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => drop(self.forget_connection(conn, out)),
+            Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => {
+                // Nobody can be blamed: load balancers look this way whether a broker is there.
+                out.event(Event::ClosedBeforeConnect { origin: connection.origin });
+                self.forget_connection(conn, out);
+            }
             Role::Client(session) => {
                 let why = if how == Closed::Panicked { Departure::Panicked } else { Departure::Lost };
                 self.client_gone(conn, session, why, now, out);
@@ -206,7 +225,7 @@ impl Worker {
             // Of lanes there are few, and none of them is a client's.
             Role::Lane(_) => return,
         }
-        self.counters.input_full_closes += 1;
+        self.counters.limit_hits_input_buffer_bytes_total += 1;
     }
 
     /// Whether this turn has brought as much output as it may: nobody should be read before the next.
@@ -239,7 +258,7 @@ impl Worker {
             Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) => self.close_unconnected(conn, out),
             Some(Role::Lane(_)) | None => return,
         }
-        self.counters.output_full_closes += 1;
+        self.counters.limit_hits_output_buffer_bytes_total += 1;
     }
 
     /// The socket took everything that was waiting for it: there is room for what the session has queued.
@@ -265,7 +284,7 @@ impl Worker {
             match note {
                 Note::Claim { client_id, version } => self.claimed_elsewhere(&client_id, version, now, out),
                 Note::InterestChanged => self.announce_interest(),
-                Note::InterestConfirmed => self.interest_confirmed(now),
+                Note::InterestConfirmed => self.interest_confirmed(now, out),
                 Note::LaneUp { node } => self.confirm_interest_to(node),
                 Note::NodeGone { node, epoch } => self.node_gone_here(node, epoch, now, out),
                 Note::ShutDown => self.shut_down_here(now, out),
@@ -292,10 +311,11 @@ impl Worker {
         }
         self.due = due;
         self.withdraw_some(now, out);
+        let overdue = self.close_overdue(now, out);
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.lanes_due(now, out);
-            self.waits_due(now);
+            self.waits_due(now, out);
             self.report_limits(now, out);
             if self.thread == 0 {
                 self.node.sweep_retained(now);
@@ -303,7 +323,7 @@ impl Worker {
         }
         let housekeeping = (!self.lanes.is_empty() || !self.waiting.is_empty()).then_some(self.next_housekeeping);
         let withdrawal = self.withdrawal.is_some().then_some(now);
-        [self.timers.next_due(), housekeeping, withdrawal].into_iter().flatten().min()
+        [self.timers.next_due(), housekeeping, withdrawal, overdue].into_iter().flatten().min()
     }
 
     /// Bounds of the node that were reached are told once a minute, by whichever thread comes first.
