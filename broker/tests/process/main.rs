@@ -15,6 +15,7 @@ mod cluster;
 mod descriptors;
 mod harness;
 mod library;
+mod limits;
 mod messages;
 mod operation;
 mod overload;
