@@ -16,6 +16,7 @@ mod descriptors;
 mod harness;
 mod library;
 mod limits;
+mod limits_page;
 mod messages;
 mod operation;
 mod overload;
