@@ -10,11 +10,14 @@
 mod auth;
 mod auth_load;
 mod bad_input;
+mod bridges;
 mod client_certificates;
 mod cluster;
 mod descriptors;
 mod harness;
 mod library;
+mod limits;
+mod limits_page;
 mod memory;
 mod messages;
 mod operation;

@@ -4,6 +4,7 @@ use crate::ids::{ConnId, SessionId};
 use crate::out::Origin;
 use crate::slab::Slab;
 use crate::slow::History;
+use crate::throttle::Meter;
 use fulmar_auth::hooks::Ticket;
 use fulmar_auth::identity::CertificateNames;
 use std::collections::VecDeque;
@@ -33,6 +34,12 @@ pub(crate) struct Connection {
     pub(crate) held: bool,
     /// It is not read because it has sent much while memory is short.
     pub(crate) is_resting: bool,
+    /// Its SUBACKs that wait for other nodes.
+    pub(crate) subacks: u16,
+    /// It is not read until it has them.
+    pub(crate) awaits_subacks: bool,
+    /// What it may publish, once it has; none where that is not bounded.
+    pub(crate) meter: Option<Box<Meter>>,
     /// The earliest reminder that is set, so that deadlines that move do not fill the wheel.
     pub(crate) reminder: Option<Instant>,
 }
@@ -45,6 +52,13 @@ struct Unsent {
     since: u32,
     /// It has been so for long enough to be told.
     is_slow: bool,
+}
+
+impl Connection {
+    /// It is not read because it published more than it may for now.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.meter.as_ref().is_some_and(|meter| meter.until().is_some())
+    }
 }
 
 /// What a connection is used for.
@@ -116,6 +130,9 @@ impl Connections {
             paused: false,
             held: false,
             is_resting: false,
+            subacks: 0,
+            awaits_subacks: false,
+            meter: None,
             reminder: None,
         });
         ConnId { slot, generation }
