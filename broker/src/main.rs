@@ -7,6 +7,7 @@ mod admin;
 mod args;
 mod auth;
 mod check;
+mod connect_rate;
 mod descriptors;
 mod grant;
 mod health;

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::auth::{self, AuthFiles, Pool};
+use crate::connect_rate::ConnectRate;
 use crate::grant;
 use crate::health::{Health, Phase};
 use crate::link::{Links, Surroundings};
@@ -26,6 +27,7 @@ use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
 use crate::setup;
 use crate::shortage::Shortage;
 use crate::sys;
+use crate::throttle::Throttle;
 use crate::tls::{
     ClusterCertificates, Handshakes, Reload, Reloaded, TlsListener, cluster_certificates, listener_certificate,
 };
@@ -128,6 +130,19 @@ impl Broker {
             .iter()
             .map(|listener| setup::bind_listener(listener, threads))
             .collect::<anyhow::Result<Vec<_>>>()?;
+        let start = Instant::now();
+        let node = Arc::new(Node::new(NodeSettings {
+            node_id: node_id.value,
+            incarnation: setup::random(),
+            name,
+            threads,
+            limits: setup::worker_limits(&config, budget.connections, threads),
+            anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
+            auth: auth::settings(&config, Arc::new(auth_files.rules()), setup::random_bytes()),
+            seed: setup::random(),
+            wall_clock_microseconds: setup::wall_clock_microseconds(),
+            start,
+        }));
         let mut listeners: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::new()).collect();
         let mut certificates: Vec<Arc<dyn Reload>> = Vec::new();
         let connect_timeout = config.limits.connect_timeout();
@@ -135,9 +150,11 @@ impl Broker {
             Handshakes::new(budget.handshakes.min(config.limits.handshakes) as usize, connect_timeout, metrics.clone());
         let handshakes = Arc::new(handshakes);
         for ((index, listener), sockets) in (0..).zip(&config.listeners).zip(sockets) {
+            let rate = ConnectRate::new(&listener.name, listener.limits.connects_per_second, metrics.clone());
+            let rate = Arc::new(rate);
             let Some(tls) = listener.tls.clone() else {
                 for (listeners, socket) in listeners.iter_mut().zip(sockets) {
-                    listeners.push(Listener::new(socket, listener.name.clone(), index));
+                    listeners.push(Listener::new(socket, listener.name.clone(), index, rate.clone()));
                 }
                 continue;
             };
@@ -160,6 +177,9 @@ impl Broker {
                 metrics: metrics.clone(),
                 traces: traces.clone(),
                 shortage: shortage.clone(),
+                rate,
+                node: node.clone(),
+                throttle: Throttle::default(),
             };
             let tls_listener = Arc::new(tls_listener);
             let _runtime = runtime.enter();
@@ -173,19 +193,6 @@ impl Broker {
         certificates.extend(cluster_certificates.clone().map(|loaded| loaded as Arc<dyn Reload>));
         runtime.spawn(watch_certificates(certificates, metrics.clone()));
 
-        let start = Instant::now();
-        let node = Arc::new(Node::new(NodeSettings {
-            node_id: node_id.value,
-            incarnation: setup::random(),
-            name,
-            threads,
-            limits: setup::worker_limits(&config, budget.connections, threads),
-            anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
-            auth: auth::settings(&config, Arc::new(auth_files.rules()), setup::random_bytes()),
-            seed: setup::random(),
-            wall_clock_microseconds: setup::wall_clock_microseconds(),
-            start,
-        }));
         let memory = Arc::new(MemoryState::default());
         if let Some(grant) = grant {
             let (marks, state, node) = (config.memory.clone(), memory.clone(), node.clone());

@@ -1,6 +1,7 @@
 //! What a start needs to find out and to open: names, numbers, ports, and the worker's limits.
 
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -156,12 +157,16 @@ pub(crate) fn thread_count(configured: u16) -> u16 {
 pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> fulmar_worker::Limits {
     let Limits {
         connections: _,
+        connections_per_address,
         handshakes: _,
         connect_timeout_seconds: _,
         packet_bytes,
         connect_packet_bytes: _,
         inflight,
         outbound_inflight,
+        outbound_inflight_seconds,
+        publishes_per_second,
+        publish_bytes_per_second,
         queued_messages,
         queued_bytes,
         queued_bytes_total,
@@ -171,6 +176,9 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         keep_alive_seconds_max,
         subscriptions_per_client,
         topic_levels,
+        topic_bytes,
+        user_properties,
+        will_bytes,
         topic_aliases,
         retained_messages,
         retained_bytes,
@@ -185,6 +193,8 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
     let output_bytes_per_thread = bytes(config.limits.output_buffer_bytes_per_thread(threads));
     fulmar_worker::Limits {
         connections: connections as usize,
+        listener_connections: config.listeners.iter().map(listener_connections).collect(),
+        connections_per_address: unless_zero(connections_per_address).map(|max| max as usize),
         sessions: sessions as usize,
         session_bytes_total: bytes(session_bytes_total),
         connect_timeout: config.limits.connect_timeout(),
@@ -192,6 +202,10 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         connect_packet_bytes: config.limits.first_packet_bytes() as usize,
         inflight,
         outbound_inflight,
+        outbound_inflight_age: unless_zero(outbound_inflight_seconds)
+            .map(|seconds| Duration::from_secs(seconds.into())),
+        publishes_per_second: NonZeroU64::new(publishes_per_second.into()),
+        publish_bytes_per_second: NonZeroU64::new(publish_bytes_per_second),
         queued_messages: queued_messages as usize,
         queued_bytes: bytes(queued_bytes),
         queued_bytes_total: bytes(queued_bytes_total),
@@ -204,6 +218,9 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         keep_alive_seconds: if keep_alive_seconds_max == u16::MAX { 0 } else { keep_alive_seconds_max },
         subscriptions_per_client: subscriptions_per_client as usize,
         topic_levels: topic_levels.into(),
+        topic_bytes: topic_bytes.into(),
+        user_properties: user_properties.into(),
+        will_bytes: will_bytes as usize,
         topic_aliases,
         retained_messages: retained_messages as usize,
         retained_bytes: bytes(retained_bytes),
@@ -214,6 +231,15 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         resume: cluster.resume(),
         heartbeat: heartbeat(cluster),
     }
+}
+
+fn listener_connections(listener: &ListenerConfig) -> usize {
+    unless_zero(listener.limits.connections).map_or(usize::MAX, |max| max as usize)
+}
+
+/// In the configuration 0 stands for no limit.
+fn unless_zero(limit: u32) -> Option<u32> {
+    Some(limit).filter(|limit| *limit > 0)
 }
 
 /// When a silent peer is probed and given up.

@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use fulmar_api::{AuthSpec, ClientAuth, ClientIdentity, ListenerProtocol, names};
-use fulmar_config::{ClientCertificate, ClusterTls, Config, HttpConfig, ListenerConfig, ListenerTls, Peer, Protocol};
+use fulmar_config::{
+    ClientCertificate, ClusterTls, Config, HttpConfig, ListenerConfig, ListenerLimits, ListenerTls, Peer, Protocol,
+};
 use serde_json::{Map, Value};
 
 use crate::validate::{ClientCertificates, Listener};
@@ -183,7 +185,14 @@ fn listener_config(listener: &Listener) -> ListenerConfig {
         }
     });
     let port = port(listener.container_port);
-    ListenerConfig { name: listener.name.clone(), protocol, address: EVERYWHERE, port, tls }
+    ListenerConfig {
+        name: listener.name.clone(),
+        protocol,
+        address: EVERYWHERE,
+        port,
+        tls,
+        limits: ListenerLimits::default(),
+    }
 }
 
 fn with_clients(server: ListenerTls, listener: &str, clients: &ClientCertificates) -> ListenerTls {

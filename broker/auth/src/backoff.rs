@@ -180,11 +180,16 @@ impl Settings {
 }
 
 /// The pair, and the address by itself.
-fn keys(address: IpAddr, user: &str) -> [Key; 2] {
-    let address = match address.to_canonical() {
+/// What counts as one address: a network of 64 bits of IPv6, which one customer has, and each address of IPv4.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address @ IpAddr::V4(_) => address,
-    };
+    }
+}
+
+fn keys(address: IpAddr, user: &str) -> [Key; 2] {
+    let address = network_of(address);
     let digest: [u8; 32] = Sha256::digest(user.as_bytes()).into();
     let (user, _) = digest.split_first_chunk().expect("32 bytes are more than 16");
     [Key { address, user: Some(*user) }, Key { address, user: None }]

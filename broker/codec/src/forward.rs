@@ -160,6 +160,9 @@ impl ForwardSpan {
     }
 }
 
+/// A user property without name and value: its identifier and two lengths.
+const USER_PROPERTY_BYTES_MIN: usize = 5;
+
 /// The user properties of a packet: pairs of text, in order, of which a name may come more than once.
 #[derive(Clone, Copy, Default)]
 pub struct UserProperties<'a> {
@@ -187,6 +190,12 @@ impl<'a> UserProperties<'a> {
             Property::User(name, value) => Some((name, value)),
             _ => None,
         })
+    }
+
+    /// Whether there are more than `max`. They are counted only if so many could be there.
+    #[inline]
+    pub fn exceed(&self, max: usize) -> bool {
+        self.block.len() / USER_PROPERTY_BYTES_MIN > max && self.iter().nth(max).is_some()
     }
 
     pub(crate) fn length(&self) -> usize {

@@ -8,6 +8,7 @@ use crate::auth::{Auth, encode_auth};
 use crate::connack::{ConnAck, encode_connack};
 use crate::connect::{Connect, encode_connect};
 use crate::disconnect::{Disconnect, encode_disconnect};
+use crate::forward::UserProperties;
 use crate::publish::Publish;
 use crate::suback::{SubAck, UnsubAck};
 use crate::subscribe::Subscribe;
@@ -70,6 +71,27 @@ pub enum PacketType {
     PingResp = 13,
     Disconnect = 14,
     Auth = 15,
+}
+
+impl<'a> Packet<'a> {
+    /// The user properties of the packet, whichever it is; of a CONNECT those of the connection.
+    pub fn user_properties(&self) -> UserProperties<'a> {
+        match self {
+            Packet::Connect(connect) => connect.user,
+            Packet::ConnAck(connack) => connack.properties.user,
+            Packet::Publish(publish) => publish.properties.forward.user_properties(),
+            Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
+                ack.properties.user
+            }
+            Packet::Subscribe(subscribe) => subscribe.user,
+            Packet::SubAck(suback) => suback.properties.user,
+            Packet::Unsubscribe(unsubscribe) => unsubscribe.user,
+            Packet::UnsubAck(unsuback) => unsuback.properties.user,
+            Packet::PingReq | Packet::PingResp => UserProperties::EMPTY,
+            Packet::Disconnect(disconnect) => disconnect.user,
+            Packet::Auth(auth) => auth.user,
+        }
+    }
 }
 
 impl PacketType {

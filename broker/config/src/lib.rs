@@ -20,6 +20,6 @@ pub use load::{Effective, Override, OverrideValue, check, environment_names, env
 pub use read::{Setting, nearest};
 pub use types::{
     AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
-    HttpConfig, IdentityRule, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer,
-    Protocol, ReconnectConfig, ShutdownConfig,
+    HttpConfig, IdentityRule, ListenerConfig, ListenerLimits, ListenerTls, LogConfig, LogFormat, LogLevel,
+    MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig,
 };

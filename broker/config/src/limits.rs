@@ -37,6 +37,9 @@ use serde::Serialize;
 pub struct Limits {
     /// Client connections. One left at its default is lowered to what the file-descriptor limit allows.
     pub connections: u32,
+    /// Client connections from one address; 0 is as many as there may be. For IPv6 the network of 64 bits counts, which
+    /// is one customer's. Off, because behind a load balancer that hides them all clients share an address.
+    pub connections_per_address: u32,
     /// TLS handshakes under way at one time; more wait in the listen queue.
     pub handshakes: u32,
     /// How long a new connection has until its CONNECT has arrived, TLS handshake included.
@@ -50,6 +53,15 @@ pub struct Limits {
     pub inflight: u16,
     /// QoS 1 and 2 deliveries per connection that await the client's acknowledgement, if it does not ask for fewer.
     pub outbound_inflight: u16,
+    /// How long one of them may be open; 0 is for ever. Then the client is closed (Quota Exceeded), since nothing is sent
+    /// again on a live connection (MQTT 5.0, 4.4), and gets it again when it is back. Half an hour, because some clients
+    /// acknowledge a message when the work that it asks for is done.
+    pub outbound_inflight_seconds: u32,
+    /// Publishes per client and second; 0 is any number. Who sends more is not read on until its time has come, and loses
+    /// nothing. A second's worth may come at once.
+    pub publishes_per_second: u32,
+    /// Bytes of the publishes per client and second, in the same way.
+    pub publish_bytes_per_second: u64,
     /// Messages per client that wait for room in its window or for its return.
     pub queued_messages: u32,
     /// Bytes of the same.
@@ -73,6 +85,12 @@ pub struct Limits {
     pub subscriptions_per_client: u32,
     /// Levels of a topic name or filter.
     pub topic_levels: u16,
+    /// Bytes of a topic name or filter. The default is all that the protocol allows.
+    pub topic_bytes: u16,
+    /// User properties of one packet, of a will too. Above it, who sent it is refused or closed (Quota Exceeded).
+    pub user_properties: u16,
+    /// Bytes of a will: topic, properties and payload. Above it, CONNECT is refused (Quota Exceeded).
+    pub will_bytes: u32,
     /// Topic aliases per connection that a client may set (Topic Alias Maximum).
     pub topic_aliases: u16,
     /// Retained messages.
@@ -100,12 +118,16 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 100_000,
+            connections_per_address: 0,
             handshakes: 1000,
             connect_timeout_seconds: 10,
             packet_bytes: 1 << 20,
             connect_packet_bytes: 64 << 10,
             inflight: 1024,
             outbound_inflight: 1024,
+            outbound_inflight_seconds: 1800,
+            publishes_per_second: 0,
+            publish_bytes_per_second: 0,
             queued_messages: 1000,
             queued_bytes: 8 << 20,
             queued_bytes_total: 192 << 20,
@@ -115,6 +137,9 @@ impl Default for Limits {
             keep_alive_seconds_max: u16::MAX,
             subscriptions_per_client: 10_000,
             topic_levels: 128,
+            topic_bytes: u16::MAX,
+            user_properties: 100,
+            will_bytes: 32 << 10,
             topic_aliases: 32,
             retained_messages: 500_000,
             retained_bytes: 192 << 20,

@@ -12,6 +12,8 @@ const LISTENERS_MAX: usize = 16;
 const PEERS_MAX: usize = 256;
 /// A link carries a packet with a header of its own, and two frames at a time keep it moving.
 const LINK_BUFFER_PACKETS: u64 = 2;
+/// Who is held back longer for one packet could take the silence for a dead connection.
+const PACKET_SECONDS_MAX: u64 = 10;
 /// Well below the time after which a publisher without an acknowledgement is closed: the silent peer has to go first.
 const SILENCE_MILLISECONDS_MAX: u128 = 8000;
 
@@ -130,6 +132,16 @@ fn check_limits(limits: &Limits, findings: &mut Findings) {
         let wanted = format!("at least {}, twice queuedBytes", limits.queued_bytes.saturating_mul(2));
         let found = limits.queued_bytes_total.to_string();
         findings.refuse("limits.queuedBytesTotal", &["limits.queuedBytes"], found, wanted);
+    }
+    let bytes_per_second = limits.publish_bytes_per_second;
+    if bytes_per_second > 0 && bytes_per_second < packet.div_ceil(PACKET_SECONDS_MAX) {
+        let wanted = format!(
+            "0 or at least {}, so that a packet of packetBytes is paid for in {PACKET_SECONDS_MAX} s and its client's \
+             next ping is heard",
+            packet.div_ceil(PACKET_SECONDS_MAX)
+        );
+        let found = bytes_per_second.to_string();
+        findings.refuse("limits.publishBytesPerSecond", &["limits.packetBytes"], found, wanted);
     }
     if limits.link_buffer_bytes < packet * LINK_BUFFER_PACKETS {
         let wanted = format!("at least {}, twice packetBytes", packet * LINK_BUFFER_PACKETS);

@@ -3,12 +3,13 @@
 use crate::read::Section;
 use crate::{
     AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
-    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer,
-    Protocol, ReconnectConfig, ShutdownConfig,
+    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls, LogConfig, LogFormat, LogLevel,
+    MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig,
 };
 
 const PACKET_BYTES_MAX: u32 = 268_435_460; // The largest remaining length and its header (MQTT 5.0, 1.5.5).
 const BYTES_MAX: u64 = 1 << 50;
+const RATE_MAX: u32 = 1_000_000_000; // One in each nanosecond.
 
 pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
     let defaults = Config::default();
@@ -76,6 +77,13 @@ fn read_listener(section: &mut Section<'_>) -> ListenerConfig {
         address: section.text("address", defaults.address, "an IP address", |text| text.parse().ok()),
         port: section.number("port", protocol.default_port(), 0..=u16::MAX),
         tls: section.optional_section("tls", read_listener_tls),
+        limits: section.section("limits", |section| {
+            let ListenerLimits { connections, connects_per_second } = defaults.limits;
+            ListenerLimits {
+                connections: section.number("connections", connections, 0..=10_000_000),
+                connects_per_second: section.number("connectsPerSecond", connects_per_second, 0..=RATE_MAX),
+            }
+        }),
     }
 }
 
@@ -139,6 +147,11 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
     let defaults = Limits::default();
     Limits {
         connections: section.number("connections", defaults.connections, 1..=10_000_000),
+        connections_per_address: section.number(
+            "connectionsPerAddress",
+            defaults.connections_per_address,
+            0..=10_000_000,
+        ),
         handshakes: section.number("handshakes", defaults.handshakes, 1..=1_000_000),
         connect_timeout_seconds: section.number("connectTimeoutSeconds", defaults.connect_timeout_seconds, 1..=300),
         packet_bytes: section.number("packetBytes", defaults.packet_bytes, 1024..=PACKET_BYTES_MAX),
@@ -149,6 +162,17 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         ),
         inflight: section.number("inflight", defaults.inflight, 1..=u16::MAX),
         outbound_inflight: section.number("outboundInflight", defaults.outbound_inflight, 1..=u16::MAX),
+        outbound_inflight_seconds: section.number(
+            "outboundInflightSeconds",
+            defaults.outbound_inflight_seconds,
+            0..=u32::MAX,
+        ),
+        publishes_per_second: section.number("publishesPerSecond", defaults.publishes_per_second, 0..=RATE_MAX),
+        publish_bytes_per_second: section.number(
+            "publishBytesPerSecond",
+            defaults.publish_bytes_per_second,
+            0..=BYTES_MAX,
+        ),
         queued_messages: section.number("queuedMessages", defaults.queued_messages, 1..=100_000_000),
         queued_bytes: section.number("queuedBytes", defaults.queued_bytes, 1024..=BYTES_MAX),
         queued_bytes_total: section.number("queuedBytesTotal", defaults.queued_bytes_total, 2048..=BYTES_MAX),
@@ -166,6 +190,9 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
             1..=100_000_000,
         ),
         topic_levels: section.number("topicLevels", defaults.topic_levels, 1..=u16::MAX),
+        topic_bytes: section.number("topicBytes", defaults.topic_bytes, 1..=u16::MAX),
+        user_properties: section.number("userProperties", defaults.user_properties, 0..=u16::MAX),
+        will_bytes: section.number("willBytes", defaults.will_bytes, 1..=PACKET_BYTES_MAX),
         topic_aliases: section.number("topicAliases", defaults.topic_aliases, 0..=u16::MAX),
         retained_messages: section.number("retainedMessages", defaults.retained_messages, 0..=100_000_000),
         retained_bytes: section.number("retainedBytes", defaults.retained_bytes, 0..=BYTES_MAX),

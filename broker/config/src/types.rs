@@ -177,6 +177,27 @@ pub struct ListenerConfig {
     /// The server's certificate; given exactly when the protocol needs one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
+    /// What its clients may take together.
+    #[serde(skip_serializing_if = "ListenerLimits::is_default")]
+    pub limits: ListenerLimits,
+}
+
+/// What the clients of one listener may take together, besides what holds for those of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerLimits {
+    /// Client connections; 0 is as many as the node may have.
+    pub connections: u32,
+    /// Connections that are accepted in a second; 0 is any number. More wait in the listen queue: clients that come back
+    /// all at once are all served, one after the other, where refused ones would only come again. A second's worth may
+    /// come at once.
+    pub connects_per_second: u32,
+}
+
+impl ListenerLimits {
+    fn is_default(&self) -> bool {
+        *self == ListenerLimits::default()
+    }
 }
 
 impl Default for ListenerConfig {
@@ -187,6 +208,7 @@ impl Default for ListenerConfig {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: Protocol::Mqtt.default_port(),
             tls: None,
+            limits: ListenerLimits::default(),
         }
     }
 }

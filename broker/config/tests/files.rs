@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use fulmar_config::{
     AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterTls, Config, HeartbeatConfig, IdentityRule,
-    ListenerTls, Override, OverrideValue, Protocol, Source, check, environment_override, load, parse_peer,
+    ListenerLimits, ListenerTls, Override, OverrideValue, Protocol, Source, check, environment_override, load,
+    parse_peer,
 };
 
 fn messages(text: &str) -> Vec<String> {
@@ -60,6 +61,13 @@ log: {format: json}
     assert_eq!(cluster.heartbeat, HeartbeatConfig { interval_milliseconds: 100, ..HeartbeatConfig::default() });
     assert_eq!(HeartbeatConfig::default().silence(), std::time::Duration::from_secs(2));
     assert_eq!(config.limits.packet_bytes, 4096);
+}
+
+#[test]
+fn limits_of_a_listener_are_read_as_written() {
+    let config = check("listeners: [{limits: {connections: 7, connectsPerSecond: 3}}, {name: b, port: 1}]").unwrap();
+    let limits: Vec<_> = config.listeners.into_iter().map(|listener| listener.limits).collect();
+    assert_eq!(limits, [ListenerLimits { connections: 7, connects_per_second: 3 }, ListenerLimits::default()]);
 }
 
 #[test]
@@ -231,6 +239,11 @@ fn rules_between_keys_name_the_line_to_change() {
         (
             "limits:\n  packetBytes: 10000000\n  queuedBytes: 10000000\n  linkBufferBytes: 19999999",
             "line 4: limits.linkBufferBytes: found 19999999, wanted at least 20000000, twice packetBytes",
+        ),
+        (
+            "limits:\n  publishBytesPerSecond: 104857",
+            "line 2: limits.publishBytesPerSecond: found 104857, wanted 0 or at least 104858, so that a packet of \
+             packetBytes is paid for in 10 s and its client's next ping is heard",
         ),
         (
             "limits:\n  queuedBytesTotal: 16777215",

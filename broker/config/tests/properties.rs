@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use fulmar_config::{
     AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
-    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerTls, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer,
-    Protocol, ReconnectConfig, ShutdownConfig, check, load,
+    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls, LogConfig, LogFormat, LogLevel,
+    MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, check, load,
 };
 use proptest::prelude::*;
 
@@ -28,15 +28,17 @@ fn any_path() -> impl Strategy<Value = PathBuf> {
 }
 
 fn any_listener(index: u16) -> impl Strategy<Value = ListenerConfig> {
-    (any::<bool>(), any::<IpAddr>(), 0..3000_u16, any_listener_tls()).prop_map(move |(is_tls, address, port, tls)| {
-        ListenerConfig {
+    let limits = (0..1000_u32, 0..1000_u32);
+    (any::<bool>(), any::<IpAddr>(), 0..3000_u16, any_listener_tls(), limits).prop_map(
+        move |(is_tls, address, port, tls, (connections, connects_per_second))| ListenerConfig {
             name: format!("listener-{index}"),
             protocol: if is_tls { Protocol::Mqtts } else { Protocol::Mqtt },
             address,
             port: port + index * 3000,
             tls: is_tls.then_some(tls),
-        }
-    })
+            limits: ListenerLimits { connections, connects_per_second },
+        },
+    )
 }
 
 fn any_listener_tls() -> impl Strategy<Value = ListenerTls> {

@@ -2,8 +2,11 @@
 
 use std::num::NonZeroU32;
 
-use fulmar_codec::{ConnAck, ConnAckProperties, Connect, QoS, ReasonCode, Version, check_topic_name, connack_length};
+use fulmar_codec::{
+    ConnAck, ConnAckProperties, Connect, QoS, ReasonCode, UserProperties, Version, check_topic_name, connack_length,
+};
 
+use crate::limit::{Excess, Limit};
 use crate::limits::Limits;
 use crate::will::Will;
 
@@ -105,6 +108,26 @@ pub fn admit(
         return Err(ReasonCode::PACKET_TOO_LARGE);
     }
     Ok(admitted)
+}
+
+/// Whether a CONNECT keeps to the bounds on what it carries. To be asked before anything is done about it.
+pub fn check_connect(connect: &Connect<'_>, limits: &Limits) -> Result<(), Excess> {
+    let exceed = |user: UserProperties<'_>| user.exceed(limits.user_properties_max);
+    if exceed(connect.user) || connect.will.is_some_and(|will| exceed(will.forward.user_properties())) {
+        return Err(Excess::of_quota(Limit::UserProperties));
+    }
+    let Some(will) = &connect.will else { return Ok(()) };
+    if will.topic.len() + will.forward.len() + will.payload.len() > limits.will_bytes_max {
+        return Err(Excess::of_quota(Limit::WillBytes));
+    }
+    match check_topic_name(will.topic, limits.topic) {
+        Ok(()) => Ok(()),
+        Err(error) => match Limit::of_topic(&error) {
+            Some(limit) => Err(Excess { limit, reason: error.reason() }),
+            // The grammar is looked at by `admit`.
+            None => Ok(()),
+        },
+    }
 }
 
 impl Admitted {

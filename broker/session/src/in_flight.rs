@@ -42,6 +42,10 @@ pub(crate) struct InFlight {
     unsent: u16,
     /// How many of the others await something: what counts against the client's Receive Maximum.
     open: u16,
+    /// The oldest was there at the last look, and nothing became of it since.
+    is_oldest_seen: bool,
+    /// How many looks in a row it was there before.
+    looks: u8,
     /// The bytes of all deliveries that are held.
     bytes: usize,
 }
@@ -94,6 +98,7 @@ impl InFlight {
         let index = self.index(id);
         let slot = &mut self.slots[index];
         slot.awaits = Awaits::PubComp;
+        self.is_oldest_seen &= index != 0;
         self.bytes -= slot.delivery.take().map_or(0, |delivery| delivery.bytes());
     }
 
@@ -110,6 +115,7 @@ impl InFlight {
         while self.slots.front().is_some_and(|slot| slot.awaits == Awaits::Nothing) {
             self.slots.pop_front();
             self.base = (self.base + 1) % IDS;
+            self.is_oldest_seen = false;
         }
         self.unsent = self.unsent.min(self.slots.len() as u16);
         if self.slots.is_empty() && self.slots.capacity() > IDLE_CAPACITY_MAX {
@@ -121,6 +127,18 @@ impl InFlight {
     pub(crate) fn connection_lost(&mut self) {
         self.unsent = self.slots.len() as u16;
         self.open = 0;
+        self.is_oldest_seen = false;
+    }
+
+    /// Looks at the oldest that the client could have acknowledged. Tells at how many looks before it was there already,
+    /// with nothing done about it since.
+    pub(crate) fn look_at_oldest(&mut self, is_excused: bool) -> u8 {
+        if self.open == 0 || is_excused {
+            self.is_oldest_seen = false;
+        }
+        self.looks = if self.is_oldest_seen { self.looks.saturating_add(1) } else { 0 };
+        self.is_oldest_seen = self.open > 0 && !is_excused;
+        self.looks
     }
 
     /// The oldest slot that has to be sent again.

@@ -19,6 +19,7 @@ mod admit;
 mod aliases;
 mod in_flight;
 mod kept;
+mod limit;
 mod limits;
 mod mailbox;
 mod message;
@@ -28,8 +29,9 @@ mod session;
 mod subscriptions;
 mod will;
 
-pub use admit::{Admitted, Identity, Policy, admit};
+pub use admit::{Admitted, Identity, Policy, admit, check_connect};
 pub use kept::SharedMessage;
+pub use limit::{Excess, Limit};
 pub use limits::Limits;
 pub use message::{Message, Outgoing};
 pub use quota::{Held, Quota, QuotaShare};

@@ -26,6 +26,10 @@ pub struct Limits {
     pub inflight_max: NonZeroU16,
     /// Topic aliases that a client may set.
     pub topic_aliases_max: u16,
+    /// User properties of one packet.
+    pub user_properties_max: usize,
+    /// Bytes of a will: topic, properties and payload.
+    pub will_bytes_max: usize,
     /// Subscriptions of one session.
     pub subscriptions_max: usize,
     /// Publishes of QoS 1 and 2 that we have open with a client, even if its Receive Maximum is higher.
@@ -50,6 +54,8 @@ impl Default for Limits {
             retain_available: true,
             inflight_max: NonZeroU16::new(1024).expect("1024 is not 0"),
             topic_aliases_max: 32,
+            user_properties_max: 100,
+            will_bytes_max: 32 * 1024,
             subscriptions_max: 1_000_000,
             outbound_inflight_max: NonZeroU16::new(1024).expect("1024 is not 0"),
             queued_messages_max: 1000,

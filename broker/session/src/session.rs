@@ -262,6 +262,12 @@ impl Session {
         self.connection.is_none_or(|connection| bytes <= connection.packet_bytes_max as usize)
     }
 
+    /// Whether so much is unsent that messages wait.
+    #[inline]
+    pub fn is_output_full(&self, out: &[u8]) -> bool {
+        out.len() >= self.limits.output_bytes_max
+    }
+
     /// Whether there is a connection.
     #[inline]
     pub fn is_connected(&self) -> bool {

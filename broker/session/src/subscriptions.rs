@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use fulmar_codec::{ParsedFilter, QoS, ReasonCode, RetainHandling, SubscribeFilter, SubscriptionOptions};
 
+use crate::limit::{Excess, Limit};
 use crate::limits::Limits;
 
 /// One subscription of a session.
@@ -32,7 +33,7 @@ pub enum SubscribeAction {
         send_retained: bool,
     },
     /// Answer this in SUBACK; nothing changed.
-    Refuse(ReasonCode),
+    Refuse(Excess),
     /// The client broke the protocol.
     Close(ReasonCode),
 }
@@ -82,7 +83,9 @@ impl Subscriptions {
         let existed = existing.is_some();
         match existing {
             Some(existing) => *existing = held,
-            None if count >= limits.subscriptions_max => return SubscribeAction::Refuse(ReasonCode::QUOTA_EXCEEDED),
+            None if count >= limits.subscriptions_max => {
+                return SubscribeAction::Refuse(Excess::of_quota(Limit::SubscriptionsPerClient));
+            }
             None => self.insert(filter, held),
         }
         let send_retained = match options.retain_handling {

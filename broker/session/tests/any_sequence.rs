@@ -12,7 +12,7 @@ use fulmar_codec::{
     AckKind, Connect, Disconnect, Packet, Publish, PublishProperties, QoS, ReasonCode, SubscribeFilter,
     SubscriptionOptions, TopicLimits, Version, parse_filter,
 };
-use fulmar_session::{AckToken, Deliver, Limits, Outgoing, PublishAction, WillFate};
+use fulmar_session::{AckToken, Deliver, Excess, Limits, Outgoing, PublishAction, WillFate};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -141,7 +141,9 @@ impl World {
                 match fixture.publish(&packet) {
                     PublishAction::Route { token, .. } => open.extend(token),
                     PublishAction::Done => assert_eq!(qos, QOS2, "only QoS 2 has duplicates"),
-                    PublishAction::Close(reason) => assert!(reason.is_error()),
+                    PublishAction::Close(reason) | PublishAction::Beyond(Excess { reason, .. }) => {
+                        assert!(reason.is_error())
+                    }
                 }
             }
             Event::Ack(kind, packet_id, well) if connected => {

@@ -12,7 +12,10 @@ use fulmar_codec::{
     ConnAck, ConnAckProperties, Connect, Disconnect, ForwardProperties, Packet, PropertiesBuilder, ReasonCode,
     TopicLimits, Version,
 };
-use fulmar_session::{Admitted, DisconnectAction, Ended, Identity, Limits, Outgoing, Policy, Session, WillFate, admit};
+use fulmar_session::{
+    Admitted, DisconnectAction, Ended, Excess, Identity, Limit, Limits, Outgoing, Policy, Session, WillFate, admit,
+    check_connect,
+};
 
 const V311: Version = Version::V311;
 const V5: Version = Version::V5;
@@ -109,6 +112,36 @@ fn clients_are_refused_with_the_code_for_the_cause() {
         assert_eq!(admit_anonymous(&connect, &limits), Err(reason), "{connect:?}");
     }
     assert!(admit_anonymous(&Connect { will: Some(fair), ..named }, &limits).is_ok());
+}
+
+#[test]
+fn a_connect_carries_no_more_than_the_bounds_allow() {
+    let topic = TopicLimits { levels_max: 2, bytes_max: 5 };
+    let limits = Limits { user_properties_max: 1, will_bytes_max: 20, topic, ..Limits::default() };
+    let (one, two) = (PropertiesBuilder::new().user("", ""), PropertiesBuilder::new().user("", "").user("", ""));
+    let named = Connect::new(V5, "meter");
+    let of_topic = |topic| fulmar_codec::Will::new(topic, b"gone");
+    let beyond = |limit| Err(Excess { limit, reason: ReasonCode::QUOTA_EXCEEDED });
+    let invalid = |limit| Err(Excess { limit, reason: ReasonCode::TOPIC_NAME_INVALID });
+    let with_will = |will| Connect { will: Some(will), ..named };
+    let cases = [
+        (Connect { user: one.user_properties(), ..named }, Ok(())),
+        (Connect { user: two.user_properties(), ..named }, beyond(Limit::UserProperties)),
+        (with_will(fulmar_codec::Will { forward: two.forward(), ..of_topic("t") }), beyond(Limit::UserProperties)),
+        (with_will(fulmar_codec::Will { payload: &[0; 19], ..of_topic("t") }), Ok(())),
+        (with_will(fulmar_codec::Will { payload: &[0; 20], ..of_topic("t") }), beyond(Limit::WillBytes)),
+        // Its properties are kept as well.
+        (
+            with_will(fulmar_codec::Will { payload: &[0; 15], forward: one.forward(), ..of_topic("t") }),
+            beyond(Limit::WillBytes),
+        ),
+        (with_will(of_topic("a/b")), Ok(())),
+        (with_will(of_topic("a/b/c")), invalid(Limit::TopicLevels)),
+        (with_will(of_topic("topics")), invalid(Limit::TopicBytes)),
+    ];
+    for (connect, result) in cases {
+        assert_eq!(check_connect(&connect, &limits), result, "{connect:?}");
+    }
 }
 
 #[test]

@@ -437,3 +437,32 @@ fn what_is_held_ends_with_its_acknowledgement() {
     fixture.ack(AckKind::PubAck, 3);
     assert_eq!(held(&fixture), "4");
 }
+
+#[test]
+fn looks_at_the_oldest_delivery_count_from_its_last_step() {
+    let mut fixture = fixture(&window(2));
+    let look = |fixture: &mut Fixture| fixture.session.look_at_oldest_delivery(false);
+    assert_eq!([(); 3].map(|()| look(&mut fixture)), [0, 0, 0]);
+    fixture.deliver(QOS2, b"1");
+    fixture.deliver(QOS1, b"2");
+    // It may be a moment old at the first look.
+    assert_eq!([(); 3].map(|()| look(&mut fixture)), [0, 1, 2]);
+    // A younger one that is done does not help the oldest.
+    fixture.ack(AckKind::PubAck, 2);
+    assert_eq!(look(&mut fixture), 3);
+    fixture.ack(AckKind::PubRec, 1);
+    assert_eq!([(); 2].map(|()| look(&mut fixture)), [0, 1]);
+    fixture.deliver(QOS1, b"3");
+    fixture.ack(AckKind::PubComp, 1);
+    assert_eq!([(); 3].map(|()| look(&mut fixture)), [0, 1, 2]);
+    // Nobody listened to the client meanwhile.
+    assert_eq!(fixture.session.look_at_oldest_delivery(true), 0);
+    assert_eq!([(); 2].map(|()| look(&mut fixture)), [0, 1]);
+    fixture.lose();
+    assert_eq!([(); 2].map(|()| look(&mut fixture)), [0, 0]);
+    // It is sent again, and all begins anew.
+    fixture.connect(&window(2), true);
+    assert_eq!([(); 2].map(|()| look(&mut fixture)), [0, 1]);
+    fixture.ack(AckKind::PubAck, 3);
+    assert_eq!([(); 2].map(|()| look(&mut fixture)), [0, 0]);
+}

@@ -12,7 +12,7 @@ use fulmar_codec::{
     AckKind, Connect, Framed, PACKET_BYTES_MAX, Packet, Publish, QoS, ReasonCode, Version, decode_from_server,
     split_frame,
 };
-use fulmar_session::{AckAction, AckToken, Limits, PublishAction};
+use fulmar_session::{AckAction, AckToken, Excess, Limits, PublishAction};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -248,7 +248,7 @@ impl World {
                         self.open.push((token.unwrap(), number));
                     }
                     PublishAction::Done => assert_eq!((qos, dup), (QOS2, true)),
-                    PublishAction::Close(reason) => {
+                    PublishAction::Close(reason) | PublishAction::Beyond(Excess { reason, .. }) => {
                         panic!("closed with {reason} although the client kept to its quota")
                     }
                 }

@@ -5,8 +5,10 @@
 mod common;
 
 use common::*;
-use fulmar_codec::{AckKind, Connect, Publish, QoS, ReasonCode, TopicLimits, Version};
-use fulmar_session::{AckAction, Limits, PublishAction, TopicSource};
+use fulmar_codec::{
+    AckKind, Connect, PropertiesBuilder, Publish, PublishProperties, QoS, ReasonCode, TopicLimits, Version,
+};
+use fulmar_session::{AckAction, Excess, Limit, Limits, PublishAction, TopicSource};
 
 const V311: Version = Version::V311;
 const V5: Version = Version::V5;
@@ -154,7 +156,7 @@ fn reading_pauses_while_the_receive_maximum_is_open() {
 fn publishes_in_spite_of_the_pause_end_the_connection() {
     let mut fixture = with_inflight_max(V5, 1);
     fixture.publish_open(&publish(QOS2, 1, b""));
-    let exceeded = PublishAction::Close(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
+    let exceeded = beyond(Limit::Inflight, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
     assert_eq!(fixture.publish(&publish(QOS1, 2, b"")), exceeded);
     assert_eq!(fixture.publish(&publish(QOS2, 1, b"")), exceeded);
     assert_eq!(fixture.session.open_tokens(), 1);
@@ -176,7 +178,7 @@ fn hoard(fixture: &mut Fixture, count: u16) -> (u16, Option<ReasonCode>) {
     for number in 1..=count {
         match fixture.publish(&publish(QOS2, number, b"")) {
             PublishAction::Route { token: Some(token), .. } => fixture.routed(token, SUCCESS),
-            PublishAction::Close(reason) => return (number - 1, Some(reason)),
+            PublishAction::Beyond(Excess { limit: Limit::Inflight, reason }) => return (number - 1, Some(reason)),
             other => panic!("{other:?} where a new identifier was used"),
         }
     }
@@ -293,7 +295,7 @@ fn the_topics_of_aliases_may_not_be_long_all_together() {
     for alias in [1, 2, 3, 4, 4] {
         assert_eq!(fixture.publish(&with_alias(&topic, alias)), in_packet);
     }
-    assert_eq!(fixture.publish(&with_alias("t", 5)), PublishAction::Close(ReasonCode::QUOTA_EXCEEDED));
+    assert_eq!(fixture.publish(&with_alias("t", 5)), beyond(Limit::TopicAliases, ReasonCode::QUOTA_EXCEEDED));
     assert_eq!(fixture.publish(&with_alias("short", 4)), in_packet);
     assert_eq!(fixture.publish(&with_alias("t", 5)), in_packet);
 }
@@ -301,7 +303,7 @@ fn the_topics_of_aliases_may_not_be_long_all_together() {
 #[test]
 fn aliases_beyond_our_maximum_or_never_set_end_the_connection() {
     let mut fixture = fixture(V5);
-    let invalid = PublishAction::Close(ReasonCode::TOPIC_ALIAS_INVALID);
+    let invalid = beyond(Limit::TopicAliases, ReasonCode::TOPIC_ALIAS_INVALID);
     assert_eq!(fixture.publish(&with_alias("a", 33)), invalid);
     assert_eq!(fixture.publish(&with_alias("", 2)), PublishAction::Close(ReasonCode::PROTOCOL_ERROR));
     fixture.publish(&with_alias("a", 2));
@@ -323,15 +325,37 @@ fn what_we_said_we_do_not_take_ends_the_connection() {
     let mut fixture = Fixture::connected(&Connect::new(V5, "meter"), limits);
     let plain = publish(QOS0, 0, b"");
     let cases = [
-        (publish(QOS2, 1, b""), ReasonCode::QOS_NOT_SUPPORTED),
-        (Publish { retain: true, ..plain }, ReasonCode::RETAIN_NOT_SUPPORTED),
-        (Publish { topic: "a/b/c", ..plain }, ReasonCode::TOPIC_NAME_INVALID),
-        (Publish { topic: "//", ..plain }, ReasonCode::TOPIC_NAME_INVALID),
-        (Publish { topic: "abcdef", ..plain }, ReasonCode::TOPIC_NAME_INVALID),
+        (publish(QOS2, 1, b""), PublishAction::Close(ReasonCode::QOS_NOT_SUPPORTED)),
+        (Publish { retain: true, ..plain }, PublishAction::Close(ReasonCode::RETAIN_NOT_SUPPORTED)),
+        (Publish { topic: "a/b/c", ..plain }, beyond(Limit::TopicLevels, ReasonCode::TOPIC_NAME_INVALID)),
+        (Publish { topic: "//", ..plain }, beyond(Limit::TopicLevels, ReasonCode::TOPIC_NAME_INVALID)),
+        (Publish { topic: "abcdef", ..plain }, beyond(Limit::TopicBytes, ReasonCode::TOPIC_NAME_INVALID)),
     ];
-    for (refused, reason) in cases {
-        assert_eq!(fixture.publish(&refused), PublishAction::Close(reason), "{refused:?}");
+    for (refused, action) in cases {
+        assert_eq!(fixture.publish(&refused), action, "{refused:?}");
     }
     let longest = Publish { topic: "ab/cd", ..publish(QOS1, 1, b"") };
     fixture.publish_open(&longest);
+}
+
+#[test]
+fn a_publish_has_so_many_user_properties_and_no_more() {
+    let limits = Limits { user_properties_max: 2, ..Limits::default() };
+    let mut fixture = Fixture::connected(&Connect::new(V5, "meter"), limits);
+    let with = |count: usize| (0..count).fold(PropertiesBuilder::new(), |builder, _| builder.user("", ""));
+    let in_packet = PublishAction::Route { token: None, topic: TopicSource::InPacket };
+    let too_many = beyond(Limit::UserProperties, ReasonCode::QUOTA_EXCEEDED);
+    for (count, action) in [(0, in_packet), (2, in_packet), (3, too_many), (300, too_many)] {
+        let builder = with(count);
+        let properties = PublishProperties { forward: builder.forward(), ..PublishProperties::default() };
+        assert_eq!(fixture.publish(&Publish { properties, ..publish(QOS0, 0, b"") }), action, "{count}");
+    }
+    // Other properties are no user properties, however long.
+    let builder = with(2).content_type(&"c".repeat(1000));
+    let properties = PublishProperties { forward: builder.forward(), ..PublishProperties::default() };
+    assert_eq!(fixture.publish(&Publish { properties, ..publish(QOS0, 0, b"") }), in_packet);
+}
+
+fn beyond(limit: Limit, reason: ReasonCode) -> PublishAction {
+    PublishAction::Beyond(Excess { limit, reason })
 }

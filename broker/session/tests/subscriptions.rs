@@ -10,7 +10,7 @@ use common::*;
 use fulmar_codec::{
     Connect, ReasonCode, RetainHandling, SubscribeFilter, SubscriptionOptions, TopicLimits, Version, parse_filter,
 };
-use fulmar_session::{Limits, SubscribeAction, Subscription};
+use fulmar_session::{Excess, Limit, Limits, SubscribeAction, Subscription};
 
 const V5: Version = Version::V5;
 
@@ -78,7 +78,8 @@ fn one_subscription_too_many_is_refused_and_the_others_stay() {
                 SubscribeAction::Subscribe { existed: false, .. }
             ));
         }
-        let refused = SubscribeAction::Refuse(ReasonCode::QUOTA_EXCEEDED);
+        let reason = ReasonCode::QUOTA_EXCEEDED;
+        let refused = SubscribeAction::Refuse(Excess { limit: Limit::SubscriptionsPerClient, reason });
         assert_eq!(subscribe(&mut fixture, "b", SubscriptionOptions::default()), refused);
         assert!(matches!(
             subscribe(&mut fixture, "a/00", SubscriptionOptions::default()),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use fulmar_config::{ListenerConfig, ListenerTls, Protocol};
+use fulmar_config::{ListenerConfig, ListenerLimits, ListenerTls, Protocol};
 
 /// What a URL has to look like.
 pub(super) const WANTED: &str = "mqtt://ADDRESS:PORT or mqtts://ADDRESS:PORT";
@@ -49,6 +49,7 @@ pub(super) fn listeners(listen: &[Listen], cert_file: Option<PathBuf>, key_file:
             address: *address,
             port: *port,
             tls: tls.clone().filter(|_| *protocol == Protocol::Mqtts),
+            limits: ListenerLimits::default(),
         }
     });
     serde_json::to_string(&listeners.collect::<Vec<_>>()).expect("a listener is plain values")

@@ -8,10 +8,10 @@ mod links;
 mod process;
 mod report;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use fulmar_worker::{Counters, Gauges};
+use fulmar_worker::{Counters, Gauges, Refused};
 
 use crate::link::Links;
 use crate::pressure::MemoryState;
@@ -63,6 +63,32 @@ pub(crate) struct ControlMetrics {
     pub(crate) http_crowded_out: Count,
     /// HTTP connections closed because no whole request came in time.
     pub(crate) http_timeouts: Count,
+    /// Limits that are met before a data thread has the connection.
+    pub(crate) limits: LimitHits,
+}
+
+/// What is counted as data threads count it, by others.
+#[derive(Debug, Default)]
+pub(crate) struct LimitHits(Mutex<Counters>);
+
+impl LimitHits {
+    /// A connection was not taken.
+    pub(crate) fn refused(&self, refused: Refused) {
+        self.lock().refused(refused);
+    }
+
+    /// Accepting rested, because connections came as fast as they may.
+    pub(crate) fn connect_rate_reached(&self) {
+        self.lock().limit_hits_listener_connects_per_second += 1;
+    }
+
+    fn counters(&self) -> Counters {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counters> {
+        self.0.lock().expect("nothing panics while a number grows")
+    }
 }
 
 /// Everything that `/metrics` reads.
@@ -92,7 +118,8 @@ impl Metrics {
         let help = "The node that this is: its name, its id and the version that runs; always 1.";
         let labels = [("node", node.as_str()), ("node_id", &format!("{node_id:016x}")), ("version", version)];
         exposition.family("fulmar_node_info", Kind::Gauge, help).sample(&labels, 1);
-        let numbers: Vec<Numbers> = threads.iter().map(|report| report.numbers()).collect();
+        let mut numbers: Vec<Numbers> = threads.iter().map(|report| report.numbers()).collect();
+        numbers.push(Numbers { counters: control.limits.counters(), ..Numbers::default() });
         expose_counters(&mut exposition, &numbers);
         expose_gauges(&mut exposition, &numbers);
         expose_lag(&mut exposition, &numbers);
@@ -109,20 +136,38 @@ impl Metrics {
 }
 
 /// Counters whose names differ in their last or first part only are one metric with a label.
-fn family_of(field: &str) -> (String, Option<(&'static str, &str)>) {
+fn family_of(field: &str) -> (String, Option<(&'static str, String)>) {
     if let Some((name, qos)) = field.split_once("_qos") {
-        return (format!("fulmar_{name}_total"), Some(("qos", qos)));
+        return (format!("fulmar_{name}_total"), Some(("qos", qos.to_owned())));
     }
-    if let Some(reason) = field.strip_prefix("dropped_") {
-        return ("fulmar_dropped_total".to_owned(), Some(("reason", reason)));
+    for (prefix, name, label) in [
+        ("dropped_", "dropped", "reason"),
+        ("auth_results_", "auth_results", "result"),
+        ("overload_", "overload_actions", "action"),
+    ] {
+        if let Some(value) = field.strip_prefix(prefix) {
+            return (format!("fulmar_{name}_total"), Some((label, value.to_owned())));
+        }
     }
-    if let Some(result) = field.strip_prefix("auth_results_") {
-        return ("fulmar_auth_results_total".to_owned(), Some(("result", result)));
-    }
-    if let Some(action) = field.strip_prefix("overload_") {
-        return ("fulmar_overload_actions_total".to_owned(), Some(("action", action)));
+    if let Some(limit) = field.strip_prefix("limit_hits_") {
+        return (LIMIT_HITS.to_owned(), Some(("limit", setting_name(limit))));
     }
     (format!("fulmar_{field}_total"), None)
+}
+
+/// How often each limit was reached.
+const LIMIT_HITS: &str = "fulmar_limit_hits_total";
+
+/// The name of a limit in the configuration, for who wants to change it.
+fn setting_name(field: &str) -> String {
+    let (listener, field) = match field.strip_prefix("listener_") {
+        Some(field) => ("listeners[].limits.", field),
+        None => ("", field),
+    };
+    let mut words = field.split('_');
+    let first = words.next().unwrap_or_default();
+    let capitalised = words.map(|word| [&word[..1].to_uppercase(), &word[1..]].concat());
+    [listener.to_owned(), first.to_owned()].into_iter().chain(capitalised).collect()
 }
 
 fn family_help<'a>(name: &str, help: &'a str) -> &'a str {
@@ -131,6 +176,7 @@ fn family_help<'a>(name: &str, help: &'a str) -> &'a str {
         "fulmar_deliveries_total" => "PUBLISH packets sent, or queued to be sent, by QoS.",
         "fulmar_auth_results_total" => "What became of clients that wanted to be let in, by result.",
         "fulmar_overload_actions_total" => "What was done to use less memory while it was short, by action.",
+        LIMIT_HITS => "How often a limit was reached, by its name in the configuration.",
         "fulmar_dropped_total" => "Messages not delivered, by reason.",
         _ => help.trim(),
     }
@@ -146,6 +192,7 @@ fn expose_counters(exposition: &mut Exposition, numbers: &[Numbers]) {
     for ((field, help), sum) in Counters::FIELDS.iter().zip(sums) {
         let (name, label) = family_of(field);
         let help = family_help(&name, help);
+        let label = label.as_ref().map(|(label, value)| (*label, value.as_str()));
         exposition.family(&name, Kind::Counter, help).sample(label.as_slice(), sum);
     }
 }
@@ -205,6 +252,7 @@ fn expose_control(exposition: &mut Exposition, control: &ControlMetrics) {
         lingering_cut,
         http_crowded_out,
         http_timeouts,
+        limits: _,
     } = control;
     let counters = [
         ("tls_handshake_failures", tls_handshake_failures, "TLS clients that failed before their first packet."),

@@ -58,6 +58,12 @@ impl ClientLog {
                 let (reason, code) = describe(*reason);
                 say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), reason, code, "client disconnected");
             }
+            Event::ClientBeyondLimit { client_id, origin, limit } => {
+                say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), limit, "client reached a limit");
+            }
+            Event::ClosedBeforeConnect { origin } => {
+                debug!(address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), "connection closed before its first packet");
+            }
             Event::BadBytes { client_id, origin, error } => {
                 say!(is_info, client_id, address = %origin.address, listener = listener(origin), trace = %Trace(origin.trace), error, "bad bytes from a client");
             }
@@ -98,6 +104,7 @@ impl ClientLog {
 fn is_unusual(event: &Event<'_>) -> bool {
     match event {
         Event::ClientRefused { .. }
+        | Event::ClientBeyondLimit { .. }
         | Event::BadBytes { .. }
         | Event::PublishDenied { .. }
         | Event::SubscribeDenied { .. }
@@ -114,6 +121,7 @@ fn is_unusual(event: &Event<'_>) -> bool {
             Departure::Panicked => false,
         },
         Event::ClientConnected { .. }
+        | Event::ClosedBeforeConnect { .. }
         | Event::LinkUp { .. }
         | Event::LinkLost { .. }
         | Event::NodeGone { .. }

@@ -3,12 +3,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{debug, warn};
 
+use crate::connect_rate::ConnectRate;
 use crate::shortage::{REST, Shortage, is_out_of_resources};
 
 /// Connections that the kernel holds until they are accepted.
@@ -26,6 +28,8 @@ pub(crate) struct Listener {
     /// Clients may wait: no event will come before they were accepted.
     pub(crate) is_ready: bool,
     resting_until: Option<Instant>,
+    /// Shared with its other sockets.
+    rate: Arc<ConnectRate>,
 }
 
 /// Binds `count` sockets to one address. Port 0 becomes the same free port for all. `::` takes IPv4 too, and on a
@@ -75,9 +79,9 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: std::net::TcpListener, name: String, index: u16) -> Listener {
+    pub(crate) fn new(socket: std::net::TcpListener, name: String, index: u16, rate: Arc<ConnectRate>) -> Listener {
         // Ready at once: clients may have come before the socket was registered.
-        Listener { socket: TcpListener::from_std(socket), name, index, is_ready: true, resting_until: None }
+        Listener { socket: TcpListener::from_std(socket), name, index, is_ready: true, resting_until: None, rate }
     }
 
     /// Whether accepting shall be tried in this turn.
@@ -97,9 +101,14 @@ impl Listener {
             return;
         }
         for _ in 0..ACCEPTS_PER_TURN {
+            if let Some(rest) = self.rate.rest(now) {
+                self.resting_until = Some(now + rest);
+                return;
+            }
             match self.socket.accept() {
                 Ok((stream, address)) => {
                     self.resting_until = None;
+                    self.rate.take(now);
                     take(stream, canonical(address));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::{
     Client, Core, EVENTS_PER_TURN, Inbox, Letter, Listener, Reactor, Settings, Turn, WRITES_PER_TURN, bind, open,
 };
+use crate::connect_rate::ConnectRate;
 use crate::metrics::{ControlMetrics, ThreadReport};
 use crate::shortage::Shortage;
 use crate::trace::Traces;
@@ -234,7 +235,8 @@ impl Threads {
             lane_news: mpsc::unbounded_channel().0,
             pool: None,
         };
-        let mut listeners = vec![Listener::new(socket, "test".into(), 0)];
+        let mut listeners =
+            vec![Listener::new(socket, "test".into(), 0, Arc::new(ConnectRate::new("test", 0, Arc::default())))];
         let reactors = (0..).zip(polls).map(|(thread, poll)| {
             let core = Puppet { thread, ..Puppet::default() };
             let (listeners, report) = (std::mem::take(&mut listeners), Arc::new(ThreadReport::default()));

@@ -101,6 +101,16 @@ fn start() -> Broker {
     ])
 }
 
+/// Waits until so many clients were closed for what they sent: against the rules, or beyond what they were told.
+fn wait_for_closed(broker: &Broker, wanted: u64) {
+    let limits = ["packetBytes", "connectPacketBytes", "inflight", "topicAliases"];
+    wait_for("every client that was closed", || {
+        let hits = limits.map(|limit| broker.metric(&format!("fulmar_limit_hits_total{{limit=\"{limit}\"}}")));
+        let closed = broker.metric("fulmar_protocol_errors_total") + hits.iter().sum::<u64>();
+        (closed == wanted).then_some(())
+    });
+}
+
 /// The last thing a client is told, after what it was told before.
 fn farewell(client: &mut Client) -> Option<Got> {
     client.until_closed().pop()
@@ -123,7 +133,7 @@ fn each_broken_rule_closes_its_connection_with_its_reason_and_no_other() {
     assert_eq!(bystander.ping(), []);
     good.dedup();
     assert_eq!(good, [("q".to_owned(), Vec::new())]);
-    broker.wait_for_metric("fulmar_protocol_errors_total", |count| count == rules.len() as u64);
+    wait_for_closed(&broker, rules.len() as u64);
     broker.wait_for_metric("fulmar_connections", |count| count == 1);
 }
 
@@ -149,7 +159,7 @@ fn clients_of_3_1_1_are_closed_without_a_word() {
         assert_eq!(client.until_closed(), [], "{what}");
     }
     assert_eq!(bystander.ping(), []);
-    broker.wait_for_metric("fulmar_protocol_errors_total", |count| count == rules.len() as u64);
+    wait_for_closed(&broker, rules.len() as u64);
 }
 
 #[test]
@@ -220,7 +230,7 @@ fn a_connect_that_cannot_be_accepted_is_answered_in_the_version_that_it_asks_for
     }
     assert_eq!(bystander.ping(), []);
     // One of them is in order and asks for what we do not have.
-    broker.wait_for_metric("fulmar_protocol_errors_total", |count| count == cases.len() as u64 - 1);
+    wait_for_closed(&broker, cases.len() as u64 - 1);
     broker.wait_for_metric("fulmar_clients_refused_total", |count| count == 1);
 }
 
@@ -306,7 +316,7 @@ fn lengths_that_nobody_sends_take_no_memory() {
         })
         .collect();
     assert_eq!(bystander.ping(), []);
-    broker.wait_for_metric("fulmar_protocol_errors_total", |count| count == 100);
+    wait_for_closed(&broker, 100);
     let grown = broker.resident_bytes_max().saturating_sub(before);
     assert!(grown < 16 << 20, "grew by {grown} bytes for {} half packets", half.len());
 }
@@ -336,7 +346,8 @@ fn a_thousand_halves_of_large_packets_take_no_more_memory_than_allowed_and_other
         }
     }
     // Half of what is allowed is for packets that are not whole; it holds 41 of these.
-    let closed = broker.wait_for_metric("fulmar_input_full_closes_total", |closed| closed >= 900);
+    let closed =
+        broker.wait_for_metric("fulmar_limit_hits_total{limit=\"inputBufferBytesTotal\"}", |closed| closed >= 900);
     assert!(closed < 1000, "{closed} of 1000 were closed");
     let grown = broker.resident_bytes_max().saturating_sub(before);
     assert!(grown < ALLOWED + OTHERWISE, "grew by {grown} bytes");

@@ -170,7 +170,7 @@ fn connections_beyond_the_limit_are_closed_and_counted() {
     let address = broker.address("mqtt");
     let (one, _two) = (Client::connect(address, "one"), Client::connect(address, "two"));
     assert_eq!(Client::open(address, Version::V5).until_closed(), []);
-    broker.wait_for_metric("fulmar_connections_refused_total", |count| count == 1);
+    broker.wait_for_metric("fulmar_limit_hits_total{limit=\"connections\"}", |count| count == 1);
     one.disconnect(ReasonCode::NORMAL_DISCONNECTION);
     let mut three = Client::connect(address, "three");
     assert_eq!(three.ping(), []);
@@ -202,7 +202,7 @@ fn what_a_client_asks_to_be_kept_is_bounded() {
     keep("2", ReasonCode::SUCCESS);
     keep("3", ReasonCode::QUOTA_EXCEEDED);
     keep("2", ReasonCode::SUCCESS);
-    broker.wait_for_metric("fulmar_retained_refused_total", |count| count == 1);
+    broker.wait_for_metric("fulmar_limit_hits_total{limit=\"retainedMessages\"}", |count| count == 1);
     let mut ask = |filter: &str, reason| {
         let answer = client.ask_to_subscribe(filter, SubscriptionOptions::default());
         assert_eq!(answer, Got::SubAck(vec![reason]), "{filter}");

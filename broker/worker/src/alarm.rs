@@ -16,11 +16,19 @@ pub(crate) struct Bound {
 }
 
 /// The bounds whose reaching is told.
-pub(crate) const BOUNDS: [Bound; 4] = [
+pub(crate) const BOUNDS: [Bound; 12] = [
+    Bound { limit: "connections", reached: |counters| counters.limit_hits_connections },
+    Bound { limit: "listeners[].limits.connections", reached: |counters| counters.limit_hits_listener_connections },
+    Bound { limit: "connectionsPerAddress", reached: |counters| counters.limit_hits_connections_per_address },
+    Bound { limit: "queuedMessages or queuedBytes", reached: |counters| counters.dropped_queue_full },
     Bound { limit: "queuedBytesTotal", reached: |counters| counters.dropped_node_full },
-    Bound { limit: "sessionBytesTotal", reached: |counters| counters.session_memory_refusals },
-    Bound { limit: "inputBufferBytesTotal", reached: |counters| counters.input_full_closes },
-    Bound { limit: "outputBufferBytesTotal", reached: |counters| counters.output_full_closes },
+    Bound { limit: "sessions", reached: |counters| counters.limit_hits_sessions },
+    Bound { limit: "sessionBytesTotal", reached: |counters| counters.limit_hits_session_bytes_total },
+    Bound { limit: "retainedMessages", reached: |counters| counters.limit_hits_retained_messages },
+    Bound { limit: "retainedBytes", reached: |counters| counters.limit_hits_retained_bytes },
+    Bound { limit: "inputBufferBytesTotal", reached: |counters| counters.limit_hits_input_buffer_bytes_total },
+    Bound { limit: "outputBufferBytesTotal", reached: |counters| counters.limit_hits_output_buffer_bytes_total },
+    Bound { limit: "linkBufferBytes", reached: |counters| counters.limit_hits_link_buffer_bytes },
 ];
 
 /// What was refused because of one bound and not told yet.

@@ -1,12 +1,15 @@
 //! Packets of a connected client: each goes to its session, and what the session decides is done here.
 
+use crate::connections::Connection;
 use crate::effort::cost;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
 use crate::worker::{Consumed, Worker};
-use fulmar_codec::{AckKind, Framed, Packet, Publish, QoS, ReasonCode, decode, encode_pingresp, split_frame};
-use fulmar_session::{AckAction, DisconnectAction, Outgoing, PublishAction, TopicSource};
+use fulmar_codec::{
+    AckKind, DecodeError, Framed, Packet, Publish, QoS, ReasonCode, decode, encode_pingresp, split_frame,
+};
+use fulmar_session::{AckAction, DisconnectAction, Excess, Limit, Outgoing, PublishAction, TopicSource};
 use std::time::{Duration, Instant};
 
 /// Whether the next packet of the same connection may be taken.
@@ -29,6 +32,7 @@ impl Worker {
         out: &mut impl Out,
     ) -> Consumed {
         let packet_bytes_max = self.node.settings.limits.packet_bytes;
+        let is_metered = self.is_metered();
         let Some(entry) = self.sessions.get_mut(id) else { return Consumed { bytes: bytes.len(), paused: false } };
         entry.session.seen(now);
         let version = entry.session.version();
@@ -51,7 +55,13 @@ impl Worker {
             self.counters.packets_received += 1;
             self.effort.add(1, cost::PACKET);
             let flow = match decode(version, first, body) {
-                Ok(Packet::Publish(publish)) => self.publish(conn, id, &publish, now, out),
+                Ok(Packet::Publish(publish)) => {
+                    let flow = self.publish(conn, id, &publish, now, out);
+                    match is_metered {
+                        true => self.meter(conn, id, length, now, out).unwrap_or(flow),
+                        false => flow,
+                    }
+                }
                 Ok(packet) => self.packet(conn, id, &packet, now, out),
                 Err(error) => {
                     self.bad_bytes(conn, id, &error, now, out);
@@ -60,6 +70,7 @@ impl Worker {
             };
             match flow {
                 Flow::Go if self.must_wait(conn, id) => {
+                    self.count_wait(id);
                     self.pause(conn, out);
                     self.counters.bytes_received += used as u64;
                     return Consumed { bytes: used, paused: true };
@@ -76,15 +87,11 @@ impl Worker {
         Consumed { bytes: used, paused: false }
     }
 
-    fn bad_bytes(
-        &mut self,
-        conn: ConnId,
-        id: SessionId,
-        error: &fulmar_codec::DecodeError,
-        now: Instant,
-        out: &mut impl Out,
-    ) {
-        self.counters.protocol_errors += 1;
+    fn bad_bytes(&mut self, conn: ConnId, id: SessionId, error: &DecodeError, now: Instant, out: &mut impl Out) {
+        match error {
+            DecodeError::PacketTooLarge { .. } => self.counters.beyond(Limit::PacketBytes),
+            _ => self.counters.protocol_errors += 1,
+        }
         if let (Some(connection), Some(entry)) = (self.connections.get(conn), self.sessions.get(id)) {
             out.event(Event::BadBytes {
                 client_id: entry.session.client_id(),
@@ -144,6 +151,10 @@ impl Worker {
                 self.close_client(conn, id, reason, now, out);
                 Flow::Closed
             }
+            PublishAction::Beyond(excess) => {
+                self.close_beyond(conn, id, excess, now, out);
+                Flow::Closed
+            }
         };
         self.scratch.topic = alias;
         flow
@@ -187,9 +198,19 @@ impl Worker {
             || self.connections.get(conn).is_some_and(|connection| connection.out.len() >= output_bytes_max)
     }
 
+    /// Why a client has to wait is counted.
+    #[cold]
+    fn count_wait(&mut self, id: SessionId) {
+        match self.sessions.get(id).is_some_and(|entry| entry.session.reading_paused()) {
+            true => self.counters.beyond(Limit::Inflight),
+            false => self.counters.limit_hits_output_buffer_bytes += 1,
+        }
+    }
+
     /// Stops reading a client until the lanes have room.
     fn hold(&mut self, conn: ConnId, out: &mut impl Out) -> Flow {
         if let Some(connection) = self.connections.get_mut(conn) {
+            self.counters.limit_hits_link_buffer_bytes += u64::from(!connection.held);
             connection.held = true;
         }
         self.pause(conn, out)
@@ -212,7 +233,7 @@ impl Worker {
         }
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        if connection.paused && !connection.held && !connection.is_resting {
+        if connection.paused && !connection.is_unheard() && !connection.awaits_subacks {
             connection.paused = false;
             // While it was not read the client could not show that it lives.
             entry.session.seen(now);
@@ -223,8 +244,43 @@ impl Worker {
         }
     }
 
+    /// Whether nobody listens to a client for a reason that is not its own.
+    pub(crate) fn is_unheard(&self, conn: ConnId, id: SessionId) -> bool {
+        self.connections.get(conn).is_some_and(Connection::is_unheard)
+            || self.sessions.get(id).is_some_and(|entry| entry.session.reading_paused())
+    }
+
+    /// The client went beyond a bound: it is closed, and told why in MQTT 5.
+    #[cold]
+    pub(crate) fn close_beyond(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        excess: Excess,
+        now: Instant,
+        out: &mut impl Out,
+    ) {
+        self.tell_beyond(conn, id, excess.limit, out);
+        self.close_client(conn, id, excess.reason, now, out);
+    }
+
+    /// The client went beyond a bound: that is counted and logged.
+    #[cold]
+    pub(crate) fn tell_beyond(&mut self, conn: ConnId, id: SessionId, limit: Limit, out: &mut impl Out) {
+        self.counters.beyond(limit);
+        if let (Some(connection), Some(entry)) = (self.connections.get(conn), self.sessions.get(id)) {
+            let (client_id, origin) = (entry.session.client_id(), connection.origin);
+            out.event(Event::ClientBeyondLimit { client_id, origin, limit: limit.name() });
+        }
+    }
+
     /// Every packet but PUBLISH.
     fn packet(&mut self, conn: ConnId, id: SessionId, packet: &Packet<'_>, now: Instant, out: &mut impl Out) -> Flow {
+        if packet.user_properties().exceed(self.node.settings.limits.user_properties) {
+            let excess = Excess { limit: Limit::UserProperties, reason: ReasonCode::QUOTA_EXCEEDED };
+            self.close_beyond(conn, id, excess, now, out);
+            return Flow::Closed;
+        }
         match packet {
             Packet::PubAck(ack) => self.acknowledged(conn, id, AckKind::PubAck, ack, now, out),
             Packet::PubRec(ack) => self.acknowledged(conn, id, AckKind::PubRec, ack, now, out),

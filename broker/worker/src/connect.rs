@@ -9,10 +9,10 @@ use crate::rules::Proof;
 use crate::sessions::{Entry, session_bytes};
 use crate::worker::{Consumed, Worker};
 use fulmar_codec::{
-    ConnAck, ConnAckProperties, Connect, ConnectError, Framed, ReasonCode, Version, decode_connect, encode_connack,
-    split_connect,
+    ConnAck, ConnAckProperties, Connect, ConnectError, DecodeError, Framed, ReasonCode, Version, decode_connect,
+    encode_connack, split_connect,
 };
-use fulmar_session::{Admitted, Identity, Policy, Session, admit};
+use fulmar_session::{Admitted, Excess, Identity, Limit, Policy, Session, admit, check_connect};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -53,6 +53,11 @@ impl Worker {
                 return nothing;
             }
         };
+        // Before anybody computes a hash for it.
+        if let Err(excess) = check_connect(&connect, &self.node.session_limits) {
+            self.refuse_excess(conn, &connect, excess, out);
+            return Consumed { bytes: length, paused: false };
+        }
         if !connect.client_id.is_empty() {
             let owner = owner_of(connect.client_id, self.node.settings.threads);
             if owner != self.thread {
@@ -113,7 +118,7 @@ impl Worker {
         }
         let will_bytes = connect.will.map_or(0, |will| will.topic.len() + will.payload.len() + will.forward.len());
         let Some(will_memory) = self.session_share.hold(will_bytes) else {
-            self.counters.session_memory_refusals += 1;
+            self.counters.limit_hits_session_bytes_total += 1;
             return self.refuse_client(conn, connect, ReasonCode::QUOTA_EXCEEDED.into(), out);
         };
         // The connection's place in time among all nodes.
@@ -163,11 +168,12 @@ impl Worker {
         let max = self.node.settings.limits.sessions;
         if self.node.sessions.fetch_add(1, Ordering::Relaxed) >= max {
             self.node.sessions.fetch_sub(1, Ordering::Relaxed);
+            self.counters.limit_hits_sessions += 1;
             return None;
         }
         let hold = |bytes| self.session_share.hold(bytes);
         let Some((memory, will_memory)) = hold(session_bytes(&admitted.client_id)).zip(hold(0)) else {
-            self.counters.session_memory_refusals += 1;
+            self.counters.limit_hits_session_bytes_total += 1;
             self.node.sessions.fetch_sub(1, Ordering::Relaxed);
             return None;
         };
@@ -190,6 +196,11 @@ impl Worker {
     }
 
     fn attach(&mut self, conn: ConnId, id: SessionId, admitted: Admitted, session_present: bool, now: Instant) {
+        // MQTT 3.1.1 has no word for what it asks for and none for what it gets.
+        if admitted.version == Version::V5 {
+            self.counters.limit_hits_session_expiry_seconds_max += u64::from(admitted.session_expiry_changed);
+            self.counters.limit_hits_keep_alive_seconds_max += u64::from(admitted.keep_alive_changed);
+        }
         let Some(buffer) = self.connections.output(conn) else { return };
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let before = buffer.len();
@@ -241,16 +252,32 @@ impl Worker {
         self.close_unconnected(conn, out);
     }
 
+    /// A CONNECT that carries more than it may.
+    fn refuse_excess(&mut self, conn: ConnId, connect: &Connect<'_>, excess: Excess, out: &mut impl Out) {
+        let Excess { limit, reason } = excess;
+        self.counters.beyond(limit);
+        let error = Some(format!("limit {} reached", limit.name()));
+        self.refuse_client(conn, connect, Refusal { reason, error }, out);
+    }
+
     /// A CONNECT that cannot be read, or will not be: answered if it says in which version.
     fn refuse_connect(&mut self, conn: ConnId, error: &ConnectError, out: &mut impl Out) {
         if let (Some((version, reason)), Some(buffer)) = (error.answer(), self.connections.output(conn)) {
             encode_refusal(buffer, version, reason);
         }
-        self.refuse_bytes(conn, &error.to_string(), out);
+        match error.error {
+            DecodeError::PacketTooLarge { .. } => self.counters.beyond(Limit::ConnectPacketBytes),
+            _ => self.counters.protocol_errors += 1,
+        }
+        self.close_with_error(conn, &error.to_string(), out);
     }
 
     fn refuse_bytes(&mut self, conn: ConnId, error: &str, out: &mut impl Out) {
         self.counters.protocol_errors += 1;
+        self.close_with_error(conn, error, out);
+    }
+
+    fn close_with_error(&mut self, conn: ConnId, error: &str, out: &mut impl Out) {
         if let Some(connection) = self.connections.get(conn) {
             let origin = connection.origin;
             out.event(Event::BadBytes { client_id: "", origin, error: error.to_owned() });
@@ -276,7 +303,7 @@ impl Worker {
         }
         if matches!(connection.role, Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) {
             self.connections_pending -= 1;
-            self.node.connections.fetch_sub(1, Ordering::Relaxed);
+            self.node.admission.leave(&connection.origin);
         }
         Some(connection)
     }

@@ -4,6 +4,7 @@ use crate::ids::{ConnId, SessionId};
 use crate::out::Origin;
 use crate::slab::Slab;
 use crate::slow::History;
+use crate::throttle::Meter;
 use fulmar_auth::hooks::Ticket;
 use fulmar_auth::identity::CertificateNames;
 use std::collections::VecDeque;
@@ -33,6 +34,12 @@ pub(crate) struct Connection {
     pub(crate) held: bool,
     /// It is not read because it has sent much while memory is short.
     pub(crate) is_resting: bool,
+    /// Its SUBACKs that wait for other nodes.
+    pub(crate) subacks: u16,
+    /// It is not read until it has them.
+    pub(crate) awaits_subacks: bool,
+    /// What it may publish, once it has; none where that is not bounded.
+    pub(crate) meter: Option<Box<Meter>>,
     /// The earliest reminder that is set, so that deadlines that move do not fill the wheel.
     pub(crate) reminder: Option<Instant>,
 }
@@ -116,6 +123,9 @@ impl Connections {
             paused: false,
             held: false,
             is_resting: false,
+            subacks: 0,
+            awaits_subacks: false,
+            meter: None,
             reminder: None,
         });
         ConnId { slot, generation }
@@ -268,6 +278,12 @@ fn is_blocked(slab: &Slab<Connection>, conn: ConnId, since: u32) -> bool {
 }
 
 impl Connection {
+    /// Whether it is not read for a reason for which its client cannot be blamed.
+    pub(crate) fn is_unheard(&self) -> bool {
+        let is_throttled = self.meter.as_ref().is_some_and(|meter| meter.until().is_some());
+        self.held || self.is_resting || is_throttled
+    }
+
     /// Memory of output that the socket does not take.
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.unsent.bytes

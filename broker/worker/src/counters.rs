@@ -1,7 +1,8 @@
 //! What a data thread counts. Plain numbers: the reactor copies them to where `/metrics` reads, once in a while.
 
+use crate::worker::Refused;
 use fulmar_codec::QoS;
-use fulmar_session::Drained;
+use fulmar_session::{Drained, Limit};
 
 /// Generates the struct and the list of its fields with their help texts, so that neither can miss one.
 macro_rules! counters {
@@ -33,8 +34,6 @@ counters! {
     Counters {
         /// Connections accepted.
         connections_accepted,
-        /// Connections refused because the node serves as many as it may.
-        connections_refused,
         /// Clients whose CONNECT was accepted.
         clients_connected,
         /// Clients whose CONNECT was refused.
@@ -75,12 +74,6 @@ counters! {
         keep_alive_timeouts,
         /// Connections closed because an acknowledgement of ours waited for too long.
         acknowledgement_timeouts,
-        /// Connections closed because received bytes of all took too much memory, and theirs waited for longest.
-        input_full_closes,
-        /// Connections closed because unsent bytes of all took too much memory, and theirs waited for longest.
-        output_full_closes,
-        /// CONNECTs and subscriptions refused because sessions take as much memory as they may.
-        session_memory_refusals,
         /// Connections closed by a panic in their turn.
         panics,
         /// Clients closed because their client id connected again.
@@ -137,14 +130,14 @@ counters! {
         overload_publishers_paused,
         /// Clients closed because they held most while memory was very short.
         overload_clients_closed,
-        /// Retained messages refused because the store was full.
-        retained_refused,
         /// Wills published.
         wills_published,
         /// Sessions that ended because their expiry passed.
         sessions_expired,
         /// SUBACKs sent before every linked node had confirmed the filter, after the longest wait.
         subscribe_barrier_timeouts,
+        /// Times that a client was not read on because too many SUBACKs waited for linked nodes.
+        subscribe_barrier_holds,
         /// Bytes received from clients.
         bytes_received,
         /// Packets sent.
@@ -157,6 +150,60 @@ counters! {
         payload_bytes_sent,
         /// Bytes sent to clients.
         bytes_sent,
+        /// Connections closed at once because the node serves as many as it may.
+        limit_hits_connections,
+        /// Connections closed at once because their listener serves as many as it may.
+        limit_hits_listener_connections,
+        /// Times that accepting rested because connections came as fast as their listener may accept them.
+        limit_hits_listener_connects_per_second,
+        /// Connections closed at once because their address has as many as it may.
+        limit_hits_connections_per_address,
+        /// Clients refused or closed because of a packet that is too long.
+        limit_hits_packet_bytes,
+        /// Connections closed because of a first packet that is too long.
+        limit_hits_connect_packet_bytes,
+        /// Times that a client was not read on, or was closed, because it had as many publishes open as it may.
+        limit_hits_inflight,
+        /// Messages that waited because their client had as many deliveries open as it may.
+        limit_hits_outbound_inflight,
+        /// Clients closed because a delivery was not acknowledged for too long.
+        limit_hits_outbound_inflight_seconds,
+        /// Times that a client was not read on because it published too often.
+        limit_hits_publishes_per_second,
+        /// Times that a client was not read on because it published too many bytes.
+        limit_hits_publish_bytes_per_second,
+        /// CONNECTs refused because the node has as many sessions as it may.
+        limit_hits_sessions,
+        /// CONNECTs and subscriptions refused because sessions take as much memory as they may.
+        limit_hits_session_bytes_total,
+        /// Clients of MQTT 5.0 whose session expiry was lowered.
+        limit_hits_session_expiry_seconds_max,
+        /// Clients of MQTT 5.0 whose keep alive was lowered.
+        limit_hits_keep_alive_seconds_max,
+        /// Subscriptions refused because their client has as many as it may.
+        limit_hits_subscriptions_per_client,
+        /// Topics with too many levels: clients closed, subscriptions refused.
+        limit_hits_topic_levels,
+        /// Topics that are too long: clients closed, subscriptions refused.
+        limit_hits_topic_bytes,
+        /// Clients closed because of topic aliases beyond the maximum, or with too long topics.
+        limit_hits_topic_aliases,
+        /// Clients refused or closed because of too many user properties in a packet.
+        limit_hits_user_properties,
+        /// Clients refused because of a will that is too long.
+        limit_hits_will_bytes,
+        /// Messages not retained because there are as many as may be.
+        limit_hits_retained_messages,
+        /// Messages not retained because they take as many bytes as they may.
+        limit_hits_retained_bytes,
+        /// Times that a client was not read on, or its messages waited, because it does not take what it is sent.
+        limit_hits_output_buffer_bytes,
+        /// Connections closed because unsent bytes of all took too much memory, and theirs waited for longest.
+        limit_hits_output_buffer_bytes_total,
+        /// Connections closed because received bytes of all took too much memory, and theirs waited for longest.
+        limit_hits_input_buffer_bytes_total,
+        /// Times that a client was not read on because a link to another node was full.
+        limit_hits_link_buffer_bytes,
     }
 }
 
@@ -193,6 +240,32 @@ impl Counters {
             QoS::AtLeastOnce => self.deliveries_qos1 += 1,
             QoS::ExactlyOnce => self.deliveries_qos2 += 1,
         }
+    }
+
+    /// A connection was not taken.
+    pub fn refused(&mut self, refused: Refused) {
+        match refused {
+            Refused::TooManyConnections { .. } => self.limit_hits_connections += 1,
+            Refused::TooManyOfListener { .. } => self.limit_hits_listener_connections += 1,
+            Refused::TooManyOfAddress { .. } => self.limit_hits_connections_per_address += 1,
+            Refused::ShuttingDown | Refused::UnknownLane => {}
+        }
+    }
+
+    /// A client went beyond a bound.
+    pub(crate) fn beyond(&mut self, limit: Limit) {
+        *match limit {
+            Limit::PacketBytes => &mut self.limit_hits_packet_bytes,
+            Limit::ConnectPacketBytes => &mut self.limit_hits_connect_packet_bytes,
+            Limit::Inflight => &mut self.limit_hits_inflight,
+            Limit::OutboundInflightSeconds => &mut self.limit_hits_outbound_inflight_seconds,
+            Limit::SubscriptionsPerClient => &mut self.limit_hits_subscriptions_per_client,
+            Limit::TopicLevels => &mut self.limit_hits_topic_levels,
+            Limit::TopicBytes => &mut self.limit_hits_topic_bytes,
+            Limit::TopicAliases => &mut self.limit_hits_topic_aliases,
+            Limit::UserProperties => &mut self.limit_hits_user_properties,
+            Limit::WillBytes => &mut self.limit_hits_will_bytes,
+        } += 1;
     }
 }
 

@@ -59,7 +59,7 @@ impl Worker {
     ) {
         let Some(connection) = self.connections.remove(conn) else { return };
         self.effort.add(1, cost::END);
-        self.node.connections.fetch_sub(1, Ordering::Relaxed);
+        self.node.admission.leave(&connection.origin);
         self.waiting.forget(conn);
         self.sessions.connected -= 1;
         self.node.client_went();
@@ -173,19 +173,20 @@ impl Worker {
     }
 
     fn client_due(&mut self, conn: ConnId, id: SessionId, now: Instant, out: &mut impl Out) {
+        let throttled_until = self.end_throttle(conn, id, now, out);
+        let is_unheard = self.is_unheard(conn, id);
         let Some(entry) = self.sessions.get(id) else { return };
         let patience: Duration = self.node.settings.limits.acknowledgement_timeout;
         let waits_until = entry.session.oldest_open().map(|since| since + patience);
         // Keep alive stands still while it is our fault that the client is not read.
-        let paused = self.connections.get(conn).is_some_and(|connection| connection.held || connection.is_resting);
-        let silent_until = entry.session.keep_alive_deadline().filter(|_| !paused);
+        let silent_until = entry.session.keep_alive_deadline().filter(|_| !is_unheard);
         if waits_until.is_some_and(|at| at <= now) {
             self.counters.acknowledgement_timeouts += 1;
             self.close_client(conn, id, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, now, out);
         } else if silent_until.is_some_and(|at| at <= now) {
             self.counters.keep_alive_timeouts += 1;
             self.close_client(conn, id, ReasonCode::KEEP_ALIVE_TIMEOUT, now, out);
-        } else if let Some(at) = [waits_until, silent_until].into_iter().flatten().min() {
+        } else if let Some(at) = [waits_until, silent_until, throttled_until].into_iter().flatten().min() {
             self.remind(conn, at);
         }
     }

@@ -14,7 +14,7 @@ use crate::sessions::{Entry, Sessions};
 use crate::worker::Worker;
 use fulmar_auth::hooks::Hooks;
 use fulmar_codec::QoS;
-use fulmar_session::{Deliver, Message, Outgoing, SharedMessage};
+use fulmar_session::{Deliver, Delivered, Message, Outgoing, SharedMessage};
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -115,6 +115,12 @@ impl Receivers<'_> {
         let before = buffer.len();
         let delivered = session.deliver(buffer, outgoing, how, *now, shared);
         **output += buffer.len() - before;
+        if matches!(delivered, Delivered::Queued { .. }) && session.is_connected() {
+            match session.is_output_full(buffer) {
+                true => counters.limit_hits_output_buffer_bytes += 1,
+                false => counters.limit_hits_outbound_inflight += 1,
+            }
+        }
         count(counters, delivered, qos, outgoing.payload.len());
     }
 }

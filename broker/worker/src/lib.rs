@@ -8,6 +8,7 @@
 //! One publish's way: [`Worker::received`] → `client.rs` (packets) → `publish.rs` → `route.rs` (match and deliver) and
 //! `lanes.rs` (other nodes) → the acknowledgement, at once or when `pending.rs` says that every party has it.
 
+mod admission;
 mod alarm;
 mod authenticate;
 mod client;
@@ -25,12 +26,14 @@ mod limits;
 mod link;
 mod node;
 mod out;
+mod overdue;
 mod peers;
 mod pending;
 mod pressure;
 mod publish;
 mod question;
 mod random;
+mod rate;
 mod retained;
 mod rights;
 mod route;
@@ -40,6 +43,7 @@ mod slab;
 mod slow;
 mod subscribe;
 mod sys;
+mod throttle;
 mod timer;
 mod withdraw;
 mod worker;
@@ -55,5 +59,6 @@ pub use out::{Departure, Event, LaneEnd, Origin, Out};
 pub use peers::{PeerIdentity, PeerStatus};
 pub use pressure::Pressure;
 pub use question::{Answer, Question};
+pub use rate::Bucket;
 pub use rules::{AuthSettings, Rules};
 pub use worker::{Closed, Consumed, Refused, Worker};

@@ -1,6 +1,7 @@
 //! The bounds of a worker, as plain numbers; where they come from is the configuration's business.
 
 use fulmar_cluster::heartbeat;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// Everything a client or a peer can grow, and how far. See the configuration's documentation of each.
@@ -8,6 +9,10 @@ use std::time::Duration;
 pub struct Limits {
     /// Clients and pending connections of the whole node.
     pub connections: usize,
+    /// The same by each listener, by index in the configuration; none is as many as the node may have.
+    pub listener_connections: Vec<usize>,
+    /// The same from one address; none: addresses are not counted.
+    pub connections_per_address: Option<usize>,
     /// Sessions of the whole node, of absent clients too.
     pub sessions: usize,
     /// Memory of all sessions of the node, with their subscriptions and wills.
@@ -22,6 +27,12 @@ pub struct Limits {
     pub inflight: u16,
     /// Unacknowledged publishes towards one client.
     pub outbound_inflight: u16,
+    /// How long one of them may be open; none: for ever.
+    pub outbound_inflight_age: Option<Duration>,
+    /// Publishes of one client in a second; none: any number.
+    pub publishes_per_second: Option<NonZeroU64>,
+    /// Their bytes.
+    pub publish_bytes_per_second: Option<NonZeroU64>,
     /// Messages queued for one session.
     pub queued_messages: usize,
     /// Bytes queued for one session.
@@ -45,6 +56,12 @@ pub struct Limits {
     pub subscriptions_per_client: usize,
     /// Levels of a topic or filter.
     pub topic_levels: usize,
+    /// Bytes of a topic or filter.
+    pub topic_bytes: usize,
+    /// User properties of one packet.
+    pub user_properties: usize,
+    /// Bytes of a will: topic, properties and payload.
+    pub will_bytes: usize,
     /// Topic aliases that a client may use.
     pub topic_aliases: u16,
     /// Retained messages.
@@ -69,6 +86,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections: 100_000,
+            listener_connections: Vec::new(),
+            connections_per_address: None,
             sessions: 1_000_000,
             session_bytes_total: 1 << 30,
             connect_timeout: Duration::from_secs(10),
@@ -76,6 +95,9 @@ impl Default for Limits {
             connect_packet_bytes: 64 << 10,
             inflight: 1024,
             outbound_inflight: 1024,
+            outbound_inflight_age: Some(Duration::from_secs(1800)),
+            publishes_per_second: None,
+            publish_bytes_per_second: None,
             queued_messages: 1000,
             queued_bytes: 1 << 20,
             queued_bytes_total: 256 << 20,
@@ -87,6 +109,9 @@ impl Default for Limits {
             keep_alive_seconds: 0,
             subscriptions_per_client: 1000,
             topic_levels: 128,
+            topic_bytes: 65_535,
+            user_properties: 100,
+            will_bytes: 32 << 10,
             topic_aliases: 32,
             retained_messages: 1_000_000,
             retained_bytes: 1 << 30,

@@ -196,7 +196,7 @@ impl Worker {
                 let node = NodeId(self.lanes.slots[index as usize].identity.node_id);
                 self.node.interest().barrier.confirmed(node, version);
                 self.outboxes.note_all_but(self.thread, &Note::InterestConfirmed);
-                self.interest_confirmed(now);
+                self.interest_confirmed(now, out);
             }
             LinkMessage::InterestSnapshotBegin { version } => {
                 let interest = &mut self.speaker(index)?.interest;
@@ -326,7 +326,7 @@ impl Worker {
             self.lanes.slots[index as usize].claims = None;
             // Several may tell of the same end.
             if self.lanes.slots[index as usize].speaker.take().is_some() {
-                self.forget_interest(peer, node, now);
+                self.forget_interest(peer, node, now, out);
                 out.event(Event::NodeGone { peer: &name });
             }
             self.lane_has_room(index, now, out);
@@ -355,7 +355,7 @@ impl Worker {
         }
     }
 
-    fn forget_interest(&mut self, peer: NodeIndex, node: u64, now: Instant) {
+    fn forget_interest(&mut self, peer: NodeIndex, node: u64, now: Instant, out: &mut impl Out) {
         self.node.trie_mut().remote_clear(peer);
         self.node.interest().barrier.peer_gone(NodeId(node));
         if let Some(status) = self.node.peers_mut().get_mut(peer) {
@@ -363,7 +363,7 @@ impl Worker {
             status.retained_copied = false;
         }
         self.outboxes.note_all_but(self.thread, &Note::InterestConfirmed);
-        self.interest_confirmed(now);
+        self.interest_confirmed(now, out);
     }
 
     /// End of the turn: what the lanes have to say goes into their connections' buffers.

@@ -3,12 +3,15 @@
 //! Each part has its own lock, held for a few instructions. Where two nest, the order is: trie, interest, peers,
 //! retained. That of passwords nests in none.
 
+use crate::admission::Admission;
 use crate::alarm::{Alarm, BOUNDS};
 use crate::limits::Limits;
+use crate::out::Origin;
 use crate::peers::{PeerStatus, Peers};
 use crate::pressure::Pressure;
 use crate::rules::AuthSettings;
 use crate::sys::{Sys, is_sys};
+use crate::worker::Refused;
 use fulmar_auth::backoff::Backoff;
 use fulmar_auth::hooks::{Hooks, Ticket};
 use fulmar_auth::verified::Verified;
@@ -57,9 +60,9 @@ pub struct Node {
     pub settings: NodeSettings,
     pub(crate) session_limits: Arc<fulmar_session::Limits>,
     pub(crate) clock: Clock,
-    pub(crate) connections: AtomicUsize,
     clients: AtomicUsize,
     clients_max: AtomicUsize,
+    pub(crate) admission: Admission,
     pub(crate) sessions: AtomicUsize,
     /// The messages that the sessions of all threads keep.
     pub(crate) quota: Arc<Quota>,
@@ -161,9 +164,9 @@ impl Node {
         Node {
             session_limits: Arc::new(session_limits(limits)),
             clock: Clock::new(NodeId(settings.node_id), settings.wall_clock_microseconds),
-            connections: AtomicUsize::new(0),
             clients: AtomicUsize::new(0),
             clients_max: AtomicUsize::new(0),
+            admission: Admission::new(limits),
             sessions: AtomicUsize::new(0),
             quota: Quota::new(limits.queued_bytes_total),
             session_quota: Quota::new(limits.session_bytes_total),
@@ -186,6 +189,11 @@ impl Node {
             sys: Sys::new(),
             settings,
         }
+    }
+
+    /// Why a connection would not be taken now: for those who do something costly before they give it to a data thread.
+    pub fn would_refuse(&self, origin: &Origin) -> Option<Refused> {
+        self.admission.would_refuse(origin)
     }
 
     /// What is remembered of passwords; asked once for each step of a CONNECT with a user name.
@@ -313,13 +321,21 @@ impl Node {
         at.saturating_duration_since(self.settings.start).as_millis() as u64
     }
 
-    /// Keeps (or with no message deletes) a topic's retained message unless a newer one is there. False: refused.
-    pub(crate) fn retain(&self, topic: &str, message: Option<Message>, version: Version, now: Instant) -> bool {
+    /// Keeps (or with no message deletes) a topic's retained message unless a newer one is there.
+    pub(crate) fn retain(
+        &self,
+        topic: &str,
+        message: Option<Message>,
+        version: Version,
+        now: Instant,
+    ) -> Result<(), fulmar_router::Limit> {
         let expires = message.as_ref().and_then(|message| message.view().expires).map(|at| self.milliseconds(at));
         let version = fulmar_router::Version { clock: version.clock, node: version.node.0 };
         let now = self.milliseconds(now);
-        let set = unpoisoned(self.retained.write()).set(topic, message.map(Kept), version, expires, now);
-        !matches!(set, Set::Refused(_))
+        match unpoisoned(self.retained.write()).set(topic, message.map(Kept), version, expires, now) {
+            Set::Refused(limit) => Err(limit),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a topic has a retained message.
@@ -380,6 +396,8 @@ fn session_limits(limits: &Limits) -> fulmar_session::Limits {
         topic: topic_limits(limits),
         inflight_max: NonZeroU16::new(limits.inflight).unwrap_or(NonZeroU16::MIN),
         topic_aliases_max: limits.topic_aliases,
+        user_properties_max: limits.user_properties,
+        will_bytes_max: limits.will_bytes,
         subscriptions_max: limits.subscriptions_per_client,
         outbound_inflight_max: NonZeroU16::new(limits.outbound_inflight).unwrap_or(NonZeroU16::MIN),
         queued_messages_max: limits.queued_messages,
@@ -391,5 +409,5 @@ fn session_limits(limits: &Limits) -> fulmar_session::Limits {
 
 /// How long topics of clients may be.
 pub(crate) fn topic_limits(limits: &Limits) -> TopicLimits {
-    TopicLimits { levels_max: limits.topic_levels, ..TopicLimits::default() }
+    TopicLimits { levels_max: limits.topic_levels, bytes_max: limits.topic_bytes }
 }

@@ -73,6 +73,16 @@ pub enum Event<'a> {
         origin: Origin,
         reason: Departure,
     },
+    /// A client went beyond a bound of its own; `limit` is its name in the configuration.
+    ClientBeyondLimit {
+        client_id: &'a str,
+        origin: Origin,
+        limit: &'static str,
+    },
+    /// A connection was closed by its other side before its CONNECT had come.
+    ClosedBeforeConnect {
+        origin: Origin,
+    },
     BadBytes {
         client_id: &'a str,
         origin: Origin,

@@ -48,6 +48,11 @@ impl RetainedRead {
             finished: false,
         }
     }
+
+    /// What it takes before anything is read.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<RetainedRead>() + self.filter.len()
+    }
 }
 
 /// A client may subscribe again and again while it takes nothing: beyond two for each subscription and these, only the

@@ -288,10 +288,12 @@ impl Worker {
     pub(crate) fn retain(&mut self, outgoing: &Outgoing<'_>, version: fulmar_cluster::Version, now: Instant) -> bool {
         let message = (!outgoing.payload.is_empty()).then(|| Message::new(outgoing, &mut self.scratch.message));
         let kept = self.node.retain(outgoing.topic, message, version, now);
-        if !kept {
-            self.counters.retained_refused += 1;
+        match kept {
+            Ok(()) => {}
+            Err(fulmar_router::Limit::Messages { .. }) => self.counters.limit_hits_retained_messages += 1,
+            Err(fulmar_router::Limit::Bytes { .. }) => self.counters.limit_hits_retained_bytes += 1,
         }
-        kept
+        kept.is_ok()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::sys::is_sys;
 use crate::worker::Worker;
 use fulmar_codec::{ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter, suback_length};
 use fulmar_router::{Options, SubscriberId};
-use fulmar_session::{Session, SubscribeAction};
+use fulmar_session::{Excess, Limit, Session, SubscribeAction};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -24,7 +24,14 @@ use std::time::Instant;
 pub(crate) struct Waiting {
     /// In order of their version and their deadline, which grow together.
     subacks: VecDeque<WaitingSubAck>,
+    /// What they take.
+    bytes: usize,
 }
+
+/// A client with so many of them is not read on.
+const SUBACKS_PER_CLIENT_MAX: u16 = 64;
+/// While they take as much on this thread, no client with one is.
+const SUBACK_BYTES_MAX: usize = 4 << 20;
 
 #[derive(Debug)]
 struct WaitingSubAck {
@@ -43,7 +50,29 @@ impl Waiting {
 
     /// Nothing more is written to this connection.
     pub(crate) fn forget(&mut self, conn: ConnId) {
-        self.subacks.retain(|waiting| waiting.conn != conn);
+        self.subacks.retain(|waiting| {
+            let stays = waiting.conn != conn;
+            self.bytes -= if stays { 0 } else { waiting.bytes() };
+            stays
+        });
+    }
+
+    fn push(&mut self, waiting: WaitingSubAck) {
+        self.bytes += waiting.bytes();
+        self.subacks.push_back(waiting);
+    }
+
+    fn pop_if(&mut self, is_over: impl FnOnce(&mut WaitingSubAck) -> bool) -> Option<WaitingSubAck> {
+        let waiting = self.subacks.pop_front_if(is_over)?;
+        self.bytes -= waiting.bytes();
+        Some(waiting)
+    }
+}
+
+impl WaitingSubAck {
+    fn bytes(&self) -> usize {
+        let reads: usize = self.reads.iter().map(RetainedRead::bytes).sum();
+        size_of::<WaitingSubAck>() + self.packet.capacity() + reads
     }
 }
 
@@ -68,6 +97,9 @@ impl Worker {
             let parsed = match parse_filter(filter.filter, topic_limits(&self.node.settings.limits)) {
                 Ok(parsed) => parsed,
                 Err(error) => {
+                    if let Some(limit) = Limit::of_topic(&error) {
+                        self.tell_beyond(conn, id, limit, out);
+                    }
                     codes.push(error.reason());
                     continue;
                 }
@@ -88,7 +120,7 @@ impl Worker {
                     if !entry.memory.grow(subscription_bytes(filter.filter)) =>
                 {
                     entry.session.handle_unsubscribe_filter(filter.filter);
-                    self.counters.session_memory_refusals += 1;
+                    self.counters.limit_hits_session_bytes_total += 1;
                     codes.push(ReasonCode::QUOTA_EXCEEDED);
                 }
                 SubscribeAction::Subscribe { granted, existed, send_retained } => {
@@ -104,7 +136,10 @@ impl Worker {
                     }
                     codes.push(ReasonCode::granted(granted));
                 }
-                SubscribeAction::Refuse(reason) => codes.push(reason),
+                SubscribeAction::Refuse(Excess { limit, reason }) => {
+                    self.tell_beyond(conn, id, limit, out);
+                    codes.push(reason);
+                }
                 SubscribeAction::Close(reason) => {
                     self.protocol_error(conn, id, reason, now, out);
                     return Flow::Closed;
@@ -120,11 +155,39 @@ impl Worker {
         match self.node.interest_to_wait_for() {
             Some(version) => {
                 let until = now + self.node.settings.limits.subscribe_barrier;
-                self.waiting.subacks.push_back(WaitingSubAck { conn, id, version, until, packet, reads });
+                self.wait_for_nodes(WaitingSubAck { conn, id, version, until, packet, reads }, out)
             }
-            None => self.subscribed(conn, id, &packet, reads, now),
+            None => {
+                self.subscribed(conn, id, &packet, reads, now);
+                Flow::Go
+            }
         }
-        Flow::Go
+    }
+
+    /// A SUBACK waits for other nodes. A client with many of them, or with any while they take much memory, is not read
+    /// on until it has them all.
+    fn wait_for_nodes(&mut self, waiting: WaitingSubAck, out: &mut impl Out) -> Flow {
+        let conn = waiting.conn;
+        self.waiting.push(waiting);
+        let Some(connection) = self.connections.get_mut(conn) else { return Flow::Closed };
+        connection.subacks += 1;
+        if connection.subacks < SUBACKS_PER_CLIENT_MAX && self.waiting.bytes < SUBACK_BYTES_MAX {
+            return Flow::Go;
+        }
+        connection.awaits_subacks = true;
+        self.counters.subscribe_barrier_holds += 1;
+        self.pause(conn, out)
+    }
+
+    /// A SUBACK has waited for other nodes, and need not any longer.
+    fn waited(&mut self, waiting: WaitingSubAck, now: Instant, out: &mut impl Out) {
+        let WaitingSubAck { conn, id, packet, reads, .. } = waiting;
+        self.subscribed(conn, id, &packet, reads, now);
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        connection.subacks -= 1;
+        if connection.subacks == 0 && std::mem::take(&mut connection.awaits_subacks) {
+            self.resume(conn, id, now, out);
+        }
     }
 
     /// Whether the client takes an answer with a code for each filter.
@@ -286,21 +349,19 @@ impl Worker {
     }
 
     /// Other nodes know more of our interest, or are gone: SUBACKs that waited for no more than that go out.
-    pub(crate) fn interest_confirmed(&mut self, now: Instant) {
+    pub(crate) fn interest_confirmed(&mut self, now: Instant, out: &mut impl Out) {
         let node = Arc::clone(&self.node);
         let confirmed = |waiting: &mut WaitingSubAck| node.interest().barrier.is_confirmed(waiting.version);
-        while let Some(waiting) = self.waiting.subacks.pop_front_if(confirmed) {
-            let WaitingSubAck { conn, id, packet, reads, .. } = waiting;
-            self.subscribed(conn, id, &packet, reads, now);
+        while let Some(waiting) = self.waiting.pop_if(confirmed) {
+            self.waited(waiting, now, out);
         }
     }
 
     /// SUBACKs that have waited long enough go out all the same.
-    pub(crate) fn waits_due(&mut self, now: Instant) {
-        while let Some(waiting) = self.waiting.subacks.pop_front_if(|waiting| waiting.until <= now) {
+    pub(crate) fn waits_due(&mut self, now: Instant, out: &mut impl Out) {
+        while let Some(waiting) = self.waiting.pop_if(|waiting| waiting.until <= now) {
             self.counters.subscribe_barrier_timeouts += 1;
-            let WaitingSubAck { conn, id, packet, reads, .. } = waiting;
-            self.subscribed(conn, id, &packet, reads, now);
+            self.waited(waiting, now, out);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::lanes::Lanes;
 use crate::letter::{Batch, Note, Outboxes};
 use crate::node::Node;
 use crate::out::{Departure, Event, Origin, Out};
+use crate::overdue::Overdue;
 use crate::pending::Pending;
 use crate::pressure::{Pressure, Restraint};
 use crate::random::Random;
@@ -28,7 +29,6 @@ use fulmar_codec::ReasonCode;
 use fulmar_session::QuotaShare;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How much of the offered bytes a worker took.
@@ -46,6 +46,22 @@ pub enum Refused {
     /// The node serves as many connections as it may.
     #[error("{connections} connections are open, at most {max} are allowed")]
     TooManyConnections {
+        /// Open now.
+        connections: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The listener serves as many as it may.
+    #[error("{connections} connections of this listener are open, at most {max} are allowed")]
+    TooManyOfListener {
+        /// Open now.
+        connections: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The address has as many as it may.
+    #[error("{connections} connections from this address are open, at most {max} are allowed")]
+    TooManyOfAddress {
         /// Open now.
         connections: usize,
         /// The limit.
@@ -84,6 +100,7 @@ pub struct Worker {
     /// Who may connect and who may do what, by the files as this thread knows them.
     pub(crate) rules: Arc<Rules>,
     pub(crate) withdrawal: Option<Withdrawal>,
+    pub(crate) overdue: Overdue,
     pub(crate) lanes: Lanes,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -133,6 +150,7 @@ impl Worker {
             told: [0; BOUNDS.len()],
             rules: Arc::clone(&node.settings.auth.rules),
             withdrawal: None,
+            overdue: Overdue::new(start),
             asked: Asked::default(),
             node,
             thread,
@@ -167,12 +185,9 @@ impl Worker {
         if self.shutting_down {
             return Err(Refused::ShuttingDown);
         }
-        let max = self.node.settings.limits.connections;
-        let connections = self.node.connections.fetch_add(1, Ordering::Relaxed);
-        if connections >= max {
-            self.node.connections.fetch_sub(1, Ordering::Relaxed);
-            self.counters.connections_refused += 1;
-            return Err(Refused::TooManyConnections { connections, max });
+        if let Err(refused) = self.node.admission.enter(&origin) {
+            self.counters.refused(refused);
+            return Err(refused);
         }
         self.counters.connections_accepted += 1;
         self.effort.add(1, cost::ACCEPT);
@@ -215,7 +230,11 @@ impl Worker {
         }
         let Some(connection) = self.connections.get(conn) else { return };
         match connection.role {
-            Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => drop(self.forget_connection(conn, out)),
+            Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => {
+                // Nobody can be blamed: load balancers look this way whether a broker is there.
+                out.event(Event::ClosedBeforeConnect { origin: connection.origin });
+                self.forget_connection(conn, out);
+            }
             Role::Client(session) => {
                 let why = if how == Closed::Panicked { Departure::Panicked } else { Departure::Lost };
                 self.client_gone(conn, session, why, now, out);
@@ -233,7 +252,7 @@ impl Worker {
             // Of lanes there are few, and none of them is a client's.
             Role::Lane(_) => return,
         }
-        self.counters.input_full_closes += 1;
+        self.counters.limit_hits_input_buffer_bytes_total += 1;
     }
 
     /// Whether this turn has done as much as it may, or brought as much output: nobody should be read before the next.
@@ -268,7 +287,7 @@ impl Worker {
             Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) => self.close_unconnected(conn, out),
             Some(Role::Lane(_)) | None => return,
         }
-        self.counters.output_full_closes += 1;
+        self.counters.limit_hits_output_buffer_bytes_total += 1;
     }
 
     /// The socket took everything that was waiting for it: there is room for what the session has queued.
@@ -294,7 +313,7 @@ impl Worker {
             match note {
                 Note::Claim { client_id, version } => self.claimed_elsewhere(&client_id, version, now, out),
                 Note::InterestChanged => self.announce_interest(),
-                Note::InterestConfirmed => self.interest_confirmed(now),
+                Note::InterestConfirmed => self.interest_confirmed(now, out),
                 Note::LaneUp { node } => self.confirm_interest_to(node),
                 Note::NodeGone { node, epoch } => self.node_gone_here(node, epoch, now, out),
                 Note::ShutDown => self.shut_down_here(now, out),
@@ -315,10 +334,11 @@ impl Worker {
         self.remind_some(now, out);
         self.read_on(now);
         self.withdraw_some(now, out);
+        let overdue = self.close_overdue(now, out);
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.lanes_due(now, out);
-            self.waits_due(now);
+            self.waits_due(now, out);
             self.look_for_slow(now, out);
             self.release_rested(now, out);
             self.close_largest(now, out);
@@ -332,7 +352,7 @@ impl Worker {
         let housekeeping = has_house.then_some(self.next_housekeeping);
         let is_behind = !self.fanouts.is_empty() || !self.due.is_empty() || !self.reading_on.is_empty();
         let has_more = is_behind || self.withdrawal.is_some();
-        [self.timers.next_due(), housekeeping, has_more.then_some(now)].into_iter().flatten().min()
+        [self.timers.next_due(), housekeeping, overdue, has_more.then_some(now)].into_iter().flatten().min()
     }
 
     /// Looks at the reminders that are due, as many as fit into this turn.

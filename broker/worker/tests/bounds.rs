@@ -84,7 +84,7 @@ fn clients_that_do_not_read_hold_no_more_output_together_than_allowed() {
     let connected: Vec<_> = deaf.iter().map(|client| world.clients[*client].is_connected()).collect();
     let closed = connected.iter().filter(|is_connected| !**is_connected).count();
     assert!((10..30).contains(&closed), "{closed} of 30 were closed");
-    assert_eq!(world.counter(0, |counters| counters.output_full_closes), closed as u64);
+    assert_eq!(world.counter(0, |counters| counters.limit_hits_output_buffer_bytes_total), closed as u64);
     assert_eq!(world.trace.iter().filter(|line| line.contains("outputBufferBytesTotal")).count(), 1);
 }
 
@@ -177,7 +177,7 @@ fn many_messages_for_many_clients_are_written_in_portions() {
 #[test]
 fn sessions_subscriptions_and_wills_take_no_more_memory_than_allowed() {
     let bound = 200_000;
-    let limits = Limits { session_bytes_total: bound, ..Limits::default() };
+    let limits = Limits { session_bytes_total: bound, will_bytes: bound, ..Limits::default() };
     let mut world = World::with_limits(3, 1, 1, &limits);
     let at_rest = world.gauges(0).session_bytes;
     let greedy = world.connect(0, "greedy");
@@ -203,7 +203,7 @@ fn sessions_subscriptions_and_wills_take_no_more_memory_than_allowed() {
     let fits = world.connect_with(0, "willing", with_will);
     assert_eq!(world.clients[fits].take(), [connack(ReasonCode::SUCCESS)]);
     assert!(world.gauges(0).session_bytes <= bound as u64);
-    assert_eq!(world.counter(0, |counters| counters.session_memory_refusals), 3);
+    assert_eq!(world.counter(0, |counters| counters.limit_hits_session_bytes_total), 3);
     world.vanish(greedy);
     world.vanish(fits);
     assert_eq!((at_rest, world.gauges(0).session_bytes), (0, 0));

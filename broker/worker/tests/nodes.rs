@@ -160,7 +160,7 @@ fn a_copied_message_that_a_node_has_no_room_for_is_counted_once() {
     world.link(0, node);
     world.settle();
     assert_eq!(world.nodes[node].node.retained_counts().messages, 2);
-    assert_eq!(world.counter(node, |counters| counters.retained_refused), 3);
+    assert_eq!(world.counter(node, |counters| counters.limit_hits_retained_messages), 3);
 }
 
 #[test]

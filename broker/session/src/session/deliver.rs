@@ -176,6 +176,12 @@ impl Session {
         self.outbound.in_flight.open().into()
     }
 
+    /// Looks at the oldest delivery that is open with the client, and tells at how many looks before it was there already.
+    /// `is_excused`: the client may have acknowledged it where nobody listened, and all begins anew.
+    pub fn look_at_oldest_delivery(&mut self, is_excused: bool) -> u8 {
+        self.outbound.in_flight.look_at_oldest(is_excused)
+    }
+
     /// The messages that the client did not acknowledge and that are held here, the oldest first.
     pub fn unacknowledged(&self) -> impl Iterator<Item = Outgoing<'_>> {
         let Outbound { in_flight, mailbox } = &self.outbound;

@@ -9,10 +9,14 @@ use fulmar_codec::{Ack, AckKind, PacketId, Publish, QoS, ReasonCode, Version, ch
 use super::{AckAction, Session};
 use crate::admit::check_publishable;
 use crate::aliases::Aliases;
+use crate::limit::{Excess, Limit};
 use crate::packet_ids::PacketIds;
 
 /// An empty list with room for more than this gives its room back.
 const IDLE_CAPACITY_MAX: usize = 64;
+
+/// The answer to more publishes than we said we would take (MQTT 5.0, 4.9).
+const TOO_MANY_OPEN: Excess = Excess { limit: Limit::Inflight, reason: ReasonCode::RECEIVE_MAXIMUM_EXCEEDED };
 
 /// Stands for a publish of QoS 1 or 2 until [`Session::handle_routed`] tells what became of it.
 ///
@@ -35,6 +39,8 @@ pub enum PublishAction {
     Done,
     /// The client broke the protocol.
     Close(ReasonCode),
+    /// The client went beyond a bound, and is closed.
+    Beyond(Excess),
 }
 
 /// Where the topic of a PUBLISH is.
@@ -109,13 +115,20 @@ impl Session {
         if publish.topic.len() >= topic_limits.levels_max.min(topic_limits.bytes_max)
             && let Err(error) = check_topic_name(publish.topic, topic_limits)
         {
-            return PublishAction::Close(error.reason());
+            let reason = error.reason();
+            return match Limit::of_topic(&error) {
+                Some(limit) => PublishAction::Beyond(Excess { limit, reason }),
+                None => PublishAction::Close(reason),
+            };
+        }
+        if publish.properties.forward.user_properties().exceed(self.limits.user_properties_max) {
+            return PublishAction::Beyond(Excess::of_quota(Limit::UserProperties));
         }
         let topic = match publish.properties.topic_alias {
             None => TopicSource::InPacket,
             Some(_) => match self.resolve_alias(publish, scratch) {
                 Ok(topic) => topic,
-                Err(reason) => return PublishAction::Close(reason),
+                Err(refusal) => return refusal,
             },
         };
         match publish.packet_id {
@@ -161,19 +174,20 @@ impl Session {
         carried.or_else(|| open.front().map(|open| open.since))
     }
 
-    fn resolve_alias(&mut self, publish: &Publish<'_>, scratch: &mut String) -> Result<TopicSource, ReasonCode> {
+    fn resolve_alias(&mut self, publish: &Publish<'_>, scratch: &mut String) -> Result<TopicSource, PublishAction> {
+        let beyond = |reason| PublishAction::Beyond(Excess { limit: Limit::TopicAliases, reason });
         let Some(alias) = publish.properties.topic_alias else { return Ok(TopicSource::InPacket) };
         if alias.get() > self.limits.topic_aliases_max {
-            return Err(ReasonCode::TOPIC_ALIAS_INVALID);
+            return Err(beyond(ReasonCode::TOPIC_ALIAS_INVALID));
         }
         if !publish.topic.is_empty() {
             let aliases_max = self.limits.topic_aliases_max;
             let is_set = self.inbound.aliases.get_or_insert_default().set(alias, publish.topic, aliases_max);
-            return if is_set { Ok(TopicSource::InPacket) } else { Err(ReasonCode::QUOTA_EXCEEDED) };
+            return if is_set { Ok(TopicSource::InPacket) } else { Err(beyond(ReasonCode::QUOTA_EXCEEDED)) };
         }
         // An alias that was never set is a protocol error (MQTT 5.0, 3.3.2.3.4).
         let topic = self.inbound.aliases.as_ref().and_then(|aliases| aliases.get(alias));
-        let topic = topic.ok_or(ReasonCode::PROTOCOL_ERROR)?;
+        let topic = topic.ok_or(PublishAction::Close(ReasonCode::PROTOCOL_ERROR))?;
         scratch.clear();
         scratch.push_str(topic);
         Ok(TopicSource::Alias)
@@ -191,7 +205,7 @@ impl Session {
         let inflight_max = self.limits.inflight_max.get();
         // Who does not heed the pause must not make the list grow.
         if self.reading_paused() {
-            return PublishAction::Close(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
+            return PublishAction::Beyond(TOO_MANY_OPEN);
         }
         let inbound = &mut self.inbound;
         let kind = match qos {
@@ -204,7 +218,7 @@ impl Session {
                 // the number of identifiers is the bound.
                 let quota = usize::from(inflight_max) + usize::from(inbound.received_before);
                 if self.version == Version::V5 && inbound.received.len() >= quota {
-                    return PublishAction::Close(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
+                    return PublishAction::Beyond(TOO_MANY_OPEN);
                 }
                 inbound.received.insert(packet_id);
                 Kind::Qos2
