@@ -3,7 +3,7 @@
 //! What is read is not judged here: a first packet that is whole, too long or no MQTT at all goes to a data thread,
 //! which answers as it does on a plain socket. Only silence and failed handshakes end on the control side.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -159,7 +159,7 @@ struct Shaken {
 /// Waits for the first byte of the handshake. True: the other side has closed without one.
 async fn is_closed_unused(socket: &tokio::net::TcpStream) -> io::Result<bool> {
     match socket.peek(&mut [0]).await {
-        Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => Err(error),
         peeked => Ok(!matches!(peeked, Ok(1..))),
     }
 }
@@ -175,8 +175,8 @@ async fn read_first_packet(
         let length = bytes.len();
         bytes.resize(length + READ_BYTES, 0);
         let read = match stream.read(&mut bytes[length..]).await {
-            // Some close TLS without a word.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            // Some close without a word of TLS, or with a reset.
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => 0,
             read => read.context("read the first packet")?,
         };
         bytes.truncate(length + read);
@@ -184,7 +184,7 @@ async fn read_first_packet(
             return Ok(None);
         }
         if read == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("read the first packet");
+            return Err(io::Error::from(ErrorKind::UnexpectedEof)).context("read the first packet");
         }
         place.progress();
         // Garbage goes on by its first byte instead of waiting for the length that it seems to announce.

@@ -16,6 +16,7 @@ mod descriptors;
 mod harness;
 mod library;
 mod memory;
+mod limits;
 mod messages;
 mod operation;
 mod overload;
