@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use fulmar_codec::{
-    Connect, Disconnect, Packet, PropertiesBuilder, QoS, ReasonCode, SubscriptionOptions, Version, Will, encode,
-    encode_pingreq,
+    Connect, Disconnect, Packet, PropertiesBuilder, PublishHead, QoS, ReasonCode, SubscriptionOptions, Version, Will,
+    encode, encode_pingreq,
 };
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -256,6 +256,19 @@ fn what_a_packet_carries_is_bounded() {
     wait_for_hits(&broker, "userProperties", |count| count == 2);
     wait_for_hits(&broker, "willBytes", |count| count == 2);
     wait_for_hits(&broker, "topicBytes", |count| count == 3);
+}
+
+#[test]
+fn more_retained_bytes_than_allowed_are_refused() {
+    let broker = Broker::start(&["limits.retainedBytes=3000"]);
+    let mut client = Client::connect(broker.address("mqtt"), "client");
+    let retained = PublishHead { qos: QoS::AtLeastOnce, retain: true, ..PublishHead::default() };
+    for (topic, reason) in [("1", ReasonCode::SUCCESS), ("2", ReasonCode::SUCCESS), ("3", ReasonCode::QUOTA_EXCEEDED)] {
+        let id = client.publish_with(topic, [0; 1000], retained);
+        assert_eq!(client.next(), Got::PubAck(id, reason), "{topic}");
+    }
+    wait_for_hits(&broker, "retainedBytes", |count| count == 1);
+    wait_for_warning(&broker, "retainedBytes");
 }
 
 #[test]

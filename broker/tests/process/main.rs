@@ -17,6 +17,7 @@ mod harness;
 mod library;
 mod memory;
 mod limits;
+mod limits_page;
 mod messages;
 mod operation;
 mod overload;

@@ -164,6 +164,8 @@ impl Worker {
         match connection.role {
             Role::AwaitConnect { until, .. } | Role::AwaitAnswer { until, .. } if until <= now => {
                 self.counters.connect_timeouts += 1;
+                let (client_id, origin) = ("", connection.origin);
+                out.event(Event::ClientBeyondLimit { client_id, origin, limit: "connectTimeoutSeconds" });
                 self.close_unconnected(conn, out);
             }
             Role::AwaitConnect { until, .. } | Role::AwaitAnswer { until, .. } => self.remind(conn, until),
