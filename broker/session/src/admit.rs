@@ -33,6 +33,8 @@ pub struct Policy<'a> {
 pub struct Admitted {
     /// The version of the connection.
     pub version: Version,
+    /// The client is a bridge to another broker.
+    pub bridge: bool,
     /// The client's name for itself, or the one that we made up.
     pub client_id: Box<str>,
     /// We made it up.
@@ -90,6 +92,7 @@ pub fn admit(
     let session_expiry_seconds = connect.session_expiry.min(limits.session_expiry_seconds_max);
     let admitted = Admitted {
         version: connect.version,
+        bridge: connect.bridge,
         client_id: if client_id_assigned { assign() } else { connect.client_id.into() },
         client_id_assigned,
         identity,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fulmar_codec::{
-    Ack, AckKind, Disconnect, ParsedFilter, ReasonCode, SubscribeFilter, Version, encode_connack, encode_disconnect,
+    Ack, AckKind, Disconnect, ParsedFilter, ReasonCode, SubscribeFilter, SubscriptionOptions, Version, encode_connack,
+    encode_disconnect,
 };
 
 use crate::admit::{Admitted, Identity};
@@ -31,6 +32,8 @@ pub struct Session {
     connection: Option<Connection>,
     /// That of the last connection.
     version: Version,
+    /// The client of the last connection is a bridge.
+    bridge: bool,
     session_expiry_seconds: u32,
     will: Option<Box<Will>>,
     subscriptions: Subscriptions,
@@ -87,6 +90,7 @@ impl Session {
             limits,
             connection: None,
             version: Version::V5,
+            bridge: false,
             session_expiry_seconds: 0,
             will: None,
             subscriptions: Subscriptions::new(),
@@ -105,6 +109,7 @@ impl Session {
         encode_connack(out, admitted.version, &admitted.connack(session_present, &self.limits));
         let Admitted {
             version,
+            bridge,
             client_id: _,
             client_id_assigned: _,
             identity: _,
@@ -118,6 +123,7 @@ impl Session {
             will,
         } = admitted;
         self.version = version;
+        self.bridge = bridge;
         self.session_expiry_seconds = session_expiry_seconds;
         self.will = will;
         self.connection = Some(Connection {
@@ -185,6 +191,19 @@ impl Session {
             AckKind::PubRel => self.handle_pubrel(ack.packet_id, out),
             AckKind::PubAck | AckKind::PubRec | AckKind::PubComp => self.handle_receipt(kind, ack, out),
         }
+    }
+
+    /// A filter of a SUBSCRIBE with the options that hold. A bridge of MQTT 3.1.1 has no words for what every bridge wants:
+    /// to be spared its own messages, which would go in circles, and to be told which are retained, so that the other
+    /// broker keeps them too.
+    pub fn subscription_terms<'a>(&self, requested: SubscribeFilter<'a>) -> SubscribeFilter<'a> {
+        if !self.bridge {
+            return requested;
+        }
+        // Who shares a subscription cannot leave out its own messages (MQTT 5.0, 3.8.3.1).
+        let no_local = !requested.filter.starts_with("$share/");
+        let options = SubscriptionOptions { no_local, retain_as_published: true, ..requested.options };
+        SubscribeFilter { options, ..requested }
     }
 
     /// One filter of a SUBSCRIBE, as the client wrote it and taken apart.

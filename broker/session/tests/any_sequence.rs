@@ -142,7 +142,7 @@ impl World {
                     PublishAction::Route { token, .. } => open.extend(token),
                     PublishAction::Done => assert_eq!(qos, QOS2, "only QoS 2 has duplicates"),
                     PublishAction::Close(reason) | PublishAction::Beyond(Excess { reason, .. }) => {
-                        assert!(reason.is_error())
+                        assert!(reason.is_error());
                     }
                 }
             }

@@ -51,6 +51,7 @@ fn a_client_is_admitted_on_its_own_terms_within_ours() {
     };
     let expected = Admitted {
         version: V5,
+        bridge: false,
         client_id: "meter".into(),
         client_id_assigned: false,
         identity: Identity::Anonymous,

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 
 use common::*;
 use fulmar_codec::{
-    Connect, ReasonCode, RetainHandling, SubscribeFilter, SubscriptionOptions, TopicLimits, Version, parse_filter,
+    Connect, QoS, ReasonCode, RetainHandling, SubscribeFilter, SubscriptionOptions, TopicLimits, Version, parse_filter,
 };
 use fulmar_session::{Excess, Limit, Limits, SubscribeAction, Subscription};
 
@@ -90,5 +90,21 @@ fn one_subscription_too_many_is_refused_and_the_others_stay() {
             assert!(fixture.session.handle_unsubscribe_filter(name));
         }
         assert_eq!(fixture.session.subscription_count(), 0);
+    }
+}
+
+#[test]
+fn a_bridge_is_spared_its_own_messages_and_told_what_is_retained() {
+    let plain = SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
+    let bridged = SubscriptionOptions { no_local: true, retain_as_published: true, ..plain };
+    for (bridge, filter, options) in [
+        (false, "a/#", plain),
+        (true, "a/#", bridged),
+        (true, "$share/g/a", SubscriptionOptions { no_local: false, ..bridged }),
+    ] {
+        let connect = Connect { bridge, ..Connect::new(Version::V311, "bridge") };
+        let fixture = Fixture::connected(&connect, Limits::default());
+        let requested = SubscribeFilter { filter, options: plain };
+        assert_eq!(fixture.session.subscription_terms(requested), SubscribeFilter { filter, options }, "{bridge}");
     }
 }

@@ -10,6 +10,7 @@
 mod auth;
 mod auth_load;
 mod bad_input;
+mod bridges;
 mod client_certificates;
 mod cluster;
 mod descriptors;

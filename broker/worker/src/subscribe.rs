@@ -110,6 +110,7 @@ impl Worker {
                 continue;
             }
             let Some(entry) = self.sessions.get_mut(id) else { return Flow::Closed };
+            let filter = entry.session.subscription_terms(filter);
             match entry.session.handle_subscribe_filter(&filter, &parsed, subscribe.subscription_id) {
                 SubscribeAction::Subscribe { existed: false, .. } if self.pressure != Pressure::Normal => {
                     entry.session.handle_unsubscribe_filter(filter.filter);
