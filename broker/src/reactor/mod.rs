@@ -147,7 +147,7 @@ impl<C: Core> Reactor<C> {
             registry: poll.registry().try_clone()?,
             sockets: Sockets::new(settings.carried_bytes_max),
             ready: VecDeque::new(),
-            lingering: Lingering::new(TOKEN_LINGERING, settings.lingering_max),
+            lingering: Lingering::new(TOKEN_LINGERING, settings.lingering_max, settings.output_buffer_bytes),
             leaving: None,
             now,
             client_log: ClientLog::new(settings.listener_names.clone(), now),
@@ -246,7 +246,7 @@ impl<C: Core> Reactor<C> {
             return;
         }
         if self.world.lingering.owns(token) {
-            self.world.lingering.handle_readable(token, &mut self.buffer);
+            self.world.lingering.handle_event(event, &mut self.buffer, self.world.now);
             return;
         }
         let Ok(slot) = u32::try_from(token.0) else { return };
@@ -285,6 +285,7 @@ impl<C: Core> Reactor<C> {
                 Letter::ShutDown => {
                     self.listeners.clear();
                     self.is_stopping = true;
+                    self.world.lingering.take_all();
                     self.core.shut_down(now, &mut self.world);
                 }
                 Letter::CloseLanes(closed) => {

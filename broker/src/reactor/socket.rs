@@ -101,10 +101,9 @@ impl Socket {
         }
     }
 
-    /// Says goodbye: the last bytes as far as the socket takes them, then the end of our direction.
-    pub(crate) fn finish(&mut self, last_bytes: &[u8]) {
+    /// Says goodbye and closes our direction.
+    pub(crate) fn finish(&mut self) {
         // The peer may be gone, and the socket is closed in any case.
-        let _ = self.write(last_bytes);
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
             let _ = self.write(&[]);

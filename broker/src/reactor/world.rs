@@ -81,12 +81,10 @@ impl Out for World {
     }
 
     fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>) {
-        let Some(mut entry) = self.sockets.remove(conn) else { return };
+        let Some(entry) = self.sockets.remove(conn) else { return };
         // With nothing to say there is nothing that a reset could take away.
         if !last_bytes.is_empty() {
-            entry.socket.finish(&last_bytes);
-            let (stream, _) = entry.socket.into_parts();
-            self.lingering.add(stream, self.now, &self.registry);
+            self.lingering.add(entry.socket, last_bytes, self.now, &self.registry);
         }
     }
 

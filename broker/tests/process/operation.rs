@@ -317,6 +317,48 @@ fn a_signal_ends_the_broker_when_every_client_was_told() {
     }
 }
 
+/// A client that has not read for so long that the broker holds messages for it, and what it subscribed to.
+fn fall_behind(broker: &Broker, client: &mut Client) {
+    client.subscribe("flood", QoS::AtMostOnce);
+    let mut publisher = Client::connect(broker.address("mqtt"), "publisher");
+    let dropped = || broker.metric("fulmar_dropped_total{reason=\"slow_consumer\"}");
+    while dropped() == 0 {
+        for _ in 0..64 {
+            publisher.publish("flood", [0; 16_000], QoS::AtMostOnce);
+        }
+        assert_eq!(publisher.ping(), []);
+    }
+    publisher.disconnect(ReasonCode::NORMAL_DISCONNECTION);
+}
+
+#[test]
+fn a_client_that_is_far_behind_is_told_too_as_soon_as_it_reads() {
+    let mut broker = Broker::start(&["threads=1"]);
+    let mut slow = Client::connect(broker.address("mqtt"), "slow");
+    fall_behind(&broker, &mut slow);
+    broker.signal(libc::SIGTERM);
+    broker.wait_for_log("the end", |line| line["message"] == "client disconnected" && line["client_id"] == "slow");
+    let got = slow.until_closed();
+    let (last, messages) = got.split_last().unwrap();
+    assert_eq!(*last, Got::Disconnect(ReasonCode::SERVER_SHUTTING_DOWN));
+    // What was on its way is whole.
+    assert!(messages.iter().all(|got| matches!(got, Got::Message { payload, .. } if payload.len() == 16_000)));
+    drop(slow);
+    assert_eq!(broker.wait().code(), Some(0));
+}
+
+#[test]
+fn a_client_that_is_far_behind_and_never_reads_is_not_waited_for() {
+    let mut broker = Broker::start(&["threads=1"]);
+    let mut deaf = Client::connect(broker.address("mqtt"), "deaf");
+    fall_behind(&broker, &mut deaf);
+    let start = Instant::now();
+    broker.signal(libc::SIGTERM);
+    assert_eq!(broker.wait().code(), Some(0));
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    broker.wait_for_log("end", is_told);
+}
+
 #[test]
 fn a_signal_that_comes_twice_at_once_is_one_signal() {
     let mut broker = Broker::start(&["threads=2"]);
