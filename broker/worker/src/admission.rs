@@ -74,10 +74,19 @@ impl Admission {
         }
     }
 
-    /// Why a connection would not be taken now. It takes no place: the answer may be another a moment later.
+    /// Why a connection would not be taken now. The answer may be another a moment later.
     pub(crate) fn would_refuse(&self, origin: &Origin) -> Option<Refused> {
-        // Who is let in is counted once it is there, and who is not leaves no trace.
-        self.enter(origin).map(|()| self.leave(origin)).err()
+        if let Some(connections) = self.node.open_if_full() {
+            return Some(Refused::TooManyConnections { connections, max: self.node.max });
+        }
+        if let Some(places) = self.listener(origin)
+            && let Some(connections) = places.open_if_full()
+        {
+            return Some(Refused::TooManyOfListener { connections, max: places.max });
+        }
+        let addresses = self.addresses.as_ref()?;
+        let connections = addresses.open_if_full(origin.address.ip())?;
+        Some(Refused::TooManyOfAddress { connections, max: addresses.max })
     }
 
     fn listener(&self, origin: &Origin) -> Option<&Places> {
@@ -95,6 +104,10 @@ impl Places {
         Err(open)
     }
 
+    fn open_if_full(&self) -> Option<usize> {
+        Some(self.open.load(Ordering::Relaxed)).filter(|open| *open >= self.max)
+    }
+
     fn give_back(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -109,6 +122,10 @@ impl Addresses {
         }
         *open += 1;
         Ok(())
+    }
+
+    fn open_if_full(&self, address: IpAddr) -> Option<usize> {
+        self.lock().get(&network_of(address)).copied().filter(|open| *open >= self.max)
     }
 
     fn give_back(&self, address: IpAddr) {
@@ -171,6 +188,7 @@ mod tests {
         {
             assert_eq!([one, other].map(|address| admission.enter(&origin(0, address))), [Ok(()), Ok(())]);
             let full = Err(Refused::TooManyOfAddress { connections: 2, max: 2 });
+            assert_eq!(admission.would_refuse(&origin(0, one)), full.err());
             assert_eq!([one, elsewhere].map(|address| admission.enter(&origin(0, address))), [full, Ok(())]);
             admission.leave(&origin(0, other));
             assert_eq!(admission.enter(&origin(0, one)), Ok(()));

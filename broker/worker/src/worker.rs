@@ -230,11 +230,12 @@ impl Worker {
         }
         let Some(connection) = self.connections.get(conn) else { return };
         match connection.role {
-            Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => {
+            Role::AwaitConnect { .. } => {
                 // Nobody can be blamed: load balancers look this way whether a broker is there.
                 out.event(Event::ClosedBeforeConnect { origin: connection.origin });
                 self.forget_connection(conn, out);
             }
+            Role::AwaitAnswer { .. } => drop(self.forget_connection(conn, out)),
             Role::Client(session) => {
                 let why = if how == Closed::Panicked { Departure::Panicked } else { Departure::Lost };
                 self.client_gone(conn, session, why, now, out);
