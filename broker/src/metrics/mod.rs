@@ -140,16 +140,17 @@ fn family_of(field: &str) -> (String, Option<(&'static str, String)>) {
     if let Some((name, qos)) = field.split_once("_qos") {
         return (format!("fulmar_{name}_total"), Some(("qos", qos.to_owned())));
     }
-    for (prefix, label) in [("dropped", "reason"), ("auth_results", "result")] {
-        if let Some(value) = field.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')) {
-            return (format!("fulmar_{prefix}_total"), Some((label, value.to_owned())));
+    for (prefix, name, label) in [
+        ("dropped_", "dropped", "reason"),
+        ("auth_results_", "auth_results", "result"),
+        ("overload_", "overload_actions", "action"),
+    ] {
+        if let Some(value) = field.strip_prefix(prefix) {
+            return (format!("fulmar_{name}_total"), Some((label, value.to_owned())));
         }
     }
     if let Some(limit) = field.strip_prefix("limit_hits_") {
         return (LIMIT_HITS.to_owned(), Some(("limit", setting_name(limit))));
-    }
-    if let Some(action) = field.strip_prefix("overload_") {
-        return ("fulmar_overload_actions_total".to_owned(), Some(("action", action.to_owned())));
     }
     (format!("fulmar_{field}_total"), None)
 }

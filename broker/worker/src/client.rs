@@ -1,5 +1,6 @@
 //! Packets of a connected client: each goes to its session, and what the session decides is done here.
 
+use crate::connections::Connection;
 use crate::effort::cost;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
@@ -232,9 +233,7 @@ impl Worker {
         }
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        let is_held_back =
-            connection.held || connection.is_resting || connection.is_throttled() || connection.awaits_subacks;
-        if connection.paused && !is_held_back {
+        if connection.paused && !connection.is_unheard() && !connection.awaits_subacks {
             connection.paused = false;
             // While it was not read the client could not show that it lives.
             entry.session.seen(now);
@@ -247,9 +246,7 @@ impl Worker {
 
     /// Whether nobody listens to a client for a reason that is not its own.
     pub(crate) fn is_unheard(&self, conn: ConnId, id: SessionId) -> bool {
-        self.connections
-            .get(conn)
-            .is_some_and(|connection| connection.held || connection.is_resting || connection.is_throttled())
+        self.connections.get(conn).is_some_and(Connection::is_unheard)
             || self.sessions.get(id).is_some_and(|entry| entry.session.reading_paused())
     }
 

@@ -285,6 +285,12 @@ fn is_blocked(slab: &Slab<Connection>, conn: ConnId, since: u32) -> bool {
 }
 
 impl Connection {
+    /// Whether it is not read for a reason for which its client cannot be blamed.
+    pub(crate) fn is_unheard(&self) -> bool {
+        let is_throttled = self.meter.as_ref().is_some_and(|meter| meter.until().is_some());
+        self.held || self.is_resting || is_throttled
+    }
+
     /// Memory of output that the socket does not take.
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.unsent.bytes

@@ -60,9 +60,9 @@ pub struct Node {
     pub settings: NodeSettings,
     pub(crate) session_limits: Arc<fulmar_session::Limits>,
     pub(crate) clock: Clock,
-    pub(crate) admission: Admission,
     clients: AtomicUsize,
     clients_max: AtomicUsize,
+    pub(crate) admission: Admission,
     pub(crate) sessions: AtomicUsize,
     /// The messages that the sessions of all threads keep.
     pub(crate) quota: Arc<Quota>,
@@ -164,9 +164,9 @@ impl Node {
         Node {
             session_limits: Arc::new(session_limits(limits)),
             clock: Clock::new(NodeId(settings.node_id), settings.wall_clock_microseconds),
-            admission: Admission::new(limits),
             clients: AtomicUsize::new(0),
             clients_max: AtomicUsize::new(0),
+            admission: Admission::new(limits),
             sessions: AtomicUsize::new(0),
             quota: Quota::new(limits.queued_bytes_total),
             session_quota: Quota::new(limits.session_bytes_total),

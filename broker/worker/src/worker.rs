@@ -353,7 +353,7 @@ impl Worker {
         let housekeeping = has_house.then_some(self.next_housekeeping);
         let is_behind = !self.fanouts.is_empty() || !self.due.is_empty() || !self.reading_on.is_empty();
         let has_more = is_behind || self.withdrawal.is_some();
-        [self.timers.next_due(), housekeeping, has_more.then_some(now), overdue].into_iter().flatten().min()
+        [self.timers.next_due(), housekeeping, overdue, has_more.then_some(now)].into_iter().flatten().min()
     }
 
     /// Looks at the reminders that are due, as many as fit into this turn.
