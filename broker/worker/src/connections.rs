@@ -54,13 +54,6 @@ struct Unsent {
     is_slow: bool,
 }
 
-impl Connection {
-    /// It is not read because it published more than it may for now.
-    pub(crate) fn is_throttled(&self) -> bool {
-        self.meter.as_ref().is_some_and(|meter| meter.until().is_some())
-    }
-}
-
 /// What a connection is used for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Role {
