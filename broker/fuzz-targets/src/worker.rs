@@ -234,12 +234,13 @@ impl Thread {
         let mut moved = false;
         for conn in std::mem::take(self.worker.dirty()) {
             let Some(socket) = self.sockets.values().find(|socket| socket.conn == conn) else { continue };
+            let mut bytes = Vec::new();
             if !socket.deaf {
-                let bytes = self.worker.output(conn).map(std::mem::take).unwrap_or_default();
+                bytes = self.worker.output(conn).map(std::mem::take).unwrap_or_default();
                 moved |= !bytes.is_empty();
                 check_packets(socket, &bytes);
             }
-            self.worker.written(conn);
+            self.worker.written(conn, bytes.len());
             if !socket.deaf {
                 self.worker.drained(conn, self.now, &mut self.asked);
             }

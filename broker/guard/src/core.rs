@@ -141,11 +141,13 @@ impl Core {
         let mut dirty = std::mem::take(self.worker.dirty());
         for conn in dirty.drain(..) {
             if let Some(output) = self.worker.output(conn) {
+                let bytes = output.len();
                 output.clear();
-                self.worker.written(conn);
+                self.worker.written(conn, bytes);
             }
         }
         *self.worker.dirty() = dirty;
+        self.worker.all_written();
         self.worker.end_turn();
     }
 }
