@@ -209,7 +209,20 @@ fn time_matches(trie: &Trie, topics: &[String], deliveries: usize) {
     };
     let nanos = std::iter::repeat_with(round).take(ROUNDS).fold(f64::INFINITY, f64::min);
     assert_eq!(seen.count, asked * deliveries * ROUNDS);
-    println!("  match {nanos:.0} ns per topic, {deliveries} deliveries each");
+    println!("  match {nanos:.0} ns per topic, {deliveries} deliveries each; {}", slowest_matches(trie, &order));
+}
+
+/// How long the slowest matches of one round take, each timed for itself.
+fn slowest_matches(trie: &Trie, topics: &[&String]) -> String {
+    let mut seen = Seen::default();
+    let mut match_one = |topic: &str| {
+        trie.matches(topic, &mut seen);
+    };
+    let mut each: Vec<f64> = topics.iter().map(|topic| time(1, || match_one(topic))).collect();
+    black_box(seen.count);
+    each.sort_unstable_by(f64::total_cmp);
+    let microseconds = |per_mille: usize| each[(each.len() - 1) * per_mille / 1000] / 1000.0;
+    format!("p99 {:.1} us, p99.9 {:.1} us", microseconds(990), microseconds(999))
 }
 
 #[derive(Default)]
