@@ -3,6 +3,7 @@
 //! A publish is kept once for all sessions of a data thread: its bytes count once, however many of them wait for it,
 //! and the place in each session's queue counts for itself. All of it is given back when the last of them is done.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -82,8 +83,8 @@ pub(crate) struct Delivery {
     /// That of the publisher, or that of the subscription if it is lower.
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    /// The body is held until the acknowledgement, even if the session cannot be resumed.
-    pub(crate) keep: bool,
+    /// The shared subscription that it is for: another member may get it.
+    pub(crate) share: Option<NonZeroU32>,
 }
 
 /// What a delivery takes in a queue, which may be half empty after it grew.
@@ -93,14 +94,14 @@ impl Delivery {
     /// Keeps the message of a publish for one more receiver, if the node has room for it.
     pub(crate) fn new(
         outgoing: &Outgoing<'_>,
-        (qos, retain, keep): (QoS, bool, bool),
+        (qos, retain, share): (QoS, bool, Option<NonZeroU32>),
         subscription_ids: &[u32],
-        shared: &mut SharedMessage<'_>,
+        message: &mut SharedMessage<'_>,
         purpose: Purpose,
     ) -> Result<Self, Short> {
         let subscription_ids = SubscriptionIds::new(subscription_ids);
-        let kept = shared.keep(outgoing, PLACE_BYTES + subscription_ids.heap_bytes(), purpose)?;
-        Ok(Self { kept, subscription_ids, qos, retain, keep })
+        let kept = message.keep(outgoing, PLACE_BYTES + subscription_ids.heap_bytes(), purpose)?;
+        Ok(Self { kept, subscription_ids, qos, retain, share })
     }
 
     /// What a delivery counts for its client: there each counts in full, whoever else waits for the same message.
@@ -196,7 +197,7 @@ mod tests {
     };
 
     fn keep(shared: &mut SharedMessage<'_>, ids: &[u32]) -> Delivery {
-        Delivery::new(&OUTGOING, (QoS::AtLeastOnce, false, false), ids, shared, Purpose::Waiting).unwrap()
+        Delivery::new(&OUTGOING, (QoS::AtLeastOnce, false, None), ids, shared, Purpose::Waiting).unwrap()
     }
 
     #[test]
@@ -231,7 +232,7 @@ mod tests {
         let share = QuotaShare::new(Quota::new(1000));
         let mut scratch = Vec::new();
         let mut shared = SharedMessage::new(&share, &mut scratch);
-        let refused = Delivery::new(&OUTGOING, (QoS::AtLeastOnce, false, false), &[], &mut shared, Purpose::Waiting);
+        let refused = Delivery::new(&OUTGOING, (QoS::AtLeastOnce, false, None), &[], &mut shared, Purpose::Waiting);
         assert!(refused.is_err() && shared.message.is_none());
         assert_eq!(share.used(), 0);
     }

@@ -401,22 +401,37 @@ fn a_takeover_in_the_middle_of_draining_goes_on_where_the_old_connection_stood()
 }
 
 #[test]
-fn only_what_may_be_sent_again_or_is_to_be_kept_is_held() {
-    let held = |connect: &Connect<'_>, keep| {
+fn what_a_member_of_a_shared_subscription_did_not_acknowledge_is_owed_to_others() {
+    let held = |connect: &Connect<'_>, share: Option<NonZeroU32>| {
         // The first is sent at once, the second waits.
         let mut fixture = fixture(&Connect { receive_maximum: maximum(1), ..*connect });
         for payload in [b"1", b"2"] {
-            fixture.deliver_as(&outgoing(QOS1, payload), Deliver { keep, ..to(QOS1) });
+            fixture.deliver_as(&outgoing(QOS1, payload), Deliver { share, ..to(QOS1) });
         }
-        let at_once = fixture.session.unacknowledged().any(|held| held.payload == b"1");
-        assert_eq!(at_once, keep || fixture.session.outlives_connection());
+        let owed = |fixture: &Fixture| -> Vec<_> {
+            fixture.session.owed().map(|(share, message)| (share, message.view().payload.to_vec())).collect()
+        };
+        let at_once = owed(&fixture);
         fixture.ack(AckKind::PubAck, 1);
         assert_eq!(fixture.drain(), drained(1));
-        fixture.session.unacknowledged().map(|held| held.payload.to_vec()).collect::<Vec<_>>()
+        (at_once, owed(&fixture))
     };
-    assert_eq!(held(&Connect::new(V5, "meter"), false), Vec::<Vec<u8>>::new());
-    assert_eq!(held(&Connect::new(V5, "meter"), true), [b"2".to_vec()]);
-    assert_eq!(held(&lasting(V5), false), [b"2".to_vec()]);
+    let share = NonZeroU32::MIN;
+    let (one, two) = ((share, b"1".to_vec()), (share, b"2".to_vec()));
+    for connect in [Connect::new(V5, "meter"), lasting(V5)] {
+        assert_eq!(held(&connect, None), (vec![], vec![]));
+        assert_eq!(held(&connect, Some(share)), (vec![one.clone(), two.clone()], vec![two.clone()]));
+    }
+}
+
+#[test]
+fn what_was_sent_with_qos_2_is_owed_to_nobody_else_and_what_waits_is() {
+    let mut fixture = fixture(&Connect { receive_maximum: maximum(1), ..lasting(V5) });
+    for payload in [b"1", b"2"] {
+        fixture.deliver_as(&outgoing(QOS2, payload), Deliver { share: Some(NonZeroU32::MIN), ..to(QOS2) });
+    }
+    let owed: Vec<_> = fixture.session.owed().map(|(_, message)| message.view().payload.to_vec()).collect();
+    assert_eq!(owed, [b"2".to_vec()]);
 }
 
 #[test]

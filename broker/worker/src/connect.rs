@@ -191,6 +191,7 @@ impl Worker {
             absence: None,
             reads: None,
             is_reading_on: false,
+            left_shares: Vec::new(),
         };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }

@@ -109,6 +109,7 @@ impl Worker {
         self.effort.add(1, cost::END);
         self.node.sessions.fetch_sub(1, Ordering::Relaxed);
         self.unsubscribe_all(subscriber(self.thread, id), &entry.session);
+        self.hand_on(&entry, now);
         if let Some(will) = entry.session.take_will() {
             let is_allowed = self.may_publish_will(&entry.session, &will, now);
             self.publish_will(&will, is_allowed, now);

@@ -63,10 +63,12 @@ impl Worker {
         let Worker { node, sessions, scratch, thread, counters, .. } = self;
         let trie = node.trie();
         let shared = trie.shared_group(group, filter);
-        let pick =
-            |shared: SharedRef<'_>| pick_present(&shared, *thread, sessions).or_else(|| shared.absent_in_turn().next());
+        let pick = |shared: SharedRef<'_>| {
+            let member = pick_present(&shared, *thread, sessions).or_else(|| shared.absent_in_turn().next());
+            member.map(|member| (shared, member))
+        };
         match shared.and_then(pick) {
-            Some(member) => scratch.found.add_shared(member, *thread),
+            Some((shared, member)) => scratch.found.add_shared(&shared, member, *thread),
             None => match shared.and_then(|shared| next_node(&shared, hops)) {
                 Some(node) => scratch.found.add_pick(node, group, filter),
                 None => counters.dropped_no_member += 1,
@@ -75,7 +77,7 @@ impl Worker {
     }
 
     /// Shared groups whose members have left this node in the meantime.
-    fn pass_on(&mut self, outgoing: &Outgoing<'_>, hops: u8, now: Instant) {
+    pub(crate) fn pass_on(&mut self, outgoing: &Outgoing<'_>, hops: u8, now: Instant) {
         for at in 0..self.scratch.found.picks.len() {
             let pick = self.scratch.found.picks[at];
             let mut shared = std::mem::take(&mut self.lanes.shared);

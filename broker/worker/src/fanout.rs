@@ -93,7 +93,7 @@ impl Receivers<'_> {
             qos: local.options.qos(),
             retain: outgoing.retain && local.options.retain_as_published(),
             subscription_ids,
-            keep: false,
+            share: local.share,
         };
         let Entry { session, connection, .. } = entry;
         if hooks.deliver.is_some() && !may_deliver(hooks, session, address(connections, *connection), outgoing) {

@@ -4,6 +4,7 @@ use crate::ids::Thread;
 use fulmar_cluster::Version;
 use fulmar_router::Options;
 use fulmar_session::{Message, Outgoing};
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 /// A message up to this many bytes is copied into the batch; a larger one is shared.
@@ -128,8 +129,8 @@ pub struct Target {
     pub generation: u16,
     /// As subscribed.
     pub options: Options,
-    /// Delivered for a shared subscription.
-    pub shared: bool,
+    /// The shared subscription that it is delivered for, by its [`share_number`].
+    pub share: Option<NonZeroU32>,
 }
 
 /// Rare news for another thread.

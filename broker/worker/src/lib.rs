@@ -20,6 +20,7 @@ mod ending;
 mod exchange;
 mod fanout;
 mod ids;
+mod inherit;
 mod lanes;
 mod letter;
 mod limits;

@@ -90,7 +90,7 @@ fn deliver_retained(
     counters: &mut Counters,
 ) {
     let ids = read.subscription_id.map(NonZeroU32::get);
-    let how = Deliver { qos: read.qos, retain: true, subscription_ids: ids.as_slice(), keep: false };
+    let how = Deliver { qos: read.qos, retain: true, subscription_ids: ids.as_slice(), share: None };
     let outgoing = message.view();
     if !may_deliver(hooks, session, client_address, &outgoing) {
         counters.dropped_withheld += 1;

@@ -8,8 +8,10 @@ use crate::ids::Thread;
 use crate::letter::{Batch, Target};
 use crate::sessions::{Sessions, Stamp};
 use crate::worker::Worker;
+use foldhash::fast::FixedState;
 use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId};
 use fulmar_session::{Delivered, DropReason, Message, Outgoing, SharedMessage};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -61,6 +63,8 @@ impl Pick {
 pub(crate) struct Local {
     pub(crate) id: SubscriberId,
     pub(crate) options: Options,
+    /// The shared subscription that it is for, by its [`share_number`].
+    pub(crate) share: Option<NonZeroU32>,
 }
 
 impl Found {
@@ -74,19 +78,32 @@ impl Found {
         self.names.clear();
     }
 
-    /// The member of a shared group that gets the message. Not merged with an ordinary subscription of the same client:
-    /// a shared one is a subscription of its own (MQTT 5.0, 4.8.2).
-    pub(crate) fn add_shared(&mut self, member: Member, thread: Thread) {
-        let Member { subscriber, options } = member;
-        if subscriber.thread == thread {
-            self.locals.push(Local { id: subscriber, options });
-        } else {
-            self.add_other(subscriber, options, true);
+    /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
+    /// there, so that the message waits for it.
+    pub(crate) fn pick(&mut self, group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) {
+        if let Some(member) = pick_present(group, thread, sessions) {
+            self.add_shared(group, member, thread);
+        } else if let Some(node) = group.nodes_in_turn().next() {
+            self.add_pick(node, group.group, group.filter);
+        } else if let Some(member) = group.absent_in_turn().next() {
+            self.add_shared(group, member, thread);
         }
     }
 
-    fn add_other(&mut self, id: SubscriberId, options: Options, shared: bool) {
-        self.others.push((id.thread, Target { slot: id.slot, generation: id.generation, options, shared }));
+    /// The member of a shared group that gets the message. Not merged with an ordinary subscription of the same client:
+    /// a shared one is a subscription of its own (MQTT 5.0, 4.8.2).
+    pub(crate) fn add_shared(&mut self, group: &SharedRef<'_>, member: Member, thread: Thread) {
+        let Member { subscriber, options } = member;
+        let share = Some(share_number(group.group, group.filter));
+        if subscriber.thread == thread {
+            self.locals.push(Local { id: subscriber, options, share });
+        } else {
+            self.add_other(subscriber, options, share);
+        }
+    }
+
+    fn add_other(&mut self, id: SubscriberId, options: Options, share: Option<NonZeroU32>) {
+        self.others.push((id.thread, Target { slot: id.slot, generation: id.generation, options, share }));
     }
 
     pub(crate) fn add_pick(&mut self, node: NodeIndex, group: &str, filter: &str) {
@@ -131,20 +148,16 @@ impl Gather<'_> {
             return;
         }
         *stamp = Stamp { publish: self.publish, index: self.found.locals.len() as u32 };
-        self.found.locals.push(Local { id, options });
+        self.found.locals.push(Local { id, options, share: None });
     }
+}
 
-    /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
-    /// there, so that the message waits for it.
-    fn pick(&mut self, group: &SharedRef<'_>) {
-        if let Some(member) = pick_present(group, self.thread, self.sessions) {
-            self.found.add_shared(member, self.thread);
-        } else if let Some(node) = group.nodes_in_turn().next() {
-            self.found.add_pick(node, group.group, group.filter);
-        } else if let Some(member) = group.absent_in_turn().next() {
-            self.found.add_shared(member, self.thread);
-        }
-    }
+/// What a shared subscription is called where its name would be too long: two of one client have the same number once in
+/// four thousand millions, and then the one gets what the other was owed.
+pub(crate) fn share_number(group: &str, filter: &str) -> NonZeroU32 {
+    let mut hasher = FixedState::default().build_hasher();
+    (group, filter).hash(&mut hasher);
+    NonZeroU32::new(hasher.finish() as u32).unwrap_or(NonZeroU32::MIN)
 }
 
 /// The member whose turn it is among those that are there.
@@ -166,7 +179,7 @@ impl Matches for Gather<'_> {
         if id.thread == self.thread {
             self.add_local(id, options);
         } else {
-            self.found.add_other(id, options, false);
+            self.found.add_other(id, options, None);
         }
     }
 
@@ -178,7 +191,7 @@ impl Matches for Gather<'_> {
 
     fn shared(&mut self, group: SharedRef<'_>) {
         if self.shared {
-            self.pick(&group);
+            self.found.pick(&group, self.thread, self.sessions);
         }
     }
 }
@@ -271,10 +284,10 @@ impl Worker {
                 publish: self.scratch.publish,
                 found: &mut self.scratch.found,
             };
-            for Target { slot, generation, options, shared } in mine.iter().copied() {
+            for Target { slot, generation, options, share } in mine.iter().copied() {
                 let id = SubscriberId { thread: gather.thread, slot, generation };
-                if shared {
-                    gather.found.locals.push(Local { id, options });
+                if share.is_some() {
+                    gather.found.locals.push(Local { id, options, share });
                 } else {
                     gather.add_local(id, options);
                 }

@@ -37,6 +37,8 @@ pub(crate) struct Entry {
     pub(crate) reads: Option<VecDeque<RetainedRead>>,
     /// A later turn goes on with them.
     pub(crate) is_reading_on: bool,
+    /// Shared subscriptions that ended while messages of them were not acknowledged: see `inherit.rs`.
+    pub(crate) left_shares: Vec<Box<str>>,
 }
 
 /// What is due while a client is absent.

@@ -274,6 +274,7 @@ impl Worker {
         if !entry.session.handle_unsubscribe_filter(filter) {
             return Ok(false);
         }
+        entry.leave_share(filter);
         entry.memory.shrink(subscription_bytes(filter));
         self.sessions.subscriptions -= 1;
         *announce |= self.leave(subscriber(self.thread, id), parsed.share, parsed.filter);
@@ -375,7 +376,7 @@ fn router_options(options: fulmar_codec::SubscriptionOptions, subscription_id: O
 }
 
 /// A filter as it was subscribed, taken apart. Only filters that were checked are in a session.
-fn split_share(filter: &str) -> (Option<&str>, &str) {
+pub(crate) fn split_share(filter: &str) -> (Option<&str>, &str) {
     match filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
         Some((group, filter)) => (Some(group), filter),
         None => (None, filter),

@@ -1,5 +1,6 @@
 //! Messages to the client: what is sent at once, what waits, what is dropped, and what is sent again after a reconnect.
 
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 use fulmar_codec::{
@@ -11,7 +12,7 @@ use crate::in_flight::{Awaits, InFlight};
 use crate::kept::{Delivery, SharedMessage};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
-use crate::message::Outgoing;
+use crate::message::{Message, Outgoing};
 use crate::quota::{Purpose, Short};
 
 /// How this client gets a message: what its subscriptions say.
@@ -23,9 +24,9 @@ pub struct Deliver<'a> {
     pub retain: bool,
     /// The identifiers of the subscriptions that matched.
     pub subscription_ids: &'a [u32],
-    /// Hold the message until it is acknowledged even if the session ends with its connection:
-    /// see [`Session::unacknowledged`].
-    pub keep: bool,
+    /// The shared subscription that the client gets it for, by a number of the caller's. The message is held until it is
+    /// acknowledged, even if the session ends with its connection: see [`Session::owed`].
+    pub share: Option<NonZeroU32>,
 }
 
 /// What became of a message for the client.
@@ -99,7 +100,7 @@ impl Session {
         now: Instant,
         shared: &mut SharedMessage<'_>,
     ) -> Delivered {
-        let Deliver { qos, retain, subscription_ids, keep } = how;
+        let Deliver { qos, retain, subscription_ids, share } = how;
         let qos = qos.min(outgoing.qos);
         if outgoing.is_expired(now) {
             return Delivered::Dropped(DropReason::Expired);
@@ -131,9 +132,15 @@ impl Session {
             if output_full || !self.outbound.may_send_new(connection.window, &self.limits) {
                 return self.outbound.queue(outgoing, qos, how, shared, &self.limits);
             }
-            let held = keep || self.outlives_connection();
-            let delivery = held.then(|| build_delivery(outgoing, qos, how, shared, Purpose::Sending)).transpose();
-            let Ok(delivery) = delivery else { return Delivered::Dropped(DropReason::NodeFull) };
+            let is_lasting = self.outlives_connection();
+            let held = share.is_some() || is_lasting;
+            let delivery = match held.then(|| build_delivery(outgoing, qos, how, shared, Purpose::Sending)).transpose()
+            {
+                Ok(delivery) => delivery,
+                Err(_) if is_lasting => return Delivered::Dropped(DropReason::NodeFull),
+                // It is sent; only nobody else gets it should this client fail.
+                Err(_) => None,
+            };
             self.outbound.in_flight.push(awaits_first(qos), delivery);
         }
         encode_publish(out, self.version, &head, topic, forward, payload);
@@ -182,11 +189,14 @@ impl Session {
         self.outbound.in_flight.look_at_oldest(is_excused)
     }
 
-    /// The messages that the client did not acknowledge and that are held here, the oldest first.
-    pub fn unacknowledged(&self) -> impl Iterator<Item = Outgoing<'_>> {
+    /// What another member of a shared subscription should get now that this session ends, the oldest first: messages
+    /// that wait, and those of QoS 1 that were not acknowledged. One of QoS 2 that was sent goes to nobody else
+    /// (MQTT 5.0, 4.8.2).
+    pub fn owed(&self) -> impl Iterator<Item = (NonZeroU32, &Message)> {
         let Outbound { in_flight, mailbox } = &self.outbound;
+        let sent = in_flight.deliveries().filter(|delivery| delivery.qos == QoS::AtLeastOnce);
         let queued = mailbox.iter().flat_map(|mailbox| mailbox.iter());
-        in_flight.deliveries().chain(queued).map(|delivery| delivery.message().view())
+        sent.chain(queued).filter_map(|delivery| Some((delivery.share?, delivery.message())))
     }
 
     /// In the original order, with the original identifiers (MQTT 5.0, 4.4 and 4.6).
@@ -245,7 +255,7 @@ impl Session {
             drained.sent += 1;
             drained.payload_bytes += payload.len();
             let awaits = awaits_first(delivery.qos);
-            let held = keep_all || delivery.keep;
+            let held = keep_all || delivery.share.is_some();
             in_flight.push(awaits, held.then_some(delivery));
         }
     }
@@ -333,8 +343,8 @@ fn build_delivery(
     shared: &mut SharedMessage<'_>,
     purpose: Purpose,
 ) -> Result<Delivery, Short> {
-    let Deliver { qos: _, retain, subscription_ids, keep } = how;
-    Delivery::new(outgoing, (qos, retain, keep), subscription_ids, shared, purpose)
+    let Deliver { qos: _, retain, subscription_ids, share } = how;
+    Delivery::new(outgoing, (qos, retain, share), subscription_ids, shared, purpose)
 }
 
 #[inline]

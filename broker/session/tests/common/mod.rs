@@ -184,7 +184,7 @@ pub(crate) fn outgoing(qos: QoS, payload: &[u8]) -> Outgoing<'_> {
 }
 
 pub(crate) fn to(qos: QoS) -> Deliver<'static> {
-    Deliver { qos, retain: false, subscription_ids: &[], keep: false }
+    Deliver { qos, retain: false, subscription_ids: &[], share: None }
 }
 
 pub(crate) fn puback(packet_id: u16, reason: ReasonCode) -> Packet<'static> {

@@ -136,7 +136,7 @@ impl World {
                 let payload = vec![0; payload_bytes];
                 let expires = expiry.map(|seconds| fixture.now + Duration::from_secs(seconds.into()));
                 let outgoing = Outgoing { expires, ..outgoing(published, &payload) };
-                fixture.deliver_as(&outgoing, Deliver { keep, ..to(subscribed) });
+                fixture.deliver_as(&outgoing, Deliver { share: keep.then_some(NonZeroU32::MIN), ..to(subscribed) });
             }
             Event::Flush => {
                 fixture.out.clear();
