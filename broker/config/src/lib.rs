@@ -6,6 +6,7 @@
 
 mod error;
 mod limits;
+mod listener;
 mod load;
 mod raw;
 mod read;
@@ -16,10 +17,10 @@ mod write;
 
 pub use error::{ConfigError, Source};
 pub use limits::Limits;
+pub use listener::{ClientCertificate, ClientIdentity, ListenerConfig, ListenerLimits, ListenerTls, Protocol};
 pub use load::{Effective, Override, OverrideValue, check, environment_names, environment_override, load, parse_peer};
 pub use read::{Setting, nearest};
 pub use types::{
-    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
-    HttpConfig, IdentityRule, ListenerConfig, ListenerLimits, ListenerTls, LogConfig, LogFormat, LogLevel,
-    MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig,
+    AuthConfig, BackoffConfig, ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, IdentityRule, LogConfig,
+    LogFormat, LogLevel, MemoryConfig, Peer, ReconnectConfig, ShutdownConfig,
 };

@@ -59,6 +59,8 @@ fn sys_topics_say_what_clients_of_all_threads_did() {
     first.publish("news/today", "12345", QoS::AtMostOnce);
     let last = clients.pop().unwrap();
     drop(last);
+    // Otherwise the reader may be the ninth.
+    broker.wait_for_metric("fulmar_connections", |count| count == 7);
     let mut reader = Reader::new(&broker, "$SYS/#");
     for (topic, wanted) in [
         ("clients/connected", "8"),
