@@ -63,11 +63,9 @@ impl Worker {
         let Worker { node, sessions, scratch, thread, counters, .. } = self;
         let trie = node.trie();
         let shared = trie.shared_group(group, filter);
-        let pick = |shared: SharedRef<'_>| {
-            let member = pick_present(&shared, *thread, sessions).or_else(|| shared.absent_in_turn().next());
-            member.map(|member| (shared, member))
-        };
-        match shared.and_then(pick) {
+        let member = shared
+            .and_then(|shared| pick_present(&shared, *thread, sessions).or_else(|| shared.absent_in_turn().next()));
+        match shared.zip(member) {
             Some((shared, member)) => scratch.found.add_shared(&shared, member, *thread),
             None => match shared.and_then(|shared| next_node(&shared, hops)) {
                 Some(node) => scratch.found.add_pick(node, group, filter),

@@ -11,7 +11,7 @@ use crate::worker::Worker;
 use foldhash::fast::FixedState;
 use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId};
 use fulmar_session::{Delivered, DropReason, Message, Outgoing, SharedMessage};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -155,9 +155,7 @@ impl Gather<'_> {
 /// What a shared subscription is called where its name would be too long: two of one client have the same number once in
 /// four thousand millions, and then the one gets what the other was owed.
 pub(crate) fn share_number(group: &str, filter: &str) -> NonZeroU32 {
-    let mut hasher = FixedState::default().build_hasher();
-    (group, filter).hash(&mut hasher);
-    NonZeroU32::new(hasher.finish() as u32).unwrap_or(NonZeroU32::MIN)
+    NonZeroU32::new(FixedState::default().hash_one((group, filter)) as u32).unwrap_or(NonZeroU32::MIN)
 }
 
 /// The member whose turn it is among those that are there.
