@@ -1,13 +1,15 @@
 # Every task of the project. What a task does is written in xtask/src, one file each.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test clients e2e fuzz images crds manifests demo demo-down release bench clean toolchain
+.PHONY: help setup check test clients e2e fuzz soak images crds manifests demo demo-down release bench peers clean toolchain
 .NOTPARALLEL:
 
 XTASK := cargo xtask
 SCENARIOS ?= p2p_q0 p2p_q1 fanout idle
 ROUNDS ?= 3
+PEERS ?= mosq20
 TIME ?= 60
+MINUTES ?= 30
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +32,9 @@ e2e: toolchain ## Only the end-to-end tests; TEST=NAME for some of them
 fuzz: toolchain ## Look for bytes that break the broker, guided by coverage (TIME seconds for each of TARGETS)
 	@$(XTASK) fuzz --seconds $(TIME) $(TARGETS)
 
+soak: toolchain ## The release broker under churn: memory settles and nothing is left (MINUTES)
+	@$(XTASK) soak --minutes $(MINUTES)
+
 images: toolchain ## Container images of broker and operator in target/images, without Docker
 	@$(XTASK) images
 
@@ -48,13 +53,19 @@ demo: toolchain ## Three brokers on a Kubernetes of their own, with messages bet
 demo-down: toolchain ## End the demo and leave nothing behind
 	@$(XTASK) demo down
 
-bench: toolchain ## Measure the broker against the limit of this machine and mosquitto (SCENARIOS, ROUNDS)
+bench: toolchain ## Measure the broker against the limit of this machine and PEERS, such as "mosq20 rumqttd nats" (SCENARIOS, ROUNDS)
 	cargo build --release --locked --bin fulmar-broker
 	cargo build --release --locked --manifest-path bench/mqload/Cargo.toml
+	$(if $(filter rumqttd,$(PEERS)),cargo build --release --locked --manifest-path bench/peers/Cargo.toml)
+	$(if $(filter nats,$(PEERS)),cd bench/peers/nats && go build -o ../target/nats-server github.com/nats-io/nats-server/v2)
 	@rm -f target/bench.jsonl
-	bench/bench.sh table -s "$(SCENARIOS)" -r $(ROUNDS) -o target/bench.jsonl
+	bench/bench.sh table -b "null ours $(PEERS)" -s "$(SCENARIOS)" -r $(ROUNDS) -o target/bench.jsonl
 	@bench/table.py target/bench.jsonl
 	@bench/plot.py target/bench.jsonl > target/bench.svg
+
+peers: toolchain ## What rumqttd does where ours holds: why the engine is our own
+	cargo build --release --locked --bin fulmar-broker
+	cargo run --release --locked --manifest-path bench/peers/Cargo.toml --bin compare -- target/release/fulmar-broker
 
 clean: ## Remove what was built here; the Kubernetes in ~/.cache/fulmar stays
 	cargo clean

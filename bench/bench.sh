@@ -3,12 +3,14 @@
 #   bench.sh table  [-b "null ours mosq20"] [-r ROUNDS] [-s "p2p_q0 ..."] [-m pinned|free] [-o OUT.jsonl]
 #   bench.sh restart NAME DIR MASK     (hook: kill -9 and start again on the same directory)
 #   bench.sh versions [-b ...]
-# Brokers are described in brokers.d/NAME.sh. Needs only bash, taskset and mqload; ends only what it started.
+# Also to be had: rumqttd, nats. Brokers are described in brokers.d/NAME.sh. Needs only bash, taskset and mqload; ends only what it started.
 set -u
 HERE=$(cd "$(dirname "$0")" && pwd)
 TARGET=$(dirname "$HERE")/target
 export MQLOAD=${MQLOAD:-$HERE/mqload/target/release/mqload} FULMAR=${FULMAR:-$TARGET/release/fulmar-broker}
 RUN=${RUN:-$TARGET/bench}
+# Where brokers of others were built (make bench PEERS="rumqttd nats").
+PEERS_TARGET=${PEERS_TARGET:-$HERE/peers/target}
 ulimit -n "$(ulimit -Hn)"
 
 cores() { [ "$1" = "${1#*,}" ] && echo 1 || echo 2; }

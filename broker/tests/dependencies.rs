@@ -38,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "fulmar-guard",
         &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-worker"],
     ),
+    ("fulmar-soak", &["fulmar-auth", "fulmar-codec"]),
     ("fulmar-operator", &["fulmar-api", "fulmar-auth", "fulmar-codec", "fulmar-config"]),
     ("fulmar-e2e", &["fulmar-testbed", "fulmar-api"]),
     ("xtask", &["fulmar-api", "fulmar-testbed"]),

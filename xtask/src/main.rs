@@ -12,6 +12,7 @@ mod images;
 mod licences;
 mod manifests;
 mod release;
+mod soak;
 mod steps;
 
 use std::path::Path;
@@ -50,6 +51,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Hold instructions and system calls per message against what was recorded.
     Guard(guard::Arguments),
+    /// Hold the release broker under churn and see that its memory settles and nothing is left.
+    Soak(soak::Arguments),
     /// Run the end-to-end tests on a real Kubernetes.
     E2e(e2e::Arguments),
 }
@@ -72,6 +75,7 @@ fn main() -> Result<()> {
         Task::Demo(arguments) => demo::run(root, &arguments),
         Task::Fuzz(arguments) => fuzz::run(root, &arguments),
         Task::Guard(arguments) => guard::run(root, &arguments),
+        Task::Soak(arguments) => soak::run(root, &arguments),
         Task::E2e(arguments) => e2e::run(root, &arguments),
     }
 }
