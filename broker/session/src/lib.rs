@@ -28,7 +28,7 @@ mod session;
 mod subscriptions;
 mod will;
 
-pub use admit::{Admitted, Identity, Policy, admit};
+pub use admit::{Admitted, Authentication, Identity, Policy, admit};
 pub use kept::SharedMessage;
 pub use limits::Limits;
 pub use message::{Message, Outgoing};

@@ -116,6 +116,7 @@ impl Session {
             receive_maximum,
             packet_bytes_max,
             will,
+            authentication: _,
         } = admitted;
         self.version = version;
         self.session_expiry_seconds = session_expiry_seconds;

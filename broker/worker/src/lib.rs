@@ -16,6 +16,7 @@ mod connections;
 mod counters;
 mod ending;
 mod exchange;
+mod extended;
 mod ids;
 mod lanes;
 mod letter;

@@ -1,5 +1,6 @@
 //! The sessions that belong to this data thread, of connected and of absent clients.
 
+use crate::extended::Extended;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::retained::RetainedRead;
 use crate::rights::Remembered;
@@ -35,6 +36,8 @@ pub(crate) struct Entry {
     pub(crate) absence: Option<Box<Absence>>,
     /// Retained messages that its new subscriptions still have to get.
     pub(crate) reads: Option<VecDeque<RetainedRead>>,
+    /// How a hook let its client in, while that is connected and may have to prove itself again.
+    pub(crate) extended: Option<Box<Extended>>,
 }
 
 /// What is due while a client is absent.

@@ -7,6 +7,7 @@ use crate::alarm::BOUNDS;
 use crate::authenticate::Asked;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
+use crate::extended::Exchanges;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::lanes::Lanes;
 use crate::letter::{Batch, Note, Outboxes};
@@ -77,6 +78,8 @@ pub struct Worker {
     pub(crate) waiting: Waiting,
     /// Clients whose password is being verified.
     pub(crate) asked: Asked,
+    /// Clients whom a hook has asked back, or will answer later.
+    pub(crate) exchanges: Exchanges,
     /// Who may connect and who may do what, by the files as this thread knows them.
     pub(crate) rules: Arc<Rules>,
     pub(crate) withdrawal: Option<Withdrawal>,
@@ -118,6 +121,7 @@ impl Worker {
             rules: Arc::clone(&node.settings.auth.rules),
             withdrawal: None,
             asked: Asked::default(),
+            exchanges: Exchanges::default(),
             node,
             thread,
             connections: Connections::new(),
@@ -175,7 +179,7 @@ impl Worker {
         };
         match connection.role {
             Role::AwaitConnect { answer, .. } => self.await_connect(conn, answer, bytes, now, out),
-            Role::AwaitAnswer { .. } => Consumed { bytes: 0, paused: true },
+            Role::AwaitAnswer { ticket, .. } => self.exchange_bytes(conn, ticket, bytes, now, out),
             Role::Client(session) => self.client_bytes(conn, session, bytes, now, out),
             Role::Lane(lane) => self.lane_bytes(conn, lane, bytes, now, out),
         }
