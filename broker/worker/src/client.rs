@@ -50,6 +50,7 @@ impl Worker {
             used += length;
             self.counters.packets_received += 1;
             self.effort.add(1, cost::PACKET);
+            self.last_receivers = 0;
             let flow = match decode(version, first, body) {
                 Ok(Packet::Publish(publish)) => self.publish(conn, id, &publish, now, out),
                 Ok(packet) => self.packet(conn, id, &packet, now, out),
@@ -59,6 +60,12 @@ impl Worker {
                 }
             };
             match flow {
+                Flow::Go if self.is_ahead() => {
+                    self.ahead.push(conn);
+                    self.pause(conn, out);
+                    self.counters.bytes_received += used as u64;
+                    return Consumed { bytes: used, paused: true };
+                }
                 Flow::Go if self.must_wait(conn, id) => {
                     self.pause(conn, out);
                     self.counters.bytes_received += used as u64;

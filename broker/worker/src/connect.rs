@@ -185,6 +185,7 @@ impl Worker {
             absence: None,
             reads: None,
             is_reading_on: false,
+            is_leaving: false,
         };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }

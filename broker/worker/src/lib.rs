@@ -20,6 +20,7 @@ mod exchange;
 mod fanout;
 mod ids;
 mod lanes;
+mod leaving;
 mod letter;
 mod limits;
 mod link;
