@@ -216,7 +216,7 @@ impl Worker {
     /// Delivers to the sessions of this thread and of other threads that were found.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
         let Worker { node, connections, sessions, scratch, counters, outboxes, share, .. } = self;
-        let Worker { turn_output, effort, pressure, fanouts, last_receivers, .. } = self;
+        let Worker { effort, pressure, fanouts, last_receivers, .. } = self;
         let Scratch { found, message, .. } = scratch;
         effort.add(found.others.len(), cost::DELIVERY);
         effort.add(found.merged, cost::MATCH);
@@ -228,7 +228,6 @@ impl Worker {
             sessions,
             counters,
             effort,
-            output: turn_output,
             output_max: node.settings.limits.turn_output_bytes,
             pressure: *pressure,
             now,

@@ -104,7 +104,6 @@ impl Thread {
             self.worker.written(conn);
         }
         *self.worker.dirty() = dirty;
-        self.worker.all_written();
         self.worker.end_turn();
     }
 }
