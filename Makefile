@@ -1,7 +1,7 @@
 # Every task of the project. What a task does is written in xtask/src, one file each.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test e2e images crds manifests demo demo-down release bench clean toolchain
+.PHONY: help setup check test attacks e2e images crds manifests demo demo-down release bench clean toolchain
 .NOTPARALLEL:
 
 XTASK := cargo xtask
@@ -19,6 +19,9 @@ check: toolchain ## Format, lints and the tests that need neither Kubernetes nor
 
 test: toolchain ## Everything there is to test, on a real Kubernetes too (needs root)
 	@$(XTASK) test
+
+attacks: toolchain ## Only the attacks on a broker with little memory, with a table of figures (needs root)
+	@$(XTASK) attacks
 
 e2e: toolchain ## Only the end-to-end tests; TEST=NAME for some of them
 	@$(XTASK) e2e $(if $(TEST),-- $(TEST))

@@ -34,6 +34,8 @@ enum Task {
     Check,
     /// Run everything there is to test.
     Test,
+    /// Attack a broker that has little memory, and measure how others fare meanwhile.
+    Attacks,
     /// Write manifests/install.yaml from the chart.
     Manifests(manifests::Arguments),
     /// Build the container images of broker and operator, without Docker.
@@ -55,6 +57,7 @@ fn main() -> Result<()> {
         }
         Task::Check => check::check(root),
         Task::Test => check::test(root),
+        Task::Attacks => check::attacks(root),
         Task::Manifests(arguments) => manifests::run(root, &arguments),
         Task::Images(arguments) => images::run(root, &arguments).map(drop),
         Task::Demo(arguments) => demo::run(root, &arguments),
