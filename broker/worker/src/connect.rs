@@ -217,6 +217,7 @@ impl Worker {
             is_reading_on: false,
             left_shares: Vec::new(),
             extended: None,
+            is_leaving: false,
         };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }

@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     pub(crate) certificate: Option<Arc<CertificateNames>>,
     pub(crate) role: Role,
     dirty: bool,
+    /// Bytes of messages that it was given and for which its socket was not tried yet.
+    pub(crate) given: usize,
     /// Memory of a client's output that its socket does not take, and since when it does not.
     unsent: Unsent,
     /// The reactor offers no bytes until told to.
@@ -76,9 +78,13 @@ pub(crate) enum Role {
 #[derive(Debug)]
 pub(crate) struct Connections {
     slab: Slab<Connection>,
+    /// To be written at the end of the turn.
     pub(crate) dirty: Vec<ConnId>,
+    /// To be written some at a time: they got a message for many.
+    pub(crate) bulk: VecDeque<ConnId>,
     pool: Vec<Vec<u8>>,
-    /// The sum over all clients.
+    /// Of either kind the sum over all clients.
+    pub(crate) given_bytes: usize,
     unsent_bytes: usize,
     /// Clients whose socket does not take everything, those for longest first. Some have gone, or took it since.
     blocked: VecDeque<(ConnId, u32)>,
@@ -100,7 +106,9 @@ impl Connections {
         Connections {
             slab: Slab::new(),
             dirty: Vec::new(),
+            bulk: VecDeque::new(),
             pool: Vec::new(),
+            given_bytes: 0,
             unsent_bytes: 0,
             blocked: VecDeque::new(),
             blocked_now: 0,
@@ -119,6 +127,7 @@ impl Connections {
             certificate: None,
             role,
             dirty: false,
+            given: 0,
             unsent: Unsent::default(),
             paused: false,
             held: false,
@@ -145,27 +154,47 @@ impl Connections {
     /// The output buffer, to append to: the connection is written at the end of this turn.
     #[inline]
     pub(crate) fn output(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
+        self.receiver(conn, false).map(|connection| &mut connection.out)
+    }
+
+    /// The same with all of the connection; for a message that goes to many if `is_bulk`: then it is written when it is
+    /// its turn among them.
+    #[inline]
+    pub(crate) fn receiver(&mut self, conn: ConnId, is_bulk: bool) -> Option<&mut Connection> {
         let connection = self.slab.get_mut(conn.slot, conn.generation)?;
         if !connection.dirty {
             connection.dirty = true;
-            self.dirty.push(conn);
+            if is_bulk {
+                self.bulk.push_back(conn);
+            } else {
+                self.dirty.push(conn);
+            }
             if connection.out.capacity() == 0
                 && let Some(buffer) = self.pool.pop()
             {
                 connection.out = buffer;
             }
         }
-        Some(&mut connection.out)
+        Some(connection)
     }
 
     /// Forgets the connection and tells what it had left to say.
     pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Connection> {
         self.count_unsent(conn, 0);
+        self.take_given(conn);
         self.slab.remove(conn.slot, conn.generation)
+    }
+
+    /// Moves so many of those that wait for their turn to those that are written in this one.
+    pub(crate) fn take_from_bulk(&mut self, at_most: usize) -> usize {
+        let portion = self.bulk.len().min(at_most);
+        self.dirty.extend(self.bulk.drain(..portion));
+        portion
     }
 
     /// After the write of a dirty connection: its buffer goes back to the pool once it is empty. Whether it is a client's.
     pub(crate) fn written(&mut self, conn: ConnId) -> bool {
+        self.take_given(conn);
         let Some(connection) = self.slab.get_mut(conn.slot, conn.generation) else { return false };
         connection.dirty = false;
         if connection.out.is_empty() && connection.out.capacity() > 0 {
@@ -204,6 +233,12 @@ impl Connections {
         if self.blocked.len() > 2 * self.blocked_now + STALE_MAX {
             let Connections { slab, blocked, .. } = self;
             blocked.retain(|(conn, since)| is_blocked(slab, *conn, *since));
+        }
+    }
+
+    fn take_given(&mut self, conn: ConnId) {
+        if let Some(connection) = self.slab.get_mut(conn.slot, conn.generation) {
+            self.given_bytes -= std::mem::take(&mut connection.given);
         }
     }
 
@@ -328,6 +363,26 @@ mod tests {
         assert_eq!(connections.surplus(700), Some(three));
         connections.remove(three);
         assert_eq!((connections.unsent_bytes(), connections.surplus(399)), (400, Some(one)));
+    }
+
+    #[test]
+    fn what_was_given_counts_until_its_socket_was_tried_whatever_else_is_sent() {
+        let mut connections = Connections::new();
+        let [one, two] = [(); 2].map(|()| client(&mut connections));
+        let give = |connections: &mut Connections, conn, bytes| {
+            connections.receiver(conn, true).expect("it is there").given += bytes;
+            connections.given_bytes += bytes;
+        };
+        give(&mut connections, one, 400);
+        give(&mut connections, two, 300);
+        // Answers, and messages that were read from a store or a queue, were not given.
+        connections.output(one).expect("it is there").extend([0; 1000]);
+        assert_eq!((connections.take_from_bulk(1), connections.dirty.len()), (1, 1));
+        connections.written(one);
+        assert_eq!(connections.given_bytes, 300);
+        connections.written(one);
+        connections.remove(two);
+        assert_eq!(connections.given_bytes, 0);
     }
 
     #[test]

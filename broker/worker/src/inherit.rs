@@ -15,7 +15,30 @@ use std::time::Instant;
 /// Shared subscriptions that a client has left and that its session remembers.
 const LEFT_SHARES_MAX: usize = 16;
 
+/// Messages that a session was to get as a member, and its shared subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    shares: Vec<(NonZeroU32, Box<str>)>,
+    messages: Vec<(NonZeroU32, Message)>,
+}
+
 impl Entry {
+    /// What others have to get if the session ends now.
+    pub(crate) fn owed(&self) -> Owed {
+        let Entry { session, left_shares, .. } = self;
+        let messages: Vec<_> = session.owed().map(|(share, message)| (share, message.clone())).collect();
+        if messages.is_empty() {
+            return Owed::default();
+        }
+        let subscribed = session.subscriptions().map(|subscription| subscription.filter);
+        let names = subscribed.chain(left_shares.iter().map(|filter| &**filter));
+        let shares = names.filter_map(|name| {
+            let (group, filter) = split_share(name);
+            group.map(|group| (share_number(group, filter), name.into()))
+        });
+        Owed { shares: shares.collect(), messages }
+    }
+
     /// The client has left a subscription. If it is owed messages of it, they still are the group's.
     pub(crate) fn leave_share(&mut self, filter: &str) {
         let (Some(group), filter_alone) = split_share(filter) else { return };
@@ -28,25 +51,12 @@ impl Entry {
 }
 
 impl Worker {
-    /// The session has ended and is a member of nothing any more.
-    pub(crate) fn hand_on(&mut self, entry: &Entry, now: Instant) {
-        let Entry { session, left_shares, .. } = entry;
-        let owed: Vec<(NonZeroU32, Message)> =
-            session.owed().map(|(share, message)| (share, message.clone())).collect();
-        if owed.is_empty() {
-            return;
-        }
-        let subscribed = session.subscriptions().map(|subscription| subscription.filter);
-        let shares: Vec<(NonZeroU32, &str, &str)> = subscribed
-            .chain(left_shares.iter().map(|filter| &**filter))
-            .filter_map(|filter| {
-                let (group, filter) = split_share(filter);
-                group.map(|group| (share_number(group, filter), group, filter))
-            })
-            .collect();
-        for (share, message) in owed {
+    /// Brings to other members what a session was owed that has ended and left its groups.
+    pub(crate) fn hand_on(&mut self, owed: &Owed, now: Instant) {
+        for (share, message) in &owed.messages {
             // Of subscriptions that were left, not all are remembered.
-            let Some((_, group, filter)) = shares.iter().find(|(number, ..)| *number == share) else { continue };
+            let Some((_, name)) = owed.shares.iter().find(|(number, _)| number == share) else { continue };
+            let (Some(group), filter) = split_share(name) else { continue };
             if message.is_expired(now) {
                 self.counters.dropped_expired += 1;
                 continue;
@@ -54,7 +64,7 @@ impl Worker {
             self.scratch.found.clear();
             self.pick_again(group, filter);
             let outgoing = message.view();
-            self.deliver_found(&outgoing, Some(&message), now);
+            self.deliver_found(&outgoing, Some(message), now);
             self.pass_on(&outgoing, 0, now);
         }
     }
