@@ -96,6 +96,13 @@ pub trait Authenticate: Send + Sync {
         Step::Refuse(ReasonCode::PROTOCOL_ERROR)
     }
 
+    /// A client that this authenticator let in proves itself again (MQTT 5.0, 4.12.1). What comes of it is as with
+    /// [`Self::begin`]; it has to be the same user.
+    fn reauthenticate(&self, ticket: Ticket, client: &Client<'_>, data: &[u8]) -> Step {
+        let _ = (ticket, client, data);
+        Step::Refuse(ReasonCode::NOT_AUTHORIZED)
+    }
+
     /// The client has gone before it was answered: nobody awaits this ticket any more.
     fn abandon(&self, ticket: Ticket) {
         let _ = ticket;
@@ -175,6 +182,14 @@ impl Hooks {
     /// The answer of the authenticator that is at work. Passing is too late now and refuses the client.
     pub fn proceed(&self, authenticator: usize, ticket: Ticket, data: &[u8]) -> Step {
         match self.authenticate.get(authenticator).map(|hook| hook.proceed(ticket, data)) {
+            Some(Step::Pass) | None => Step::Refuse(ReasonCode::NOT_AUTHORIZED),
+            Some(step) => step,
+        }
+    }
+
+    /// The answer of the authenticator that let the client in. Passing refuses the client.
+    pub fn reauthenticate(&self, authenticator: usize, ticket: Ticket, client: &Client<'_>, data: &[u8]) -> Step {
+        match self.authenticate.get(authenticator).map(|hook| hook.reauthenticate(ticket, client, data)) {
             Some(Step::Pass) | None => Step::Refuse(ReasonCode::NOT_AUTHORIZED),
             Some(step) => step,
         }

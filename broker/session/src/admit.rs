@@ -26,6 +26,17 @@ pub struct Policy<'a> {
     pub allow_anonymous: bool,
     /// The bounds of their sessions.
     pub limits: &'a Limits,
+    /// The extended authentication that the client has gone through.
+    pub authentication: Option<Authentication<'a>>,
+}
+
+/// An extended authentication that has succeeded (MQTT 5.0, 4.12).
+#[derive(Debug, Clone, Copy)]
+pub struct Authentication<'a> {
+    /// The method of CONNECT.
+    pub method: &'a str,
+    /// What goes into CONNACK.
+    pub data: &'a [u8],
 }
 
 /// A client that is let in, and the terms of its connection.
@@ -57,6 +68,8 @@ pub struct Admitted {
     pub packet_bytes_max: Option<NonZeroU32>,
     /// What to publish when it is gone.
     pub will: Option<Box<Will>>,
+    /// Method and data of the extended authentication, for CONNACK.
+    pub authentication: Option<Box<(String, Vec<u8>)>>,
 }
 
 /// Lets a client in or says why not, with the code for CONNACK.
@@ -68,9 +81,9 @@ pub fn admit(
     identity: Identity,
     assign: impl FnOnce() -> Box<str>,
 ) -> Result<Admitted, ReasonCode> {
-    let Policy { allow_anonymous, limits } = policy;
-    // Extended authentication does not exist here yet (MQTT 5.0, 4.12).
-    if connect.authentication_method.is_some() {
+    let Policy { allow_anonymous, limits, authentication } = policy;
+    // A method that nobody has gone through with (MQTT 5.0, 4.12.0-1).
+    if connect.authentication_method != authentication.map(|authentication| authentication.method) {
         return Err(ReasonCode::BAD_AUTHENTICATION_METHOD);
     }
     if identity == Identity::Anonymous && !allow_anonymous {
@@ -104,6 +117,7 @@ pub fn admit(
         receive_maximum: connect.receive_maximum.get(),
         packet_bytes_max: connect.packet_bytes_max,
         will: connect.will.as_ref().map(|will| Box::new(Will::new(will))),
+        authentication: authentication.map(|Authentication { method, data }| Box::new((method.into(), data.into()))),
     };
     // Who cannot be told the terms cannot be let in (MQTT 5.0, 3.1.2.11.4).
     let packet_bytes_max = connect.packet_bytes_max.map_or(u32::MAX, NonZeroU32::get);
@@ -145,6 +159,12 @@ impl Admitted {
             assigned_client_id: self.client_id_assigned.then_some(&*self.client_id),
             topic_alias_max: limits.topic_aliases_max,
             server_keep_alive: self.keep_alive_changed.then_some(self.keep_alive_seconds),
+            authentication_method: self.authentication.as_deref().map(|(method, _)| method.as_str()),
+            authentication_data: self
+                .authentication
+                .as_deref()
+                .map(|(_, data)| data.as_slice())
+                .filter(|data| !data.is_empty()),
             ..ConnAckProperties::NONE
         };
         ConnAck { session_present, reason: ReasonCode::SUCCESS, properties }

@@ -29,7 +29,7 @@ mod session;
 mod subscriptions;
 mod will;
 
-pub use admit::{Admitted, Identity, Policy, admit, check_connect};
+pub use admit::{Admitted, Authentication, Identity, Policy, admit, check_connect};
 pub use kept::SharedMessage;
 pub use limit::{Excess, Limit};
 pub use limits::Limits;

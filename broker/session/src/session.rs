@@ -121,6 +121,7 @@ impl Session {
             receive_maximum,
             packet_bytes_max,
             will,
+            authentication: _,
         } = admitted;
         self.version = version;
         self.bridge = bridge;

@@ -21,7 +21,9 @@ const V311: Version = Version::V311;
 const V5: Version = Version::V5;
 
 fn admit_anonymous(connect: &Connect<'_>, limits: &Limits) -> Result<Admitted, ReasonCode> {
-    admit(connect, Policy { allow_anonymous: true, limits }, Identity::Anonymous, || "assigned-1".into())
+    admit(connect, Policy { allow_anonymous: true, limits, authentication: None }, Identity::Anonymous, || {
+        "assigned-1".into()
+    })
 }
 
 fn will(delay: u32) -> fulmar_codec::Will<'static> {
@@ -63,6 +65,7 @@ fn a_client_is_admitted_on_its_own_terms_within_ours() {
         receive_maximum: 7,
         packet_bytes_max: NonZeroU32::new(500),
         will: None,
+        authentication: None,
     };
     assert_eq!(admit_anonymous(&connect, &limits), Ok(expected.clone()));
 
@@ -162,7 +165,7 @@ fn a_client_that_cannot_take_its_connack_is_refused() {
 #[test]
 fn a_client_that_nobody_vouches_for_is_refused_unless_the_listener_allows_it() {
     let (connect, limits) = (Connect::new(V5, "meter"), Limits::default());
-    let policy = Policy { allow_anonymous: false, limits: &limits };
+    let policy = Policy { allow_anonymous: false, limits: &limits, authentication: None };
     let assign = || unreachable!("the client has a name");
     assert_eq!(admit(&connect, policy, Identity::Anonymous, assign), Err(ReasonCode::NOT_AUTHORIZED));
     let user = Identity::User("anna".into());

@@ -5,6 +5,7 @@
 //! offered again and looked at from the beginning: what the files say by then is what holds.
 
 use crate::connections::Role;
+use crate::extended::Granted;
 use crate::ids::ConnId;
 use crate::node::AuthMemory;
 use crate::out::{Origin, Out};
@@ -12,7 +13,7 @@ use crate::question::{Answer, Question};
 use crate::rules::Proof;
 use crate::worker::Worker;
 use fulmar_auth::bans::Bans;
-use fulmar_auth::hooks::{Attempt, Ticket};
+use fulmar_auth::hooks::{Attempt, Step, Ticket};
 use fulmar_auth::identity::{Claim, Name};
 use fulmar_auth::passwords::PasswordFile;
 use fulmar_codec::{Connect, ReasonCode};
@@ -28,10 +29,27 @@ pub(crate) type Asked = HashMap<Ticket, ConnId>;
 #[derive(Debug)]
 pub(crate) enum Verdict {
     /// The client is this one.
-    Known(Identity, Proof),
+    Known {
+        identity: Identity,
+        proof: Proof,
+        /// What a hook has said of it.
+        granted: Option<Box<Granted>>,
+    },
     Refused(Refusal),
+    /// A hook asks back, or answers later.
+    Exchanges {
+        ticket: Ticket,
+        authenticator: usize,
+        step: Step,
+    },
     /// The answer comes later, or the connection is gone.
     Waits,
+}
+
+impl Verdict {
+    fn known(identity: Identity, proof: Proof) -> Verdict {
+        Verdict::Known { identity, proof, granted: None }
+    }
 }
 
 /// Why a client is not let in.
@@ -61,15 +79,10 @@ impl Worker {
     ) -> Verdict {
         let Some(connection) = self.connections.get(conn) else { return Verdict::Waits };
         let origin = connection.origin;
-        // Extended authentication does not exist here yet (MQTT 5.0, 4.12): no password will do instead.
-        if connect.authentication_method.is_some() {
-            return Verdict::Refused(ReasonCode::BAD_AUTHENTICATION_METHOD.into());
-        }
-        let settings = &self.node.settings;
-        let listener = usize::from(origin.listener);
-        let identity = settings.auth.identity.get(listener).copied().unwrap_or_default();
-        let certificate = connection.certificate.as_deref();
-        let claim = Claim { client_id: connect.client_id, username: connect.username, certificate };
+        let identity = self.identity_rules(origin);
+        let certificate = connection.certificate.clone();
+        let claim =
+            Claim { client_id: connect.client_id, username: connect.username, certificate: certificate.as_deref() };
         let name = match identity.identify(claim) {
             Ok(name) => name,
             Err(error) => {
@@ -81,14 +94,24 @@ impl Worker {
             }
         };
         // Once for each CONNECT, not again with an answer.
-        if answer.is_none() && self.node.hooks.connect.is_some() {
+        let hooks = &self.node.hooks;
+        if answer.is_none() && (hooks.connect.is_some() || !hooks.authenticate.is_empty()) {
             let certified = if let Name::Certified(user) = name { Some(user) } else { None };
-            let listener = settings.auth.listener_names.get(listener).map_or("", String::as_str);
+            let node = Arc::clone(&self.node);
+            let names = &node.settings.auth.listener_names;
+            let listener = names.get(usize::from(origin.listener)).map_or("", String::as_str);
             let attempt = Attempt { connect, certified, listener, address: origin.address.ip() };
-            if let Err(reason) = self.node.hooks.connect(&attempt) {
+            if let Err(reason) = node.hooks.connect(&attempt) {
                 self.counters.auth_results_refused_by_hook += 1;
                 return Verdict::Refused(reason.into());
             }
+            if let Some(verdict) = self.ask_hooks(&attempt, identity, origin, now) {
+                return verdict;
+            }
+        }
+        // No hook knows the method, and no password will do instead (MQTT 5.0, 4.12.0-1).
+        if connect.authentication_method.is_some() {
+            return Verdict::Refused(ReasonCode::BAD_AUTHENTICATION_METHOD.into());
         }
         let (Name::Certified(user) | Name::Claimed(user)) = name else {
             return self.let_in_anonymous(connect.client_id, None, origin, now);
@@ -99,7 +122,7 @@ impl Worker {
         }
         if let Name::Certified(user) = name {
             self.counters.auth_results_certificate += 1;
-            return Verdict::Known(Identity::User(user.into()), Proof::Certificate);
+            return Verdict::known(Identity::User(user.into()), Proof::Certificate);
         }
         let Some(passwords) = self.rules.passwords.clone() else {
             // A name that nobody can verify is worth nothing.
@@ -112,7 +135,13 @@ impl Worker {
         self.check_password(conn, user, password, &passwords, answer, now, out)
     }
 
-    fn let_in_anonymous(&mut self, client_id: &str, user: Option<&str>, origin: Origin, now: Instant) -> Verdict {
+    pub(crate) fn let_in_anonymous(
+        &mut self,
+        client_id: &str,
+        user: Option<&str>,
+        origin: Origin,
+        now: Instant,
+    ) -> Verdict {
         if self.is_banned(client_id, user, origin, now) {
             self.counters.auth_results_banned += 1;
             return Verdict::Refused(ReasonCode::BANNED.into());
@@ -123,7 +152,7 @@ impl Worker {
             return Verdict::Refused(ReasonCode::NOT_AUTHORIZED.into());
         }
         self.counters.auth_results_anonymous += 1;
-        Verdict::Known(Identity::Anonymous, Proof::None)
+        Verdict::known(Identity::Anonymous, Proof::None)
     }
 
     pub(crate) fn is_banned(&self, client_id: &str, user: Option<&str>, origin: Origin, now: Instant) -> bool {
@@ -167,7 +196,7 @@ impl Worker {
                     Some(_) => self.counters.auth_results_verified += 1,
                     None => self.counters.auth_results_remembered += 1,
                 }
-                return Verdict::Known(Identity::User(user.into()), Proof::Password);
+                return Verdict::known(Identity::User(user.into()), Proof::Password);
             }
         }
         let question = Question::new(&self.node, self.thread, user, password, passwords, fingerprint);
@@ -201,7 +230,9 @@ impl Worker {
 
     /// A connection that waited for an answer is gone.
     pub(crate) fn abandon(&mut self, ticket: Ticket, out: &mut impl Out) {
-        if self.asked.remove(&ticket).is_some() {
+        if self.abandon_exchange(ticket) {
+            self.counters.auth_results_abandoned += 1;
+        } else if self.asked.remove(&ticket).is_some() {
             self.counters.auth_results_abandoned += 1;
             out.abandon(ticket);
         }

@@ -305,7 +305,8 @@ impl Worker {
                 }
                 Flow::Closed
             }
-            // A second CONNECT, and AUTH where no authentication method was agreed (MQTT 5.0, 3.1.0-2 and 4.12).
+            Packet::Auth(auth) => self.authenticate_again(conn, id, auth, now, out),
+            // A second CONNECT (MQTT 5.0, 3.1.0-2), and what only a server sends.
             _ => {
                 self.protocol_error(conn, id, ReasonCode::PROTOCOL_ERROR, now, out);
                 Flow::Closed

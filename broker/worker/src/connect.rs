@@ -3,6 +3,7 @@
 use crate::authenticate::{Refusal, Verdict};
 use crate::connections::{Connection, Role};
 use crate::effort::cost;
+use crate::extended::{Extended, Granted};
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::out::{Event, Origin, Out};
 use crate::rules::Proof;
@@ -12,7 +13,7 @@ use fulmar_codec::{
     ConnAck, ConnAckProperties, Connect, ConnectError, DecodeError, Framed, ReasonCode, Version, decode_connect,
     encode_connack, split_connect,
 };
-use fulmar_session::{Admitted, Excess, Identity, Limit, Policy, Session, admit, check_connect};
+use fulmar_session::{Admitted, Authentication, Excess, Identity, Limit, Policy, Session, admit, check_connect};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -75,15 +76,21 @@ impl Worker {
         }
         let known = match self.authenticate(conn, &connect, answer, now, out) {
             Verdict::Waits => return Consumed { bytes: 0, paused: true },
-            Verdict::Known(identity, proof) => Ok((identity, proof)),
-            Verdict::Refused(refusal) => Err(refusal),
+            known => known,
         };
         self.counters.packets_received += 1;
         self.counters.bytes_received += length as u64;
         self.effort.add(1, cost::CONNECT);
         match known {
-            Ok((identity, proof)) => self.connect(conn, &connect, identity, proof, now, out),
-            Err(refusal) => self.refuse_client(conn, &connect, refusal, out),
+            Verdict::Known { identity, proof, granted } => {
+                self.connect(conn, &connect, identity, proof, granted, now, out);
+            }
+            Verdict::Refused(refusal) => self.refuse_client(conn, &connect, refusal, out),
+            Verdict::Exchanges { ticket, authenticator, step } => {
+                let packet = &bytes[..length];
+                self.begin_exchange(conn, &connect, packet, ticket, authenticator, step, now, out);
+            }
+            Verdict::Waits => {}
         }
         let Some(connection) = self.connections.get(conn) else { return Consumed { bytes: length, paused: false } };
         match connection.role {
@@ -92,21 +99,28 @@ impl Worker {
                 let Consumed { bytes, paused } = self.client_bytes(conn, id, &bytes[length..], now, out);
                 Consumed { bytes: length + bytes, paused }
             }
+            // Nor for AUTH, though there it can only guess.
+            Role::AwaitAnswer { ticket, .. } if !connection.paused => {
+                let Consumed { bytes, paused } = self.exchange_bytes(conn, ticket, &bytes[length..], now, out);
+                Consumed { bytes: length + bytes, paused }
+            }
             _ => Consumed { bytes: length, paused: connection.paused },
         }
     }
 
-    fn connect(
+    #[expect(clippy::too_many_arguments, reason = "all that was found out about a client")]
+    pub(crate) fn connect(
         &mut self,
         conn: ConnId,
         connect: &Connect<'_>,
         identity: Identity,
         proof: Proof,
+        granted: Option<Box<Granted>>,
         now: Instant,
         out: &mut impl Out,
     ) {
         let Some(origin) = self.connections.get(conn).map(|connection| connection.origin) else { return };
-        let admitted = match self.admit(connect, identity, origin) {
+        let admitted = match self.admit(connect, identity, granted.as_deref(), origin) {
             Ok(admitted) => admitted,
             Err(reason) => return self.refuse_client(conn, connect, reason.into(), out),
         };
@@ -147,6 +161,7 @@ impl Worker {
             entry.proof = proof;
             entry.let_in_by = self.rules.generation;
             entry.will_memory = will_memory;
+            entry.extended = granted.map(|granted| Box::new(granted.extended));
         }
         self.attach(conn, id, admitted, session_present, now);
         self.announce_claim(id);
@@ -157,10 +172,19 @@ impl Worker {
         }
     }
 
-    fn admit(&mut self, connect: &Connect<'_>, identity: Identity, origin: Origin) -> Result<Admitted, ReasonCode> {
+    fn admit(
+        &mut self,
+        connect: &Connect<'_>,
+        identity: Identity,
+        granted: Option<&Granted>,
+        origin: Origin,
+    ) -> Result<Admitted, ReasonCode> {
         let node = Arc::clone(&self.node);
         let allow_anonymous = node.settings.anonymous.get(usize::from(origin.listener)).copied().unwrap_or(false);
-        let policy = Policy { allow_anonymous, limits: &node.session_limits };
+        let method = granted.and_then(Granted::method);
+        let authentication =
+            method.zip(granted).map(|(method, granted)| Authentication { method, data: &granted.data });
+        let policy = Policy { allow_anonymous, limits: &node.session_limits, authentication };
         admit(connect, policy, identity, || self.assign_client_id().into())
     }
 
@@ -192,6 +216,7 @@ impl Worker {
             reads: None,
             is_reading_on: false,
             left_shares: Vec::new(),
+            extended: None,
         };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }
@@ -210,6 +235,7 @@ impl Worker {
         entry.connection = Some(conn);
         entry.absence = None;
         let silent_until = entry.session.keep_alive_deadline();
+        let proved_until = entry.extended.as_deref().and_then(Extended::deadline).map(|(at, _)| at);
         self.counters.clients_connected += 1;
         self.connections_pending -= 1;
         self.sessions.connected += 1;
@@ -217,7 +243,7 @@ impl Worker {
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.role = Role::Client(id);
         }
-        if let Some(at) = silent_until {
+        if let Some(at) = [silent_until, proved_until].into_iter().flatten().min() {
             self.remind(conn, at);
         }
         if session_present {
@@ -238,16 +264,18 @@ impl Worker {
         format!("fulmar-{:016x}{:016x}", self.random.next(), self.random.next())
     }
 
-    fn refuse_client(&mut self, conn: ConnId, connect: &Connect<'_>, refusal: Refusal, out: &mut impl Out) {
+    pub(crate) fn refuse_client(&mut self, conn: ConnId, connect: &Connect<'_>, refusal: Refusal, out: &mut impl Out) {
         let Refusal { reason, error } = refusal;
         let Some(origin) = self.connections.get(conn).map(|connection| connection.origin) else { return };
         self.counters.clients_refused += 1;
         if let Some(buffer) = self.connections.output(conn) {
+            let before = buffer.len();
             encode_refusal(buffer, connect.version, reason);
-            // Nothing has been said before. What the client does not take is not sent (MQTT 5.0, 3.1.2.11.4).
-            if connect.packet_bytes_max.is_some_and(|max| buffer.len() > max.get() as usize) {
-                buffer.clear();
+            // What the client does not take is not sent (MQTT 5.0, 3.1.2.11.4).
+            if connect.packet_bytes_max.is_some_and(|max| buffer.len() - before > max.get() as usize) {
+                buffer.truncate(before);
             }
+            self.counters.wrote(&buffer[before..]);
         }
         out.event(Event::ClientRefused { client_id: connect.client_id, origin, reason, error });
         self.close_unconnected(conn, out);
@@ -264,7 +292,9 @@ impl Worker {
     /// A CONNECT that cannot be read, or will not be: answered if it says in which version.
     fn refuse_connect(&mut self, conn: ConnId, error: &ConnectError, out: &mut impl Out) {
         if let (Some((version, reason)), Some(buffer)) = (error.answer(), self.connections.output(conn)) {
+            let before = buffer.len();
             encode_refusal(buffer, version, reason);
+            self.counters.wrote(&buffer[before..]);
         }
         match error.error {
             DecodeError::PacketTooLarge { .. } => self.counters.beyond(Limit::ConnectPacketBytes),
@@ -273,7 +303,7 @@ impl Worker {
         self.close_with_error(conn, &error.to_string(), out);
     }
 
-    fn refuse_bytes(&mut self, conn: ConnId, error: &str, out: &mut impl Out) {
+    pub(crate) fn refuse_bytes(&mut self, conn: ConnId, error: &str, out: &mut impl Out) {
         self.counters.protocol_errors += 1;
         self.close_with_error(conn, error, out);
     }
@@ -289,8 +319,6 @@ impl Worker {
     /// Closes a connection that never became a client, with what it has been told.
     pub(crate) fn close_unconnected(&mut self, conn: ConnId, out: &mut impl Out) {
         if let Some(connection) = self.forget_connection(conn, out) {
-            // A refusal, if anything.
-            self.counters.wrote(&connection.out);
             self.counters.bytes_sent += connection.out.len() as u64;
             out.close(conn, connection.out);
         }

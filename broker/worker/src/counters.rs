@@ -46,6 +46,8 @@ counters! {
         auth_results_remembered,
         /// Clients let in by a password that was verified.
         auth_results_verified,
+        /// Clients let in by a hook, or not sent away when they had to prove themselves again.
+        auth_results_admitted_by_hook,
         /// Clients refused because they did not say who they are.
         auth_results_no_user,
         /// Clients refused because they gave a user name and no password.
@@ -72,6 +74,8 @@ counters! {
         connect_timeouts,
         /// Connections closed because the client was silent for 1.5 times its keep alive.
         keep_alive_timeouts,
+        /// Connections closed because the client did not prove itself again in time.
+        authentication_timeouts,
         /// Connections closed because an acknowledgement of ours waited for too long.
         acknowledgement_timeouts,
         /// Connections closed by a panic in their turn.

@@ -3,6 +3,7 @@
 
 use crate::connections::Role;
 use crate::effort::cost;
+use crate::extended::Extended;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
@@ -63,6 +64,7 @@ impl Worker {
         self.waiting.forget(conn);
         self.sessions.connected -= 1;
         self.node.client_went();
+        self.forget_extended(id);
         let Some(entry) = self.sessions.get_mut(id) else { return };
         entry.connection = None;
         entry.forget_decisions();
@@ -183,13 +185,19 @@ impl Worker {
         let waits_until = entry.session.oldest_open().map(|since| since + patience);
         // Keep alive stands still while it is our fault that the client is not read.
         let silent_until = entry.session.keep_alive_deadline().filter(|_| !is_unheard);
-        if waits_until.is_some_and(|at| at <= now) {
+        let proved = entry.extended.as_deref().and_then(Extended::deadline);
+        if let Some((_, reason)) = proved.filter(|(at, _)| *at <= now) {
+            self.counters.authentication_timeouts += 1;
+            self.close_client(conn, id, reason, now, out);
+        } else if waits_until.is_some_and(|at| at <= now) {
             self.counters.acknowledgement_timeouts += 1;
             self.close_client(conn, id, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, now, out);
         } else if silent_until.is_some_and(|at| at <= now) {
             self.counters.keep_alive_timeouts += 1;
             self.close_client(conn, id, ReasonCode::KEEP_ALIVE_TIMEOUT, now, out);
-        } else if let Some(at) = [waits_until, silent_until, throttled_until].into_iter().flatten().min() {
+        } else if let Some(at) =
+            [waits_until, silent_until, throttled_until, proved.map(|(at, _)| at)].into_iter().flatten().min()
+        {
             self.remind(conn, at);
         }
     }

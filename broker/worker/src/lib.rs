@@ -18,6 +18,7 @@ mod counters;
 mod effort;
 mod ending;
 mod exchange;
+mod extended;
 mod fanout;
 mod ids;
 mod inherit;

@@ -27,7 +27,7 @@ use std::num::NonZeroU16;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a node is told when it starts.
 #[derive(Clone, Debug)]
@@ -245,6 +245,13 @@ impl Node {
     /// The time of day, for bans that end. It goes on from the start's: what a clock jumps since then is not seen.
     pub(crate) fn unix_seconds(&self, now: Instant) -> u64 {
         self.settings.wall_clock_microseconds / 1_000_000 + self.milliseconds(now) / 1000
+    }
+
+    /// A time of day on the clock of this node; what was before its start is its start.
+    pub(crate) fn instant_of(&self, unix_seconds: u64) -> Instant {
+        let since_start = unix_seconds.saturating_sub(self.settings.wall_clock_microseconds / 1_000_000);
+        // Beyond a century nobody waits for it, and the sum stays on the clock.
+        self.settings.start + Duration::from_secs(since_start.min(100 * 365 * 86_400))
     }
 
     pub(crate) fn trie(&self) -> RwLockReadGuard<'_, Trie> {

@@ -59,4 +59,6 @@ pub(crate) enum Proof {
     Certificate,
     /// By a password of the password file.
     Password,
+    /// By what a hook has asked of it.
+    Hook,
 }

@@ -1,5 +1,6 @@
 //! The sessions that belong to this data thread, of connected and of absent clients.
 
+use crate::extended::Extended;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::retained::RetainedRead;
 use crate::rights::Remembered;
@@ -39,6 +40,8 @@ pub(crate) struct Entry {
     pub(crate) is_reading_on: bool,
     /// Shared subscriptions that ended while messages of them were not acknowledged: see `inherit.rs`.
     pub(crate) left_shares: Vec<Box<str>>,
+    /// How a hook let its client in, while that is connected and may have to prove itself again.
+    pub(crate) extended: Option<Box<Extended>>,
 }
 
 /// What is due while a client is absent.

@@ -8,6 +8,7 @@ use crate::authenticate::Asked;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
 use crate::effort::{Effort, cost};
+use crate::extended::Exchanges;
 use crate::fanout::Fanout;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::lanes::Lanes;
@@ -97,6 +98,8 @@ pub struct Worker {
     pub(crate) waiting: Waiting,
     /// Clients whose password is being verified.
     pub(crate) asked: Asked,
+    /// Clients whom a hook has asked back, or will answer later.
+    pub(crate) exchanges: Exchanges,
     /// Who may connect and who may do what, by the files as this thread knows them.
     pub(crate) rules: Arc<Rules>,
     pub(crate) withdrawal: Option<Withdrawal>,
@@ -152,6 +155,7 @@ impl Worker {
             withdrawal: None,
             overdue: Overdue::new(start),
             asked: Asked::default(),
+            exchanges: Exchanges::default(),
             node,
             thread,
             connections: Connections::new(),
@@ -214,7 +218,7 @@ impl Worker {
         self.effort.add(bytes.len() / 1024, cost::KIBIBYTE);
         match connection.role {
             Role::AwaitConnect { answer, .. } => self.await_connect(conn, answer, bytes, now, out),
-            Role::AwaitAnswer { .. } => Consumed { bytes: 0, paused: true },
+            Role::AwaitAnswer { ticket, .. } => self.exchange_bytes(conn, ticket, bytes, now, out),
             Role::Client(session) => {
                 let taken = self.client_bytes(conn, session, bytes, now, out);
                 self.restrain(conn, taken, now, out)

@@ -37,7 +37,7 @@ pub(crate) fn lasting(version: Version) -> Connect<'static> {
 }
 
 pub(crate) fn admitted(connect: &Connect<'_>, limits: &Limits) -> Admitted {
-    let policy = Policy { allow_anonymous: true, limits };
+    let policy = Policy { allow_anonymous: true, limits, authentication: None };
     admit(connect, policy, Identity::Anonymous, || "assigned-1".into()).unwrap()
 }
 

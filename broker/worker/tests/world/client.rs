@@ -2,9 +2,9 @@
 
 use super::World;
 use fulmar_codec::{
-    Ack, AckKind, Connect, Framed, Packet, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter,
-    SubscriptionOptions, Version, decode_from_server, encode_ack, encode_connect, encode_publish, encode_subscribe,
-    encode_unsubscribe, split_frame,
+    Ack, AckKind, Auth, ConnAckProperties, Connect, Framed, Packet, PacketId, PublishHead, QoS, ReasonCode,
+    SubscribeFilter, SubscriptionOptions, Version, decode_from_server, encode_ack, encode_auth, encode_connect,
+    encode_publish, encode_subscribe, encode_unsubscribe, split_frame,
 };
 use fulmar_worker::ConnId;
 
@@ -20,6 +20,7 @@ pub enum Got {
     PubComp(u16),
     Pong,
     Disconnect(ReasonCode),
+    Auth { reason: ReasonCode, method: String, data: String },
     Closed,
 }
 
@@ -32,6 +33,8 @@ pub struct Client {
     next_id: u16,
     /// In order.
     pub got: Vec<Got>,
+    /// Method and data of the last CONNACK.
+    pub authentication: Option<(String, Option<String>)>,
     /// What it got since it came first: packets, messages, the bytes of their payloads, and all bytes.
     pub received: [u64; 4],
     /// Answers deliveries as a client should.
@@ -95,6 +98,10 @@ impl Client {
     fn handle(&mut self, packet: &Packet<'_>) {
         let got = match packet {
             Packet::ConnAck(connack) => {
+                let ConnAckProperties { authentication_method, authentication_data, .. } = connack.properties;
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                self.authentication =
+                    authentication_method.map(|method| (method.to_owned(), authentication_data.map(text)));
                 Got::ConnAck { session_present: connack.session_present, reason: connack.reason }
             }
             Packet::SubAck(suback) => Got::SubAck(suback.codes.iter().collect()),
@@ -134,6 +141,11 @@ impl Client {
                 }
             }
             Packet::PingResp => Got::Pong,
+            Packet::Auth(auth) => Got::Auth {
+                reason: auth.reason,
+                method: auth.method.unwrap_or_default().to_owned(),
+                data: String::from_utf8_lossy(auth.data.unwrap_or_default()).into_owned(),
+            },
             Packet::Disconnect(disconnect) => {
                 self.farewell = Some(disconnect.reason);
                 Got::Disconnect(disconnect.reason)
@@ -173,6 +185,7 @@ impl World {
             input: Vec::new(),
             next_id: 0,
             got: Vec::new(),
+            authentication: None,
             received: [0; 4],
             acknowledges: true,
             farewell: None,
@@ -232,6 +245,12 @@ impl World {
         let forward = fulmar_codec::ForwardProperties::EMPTY;
         encode_publish(&mut client.output, client.version, &head, topic, &forward, payload.as_bytes());
         packet_id.map_or(0, PacketId::get)
+    }
+
+    /// Sends AUTH; does not wait.
+    pub fn auth(&mut self, client: usize, reason: ReasonCode, method: &str, data: &str) {
+        let auth = Auth { data: Some(data.as_bytes()), ..Auth::new(reason, Some(method)) };
+        encode_auth(&mut self.clients[client].output, &auth);
     }
 
     /// Raw bytes from a client.

@@ -8,7 +8,7 @@
 pub mod client;
 
 use client::Client;
-use fulmar_auth::hooks::{Hooks, Ticket};
+use fulmar_auth::hooks::{Hooks, Step, Ticket};
 use fulmar_auth::identity::CertificateNames;
 use fulmar_auth::passwords::Scratch;
 use fulmar_codec::ReasonCode;
@@ -407,6 +407,18 @@ impl World {
                 self.end_turn(node, thread);
             }
         }
+    }
+
+    /// What a hook owed; every thread is told, and the one that waits knows.
+    pub fn stepped(&mut self, node: usize, ticket: Ticket, step: &Step) {
+        for thread in 0..self.nodes[node].threads.len() {
+            let now = self.now;
+            let mut out = Recorder::default();
+            self.nodes[node].threads[thread].worker.stepped(ticket, step.clone(), now, &mut out);
+            self.carry_out(node, thread, out);
+            self.end_turn(node, thread);
+        }
+        self.settle();
     }
 
     /// What a node tells of itself. Whether a thread had to be told.
