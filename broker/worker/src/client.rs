@@ -313,7 +313,8 @@ impl Worker {
                 Flow::Closed
             }
             Packet::Auth(auth) => self.authenticate_again(conn, id, auth, now, out),
-            // A second CONNECT (MQTT 5.0, 3.1.0-2), and what only a server sends.
+            // `decode` lets nothing else through: it refuses a second CONNECT (MQTT 5.0, 3.1.0-2) and what only a server
+            // sends.
             _ => {
                 self.protocol_error(conn, id, ReasonCode::PROTOCOL_ERROR, now, out);
                 Flow::Closed

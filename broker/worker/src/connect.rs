@@ -270,11 +270,13 @@ impl Worker {
         let Some(origin) = self.connections.get(conn).map(|connection| connection.origin) else { return };
         self.counters.clients_refused += 1;
         if let Some(buffer) = self.connections.output(conn) {
+            let before = buffer.len();
             encode_refusal(buffer, connect.version, reason);
-            // Nothing has been said before. What the client does not take is not sent (MQTT 5.0, 3.1.2.11.4).
-            if connect.packet_bytes_max.is_some_and(|max| buffer.len() > max.get() as usize) {
-                buffer.clear();
+            // What the client does not take is not sent (MQTT 5.0, 3.1.2.11.4).
+            if connect.packet_bytes_max.is_some_and(|max| buffer.len() - before > max.get() as usize) {
+                buffer.truncate(before);
             }
+            self.counters.wrote(&buffer[before..]);
         }
         out.event(Event::ClientRefused { client_id: connect.client_id, origin, reason, error });
         self.close_unconnected(conn, out);
@@ -291,7 +293,9 @@ impl Worker {
     /// A CONNECT that cannot be read, or will not be: answered if it says in which version.
     fn refuse_connect(&mut self, conn: ConnId, error: &ConnectError, out: &mut impl Out) {
         if let (Some((version, reason)), Some(buffer)) = (error.answer(), self.connections.output(conn)) {
+            let before = buffer.len();
             encode_refusal(buffer, version, reason);
+            self.counters.wrote(&buffer[before..]);
         }
         match error.error {
             DecodeError::PacketTooLarge { .. } => self.counters.beyond(Limit::ConnectPacketBytes),
@@ -316,8 +320,6 @@ impl Worker {
     /// Closes a connection that never became a client, with what it has been told.
     pub(crate) fn close_unconnected(&mut self, conn: ConnId, out: &mut impl Out) {
         if let Some(connection) = self.forget_connection(conn, out) {
-            // A refusal, if anything.
-            self.counters.wrote(&connection.out);
             self.counters.bytes_sent += connection.out.len() as u64;
             out.close(conn, connection.out);
         }

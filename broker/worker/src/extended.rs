@@ -217,9 +217,10 @@ impl Worker {
                     self.node.hooks.abandon(authenticator, ticket);
                     return self.refuse_exchange(conn, &connect, ReasonCode::PACKET_TOO_LARGE, out);
                 }
+                self.counters.packets_sent += 1;
                 let rounds = exchange.rounds + 1;
                 self.exchanges.insert(ticket, Exchange { turn: Turn::Client, rounds, ..exchange });
-                self.hear_on(conn, out);
+                self.hear_client(conn, out);
             }
             Step::Challenge(_) => {
                 self.node.hooks.abandon(authenticator, ticket);
@@ -260,7 +261,7 @@ impl Worker {
         self.refuse_client(conn, connect, reason.into(), out);
     }
 
-    fn hear_on(&mut self, conn: ConnId, out: &mut impl Out) {
+    fn hear_client(&mut self, conn: ConnId, out: &mut impl Out) {
         if let Some(connection) = self.connections.get_mut(conn)
             && connection.paused
         {

@@ -170,6 +170,7 @@ fn what_comes_behind_the_answer_waits_for_it() {
         ];
         assert_eq!(world.clients[client].take(), wanted, "seed {seed}");
         assert_eq!(count(&world, |counters| counters.packets_received), 4);
+        assert_eq!(count(&world, |counters| counters.packets_sent), 4);
     }
 }
 
