@@ -33,6 +33,8 @@ pub struct LocalInterest {
     /// The last changes, the newest at the end.
     log: VecDeque<(InterestChange, Box<str>)>,
     log_bytes: usize,
+    /// Whether there was ever a peer. Until then nobody lags behind, and a node that is alone keeps no changes.
+    has_feeds: bool,
 }
 
 /// How far one peer has been told.
@@ -72,7 +74,7 @@ pub struct FellBehind {
 impl LocalInterest {
     /// No filters.
     pub const fn new(limits: InterestLimits) -> Self {
-        Self { limits, filters: BTreeSet::new(), version: 0, log: VecDeque::new(), log_bytes: 0 }
+        Self { limits, filters: BTreeSet::new(), version: 0, log: VecDeque::new(), log_bytes: 0, has_feeds: false }
     }
 
     /// A filter has a subscriber now. Returns the version that peers must confirm before its SUBACK: also for a filter
@@ -96,6 +98,9 @@ impl LocalInterest {
 
     fn log(&mut self, change: InterestChange, name: Box<str>) {
         self.version += 1;
+        if !self.has_feeds {
+            return;
+        }
         self.log_bytes += entry_bytes(&name);
         self.log.push_back((change, name));
         while self.log_bytes > self.limits.log_bytes_max
@@ -115,13 +120,19 @@ impl LocalInterest {
         self.filters.len()
     }
 
+    /// The memory of the changes that are kept for peers.
+    pub const fn kept_bytes(&self) -> usize {
+        self.log_bytes
+    }
+
     /// Whether no filter is live.
     pub fn is_empty(&self) -> bool {
         self.filters.is_empty()
     }
 
     /// A new peer, which is to be told everything.
-    pub const fn new_feed(&self) -> InterestFeed {
+    pub const fn new_feed(&mut self) -> InterestFeed {
+        self.has_feeds = true;
         InterestFeed { step: Step::Begin, version: 0 }
     }
 

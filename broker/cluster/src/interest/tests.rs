@@ -71,8 +71,9 @@ fn a_new_peer_is_told_everything_then_only_changes() {
 
 #[test]
 fn a_node_without_filters_is_confirmed_too() {
-    let (local, mut listener) = (LocalInterest::new(InterestLimits::default()), Listener::default());
-    feed_all(&local, &mut local.new_feed(), &mut listener);
+    let (mut local, mut listener) = (LocalInterest::new(InterestLimits::default()), Listener::default());
+    let mut feed = local.new_feed();
+    feed_all(&local, &mut feed, &mut listener);
     assert_eq!((listener.interest.is_complete(), listener.interest.take_confirmation()), (true, Some(0)));
 }
 
@@ -97,8 +98,29 @@ fn a_peer_that_falls_behind_the_kept_changes_must_start_again() {
     assert!((900..1000).contains(&error.kept), "{error}");
     // From the start it works.
     let mut listener = Listener::default();
-    feed_all(&local, &mut local.new_feed(), &mut listener);
+    let mut feed = local.new_feed();
+    feed_all(&local, &mut feed, &mut listener);
     assert_eq!((listener.filters.len(), listener.interest.take_confirmation()), (1000, Some(1000)));
+}
+
+#[test]
+fn a_node_that_is_alone_keeps_no_changes() {
+    let mut local = LocalInterest::new(InterestLimits::default());
+    for number in 0..1000 {
+        local.add(None, &format!("a/{number}"));
+        local.remove(None, &format!("a/{number}"));
+    }
+    assert_eq!((local.version(), local.kept_bytes()), (2000, 0));
+    // The first peer learns what is live and every change from then on.
+    local.add(None, "before");
+    let (mut feed, mut listener) = (local.new_feed(), Listener::default());
+    local.add(None, "between");
+    feed_all(&local, &mut feed, &mut listener);
+    local.add(None, "after");
+    assert!(local.kept_bytes() > 0);
+    feed_all(&local, &mut feed, &mut listener);
+    let known: Vec<&str> = listener.filters.iter().map(|(_, filter)| filter.as_str()).collect();
+    assert_eq!(known, ["after", "before", "between"]);
 }
 
 #[test]
