@@ -118,17 +118,14 @@ impl Worker {
             let entry = self.sessions.get(id);
             entry.is_some_and(|entry| self.may_publish_will(&entry.session, will, now))
         });
-        let owed = self.sessions.get(id).map(Entry::owed);
         self.sessions.forget_name(id);
+        let owed = self.sessions.get(id).map(Entry::owed).unwrap_or_default();
+        self.leave_groups(id);
+        self.hand_on(&owed, now);
         if self.leave_portion(id) == 0 {
             self.forget_session(id);
         } else {
-            // Until it has left them, its groups have others to turn to.
-            self.leave_shared_groups(id);
             self.leaving.push_back(id);
-        }
-        if let Some(owed) = owed {
-            self.hand_on(&owed, now);
         }
         if let Some(will) = will {
             self.publish_will(&will, is_allowed, now);

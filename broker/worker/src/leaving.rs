@@ -28,26 +28,38 @@ impl Worker {
         }
     }
 
+    /// The shared subscriptions of a session that has ended go at once: their groups turn to others.
+    pub(crate) fn leave_groups(&mut self, id: SessionId) {
+        let Some(entry) = self.sessions.get(id) else { return };
+        let filters = entry.session.subscriptions().map(|subscription| subscription.filter);
+        let shared: Vec<String> = filters.filter(|filter| split_share(filter).0.is_some()).map(str::to_owned).collect();
+        self.end_subscriptions(id, &shared);
+    }
+
     /// Ends some subscriptions of a session that has ended and gives how many are left.
     pub(crate) fn leave_portion(&mut self, id: SessionId) -> usize {
-        let Some(entry) = self.sessions.get_mut(id) else { return 0 };
+        let Some(entry) = self.sessions.get(id) else { return 0 };
         let filters = entry.session.subscriptions().map(|subscription| subscription.filter.to_owned());
         let filters: Vec<String> = filters.take(AT_ONCE).collect();
-        for filter in &filters {
+        self.end_subscriptions(id, &filters);
+        self.sessions.get(id).map_or(0, |entry| entry.session.subscription_count())
+    }
+
+    fn end_subscriptions(&mut self, id: SessionId, filters: &[String]) {
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        for filter in filters {
             entry.session.handle_unsubscribe_filter(filter);
             entry.memory.shrink(subscription_bytes(filter));
         }
-        let left = entry.session.subscription_count();
         self.sessions.subscriptions -= filters.len();
         self.effort.add(filters.len(), cost::FILTER);
         let mut announce = false;
-        for filter in &filters {
+        for filter in filters {
             let (share, filter) = split_share(filter);
             announce |= self.leave(subscriber(self.thread, id), share, filter);
         }
         if announce {
             self.interest_changed();
         }
-        left
     }
 }
