@@ -21,9 +21,9 @@ const TOMBSTONE: Duration = Duration::from_secs(3600);
 /// How long an acknowledgement may be owed to a client: clients do not resend on a live connection.
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a turn of a data thread writes into its clients' buffers before they are sent.
-const TURN_OUTPUT_BYTES: usize = 16 << 20;
+const TURN_OUTPUT_BYTES: usize = 4 << 20;
 /// Nanoseconds of work of a data thread, about, before it looks who else has come.
-const TURN_EFFORT: u64 = 10_000_000;
+const TURN_EFFORT: u64 = 5_000_000;
 /// How long SUBACK waits for nodes that have not confirmed the filter.
 const SUBSCRIBE_BARRIER: Duration = Duration::from_secs(2);
 /// How long a node that stands still may delay publishes, as the documentation promises.

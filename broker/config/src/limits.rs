@@ -20,7 +20,7 @@
 //! nothing, 1 KiB for each topic alias, 24 bytes for each publish that is not acknowledged. They have what the sum
 //! leaves, which is enough for 50,000 plain ones, and what the other bounds leave unused. Who serves more, or TLS clients
 //! by the ten thousand, gives the pod more memory or sets `connections`. A turn of the event loop may go beyond a bound
-//! before it is enforced at its end, by 20 MiB of output for each data thread: a message for more receivers than that goes
+//! before it is enforced at its end, by 8 MiB of output for each data thread: a message for more receivers than that goes
 //! to the rest of them in the next turn.
 //!
 //! A broker that is granted less memory, by its control group (the memory limit of a container) or by the machine, lowers

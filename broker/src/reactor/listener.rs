@@ -16,7 +16,7 @@ use crate::shortage::{REST, Shortage, is_out_of_resources};
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
 /// Connections accepted per turn, so that a storm of them does not hold up clients that are there.
-const ACCEPTS_PER_TURN: usize = 256;
+const ACCEPTS_PER_TURN: usize = 64;
 
 /// One listener on one data thread.
 #[derive(Debug)]

@@ -56,7 +56,9 @@ const EVENTS_PER_TURN: usize = 1024;
 /// Times that a connection is written per turn while its session has more for it.
 const WRITE_ROUNDS: usize = 4;
 /// Writes per turn, which are system calls: the rest has its turn next, before anything else is written.
-const WRITES_PER_TURN: usize = 4096;
+const WRITES_PER_TURN: usize = 1024;
+/// The same by what they write.
+const WRITE_BYTES_PER_TURN: usize = 4 << 20;
 /// A turn at least this often, so that probes see the thread live.
 const BEAT: Duration = Duration::from_secs(1);
 /// Numbers are left for `/metrics` this often while there is work.
@@ -108,6 +110,8 @@ pub(crate) struct Reactor<C> {
     letters: Vec<Letter>,
     reading: VecDeque<ConnId>,
     writing: Vec<ConnId>,
+    writes_left: usize,
+    write_bytes_left: usize,
     lag: Lag,
     /// Connections whose socket takes bytes again.
     writable: Vec<ConnId>,
@@ -169,6 +173,8 @@ impl<C: Core> Reactor<C> {
             letters: Vec::new(),
             reading: VecDeque::new(),
             writing: Vec::new(),
+            writes_left: WRITES_PER_TURN,
+            write_bytes_left: WRITE_BYTES_PER_TURN,
             lag: Lag::new(now),
             writable: Vec::new(),
             is_congested: false,
@@ -386,25 +392,32 @@ impl<C: Core> Reactor<C> {
             self.write(conn, true, now);
         }
         self.writable = writable;
-        let mut writes_left = WRITES_PER_TURN;
+        (self.writes_left, self.write_bytes_left) = (WRITES_PER_TURN, WRITE_BYTES_PER_TURN);
         for _ in 0..WRITE_ROUNDS {
-            let dirty = self.core.dirty();
-            let portion = dirty.len().min(writes_left);
-            if portion == 0 {
+            std::mem::swap(self.core.dirty(), &mut self.writing);
+            if self.writing.is_empty() {
                 break;
             }
-            writes_left -= portion;
             self.is_unreported = true;
             let mut writing = std::mem::take(&mut self.writing);
-            writing.extend(dirty.drain(..portion));
-            for conn in writing.drain(..) {
-                self.write(conn, false, now);
+            let mut written = 0;
+            while written < writing.len() && self.writes_left > 0 && self.write_bytes_left > 0 {
+                self.write(writing[written], false, now);
+                self.writes_left -= 1;
+                written += 1;
             }
+            if written < writing.len() {
+                // Who was not written comes first in the next turn.
+                let dirty = self.core.dirty();
+                dirty.splice(..0, writing.drain(written..));
+                writing.clear();
+                self.writing = writing;
+                return;
+            }
+            writing.clear();
             self.writing = writing;
         }
-        if writes_left > 0 || self.core.dirty().is_empty() {
-            self.core.all_written();
-        }
+        self.core.all_written();
     }
 
     /// Writes what a connection's buffer holds, and lets its session fill the buffer again if it was full.
@@ -425,6 +438,8 @@ impl<C: Core> Reactor<C> {
                     out.drain(..writing.bytes);
                 }
                 entry.is_blocked = writing.is_blocked;
+                self.core.sent(writing.bytes);
+                self.write_bytes_left = self.write_bytes_left.saturating_sub(writing.bytes);
                 self.core.written(conn, writing.bytes);
                 if !writing.is_blocked && (was_blocked || was_full) {
                     let Self { core, world, .. } = self;

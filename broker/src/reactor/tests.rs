@@ -186,6 +186,8 @@ impl Core for Puppet {
         false
     }
 
+    fn sent(&mut self, _bytes: usize) {}
+
     fn all_written(&mut self) {
         self.times_all_written += 1;
     }

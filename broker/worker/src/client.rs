@@ -54,6 +54,7 @@ impl Worker {
             used += length;
             self.counters.packets_received += 1;
             self.effort.add(1, cost::PACKET);
+            self.last_receivers = 0;
             let flow = match decode(version, first, body) {
                 Ok(Packet::Publish(publish)) => {
                     let flow = self.publish(conn, id, &publish, now, out);
@@ -69,6 +70,12 @@ impl Worker {
                 }
             };
             match flow {
+                Flow::Go if self.is_ahead() => {
+                    self.ahead.push(conn);
+                    self.pause(conn, out);
+                    self.counters.bytes_received += used as u64;
+                    return Consumed { bytes: used, paused: true };
+                }
                 Flow::Go if self.must_wait(conn, id) => {
                     self.count_wait(id);
                     self.pause(conn, out);

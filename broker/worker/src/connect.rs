@@ -192,6 +192,7 @@ impl Worker {
             reads: None,
             is_reading_on: false,
             left_shares: Vec::new(),
+            is_leaving: false,
         };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }

@@ -76,7 +76,10 @@ pub(crate) enum Role {
 #[derive(Debug)]
 pub(crate) struct Connections {
     slab: Slab<Connection>,
+    /// To be written at the end of the turn.
     pub(crate) dirty: Vec<ConnId>,
+    /// To be written some at a time: they got a message for many.
+    pub(crate) bulk: VecDeque<ConnId>,
     pool: Vec<Vec<u8>>,
     /// The sum over all clients.
     unsent_bytes: usize,
@@ -100,6 +103,7 @@ impl Connections {
         Connections {
             slab: Slab::new(),
             dirty: Vec::new(),
+            bulk: VecDeque::new(),
             pool: Vec::new(),
             unsent_bytes: 0,
             blocked: VecDeque::new(),
@@ -145,10 +149,20 @@ impl Connections {
     /// The output buffer, to append to: the connection is written at the end of this turn.
     #[inline]
     pub(crate) fn output(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
+        self.output_for(conn, false)
+    }
+
+    /// The same for a message that goes to many if `is_bulk`: the connection is written when it is its turn among them.
+    #[inline]
+    pub(crate) fn output_for(&mut self, conn: ConnId, is_bulk: bool) -> Option<&mut Vec<u8>> {
         let connection = self.slab.get_mut(conn.slot, conn.generation)?;
         if !connection.dirty {
             connection.dirty = true;
-            self.dirty.push(conn);
+            if is_bulk {
+                self.bulk.push_back(conn);
+            } else {
+                self.dirty.push(conn);
+            }
             if connection.out.capacity() == 0
                 && let Some(buffer) = self.pool.pop()
             {
@@ -162,6 +176,13 @@ impl Connections {
     pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Connection> {
         self.count_unsent(conn, 0);
         self.slab.remove(conn.slot, conn.generation)
+    }
+
+    /// Moves so many of those that wait for their turn to those that are written in this one.
+    pub(crate) fn take_from_bulk(&mut self, at_most: usize) -> usize {
+        let portion = self.bulk.len().min(at_most);
+        self.dirty.extend(self.bulk.drain(..portion));
+        portion
     }
 
     /// After the write of a dirty connection: its buffer goes back to the pool once it is empty. Whether it is a client's.

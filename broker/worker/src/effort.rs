@@ -11,8 +11,8 @@
 pub(crate) mod cost {
     /// A read of a socket, which is a system call.
     pub(crate) const READ: u64 = 1500;
-    /// The same for each kibibyte that it brings.
-    pub(crate) const KIBIBYTE: u64 = 200;
+    /// A kibibyte that is copied from or to a buffer.
+    pub(crate) const KIBIBYTE: u64 = 400;
     /// A packet, whatever is in it.
     pub(crate) const PACKET: u64 = 250;
     /// A receiver of a message.

@@ -7,7 +7,7 @@ use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
 use crate::rights::client;
-use crate::sessions::{Absence, subscriber};
+use crate::sessions::{Absence, Entry};
 use crate::timer::Timer;
 use crate::worker::Worker;
 use fulmar_codec::ReasonCode;
@@ -105,14 +105,35 @@ impl Worker {
 
     /// The session is no more: its subscriptions go, and a will that waited is due (MQTT 5.0, 3.1.2.5).
     pub(crate) fn end_session(&mut self, id: SessionId, now: Instant) {
-        let Some(mut entry) = self.sessions.remove(id) else { return };
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        if entry.is_leaving {
+            return;
+        }
+        let will = entry.session.take_will();
+        (entry.absence, entry.reads) = (None, None);
         self.effort.add(1, cost::END);
-        self.node.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.unsubscribe_all(subscriber(self.thread, id), &entry.session);
-        self.hand_on(&entry, now);
-        if let Some(will) = entry.session.take_will() {
-            let is_allowed = self.may_publish_will(&entry.session, &will, now);
+        let is_allowed = will.as_ref().is_some_and(|will| {
+            let entry = self.sessions.get(id);
+            entry.is_some_and(|entry| self.may_publish_will(&entry.session, will, now))
+        });
+        self.sessions.forget_name(id);
+        let owed = self.sessions.get(id).map(Entry::owed_shares).unwrap_or_default();
+        self.leave_groups(id);
+        self.hand_on(&owed, now);
+        if self.leave_portion(id) == 0 {
+            self.forget_session(id);
+        } else {
+            self.leaving.push_back(id);
+        }
+        if let Some(will) = will {
             self.publish_will(&will, is_allowed, now);
+        }
+    }
+
+    /// Nothing is left of the session.
+    pub(crate) fn forget_session(&mut self, id: SessionId) {
+        if self.sessions.remove(id).is_some() {
+            self.node.sessions.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

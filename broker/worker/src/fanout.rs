@@ -1,8 +1,9 @@
 //! One message to all its receivers on this thread: at once, or in portions if there are too many for one turn.
 //!
 //! A message of a mebibyte for a thousand receivers would take a gibibyte of output before the first byte of it is sent.
-//! So who has not got it when the turn has done enough gets it in the next one, after the output was sent. Until the
-//! last one has it nobody is read and no letters are taken, so that no later message overtakes it (MQTT 5.0, 4.6).
+//! So who has not got it when the turn has done enough gets it in the next one, after output was sent. Later messages to
+//! the same topic wait until the last one has it (MQTT 5.0, 4.6), and so does whoever sent it. Messages of others go past
+//! it, and are written before it: who sends little to few does not wait for who sends much to many.
 
 use crate::connections::Connections;
 use crate::counters::Counters;
@@ -17,6 +18,11 @@ use fulmar_codec::QoS;
 use fulmar_session::{Deliver, Delivered, Message, Outgoing, SharedMessage};
 use std::num::NonZeroU32;
 use std::time::Instant;
+
+/// More receivers than these are many.
+const BULK: usize = 64;
+/// Messages that some of their receivers have not got, before nobody is read any more.
+const FANOUTS_MAX: usize = 16;
 
 /// A message that some of its receivers have not got.
 #[derive(Debug)]
@@ -38,7 +44,8 @@ pub(crate) struct Receivers<'a> {
     pub(crate) effort: &'a mut Effort,
     /// Bytes that wait to be sent.
     pub(crate) output: &'a mut usize,
-    /// No message begins above it, and one that has begun goes a quarter further.
+    /// Above it whoever sends to many waits, and a quarter beyond it their messages are cut. So there is room for those
+    /// who send to few until three quarters beyond it, when everyone waits.
     pub(crate) output_max: usize,
     pub(crate) pressure: Pressure,
     pub(crate) now: Instant,
@@ -56,9 +63,11 @@ impl Receivers<'_> {
         outgoing: &Outgoing<'_>,
         shared: &mut SharedMessage<'_>,
     ) -> usize {
+        let is_bulk = locals.len() > BULK;
+        let output_max = if is_bulk { self.output_max / 4 * 5 } else { self.output_max * 2 };
         let mut more_ids = &more_ids[more_ids.partition_point(|(at, _)| (*at as usize) < first)..];
         for (index, local) in locals.iter().enumerate().skip(first) {
-            let is_enough = self.effort.is_overspent() || *self.output >= self.output_max + self.output_max / 4;
+            let is_enough = self.effort.is_overspent() || *self.output >= output_max;
             if index > first && is_enough {
                 return index;
             }
@@ -67,12 +76,12 @@ impl Receivers<'_> {
             if more_ids.is_empty() {
                 let id = id.map_or(0, NonZeroU32::get);
                 let ids = if id == 0 { &[][..] } else { &[id][..] };
-                self.deliver_to(local, ids, outgoing, shared);
+                self.deliver_to(local, ids, outgoing, is_bulk, shared);
             } else {
                 let (mine, others) = more_ids.split_at(more_ids.partition_point(|(at, _)| *at as usize <= index));
                 more_ids = others;
                 let ids: Vec<u32> = id.into_iter().chain(mine.iter().map(|(_, id)| *id)).map(NonZeroU32::get).collect();
-                self.deliver_to(local, &ids, outgoing, shared);
+                self.deliver_to(local, &ids, outgoing, is_bulk, shared);
             }
         }
         locals.len()
@@ -85,10 +94,11 @@ impl Receivers<'_> {
         local: &Local,
         subscription_ids: &[u32],
         outgoing: &Outgoing<'_>,
+        is_bulk: bool,
         shared: &mut SharedMessage<'_>,
     ) {
-        let Receivers { hooks, connections, sessions, counters, output, pressure, now, .. } = self;
-        let Some(entry) = sessions.by_subscriber_mut(local.id) else { return };
+        let Receivers { hooks, connections, sessions, counters, effort, output, pressure, now, .. } = self;
+        let Some(entry) = sessions.by_subscriber_mut(local.id).filter(|entry| !entry.is_leaving) else { return };
         let how = Deliver {
             qos: local.options.qos(),
             retain: outgoing.retain && local.options.retain_as_published(),
@@ -111,10 +121,12 @@ impl Receivers<'_> {
         }
         // An absent client has no buffer; its session writes nothing.
         let mut nowhere = Vec::new();
-        let buffer = connection.and_then(|conn| connections.output(conn)).unwrap_or(&mut nowhere);
+        let buffer = connection.and_then(|conn| connections.output_for(conn, is_bulk)).unwrap_or(&mut nowhere);
         let before = buffer.len();
         let delivered = session.deliver(buffer, outgoing, how, *now, shared);
-        **output += buffer.len() - before;
+        let grown = buffer.len() - before;
+        **output += grown;
+        effort.add(grown / 1024, cost::KIBIBYTE);
         if matches!(delivered, Delivered::Queued { .. }) && session.is_connected() {
             match session.is_output_full(buffer) {
                 true => counters.limit_hits_output_buffer_bytes += 1,
@@ -126,15 +138,36 @@ impl Receivers<'_> {
 }
 
 impl Worker {
-    /// Whether nothing waits for a turn of its own: messages of other threads may come.
+    /// Whether messages of other threads may come.
     #[inline]
     pub fn takes_letters(&self) -> bool {
-        self.fanouts.is_empty()
+        !self.is_full()
+    }
+
+    /// Whether so much waits to be sent that nothing more may be delivered to anyone.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        let bytes_max = self.node.settings.limits.turn_output_bytes;
+        self.turn_output >= bytes_max / 4 * 7 || self.fanouts.len() >= FANOUTS_MAX
+    }
+
+    /// Whether so much waits to be sent that who sends to many should wait.
+    #[inline]
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.turn_output >= self.node.settings.limits.turn_output_bytes || !self.fanouts.is_empty()
+    }
+
+    /// Whether whoever sent the last message has sent more to many than they have got.
+    #[inline]
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.last_receivers > BULK && self.has_backlog()
     }
 
     /// Goes on with messages that were for too many receivers, oldest first, as far as this turn goes.
     pub(crate) fn fan_out_on(&mut self, now: Instant) {
-        while let Some(mut fanout) = self.fanouts.pop_front() {
+        while self.turn_output < self.node.settings.limits.turn_output_bytes
+            && let Some(mut fanout) = self.fanouts.pop_front()
+        {
             let Worker { node, connections, sessions, scratch, counters, share, turn_output, effort, pressure, .. } =
                 self;
             let mut shared = SharedMessage::of(fanout.message.clone(), share, &mut scratch.message);

@@ -15,7 +15,38 @@ use std::time::Instant;
 /// Shared subscriptions that a client has left and that its session remembers.
 const LEFT_SHARES_MAX: usize = 16;
 
+/// A message that a member of a shared subscription was sent or was to be sent, and has not acknowledged.
+pub(crate) struct Owed {
+    group: Box<str>,
+    filter: Box<str>,
+    message: Message,
+}
+
 impl Entry {
+    /// What the session is owed as a member of shared groups, those that it has left included.
+    pub(crate) fn owed_shares(&self) -> Vec<Owed> {
+        let Entry { session, left_shares, .. } = self;
+        let owed: Vec<(NonZeroU32, Message)> =
+            session.owed().map(|(share, message)| (share, message.clone())).collect();
+        if owed.is_empty() {
+            return Vec::new();
+        }
+        let subscribed = session.subscriptions().map(|subscription| subscription.filter);
+        let shares: Vec<(NonZeroU32, &str, &str)> = subscribed
+            .chain(left_shares.iter().map(|filter| &**filter))
+            .filter_map(|filter| {
+                let (group, filter) = split_share(filter);
+                group.map(|group| (share_number(group, filter), group, filter))
+            })
+            .collect();
+        // Of subscriptions that were left, not all are remembered.
+        let name = |(share, message)| {
+            let (_, group, filter) = shares.iter().find(|(number, ..)| *number == share)?;
+            Some(Owed { group: (*group).into(), filter: (*filter).into(), message })
+        };
+        owed.into_iter().filter_map(name).collect()
+    }
+
     /// The client has left a subscription. If it is owed messages of it, they still are the group's.
     pub(crate) fn leave_share(&mut self, filter: &str) {
         let (Some(group), filter_alone) = split_share(filter) else { return };
@@ -28,25 +59,9 @@ impl Entry {
 }
 
 impl Worker {
-    /// The session has ended and is a member of nothing any more.
-    pub(crate) fn hand_on(&mut self, entry: &Entry, now: Instant) {
-        let Entry { session, left_shares, .. } = entry;
-        let owed: Vec<(NonZeroU32, Message)> =
-            session.owed().map(|(share, message)| (share, message.clone())).collect();
-        if owed.is_empty() {
-            return;
-        }
-        let subscribed = session.subscriptions().map(|subscription| subscription.filter);
-        let shares: Vec<(NonZeroU32, &str, &str)> = subscribed
-            .chain(left_shares.iter().map(|filter| &**filter))
-            .filter_map(|filter| {
-                let (group, filter) = split_share(filter);
-                group.map(|group| (share_number(group, filter), group, filter))
-            })
-            .collect();
-        for (share, message) in owed {
-            // Of subscriptions that were left, not all are remembered.
-            let Some((_, group, filter)) = shares.iter().find(|(number, ..)| *number == share) else { continue };
+    /// The session has ended and is a member of nothing any more: what it was owed goes on.
+    pub(crate) fn hand_on(&mut self, owed: &[Owed], now: Instant) {
+        for Owed { group, filter, message } in owed {
             if message.is_expired(now) {
                 self.counters.dropped_expired += 1;
                 continue;
@@ -54,7 +69,7 @@ impl Worker {
             self.scratch.found.clear();
             self.pick_again(group, filter);
             let outgoing = message.view();
-            self.deliver_found(&outgoing, Some(&message), now);
+            self.deliver_found(&outgoing, Some(message), now);
             self.pass_on(&outgoing, 0, now);
         }
     }

@@ -22,6 +22,7 @@ mod fanout;
 mod ids;
 mod inherit;
 mod lanes;
+mod leaving;
 mod letter;
 mod limits;
 mod link;

@@ -228,7 +228,7 @@ impl Worker {
     /// `message` is the same, if it is kept already.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, message: Option<&Message>, now: Instant) {
         let Worker { node, connections, sessions, scratch, counters, outboxes, share, .. } = self;
-        let Worker { turn_output, effort, pressure, fanouts, .. } = self;
+        let Worker { turn_output, effort, pressure, fanouts, last_receivers, .. } = self;
         let Scratch { found, message: buffer, .. } = scratch;
         effort.add(found.others.len(), cost::DELIVERY);
         effort.add(found.merged, cost::MATCH);
@@ -248,8 +248,9 @@ impl Worker {
             pressure: *pressure,
             now,
         };
-        // A message does not overtake an earlier one that some have not got.
-        let next = if fanouts.is_empty() {
+        *last_receivers = found.locals.len() + found.others.len();
+        // A message does not overtake an earlier one to the same topic that some have not got.
+        let next = if fanouts.iter().all(|fanout| fanout.message.view().topic != outgoing.topic) {
             receivers.deliver(&found.locals, &found.more_ids, 0, outgoing, &mut shared)
         } else {
             0

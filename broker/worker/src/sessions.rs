@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) is_reading_on: bool,
     /// Shared subscriptions that ended while messages of them were not acknowledged: see `inherit.rs`.
     pub(crate) left_shares: Vec<Box<str>>,
+    /// It has ended, and its subscriptions are going.
+    pub(crate) is_leaving: bool,
 }
 
 /// What is due while a client is absent.
@@ -133,8 +135,19 @@ impl Sessions {
 
     pub(crate) fn remove(&mut self, id: SessionId) -> Option<Entry> {
         let entry = self.slab.remove(id.slot, id.generation)?;
-        self.by_client_id.remove(entry.session.client_id());
+        // The name of one that is leaving may be somebody else's by now.
+        if !entry.is_leaving {
+            self.by_client_id.remove(entry.session.client_id());
+        }
         Some(entry)
+    }
+
+    /// Takes its name from a session that has ended: who comes with that name is somebody new.
+    pub(crate) fn forget_name(&mut self, id: SessionId) {
+        if let Some(entry) = self.slab.get_mut(id.slot, id.generation) {
+            entry.is_leaving = true;
+            self.by_client_id.remove(entry.session.client_id());
+        }
     }
 
     /// From a slot on, in slot order.

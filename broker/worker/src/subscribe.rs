@@ -13,7 +13,7 @@ use crate::sys::is_sys;
 use crate::worker::Worker;
 use fulmar_codec::{ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter, suback_length};
 use fulmar_router::{Options, SubscriberId};
-use fulmar_session::{Excess, Limit, Session, SubscribeAction};
+use fulmar_session::{Excess, Limit, SubscribeAction};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -282,7 +282,7 @@ impl Worker {
     }
 
     /// Takes a subscriber out of the trie; true when other nodes have to be told.
-    fn leave(&mut self, me: SubscriberId, share: Option<&str>, filter: &str) -> bool {
+    pub(crate) fn leave(&mut self, me: SubscriberId, share: Option<&str>, filter: &str) -> bool {
         let mut trie = self.node.trie_mut();
         let last = match share {
             Some(group) => trie.unsubscribe_shared(group, filter, me).last,
@@ -296,20 +296,6 @@ impl Worker {
             self.node.interest().local.remove(share, filter);
         }
         last
-    }
-
-    /// The session ends: all its subscriptions with it.
-    pub(crate) fn unsubscribe_all(&mut self, me: SubscriberId, session: &Session) {
-        let mut announce = false;
-        self.effort.add(session.subscription_count(), cost::FILTER);
-        for subscription in session.subscriptions() {
-            self.sessions.subscriptions -= 1;
-            let (share, filter) = split_share(subscription.filter);
-            announce |= self.leave(me, share, filter);
-        }
-        if announce {
-            self.interest_changed();
-        }
     }
 
     /// An absent client takes no turn in its shared groups while others can.

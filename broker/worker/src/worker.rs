@@ -116,19 +116,27 @@ pub struct Worker {
     /// Connections whose CONNECT was not answered yet.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
-    /// Bytes written into the buffers of clients since they were all sent, about.
+    /// Bytes written into the buffers of clients and not sent yet, about.
     pub(crate) turn_output: usize,
     /// What this turn has done.
     pub(crate) effort: Effort,
     /// Messages that some of their receivers have not got, in the order in which they came.
     pub(crate) fanouts: VecDeque<Fanout>,
+    /// Receivers of the message in the last packet.
+    pub(crate) last_receivers: usize,
+    /// Sessions that have ended and still have subscriptions.
+    pub(crate) leaving: VecDeque<SessionId>,
     /// Sessions whose retained messages go on in the next turn.
     pub(crate) reading_on: VecDeque<SessionId>,
     /// How much memory the process uses.
     pub(crate) pressure: Pressure,
     pub(crate) restraint: Restraint,
-    /// Who was not read on because these were too many.
+    /// Who was not read on because the turn had done enough.
     pub(crate) put_off: Vec<ConnId>,
+    /// Who was not read on because it has sent more to many than they have got.
+    pub(crate) ahead: Vec<ConnId>,
+    /// Connections that got messages for many and may be written in this turn.
+    bulk_left: usize,
     /// Reminders that are due. Where they are many, they last for several turns.
     due: VecDeque<Timer>,
     next_housekeeping: Instant,
@@ -136,6 +144,8 @@ pub struct Worker {
 
 /// How often lanes, waits and the retained store are looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// A write is a system call, so that those who got a message for many are written in portions.
+const BULK_PER_TURN: usize = 256;
 /// Reminders that a turn looks at, and sessions for which it reads on, however much else it has done.
 const LEAST_PER_TURN: usize = 16;
 
@@ -168,10 +178,14 @@ impl Worker {
             turn_output: 0,
             effort: Effort::new(turn_effort),
             fanouts: VecDeque::new(),
+            last_receivers: 0,
+            leaving: VecDeque::new(),
             reading_on: VecDeque::new(),
             pressure: Pressure::default(),
             restraint: Restraint::default(),
             put_off: Vec::new(),
+            ahead: Vec::new(),
+            bulk_left: BULK_PER_TURN,
             due: VecDeque::new(),
             next_housekeeping: start + HOUSEKEEPING,
         }
@@ -259,9 +273,7 @@ impl Worker {
     /// Whether this turn has done as much as it may, or brought as much output: nobody should be read before the next.
     #[inline]
     pub fn is_sated(&self) -> bool {
-        self.effort.is_spent()
-            || !self.fanouts.is_empty()
-            || self.turn_output >= self.node.settings.limits.turn_output_bytes
+        self.effort.is_spent() || self.is_full()
     }
 
     /// The rest of what this connection sent waits for the next turn.
@@ -272,6 +284,9 @@ impl Worker {
 
     /// The turn ends, and its output is about to be sent: in the next one everybody is read on.
     fn resume_put_off(&mut self, now: Instant, out: &mut impl Out) {
+        if !self.has_backlog() {
+            self.put_off.append(&mut self.ahead);
+        }
         while let Some(conn) = self.put_off.pop() {
             match self.connections.get(conn).map(|connection| connection.role) {
                 Some(Role::Client(session)) => self.resume(conn, session, now, out),
@@ -305,10 +320,9 @@ impl Worker {
 
     /// What another data thread of this node has for this one, if it [takes letters](Worker::takes_letters).
     pub fn letters(&mut self, mut batch: Batch, now: Instant, out: &mut impl Out) {
-        let (turn_output, effort) = (self.turn_output, self.effort.spent());
+        let effort = self.effort.spent();
         self.deliver_batch(&batch, now);
         // Batches are bounded where they are queued. Clients of this thread are read however many come.
-        self.turn_output = turn_output;
         self.effort.go_back(effort);
         for note in std::mem::take(&mut batch.notes) {
             match note {
@@ -329,11 +343,14 @@ impl Worker {
         self.fan_out_on(now);
         self.resume_put_off(now, out);
         let output_bytes_max = self.node.settings.limits.output_bytes_per_thread;
-        while let Some(conn) = self.connections.surplus(output_bytes_max) {
+        while !self.effort.is_overspent()
+            && let Some(conn) = self.connections.surplus(output_bytes_max)
+        {
             self.shed_output(conn, now, out);
         }
         self.remind_some(now, out);
         self.read_on(now);
+        self.leave_some();
         self.withdraw_some(now, out);
         let overdue = self.close_overdue(now, out);
         if now >= self.next_housekeeping {
@@ -351,8 +368,9 @@ impl Worker {
         let is_pressed = self.pressure != Pressure::Normal || !self.restraint.is_idle();
         let has_house = is_pressed || !self.lanes.is_empty() || !self.waiting.is_empty();
         let housekeeping = has_house.then_some(self.next_housekeeping);
-        let is_behind = !self.fanouts.is_empty() || !self.due.is_empty() || !self.reading_on.is_empty();
-        let has_more = is_behind || self.withdrawal.is_some();
+        let is_behind =
+            !self.fanouts.is_empty() || !self.ahead.is_empty() || !self.due.is_empty() || !self.reading_on.is_empty();
+        let has_more = is_behind || !self.leaving.is_empty() || self.withdrawal.is_some();
         [self.timers.next_due(), housekeeping, overdue, has_more.then_some(now)].into_iter().flatten().min()
     }
 
@@ -432,6 +450,7 @@ impl Worker {
     /// and take it from the list. When none is left, tell [`Worker::all_written`]; until then their buffers fill on.
     pub fn dirty(&mut self) -> &mut Vec<ConnId> {
         self.flush_lanes();
+        self.bulk_left -= self.connections.take_from_bulk(self.bulk_left);
         &mut self.connections.dirty
     }
 
@@ -455,12 +474,21 @@ impl Worker {
 
     /// Every connection that has something to say was written: what sockets did not take is counted otherwise.
     pub fn all_written(&mut self) {
-        self.turn_output = 0;
+        if self.connections.bulk.is_empty() {
+            self.turn_output = 0;
+        }
+    }
+
+    /// A socket took so many bytes.
+    #[inline]
+    pub fn sent(&mut self, bytes: usize) {
+        self.turn_output = self.turn_output.saturating_sub(bytes);
     }
 
     /// The turn is over: slots of connections and sessions that ended in it may be used again.
     pub fn end_turn(&mut self) {
         self.effort.end_turn();
+        self.bulk_left = BULK_PER_TURN;
         self.connections.end_turn();
         self.sessions.end_turn();
     }

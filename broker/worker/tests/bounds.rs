@@ -164,13 +164,14 @@ fn many_messages_for_many_clients_are_written_in_portions() {
             waits += std::mem::take(buffer).len();
             worker.written(*conn, 0);
         }
-        assert!(waits < bound + 2000 * clients, "{waits} bytes in turn {turns}");
+        assert!(waits < bound / 4 * 7 + 2000 * clients, "{waits} bytes in turn {turns}");
         received += waits;
         turns += 1;
         worker.all_written();
         worker.end_turn();
     }
-    assert_eq!(turns, 200 * 1000 * clients / bound + 1);
+    // It goes three quarters beyond the bound, which is room for others when one sends much to many.
+    assert_eq!(turns, 200 * 1000 * clients / (bound / 4 * 7) + 1);
     assert!(received > 200 * 1000 * clients);
 }
 
