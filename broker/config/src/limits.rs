@@ -21,7 +21,7 @@
 //! leaves, which is enough for 50,000 plain ones, and what the other bounds leave unused. Who serves more, or TLS clients
 //! by the ten thousand, gives the pod more memory or sets `connections`. A turn of the event loop may go beyond a bound
 //! before it is enforced at its end, by 8 MiB of output for each data thread: a message for more receivers than that goes
-//! to the rest of them in the next turn.
+//! to the rest of them in the next turn. As much again may be on its way from one thread to another.
 //!
 //! A broker that is granted less memory, by its control group (the memory limit of a container) or by the machine, lowers
 //! those of these bounds that nobody chose in proportion, and says so when it starts.

@@ -147,7 +147,6 @@ impl Core {
             }
         }
         *self.worker.dirty() = dirty;
-        self.worker.all_written();
         self.worker.end_turn();
     }
 }

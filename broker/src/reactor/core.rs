@@ -32,8 +32,6 @@ pub(crate) trait Core {
     fn written(&mut self, conn: ConnId, bytes: usize);
     fn tell(&mut self, messages: &[Message], now: Instant);
     fn outbox(&mut self, thread: Thread) -> &mut Batch;
-    fn sent(&mut self, bytes: usize);
-    fn all_written(&mut self);
     fn end_turn(&mut self);
     fn is_sated(&self) -> bool;
     fn counters(&self) -> Counters;
@@ -127,15 +125,6 @@ impl Core for Worker {
     #[inline]
     fn outbox(&mut self, thread: Thread) -> &mut Batch {
         self.outbox(thread)
-    }
-
-    #[inline]
-    fn sent(&mut self, bytes: usize) {
-        self.sent(bytes);
-    }
-
-    fn all_written(&mut self) {
-        self.all_written();
     }
 
     fn end_turn(&mut self) {

@@ -15,9 +15,10 @@ use mio::Waker;
 use mio::net::TcpStream;
 use tokio::sync::mpsc;
 
-/// Messages, targets and notes that may wait for one thread; each kibibyte of a message counts as one more.
+/// Messages, targets and notes that may wait for one thread; so many bytes of a message count as one more. So messages
+/// take 4 MiB, besides one batch, which is a turn's work.
 const WEIGHT_MAX: usize = 64 << 10;
-const BYTES_PER_WEIGHT: usize = 1 << 10;
+const BYTES_PER_WEIGHT: usize = 64;
 
 /// Something for a data thread.
 #[derive(Debug)]
@@ -176,7 +177,7 @@ mod tests {
     fn few_large_messages_fill_a_queue_as_many_small_ones_do() {
         let poll = mio::Poll::new().unwrap();
         let inbox = Inbox::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
-        assert!(inbox.push_batch(1, &mut batch(60, &[0; 1 << 20])));
+        assert!(inbox.push_batch(1, &mut batch(3, &[0; 1 << 20])));
         let mut more = batch(10, &[0; 1 << 20]);
         assert!(!inbox.push_batch(2, &mut more));
         assert_eq!(more.len(), 10);

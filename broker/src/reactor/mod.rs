@@ -417,7 +417,6 @@ impl<C: Core> Reactor<C> {
             writing.clear();
             self.writing = writing;
         }
-        self.core.all_written();
     }
 
     /// Writes what a connection's buffer holds, and lets its session fill the buffer again if it was full.
@@ -438,7 +437,6 @@ impl<C: Core> Reactor<C> {
                     out.drain(..writing.bytes);
                 }
                 entry.is_blocked = writing.is_blocked;
-                self.core.sent(writing.bytes);
                 self.write_bytes_left = self.write_bytes_left.saturating_sub(writing.bytes);
                 self.core.written(conn, writing.bytes);
                 if !writing.is_blocked && (was_blocked || was_full) {

@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     pub(crate) certificate: Option<Arc<CertificateNames>>,
     pub(crate) role: Role,
     dirty: bool,
+    /// Bytes of messages that it was given and for which its socket was not tried yet.
+    pub(crate) given: usize,
     /// Memory of a client's output that its socket does not take, and since when it does not.
     unsent: Unsent,
     /// The reactor offers no bytes until told to.
@@ -81,7 +83,8 @@ pub(crate) struct Connections {
     /// To be written some at a time: they got a message for many.
     pub(crate) bulk: VecDeque<ConnId>,
     pool: Vec<Vec<u8>>,
-    /// The sum over all clients.
+    /// Of either kind the sum over all clients.
+    pub(crate) given_bytes: usize,
     unsent_bytes: usize,
     /// Clients whose socket does not take everything, those for longest first. Some have gone, or took it since.
     blocked: VecDeque<(ConnId, u32)>,
@@ -105,6 +108,7 @@ impl Connections {
             dirty: Vec::new(),
             bulk: VecDeque::new(),
             pool: Vec::new(),
+            given_bytes: 0,
             unsent_bytes: 0,
             blocked: VecDeque::new(),
             blocked_now: 0,
@@ -123,6 +127,7 @@ impl Connections {
             certificate: None,
             role,
             dirty: false,
+            given: 0,
             unsent: Unsent::default(),
             paused: false,
             held: false,
@@ -149,12 +154,13 @@ impl Connections {
     /// The output buffer, to append to: the connection is written at the end of this turn.
     #[inline]
     pub(crate) fn output(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
-        self.output_for(conn, false)
+        self.receiver(conn, false).map(|connection| &mut connection.out)
     }
 
-    /// The same for a message that goes to many if `is_bulk`: the connection is written when it is its turn among them.
+    /// The same with all of the connection; for a message that goes to many if `is_bulk`: then it is written when it is
+    /// its turn among them.
     #[inline]
-    pub(crate) fn output_for(&mut self, conn: ConnId, is_bulk: bool) -> Option<&mut Vec<u8>> {
+    pub(crate) fn receiver(&mut self, conn: ConnId, is_bulk: bool) -> Option<&mut Connection> {
         let connection = self.slab.get_mut(conn.slot, conn.generation)?;
         if !connection.dirty {
             connection.dirty = true;
@@ -169,12 +175,13 @@ impl Connections {
                 connection.out = buffer;
             }
         }
-        Some(&mut connection.out)
+        Some(connection)
     }
 
     /// Forgets the connection and tells what it had left to say.
     pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Connection> {
         self.count_unsent(conn, 0);
+        self.take_given(conn);
         self.slab.remove(conn.slot, conn.generation)
     }
 
@@ -187,6 +194,7 @@ impl Connections {
 
     /// After the write of a dirty connection: its buffer goes back to the pool once it is empty. Whether it is a client's.
     pub(crate) fn written(&mut self, conn: ConnId) -> bool {
+        self.take_given(conn);
         let Some(connection) = self.slab.get_mut(conn.slot, conn.generation) else { return false };
         connection.dirty = false;
         if connection.out.is_empty() && connection.out.capacity() > 0 {
@@ -225,6 +233,12 @@ impl Connections {
         if self.blocked.len() > 2 * self.blocked_now + STALE_MAX {
             let Connections { slab, blocked, .. } = self;
             blocked.retain(|(conn, since)| is_blocked(slab, *conn, *since));
+        }
+    }
+
+    fn take_given(&mut self, conn: ConnId) {
+        if let Some(connection) = self.slab.get_mut(conn.slot, conn.generation) {
+            self.given_bytes -= std::mem::take(&mut connection.given);
         }
     }
 

@@ -8,6 +8,7 @@
 use crate::connections::Connections;
 use crate::counters::Counters;
 use crate::effort::{Effort, cost};
+use crate::limits::Limits;
 use crate::pressure::Pressure;
 use crate::rights::{address, may_deliver};
 use crate::route::{Local, count};
@@ -42,9 +43,7 @@ pub(crate) struct Receivers<'a> {
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) counters: &'a mut Counters,
     pub(crate) effort: &'a mut Effort,
-    /// Bytes that wait to be sent.
-    pub(crate) output: &'a mut usize,
-    /// Above it whoever sends to many waits, and a quarter beyond it their messages are cut. So there is room for those
+    /// Bytes that wait to be written. Above it whoever sends to many waits, and a quarter beyond it their messages are cut. So there is room for those
     /// who send to few until three quarters beyond it, when everyone waits.
     pub(crate) output_max: usize,
     pub(crate) pressure: Pressure,
@@ -67,7 +66,7 @@ impl Receivers<'_> {
         let output_max = if is_bulk { self.output_max / 4 * 5 } else { self.output_max * 2 };
         let mut more_ids = &more_ids[more_ids.partition_point(|(at, _)| (*at as usize) < first)..];
         for (index, local) in locals.iter().enumerate().skip(first) {
-            let is_enough = self.effort.is_overspent() || *self.output >= output_max;
+            let is_enough = self.effort.is_overspent() || self.connections.given_bytes >= output_max;
             if index > first && is_enough {
                 return index;
             }
@@ -97,7 +96,7 @@ impl Receivers<'_> {
         is_bulk: bool,
         shared: &mut SharedMessage<'_>,
     ) {
-        let Receivers { hooks, connections, sessions, counters, effort, output, pressure, now, .. } = self;
+        let Receivers { hooks, connections, sessions, counters, effort, pressure, now, .. } = self;
         let Some(entry) = sessions.by_subscriber_mut(local.id).filter(|entry| !entry.is_leaving) else { return };
         let how = Deliver {
             qos: local.options.qos(),
@@ -119,20 +118,25 @@ impl Receivers<'_> {
             counters.dropped_memory_short += 1;
             return;
         }
-        // An absent client has no buffer; its session writes nothing.
-        let mut nowhere = Vec::new();
-        let buffer = connection.and_then(|conn| connections.output_for(conn, is_bulk)).unwrap_or(&mut nowhere);
-        let before = buffer.len();
-        let delivered = session.deliver(buffer, outgoing, how, *now, shared);
-        let grown = buffer.len() - before;
-        **output += grown;
-        effort.add(grown / 1024, cost::KIBIBYTE);
-        if matches!(delivered, Delivered::Queued { .. }) && session.is_connected() {
-            match session.is_output_full(buffer) {
-                true => counters.limit_hits_output_buffer_bytes += 1,
-                false => counters.limit_hits_outbound_inflight += 1,
+        let delivered = match connection.and_then(|conn| connections.receiver(conn, is_bulk)) {
+            Some(receiver) => {
+                let before = receiver.out.len();
+                let delivered = session.deliver(&mut receiver.out, outgoing, how, *now, shared);
+                let given = receiver.out.len() - before;
+                receiver.given += given;
+                if matches!(delivered, Delivered::Queued { .. }) {
+                    match session.is_output_full(&receiver.out) {
+                        true => counters.limit_hits_output_buffer_bytes += 1,
+                        false => counters.limit_hits_outbound_inflight += 1,
+                    }
+                }
+                connections.given_bytes += given;
+                effort.add(given / 1024, cost::KIBIBYTE);
+                delivered
             }
-        }
+            // An absent client has no buffer; its session writes nothing.
+            None => session.deliver(&mut Vec::new(), outgoing, how, *now, shared),
+        };
         count(counters, delivered, qos, outgoing.payload.len());
     }
 }
@@ -147,14 +151,16 @@ impl Worker {
     /// Whether so much waits to be sent that nothing more may be delivered to anyone.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        let bytes_max = self.node.settings.limits.turn_output_bytes;
-        self.turn_output >= bytes_max / 4 * 7 || self.fanouts.len() >= FANOUTS_MAX
+        let limits = &self.node.settings.limits;
+        self.connections.given_bytes >= limits.turn_output_bytes / 4 * 7
+            || self.fanouts.len() >= FANOUTS_MAX
+            || self.connections.unsent_bytes() > limits.output_bytes_per_thread
     }
 
     /// Whether so much waits to be sent that who sends to many should wait.
     #[inline]
     pub(crate) fn has_backlog(&self) -> bool {
-        self.turn_output >= self.node.settings.limits.turn_output_bytes || !self.fanouts.is_empty()
+        self.connections.given_bytes >= self.node.settings.limits.turn_output_bytes || !self.fanouts.is_empty()
     }
 
     /// Whether whoever sent the last message has sent more to many than they have got.
@@ -165,11 +171,12 @@ impl Worker {
 
     /// Goes on with messages that were for too many receivers, oldest first, as far as this turn goes.
     pub(crate) fn fan_out_on(&mut self, now: Instant) {
-        while self.turn_output < self.node.settings.limits.turn_output_bytes
+        let Limits { turn_output_bytes, output_bytes_per_thread, .. } = self.node.settings.limits;
+        while self.connections.given_bytes < turn_output_bytes
+            && self.connections.unsent_bytes() <= output_bytes_per_thread
             && let Some(mut fanout) = self.fanouts.pop_front()
         {
-            let Worker { node, connections, sessions, scratch, counters, share, turn_output, effort, pressure, .. } =
-                self;
+            let Worker { node, connections, sessions, scratch, counters, share, effort, pressure, .. } = self;
             let mut shared = SharedMessage::of(fanout.message.clone(), share, &mut scratch.message);
             let mut receivers = Receivers {
                 hooks: &node.hooks,
@@ -177,7 +184,6 @@ impl Worker {
                 sessions,
                 counters,
                 effort,
-                output: turn_output,
                 output_max: node.settings.limits.turn_output_bytes,
                 pressure: *pressure,
                 now,

@@ -228,7 +228,7 @@ impl Worker {
     /// `message` is the same, if it is kept already.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, message: Option<&Message>, now: Instant) {
         let Worker { node, connections, sessions, scratch, counters, outboxes, share, .. } = self;
-        let Worker { turn_output, effort, pressure, fanouts, last_receivers, .. } = self;
+        let Worker { effort, pressure, fanouts, last_receivers, .. } = self;
         let Scratch { found, message: buffer, .. } = scratch;
         effort.add(found.others.len(), cost::DELIVERY);
         effort.add(found.merged, cost::MATCH);
@@ -243,7 +243,6 @@ impl Worker {
             sessions,
             counters,
             effort,
-            output: turn_output,
             output_max: node.settings.limits.turn_output_bytes,
             pressure: *pressure,
             now,

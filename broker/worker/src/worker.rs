@@ -116,8 +116,6 @@ pub struct Worker {
     /// Connections whose CONNECT was not answered yet.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
-    /// Bytes written into the buffers of clients and not sent yet, about.
-    pub(crate) turn_output: usize,
     /// What this turn has done.
     pub(crate) effort: Effort,
     /// Messages that some of their receivers have not got, in the order in which they came.
@@ -146,7 +144,8 @@ pub struct Worker {
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// A write is a system call, so that those who got a message for many are written in portions.
 const BULK_PER_TURN: usize = 256;
-/// Reminders that a turn looks at, and sessions for which it reads on, however much else it has done.
+/// Clients that a turn closes, reminders that it looks at, and sessions for which it reads on, however much else it has
+/// done.
 const LEAST_PER_TURN: usize = 16;
 
 impl Worker {
@@ -175,7 +174,6 @@ impl Worker {
             counters: Counters::default(),
             connections_pending: 0,
             shutting_down: false,
-            turn_output: 0,
             effort: Effort::new(turn_effort),
             fanouts: VecDeque::new(),
             last_receivers: 0,
@@ -340,14 +338,17 @@ impl Worker {
     /// Does what is due and tells when to come again at the latest.
     pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
         self.pressure = self.node.pressure();
-        self.fan_out_on(now);
         self.resume_put_off(now, out);
         let output_bytes_max = self.node.settings.limits.output_bytes_per_thread;
-        while !self.effort.is_overspent()
+        // Until all who have to go are gone nobody is read, so that no more comes than goes.
+        let mut least = LEAST_PER_TURN;
+        while (least > 0 || !self.effort.is_overspent())
             && let Some(conn) = self.connections.surplus(output_bytes_max)
         {
+            least = least.saturating_sub(1);
             self.shed_output(conn, now, out);
         }
+        self.fan_out_on(now);
         self.remind_some(now, out);
         self.read_on(now);
         self.leave_some();
@@ -370,7 +371,8 @@ impl Worker {
         let housekeeping = has_house.then_some(self.next_housekeeping);
         let is_behind =
             !self.fanouts.is_empty() || !self.ahead.is_empty() || !self.due.is_empty() || !self.reading_on.is_empty();
-        let has_more = is_behind || !self.leaving.is_empty() || self.withdrawal.is_some();
+        let has_surplus = self.connections.unsent_bytes() > output_bytes_max;
+        let has_more = is_behind || has_surplus || !self.leaving.is_empty() || self.withdrawal.is_some();
         [self.timers.next_due(), housekeeping, overdue, has_more.then_some(now)].into_iter().flatten().min()
     }
 
@@ -447,7 +449,7 @@ impl Worker {
     }
 
     /// The turn's work is done: connections whose output buffer grew in it. Write each once, tell [`Worker::written`],
-    /// and take it from the list. When none is left, tell [`Worker::all_written`]; until then their buffers fill on.
+    /// and take it from the list.
     pub fn dirty(&mut self) -> &mut Vec<ConnId> {
         self.flush_lanes();
         self.bulk_left -= self.connections.take_from_bulk(self.bulk_left);
@@ -470,19 +472,6 @@ impl Worker {
     /// full, and read no client meanwhile.
     pub fn outbox(&mut self, thread: Thread) -> &mut Batch {
         self.outboxes.of(thread)
-    }
-
-    /// Every connection that has something to say was written: what sockets did not take is counted otherwise.
-    pub fn all_written(&mut self) {
-        if self.connections.bulk.is_empty() {
-            self.turn_output = 0;
-        }
-    }
-
-    /// A socket took so many bytes.
-    #[inline]
-    pub fn sent(&mut self, bytes: usize) {
-        self.turn_output = self.turn_output.saturating_sub(bytes);
     }
 
     /// The turn is over: slots of connections and sessions that ended in it may be used again.

@@ -104,7 +104,6 @@ impl Thread {
             self.worker.written(conn, 0);
         }
         *self.worker.dirty() = dirty;
-        self.worker.all_written();
         self.worker.end_turn();
     }
 }

@@ -116,7 +116,6 @@ impl Thread {
         for conn in std::mem::take(self.worker.dirty()) {
             self.worker.written(conn, 0);
         }
-        self.worker.all_written();
         self.worker.end_turn();
         resumed
     }
@@ -297,7 +296,6 @@ fn fan_out(thread: &mut Thread, readers: &[ConnId], publishes: &[u8]) -> (usize,
             dirty.into_iter().for_each(|conn| thread.worker.written(conn, 0));
             thread.worker.end_turn();
         }
-        thread.worker.all_written();
         thread.worker.end_turn();
         if rest.is_empty() && !is_paused && next != Some(thread.now) {
             return (waiting_max, got);

@@ -548,7 +548,6 @@ impl World {
                 self.nodes[node].threads[to].letters.push_back(batch);
             }
         }
-        self.nodes[node].threads[thread].worker.all_written();
         self.nodes[node].threads[thread].worker.end_turn();
         let finished: Vec<_> = self.nodes[node].threads[thread]
             .sockets
