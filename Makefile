@@ -1,7 +1,7 @@
 # Every task of the project. What a task does is written in xtask/src, one file each.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test clients e2e fuzz soak images crds manifests demo demo-down release bench peers clean toolchain
+.PHONY: help setup check test attacks clients e2e fuzz soak images crds manifests demo demo-down release bench peers clean toolchain
 .NOTPARALLEL:
 
 XTASK := cargo xtask
@@ -25,6 +25,9 @@ test: toolchain ## Everything there is to test, on a real Kubernetes too (needs 
 
 clients: toolchain ## Only the tests with MQTT clients of other people's making; TEST=NAME for some of them
 	@$(XTASK) clients $(if $(TEST),-- $(TEST))
+
+attacks: toolchain ## Only the attacks on a broker with little memory, with a table of figures (needs root)
+	@$(XTASK) attacks
 
 e2e: toolchain ## Only the end-to-end tests; TEST=NAME for some of them
 	@$(XTASK) e2e $(if $(TEST),-- $(TEST))

@@ -4,6 +4,7 @@
 //! from the whole workspace, so that all steps share what one of them has built.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Result;
 use fulmar_testbed::lifecycle;
@@ -27,8 +28,21 @@ pub(crate) fn test(root: &Path) -> Result<()> {
         steps.step("generated manifests", || manifests::run(root, &manifests::Arguments { check: true }))?;
         let testbeds = "test --locked --workspace --test testbeds -- --ignored --test-threads 1";
         steps.test("tests of the testbeds", &mut cargo(root, testbeds))?;
+        steps.test("attacks", &mut attack_tests(root))?;
         e2e::run_steps(root, &e2e::Arguments::default(), steps)
     })
+}
+
+/// The broker in little memory, under attack. Needs root.
+pub(crate) fn attacks(root: &Path) -> Result<()> {
+    summed_up(|steps| steps.test("attacks", &mut attack_tests(root)))
+}
+
+/// What is measured is time, so our own crates are built with optimizations too; those of others are in any case.
+fn attack_tests(root: &Path) -> Command {
+    let mut command = cargo(root, "test --locked --workspace --test attack -- --ignored");
+    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "2");
+    command
 }
 
 fn check_steps(root: &Path, steps: &mut Steps) -> Result<()> {

@@ -41,6 +41,8 @@ enum Task {
     Test,
     /// Install MQTT clients of other people's making, and run the broker's tests with them.
     Clients(clients::Arguments),
+    /// Attack a broker that has little memory, and measure how others fare meanwhile.
+    Attacks,
     /// Write manifests/install.yaml from the chart.
     Manifests(manifests::Arguments),
     /// Build the container images of broker and operator, without Docker.
@@ -70,6 +72,7 @@ fn main() -> Result<()> {
         Task::Check => check::check(root),
         Task::Test => check::test(root),
         Task::Clients(arguments) => clients::run(root, &arguments),
+        Task::Attacks => check::attacks(root),
         Task::Manifests(arguments) => manifests::run(root, &arguments),
         Task::Images(arguments) => images::run(root, &arguments).map(drop),
         Task::Demo(arguments) => demo::run(root, &arguments),

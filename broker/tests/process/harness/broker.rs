@@ -27,7 +27,8 @@ pub struct Start {
     yaml: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    descriptors_max: Option<u32>,
+    /// Commands of a shell that becomes the broker after them.
+    before: Vec<String>,
 }
 
 /// A running broker. It is killed when it is dropped.
@@ -60,7 +61,7 @@ struct Lines {
 impl Start {
     /// With `yaml` instead of the base configuration.
     pub fn with_file(yaml: &str) -> Start {
-        Start { yaml: yaml.to_owned(), arguments: Vec::new(), environment: Vec::new(), descriptors_max: None }
+        Start { yaml: yaml.to_owned(), arguments: Vec::new(), environment: Vec::new(), before: Vec::new() }
     }
 
     /// With the base configuration and some settings, `key=value` each.
@@ -80,8 +81,13 @@ impl Start {
     }
 
     /// With a file-descriptor limit that the process cannot raise.
-    pub fn descriptors_max(mut self, max: u32) -> Start {
-        self.descriptors_max = Some(max);
+    pub fn descriptors_max(self, max: u32) -> Start {
+        self.after(&format!("ulimit -n {max}"))
+    }
+
+    /// Runs a command of the shell first, in the same process.
+    pub fn after(mut self, command: &str) -> Start {
+        self.before.push(command.to_owned());
         self
     }
 
@@ -107,16 +113,15 @@ impl Start {
     }
 
     fn spawn(self) -> (Child, Folder) {
-        let Start { yaml, arguments, environment, descriptors_max } = self;
+        let Start { yaml, arguments, environment, before } = self;
         let folder = Folder::new();
         std::fs::write(folder.path().join(FILE), yaml).expect("write the configuration");
-        let mut command = match descriptors_max {
-            None => Command::new(BINARY),
-            Some(max) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {max} && exec \"$0\" \"$@\""), BINARY]);
-                shell
-            }
+        let mut command = if before.is_empty() {
+            Command::new(BINARY)
+        } else {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{} && exec \"$0\" \"$@\"", before.join(" && ")), BINARY]);
+            shell
         };
         if arguments.first().is_none_or(|argument| argument != "check") {
             command.args(["--config", FILE]);
