@@ -366,6 +366,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_given_counts_until_its_socket_was_tried_whatever_else_is_sent() {
+        let mut connections = Connections::new();
+        let [one, two] = [(); 2].map(|()| client(&mut connections));
+        let give = |connections: &mut Connections, conn, bytes| {
+            connections.receiver(conn, true).expect("it is there").given += bytes;
+            connections.given_bytes += bytes;
+        };
+        give(&mut connections, one, 400);
+        give(&mut connections, two, 300);
+        // Answers, and messages that were read from a store or a queue, were not given.
+        connections.output(one).expect("it is there").extend([0; 1000]);
+        assert_eq!((connections.take_from_bulk(1), connections.dirty.len()), (1, 1));
+        connections.written(one);
+        assert_eq!(connections.given_bytes, 300);
+        connections.written(one);
+        connections.remove(two);
+        assert_eq!(connections.given_bytes, 0);
+    }
+
+    #[test]
     fn who_stays_behind_is_slow_until_it_has_taken_everything() {
         let mut connections = Connections::new();
         let start = Instant::now();
