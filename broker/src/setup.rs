@@ -224,7 +224,8 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         topic_aliases,
         retained_messages: retained_messages as usize,
         retained_bytes: bytes(retained_bytes),
-        tombstone: TOMBSTONE,
+        // A node that is alone has nobody to tell of deletions.
+        tombstone: if config.cluster.is_some() { TOMBSTONE } else { Duration::ZERO },
         acknowledgement_timeout: ACKNOWLEDGEMENT_TIMEOUT,
         subscribe_barrier: SUBSCRIBE_BARRIER,
         link_buffer_bytes: bytes(config.limits.link_buffer_bytes_per_thread(threads)),

@@ -7,6 +7,7 @@ mod exposition;
 mod links;
 mod process;
 mod report;
+mod stores;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -126,6 +127,7 @@ impl Metrics {
         expose_memory(&mut exposition, memory);
         links::expose(&mut exposition, &numbers, links.as_deref());
         expose_control(&mut exposition, control);
+        stores::expose(&mut exposition, &auth.node);
         auth::expose(&mut exposition, auth);
         let dropped = log_lines_dropped.load(Ordering::Relaxed);
         let help = "Log lines dropped because nobody read them fast enough.";
