@@ -38,7 +38,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("qos_2_never_released", 8, unreleased),
     attack("wildcard_publish_storms", 8, storms),
     attack("large_messages_for_many", 8, large_messages),
-    Attack { memory: 100 << 20, ..attack("all_of_them_at_once_in_too_little_memory", 15, everything) },
+    Attack { memory: 128 << 20, ..attack("all_of_them_at_once_in_too_little_memory", 15, everything) },
 ];
 
 const fn attack(name: &'static str, seconds: u64, run: fn(SocketAddr)) -> Attack {
