@@ -192,7 +192,7 @@ mod tests {
     fn looks_are_frequent_when_they_matter() {
         let look = |pressure, megabytes: u64| next_look(pressure, megabytes << 20, 1000 << 20, &MARKS);
         assert_eq!(look(Pressure::Normal, 20), CALM);
-        assert_eq!(look(Pressure::Normal, 750), Duration::from_millis(99));
+        assert_eq!(look(Pressure::Normal, 750), Duration::from_millis(100));
         assert_eq!([look(Pressure::Normal, 849), look(Pressure::High, 925)], [ALERT; 2]);
         assert_eq!(look(Pressure::Critical, 950), RELIEF);
         assert_eq!(percent(u64::MAX, 0), u64::MAX);

@@ -20,7 +20,6 @@ const ATTACKERS_PERCENT: u32 = 50;
 const BEFORE: Duration = Duration::from_secs(2);
 /// Of each process.
 const DESCRIPTORS: libc::rlim_t = 12_000;
-const LATENCY_MAX: Duration = Duration::from_millis(100);
 
 const YAML: &str = "
 threads: 2
@@ -114,7 +113,7 @@ pub fn play(attack: &Attack) -> Row {
     assert_eq!(memory.killed(), 0, "processes killed for want of memory");
     assert_eq!(broker.metric("fulmar_panics_total"), 0);
     assert!(lag.is_short(), "more than 1 % of the probes waited for the event loop for more than 50 ms");
-    assert!(during.p99 < LATENCY_MAX, "a p99 of {:?} for well-behaved clients", during.p99);
+    assert!(during.p99 < attack.latency_max, "a p99 of {:?} for well-behaved clients", during.p99);
     drop(broker);
     row
 }
