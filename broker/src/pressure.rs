@@ -19,11 +19,11 @@ use crate::throttle::Throttle;
 
 /// Percent below a mark at which what was done above it ends.
 const RELIEF_PERCENT: u64 = 4;
-/// Looks while there is room enough.
+/// Looks while there is room enough, and when there is least.
 const CALM: Duration = Duration::from_millis(250);
-/// Looks from this near to the mark on.
-const ALERT: Duration = Duration::from_millis(100);
-const NEAR_PERCENT: u64 = 15;
+const ALERT: Duration = Duration::from_millis(20);
+/// How fast many clients together can fill what is left, with room to spare: a gibibyte a second.
+const GROWTH_PER_MILLISECOND: u64 = 1 << 20;
 /// Looks while clients are closed: who went must have been counted before the next one has to go.
 const RELIEF: Duration = Duration::from_millis(200);
 /// Between two times that the allocator gives back what is free in it, which keeps data threads waiting for some
@@ -76,9 +76,12 @@ fn percent(used: u64, granted: u64) -> u64 {
 /// When to look again.
 fn next_look(pressure: Pressure, used: u64, granted: u64, marks: &MemoryConfig) -> Duration {
     match pressure {
-        Pressure::Normal if percent(used, granted) + NEAR_PERCENT < marks.high_percent.into() => CALM,
-        Pressure::Normal | Pressure::High => ALERT,
         Pressure::Critical => RELIEF,
+        Pressure::Normal | Pressure::High => {
+            let mark = if pressure == Pressure::Normal { marks.high_percent } else { marks.critical_percent };
+            let left = (granted / 100 * u64::from(mark)).saturating_sub(used);
+            Duration::from_millis(left / GROWTH_PER_MILLISECOND).clamp(ALERT, CALM)
+        }
     }
 }
 
@@ -187,10 +190,11 @@ mod tests {
 
     #[test]
     fn looks_are_frequent_when_they_matter() {
-        let look = |pressure, used| next_look(pressure, used, 100, &MARKS);
+        let look = |pressure, megabytes: u64| next_look(pressure, megabytes << 20, 1000 << 20, &MARKS);
         assert_eq!(look(Pressure::Normal, 20), CALM);
-        assert_eq!(look(Pressure::Normal, 75), ALERT);
-        assert_eq!(look(Pressure::Critical, 95), RELIEF);
+        assert_eq!(look(Pressure::Normal, 750), Duration::from_millis(100));
+        assert_eq!([look(Pressure::Normal, 849), look(Pressure::High, 925)], [ALERT; 2]);
+        assert_eq!(look(Pressure::Critical, 950), RELIEF);
         assert_eq!(percent(u64::MAX, 0), u64::MAX);
     }
 }

@@ -210,7 +210,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         queued_bytes: bytes(queued_bytes),
         queued_bytes_total: bytes(queued_bytes_total),
         output_buffer_bytes: output_buffer_bytes as usize,
-        turn_output_bytes: TURN_OUTPUT_BYTES.min(output_bytes_per_thread),
+        turn_output_bytes: TURN_OUTPUT_BYTES.min(output_bytes_per_thread / 2),
         output_bytes_per_thread,
         turn_effort: TURN_EFFORT,
         session_expiry_seconds: session_expiry_seconds_max,

@@ -26,6 +26,8 @@ pub struct Attack {
     pub time: Duration,
     /// Bytes that the broker may use.
     pub memory: u64,
+    /// What 99 of 100 messages of well-behaved clients have to arrive within.
+    pub latency_max: Duration,
     run: fn(SocketAddr),
 }
 
@@ -38,11 +40,16 @@ pub const ATTACKS: &[Attack] = &[
     attack("qos_2_never_released", 8, unreleased),
     attack("wildcard_publish_storms", 8, storms),
     attack("large_messages_for_many", 8, large_messages),
-    Attack { memory: 100 << 20, ..attack("all_of_them_at_once_in_too_little_memory", 15, everything) },
+    Attack {
+        memory: 128 << 20,
+        latency_max: Duration::from_millis(500),
+        ..attack("all_of_them_at_once_in_too_little_memory", 15, everything)
+    },
 ];
 
 const fn attack(name: &'static str, seconds: u64, run: fn(SocketAddr)) -> Attack {
-    Attack { name, time: Duration::from_secs(seconds), memory: 256 << 20, run }
+    let (time, latency_max) = (Duration::from_secs(seconds), Duration::from_millis(100));
+    Attack { name, time, memory: 256 << 20, latency_max, run }
 }
 
 /// The attack that this process is to run, if it is an attacker.
