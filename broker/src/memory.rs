@@ -8,10 +8,15 @@ use fulmar_config::Limits;
 
 /// Code, stacks, and buffers that are there without any client.
 const PROCESS_BYTES: u64 = 30 << 20;
+/// What a data thread takes beyond the bounds while they are not enforced yet: output of a turn, and messages on their way
+/// from other threads.
+const THREAD_BYTES: u64 = 12 << 20;
 /// The rest is for what connections take in proportion to their number, and for the kernel.
 const USABLE_PERCENT: u64 = 95;
 /// A link's buffer holds up to twice its bound, for each of the two peers of a cluster of three.
 const LINK_BUFFERS: u64 = 2 * 2;
+/// Tries to share what there is; each comes closer.
+const SHARING_ROUNDS: u32 = 16;
 /// The least that a broker is of use with.
 const RETAINED_BYTES_LEAST: u64 = 1 << 20;
 const SESSION_BYTES_LEAST: u64 = 4 << 20;
@@ -47,9 +52,20 @@ pub(crate) fn fit(limits: &mut Limits, shape: Shape, memory: u64, is_chosen: imp
     let mut chosen = limits.clone();
     lower(&mut chosen, &is_chosen, |_, _| 0);
     let fixed = sum(&chosen, shape);
-    let share = Share { part: usable.saturating_sub(fixed), whole: whole - fixed };
-    lower(limits, &is_chosen, |value, least| share.of(value).max(least).min(value));
-    limits.queued_bytes = limits.queued_bytes.min(limits.queued_bytes_total / 2);
+    let mut part = usable.saturating_sub(fixed);
+    let defaults = limits.clone();
+    // What stays at its least takes more than its share: the others have so much less.
+    for _ in 0..SHARING_ROUNDS {
+        let share = Share { part, whole: whole - fixed };
+        *limits = defaults.clone();
+        lower(limits, &is_chosen, |value, least| share.of(value).max(least).min(value));
+        limits.queued_bytes = limits.queued_bytes.min(limits.queued_bytes_total / 2);
+        let needed = sum(limits, shape);
+        if needed <= usable {
+            break;
+        }
+        part = part.saturating_sub(needed - usable);
+    }
     Fit { is_lowered: true, needed: sum(limits, shape), usable }
 }
 
@@ -102,6 +118,7 @@ fn sum(limits: &Limits, shape: Shape) -> u64 {
     let handshakes = u64::from(limits.handshakes) * u64::from(limits.first_packet_bytes());
     [
         PROCESS_BYTES,
+        THREAD_BYTES * thread_count,
         limits.queued_bytes_total,
         limits.retained_bytes.saturating_add(limits.retained_bytes / 4),
         limits.session_bytes_total,
@@ -133,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_nobody_chose_shrinks_in_proportion_until_all_fits() {
-        for megabytes in [128, 200, 256, 512, 1000] {
+        for megabytes in [128, 200, 256, 512, 900] {
             let mut limits = Limits::default();
             let fit = fit(&mut limits, POD, megabytes * MIB, |_| false);
             assert!(fit.is_lowered && fit.needed <= fit.usable, "{megabytes}: {fit:?}");

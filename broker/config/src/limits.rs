@@ -5,23 +5,25 @@
 //!
 //! | bound | MiB |
 //! |---|---|
-//! | `queuedBytesTotal`: messages that wait for clients or for their acknowledgement | 192 |
-//! | `retainedBytes`, and a quarter for topics of deleted ones | 240 |
+//! | `queuedBytesTotal`: messages that wait for clients or for their acknowledgement | 160 |
+//! | `retainedBytes`, and a quarter for topics of deleted ones | 200 |
 //! | `sessionBytesTotal`: sessions, subscriptions, wills | 160 |
 //! | `inputBufferBytesTotal`: packets that are not whole, clients that are held back | 64 |
 //! | `outputBufferBytesTotal`: what sockets do not take | 96 |
 //! | `linkBufferBytes` for two peers: publishers wait above it, twice as much is never passed by publishes | 64 to 128 |
 //! | TLS `handshakes`, each with a first packet of `connectPacketBytes` | 63 |
+//! | for each data thread 12: output of a turn, and messages on their way to it from others | 12 to 48 |
 //! | buffers and code of the process | 30 |
-//! | sum | 909 to 973 |
+//! | sum | 849 to 949 |
 //!
 //! Not in the sum is what connections take in proportion to their number, besides the kernel's buffers: less than 1 KiB
 //! for a plain one, about 10 KiB for one with TLS and up to 100 KiB more while its peer sends half a record or takes
 //! nothing, 1 KiB for each topic alias, 24 bytes for each publish that is not acknowledged. They have what the sum
 //! leaves, which is enough for 50,000 plain ones, and what the other bounds leave unused. Who serves more, or TLS clients
-//! by the ten thousand, gives the pod more memory or sets `connections`. A turn of the event loop may go beyond a bound
-//! before it is enforced at its end, by 8 MiB of output for each data thread: a message for more receivers than that goes
-//! to the rest of them in the next turn. As much again may be on its way from one thread to another.
+//! by the ten thousand, gives the pod more memory or sets `connections`.
+//!
+//! A turn of the event loop may go beyond `outputBufferBytesTotal` before that is enforced at its end, by 8 MiB for each
+//! data thread: a message for more receivers than that goes to the rest of them in the next turn.
 //!
 //! A broker that is granted less memory, by its control group (the memory limit of a container) or by the machine, lowers
 //! those of these bounds that nobody chose in proportion, and says so when it starts.
@@ -130,7 +132,7 @@ impl Default for Limits {
             publish_bytes_per_second: 0,
             queued_messages: 1000,
             queued_bytes: 8 << 20,
-            queued_bytes_total: 192 << 20,
+            queued_bytes_total: 160 << 20,
             sessions: 200_000,
             session_bytes_total: 160 << 20,
             session_expiry_seconds_max: 7 * 24 * 3600,
@@ -142,7 +144,7 @@ impl Default for Limits {
             will_bytes: 32 << 10,
             topic_aliases: 32,
             retained_messages: 500_000,
-            retained_bytes: 192 << 20,
+            retained_bytes: 160 << 20,
             output_buffer_bytes: 1 << 20,
             output_buffer_bytes_total: 96 << 20,
             read_budget_bytes: 256 << 10,
