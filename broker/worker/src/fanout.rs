@@ -43,6 +43,8 @@ pub(crate) struct Receivers<'a> {
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) counters: &'a mut Counters,
     pub(crate) effort: &'a mut Effort,
+    /// Shared subscriptions whose member has ended since it was picked.
+    pub(crate) missed: &'a mut Vec<NonZeroU32>,
     /// Bytes that wait to be written. Above it whoever sends to many waits, and a quarter beyond it their messages are cut. So there is room for those
     /// who send to few until three quarters beyond it, when everyone waits.
     pub(crate) output_max: usize,
@@ -96,8 +98,11 @@ impl Receivers<'_> {
         is_bulk: bool,
         shared: &mut SharedMessage<'_>,
     ) {
-        let Receivers { hooks, connections, sessions, counters, effort, pressure, now, .. } = self;
-        let Some(entry) = sessions.by_subscriber_mut(local.id).filter(|entry| !entry.is_leaving) else { return };
+        let Receivers { hooks, connections, sessions, counters, effort, missed, pressure, now, .. } = self;
+        let Some(entry) = sessions.by_subscriber_mut(local.id).filter(|entry| !entry.is_leaving) else {
+            missed.extend(local.share);
+            return;
+        };
         let how = Deliver {
             qos: local.options.qos(),
             retain: outgoing.retain && local.options.retain_as_published(),
@@ -176,7 +181,7 @@ impl Worker {
             && self.connections.unsent_bytes() <= output_bytes_per_thread
             && let Some(mut fanout) = self.fanouts.pop_front()
         {
-            let Worker { node, connections, sessions, scratch, counters, share, effort, pressure, .. } = self;
+            let Worker { node, connections, sessions, scratch, counters, share, effort, pressure, missed, .. } = self;
             let mut shared = SharedMessage::of(fanout.message.clone(), share, &mut scratch.message);
             let mut receivers = Receivers {
                 hooks: &node.hooks,
@@ -184,14 +189,20 @@ impl Worker {
                 sessions,
                 counters,
                 effort,
+                missed,
                 output_max: node.settings.limits.turn_output_bytes,
                 pressure: *pressure,
                 now,
             };
             let Fanout { message, locals, more_ids, next } = &mut fanout;
             *next = receivers.deliver(locals, more_ids, *next, &message.view(), &mut shared);
-            if *next < locals.len() {
-                return self.fanouts.push_front(fanout);
+            let (message, is_done) = (message.clone(), *next == locals.len());
+            if !is_done {
+                self.fanouts.push_front(fanout);
+            }
+            self.hand_on_missed(&message.view(), Some(&message), now);
+            if !is_done {
+                return;
             }
         }
     }

@@ -3,12 +3,15 @@
 //! MQTT 5.0, 4.8.2, leaves it to the server; to lose what a worker had not finished because it crashed would make shared
 //! subscriptions useless for work. While the session waits for its client, so does what it is owed: sending it to another
 //! member too would have two of them do the same work.
+//!
+//! The same goes for what was on its way to the member: in a batch between threads, or behind other receivers.
 
 use crate::route::share_number;
 use crate::sessions::Entry;
 use crate::subscribe::split_share;
 use crate::worker::Worker;
-use fulmar_session::Message;
+use fulmar_router::{Matches, NodeIndex, Options, SharedRef, SubscriberId};
+use fulmar_session::{Message, Outgoing};
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -50,7 +53,48 @@ impl Entry {
     }
 }
 
+/// Gathers the shared subscriptions with these numbers.
+struct Missed<'a> {
+    numbers: &'a [NonZeroU32],
+    names: Vec<(String, String)>,
+}
+
+impl Matches for Missed<'_> {
+    fn local(&mut self, _: SubscriberId, _: Options) {}
+
+    fn remote(&mut self, _: NodeIndex) {}
+
+    fn shared(&mut self, group: SharedRef<'_>) {
+        if self.numbers.contains(&share_number(group.group, group.filter)) {
+            self.names.push((group.group.to_owned(), group.filter.to_owned()));
+        }
+    }
+}
+
 impl Worker {
+    /// Brings a message to other members of shared subscriptions whose member has ended before it got there.
+    #[inline]
+    pub(crate) fn hand_on_missed(&mut self, outgoing: &Outgoing<'_>, message: Option<&Message>, now: Instant) {
+        if !self.missed.is_empty() {
+            self.hand_on_all_missed(outgoing, message, now);
+        }
+    }
+
+    #[cold]
+    fn hand_on_all_missed(&mut self, outgoing: &Outgoing<'_>, message: Option<&Message>, now: Instant) {
+        let numbers = std::mem::take(&mut self.missed);
+        let mut missed = Missed { numbers: &numbers, names: Vec::new() };
+        self.node.trie().matches(outgoing.topic, &mut missed);
+        // Of some groups nobody is left, here or elsewhere.
+        self.counters.dropped_no_member += numbers.len().saturating_sub(missed.names.len()) as u64;
+        self.scratch.found.clear();
+        for (group, filter) in &missed.names {
+            self.pick_again(group, filter);
+        }
+        self.deliver_found(outgoing, message, now);
+        self.pass_on(outgoing, 0, now);
+    }
+
     /// Brings to other members what a session was owed that has ended and left its groups.
     pub(crate) fn hand_on(&mut self, owed: &Owed, now: Instant) {
         for (share, message) in &owed.messages {

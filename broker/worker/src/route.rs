@@ -228,7 +228,7 @@ impl Worker {
     /// `message` is the same, if it is kept already.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, message: Option<&Message>, now: Instant) {
         let Worker { node, connections, sessions, scratch, counters, outboxes, share, .. } = self;
-        let Worker { effort, pressure, fanouts, last_receivers, .. } = self;
+        let Worker { effort, pressure, fanouts, last_receivers, missed, .. } = self;
         let Scratch { found, message: buffer, .. } = scratch;
         effort.add(found.others.len(), cost::DELIVERY);
         effort.add(found.merged, cost::MATCH);
@@ -243,6 +243,7 @@ impl Worker {
             sessions,
             counters,
             effort,
+            missed,
             output_max: node.settings.limits.turn_output_bytes,
             pressure: *pressure,
             now,
@@ -292,6 +293,7 @@ impl Worker {
             }
             self.sessions.stamps = stamps;
             self.deliver_found(&outgoing, message, now);
+            self.hand_on_missed(&outgoing, message, now);
         }
     }
 

@@ -301,7 +301,9 @@ impl Worker {
     /// An absent client takes no turn in its shared groups while others can.
     pub(crate) fn leave_shared_groups(&mut self, id: SessionId) {
         let me = subscriber(self.thread, id);
-        for (group, filter, _) in self.shared_subscriptions(id) {
+        let shared = self.shared_subscriptions(id);
+        self.effort.add(shared.len(), cost::FILTER);
+        for (group, filter, _) in shared {
             self.node.trie_mut().set_shared_absent(&group, &filter, me);
         }
     }
@@ -309,7 +311,9 @@ impl Worker {
     /// A client that came back takes its turns again.
     pub(crate) fn rejoin_shared_groups(&mut self, id: SessionId) {
         let mut announce = false;
-        for (group, filter, options) in self.shared_subscriptions(id) {
+        let shared = self.shared_subscriptions(id);
+        self.effort.add(shared.len(), cost::FILTER);
+        for (group, filter, options) in shared {
             announce |= self.join(id, Some(&group), &filter, options);
         }
         if announce {

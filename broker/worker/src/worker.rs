@@ -29,6 +29,7 @@ use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::ReasonCode;
 use fulmar_session::QuotaShare;
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -123,6 +124,8 @@ pub struct Worker {
     pub(crate) effort: Effort,
     /// Messages that some of their receivers have not got, in the order in which they came.
     pub(crate) fanouts: VecDeque<Fanout>,
+    /// Shared subscriptions of the message under way whose member has ended since it was picked: see `inherit.rs`.
+    pub(crate) missed: Vec<NonZeroU32>,
     /// Receivers of the message in the last packet.
     pub(crate) last_receivers: usize,
     /// Sessions that have ended and still have subscriptions.
@@ -180,6 +183,7 @@ impl Worker {
             shutting_down: false,
             effort: Effort::new(turn_effort),
             fanouts: VecDeque::new(),
+            missed: Vec::new(),
             last_receivers: 0,
             leaving: VecDeque::new(),
             reading_on: VecDeque::new(),

@@ -92,3 +92,27 @@ fn without_another_member_it_is_lost_and_counted() {
     world.settle();
     assert_eq!(world.counter(0, |counters| counters.dropped_no_member), owed().len() as u64);
 }
+
+#[test]
+fn what_was_on_its_way_to_a_member_that_ended_goes_to_another() {
+    const MESSAGES: usize = 40;
+    for (seed, nodes) in (0..20).map(|seed| (seed, 1 + seed as usize % 2)) {
+        let mut world = World::new(seed, nodes, 2);
+        let ending = ["one", "two", "three", "four"].map(|id| world.connect(nodes - 1, id));
+        let staying = world.connect(nodes - 1, "stays");
+        let publisher = world.connect(0, "publisher");
+        ending.iter().chain([&staying]).for_each(|member| world.subscribe(*member, FILTER, QoS::AtLeastOnce));
+        world.settle();
+        for number in 0..MESSAGES {
+            world.publish(publisher, "job", &number.to_string(), QoS::AtLeastOnce);
+        }
+        for member in ending {
+            (0..4).for_each(|_| _ = world.step());
+            world.vanish(member);
+        }
+        world.settle();
+        let mut got = sorted(&world, &[&ending[..], &[staying]].concat());
+        got.dedup();
+        assert_eq!((got.len(), seed), (MESSAGES, seed));
+    }
+}

@@ -220,6 +220,28 @@ fn filters_count_as_the_work_that_they_are() {
 }
 
 #[test]
+fn a_member_of_many_shared_groups_that_goes_and_comes_back_counts_as_the_work_that_it_is() {
+    let mut thread = Thread::new(1_000_000);
+    let conn = thread.connect_for("member", 60);
+    let filters: Vec<String> = (0..1000).map(|number| format!("$share/group/a/{number}")).collect();
+    for filters in filters.chunks(100) {
+        thread.send(conn, &subscribe(None, filters));
+    }
+    thread.end_turn();
+    thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Resumed::default());
+    assert!(thread.worker.is_sated(), "nobody else is read in the turn in which it goes");
+    thread.end_turn();
+    let mut bytes = Vec::new();
+    let connect = Connect { session_expiry: 60, clean_start: false, ..Connect::new(Version::V5, "member") };
+    encode_connect(&mut bytes, &connect);
+    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9);
+    let origin = Origin { listener: 0, address, trace: 0 };
+    let conn = thread.worker.accepted(origin, thread.now).expect("there is room");
+    thread.receive(conn, &bytes);
+    assert!(thread.worker.is_sated(), "nor in the one in which it comes back");
+}
+
+#[test]
 fn overlapping_subscriptions_give_each_receiver_its_own_identifiers() {
     let mut thread = Thread::new(1_000_000_000);
     let clients: Vec<_> = (0..3).map(|number| thread.connect(&format!("client-{number}"))).collect();
