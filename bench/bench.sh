@@ -186,6 +186,7 @@ for round in $(seq "$ROUNDS"); do
       rm -rf "$live"
       durable=0
       case $s in durable | midkill) durable=1 ;; esac
+      export CASE=$s
       if start "$b" "$live" "$BMASK" $durable; then one "$b" "$s" "$live" "$round"; fi
       stop "$live"
       rm -rf "$live"
