@@ -95,6 +95,19 @@ impl Worker {
         self.pass_on(outgoing, 0, now);
     }
 
+    /// A node that stops takes its sessions along, those too that wait for their clients: members of other nodes get what
+    /// they are owed, and what comes from now on.
+    pub(crate) fn hand_on_all(&mut self, now: Instant) {
+        let sessions = self.sessions.iter_from(0).filter(|(_, entry)| !entry.is_leaving);
+        let all: Vec<_> = sessions.map(|(id, entry)| (id, entry.owed())).collect();
+        for (id, owed) in all {
+            // What other threads have for it already is for other members too.
+            self.sessions.forget_name(id);
+            self.leave_groups(id);
+            self.hand_on(&owed, now);
+        }
+    }
+
     /// Brings to other members what a session was owed that has ended and left its groups.
     pub(crate) fn hand_on(&mut self, owed: &Owed, now: Instant) {
         for (share, message) in &owed.messages {

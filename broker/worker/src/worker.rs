@@ -454,6 +454,7 @@ impl Worker {
                 Role::Lane(_) => {}
             }
         }
+        self.hand_on_all(now);
     }
 
     /// The turn's work is done: connections whose output buffer grew in it. Write each once, tell [`Worker::written`],

@@ -86,6 +86,20 @@ fn while_its_session_waits_for_it_nobody_else_gets_what_it_is_owed() {
 }
 
 #[test]
+fn a_node_that_stops_leaves_the_work_of_sessions_that_wait_for_their_clients_to_other_nodes() {
+    let (mut world, _) = stuck_member(5, 2, 60);
+    let other = world.connect(1, "other");
+    world.subscribe(other, FILTER, QoS::ExactlyOnce);
+    world.settle();
+    world.shut_down(0);
+    let publisher = world.connect(1, "late publisher");
+    world.publish(publisher, "job", "while it stops", QoS::AtLeastOnce);
+    world.settle();
+    let wanted: Vec<_> = owed().into_iter().chain(["while it stops".to_owned()]).collect();
+    assert_eq!(sorted(&world, &[other]), wanted);
+}
+
+#[test]
 fn without_another_member_it_is_lost_and_counted() {
     let (mut world, stuck) = stuck_member(4, 1, 0);
     world.vanish(stuck);

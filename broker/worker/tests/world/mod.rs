@@ -409,6 +409,15 @@ impl World {
         }
     }
 
+    /// A node begins to stop: one of its threads hears of it first and tells the others.
+    pub fn shut_down(&mut self, node: usize) {
+        let now = self.now;
+        let mut out = Recorder::default();
+        self.nodes[node].threads[0].worker.shut_down(now, &mut out);
+        self.carry_out(node, 0, out);
+        self.end_turn(node, 0);
+    }
+
     /// What a hook owed; every thread is told, and the one that waits knows.
     pub fn stepped(&mut self, node: usize, ticket: Ticket, step: &Step) {
         for thread in 0..self.nodes[node].threads.len() {
