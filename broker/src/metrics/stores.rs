@@ -6,8 +6,9 @@ use fulmar_worker::Node;
 use crate::metrics::{Exposition, Kind};
 
 pub(super) fn expose(exposition: &mut Exposition, node: &Node) {
-    let RetainedCounts { messages, bytes, tombstones, tombstone_bytes, expired_total, tombstones_dropped_total, .. } =
-        node.retained_counts();
+    let RetainedCounts {
+        messages, bytes, tombstones, tombstone_bytes, expired_total, tombstones_dropped_total, ..
+    } = node.retained_counts();
     let gauges = [
         ("retained_messages", messages, "Retained messages."),
         ("retained_bytes", bytes, "Bytes of retained messages, topics included."),

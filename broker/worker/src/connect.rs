@@ -166,6 +166,7 @@ impl Worker {
         self.attach(conn, id, admitted, session_present, now);
         self.announce_claim(id);
         self.pump(id, now);
+        self.take_debt(conn, id, now, out);
         // Publishes of its last connection may still be on their way through.
         if self.must_wait(conn, id) {
             self.pause(conn, out);

@@ -78,6 +78,9 @@ impl Worker {
             self.node.hooks.disconnected(&client, why.reason());
         }
         let ended = entry.session.connection_lost(now);
+        if let Some(meter) = connection.meter {
+            self.debts.keep(entry.session.client_id(), meter, now);
+        }
         let will_at = if let WillFate::At(at) = ended.will { Some(at) } else { None };
         // After a panic the session's state cannot be trusted; its will can, it was stored at CONNECT.
         let keep_until = ended.keep_until.filter(|_| why != Departure::Panicked);

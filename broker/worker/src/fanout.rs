@@ -48,6 +48,8 @@ pub(crate) struct Receivers<'a> {
     /// Bytes that wait to be written. Above it whoever sends to many waits, and a quarter beyond it their messages are cut. So there is room for those
     /// who send to few until three quarters beyond it, when everyone waits.
     pub(crate) output_max: usize,
+    /// Bytes that sockets do not take, above which those who are behind get nothing of QoS 0.
+    pub(crate) unsent_max: usize,
     pub(crate) pressure: Pressure,
     pub(crate) now: Instant,
 }
@@ -98,7 +100,7 @@ impl Receivers<'_> {
         is_bulk: bool,
         shared: &mut SharedMessage<'_>,
     ) {
-        let Receivers { hooks, connections, sessions, counters, effort, missed, pressure, now, .. } = self;
+        let Receivers { hooks, connections, sessions, counters, effort, missed, unsent_max, pressure, now, .. } = self;
         let Some(entry) = sessions.by_subscriber_mut(local.id).filter(|entry| !entry.is_leaving) else {
             missed.extend(local.share);
             return;
@@ -115,12 +117,17 @@ impl Receivers<'_> {
             return;
         }
         let qos = how.qos.min(outgoing.qos);
-        // Memory is so short that what nobody was promised is not kept for those who do not read.
-        if *pressure == Pressure::Critical
+        // What nobody was promised is not kept for those who do not read, when memory is short or what all of them hold
+        // comes near to what they may.
+        let is_much_unsent = connections.unsent_bytes() > *unsent_max;
+        if (*pressure == Pressure::Critical || is_much_unsent)
             && qos == QoS::AtMostOnce
             && connection.is_some_and(|conn| connections.is_behind(conn))
         {
-            counters.dropped_memory_short += 1;
+            match is_much_unsent {
+                true => counters.dropped_slow_consumer += 1,
+                false => counters.dropped_memory_short += 1,
+            }
             return;
         }
         let delivered = match connection.and_then(|conn| connections.receiver(conn, is_bulk)) {
@@ -191,6 +198,7 @@ impl Worker {
                 effort,
                 missed,
                 output_max: node.settings.limits.turn_output_bytes,
+                unsent_max: node.settings.limits.output_bytes_per_thread / 2,
                 pressure: *pressure,
                 now,
             };

@@ -35,6 +35,11 @@ impl Bucket {
         self.paid_at = self.paid_at.max(now) + cost;
     }
 
+    /// Whether everything that was taken is paid for, so that a new bucket would be no other.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.paid_at <= now
+    }
+
     /// How long to wait before more may be taken; none while there is something left.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         let ahead = self.paid_at.saturating_duration_since(now);

@@ -245,6 +245,7 @@ impl Worker {
             effort,
             missed,
             output_max: node.settings.limits.turn_output_bytes,
+            unsent_max: node.settings.limits.output_bytes_per_thread / 2,
             pressure: *pressure,
             now,
         };

@@ -10,12 +10,16 @@ use crate::limits::Limits;
 use crate::out::{Event, Out};
 use crate::rate::Bucket;
 use crate::worker::Worker;
+use foldhash::quality::FixedState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
 /// Between two log lines about the same connection.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What one connection may publish.
+/// What one client may publish.
 #[derive(Debug)]
 pub(crate) struct Meter {
     publishes: Option<Bucket>,
@@ -30,6 +34,53 @@ pub(crate) struct Meter {
 struct Wait {
     limit: &'static str,
     time: Duration,
+}
+
+/// Clients that went before they had paid for what they published, and that are remembered at a time. Who comes back later
+/// than the longest wait has paid.
+const DEBTORS_MAX: usize = 65_536;
+
+/// What clients that are gone have published and not paid for: coming back does not make it undone.
+#[derive(Debug)]
+pub(crate) struct Debts {
+    /// By a hash of the client id: two of the same hash share a debt, which costs one of them a wait.
+    meters: HashMap<u64, Box<Meter>, FixedState>,
+    /// In the order in which they went.
+    debtors: VecDeque<u64>,
+    hasher: FixedState,
+}
+
+impl Debts {
+    /// `seed` keeps others from choosing a client id for its hash.
+    pub(crate) fn new(seed: u64) -> Debts {
+        let hasher = FixedState::with_seed(seed);
+        Debts { meters: HashMap::with_hasher(hasher.clone()), debtors: VecDeque::new(), hasher }
+    }
+
+    /// A client has gone, and what it has not paid for waits for it.
+    pub(crate) fn keep(&mut self, client_id: &str, meter: Box<Meter>, now: Instant) {
+        let is_over = |meters: &HashMap<u64, Box<Meter>, FixedState>, debtor: &u64| {
+            meters.get(debtor).is_none_or(|meter| meter.is_paid(now))
+        };
+        while let Some(debtor) = self.debtors.front()
+            && (self.debtors.len() >= DEBTORS_MAX || is_over(&self.meters, debtor))
+        {
+            self.meters.remove(debtor);
+            self.debtors.pop_front();
+        }
+        if !meter.is_paid(now) {
+            let debtor = self.hasher.hash_one(client_id);
+            self.meters.insert(debtor, meter);
+            self.debtors.push_back(debtor);
+        }
+    }
+
+    fn take(&mut self, client_id: &str) -> Option<Box<Meter>> {
+        if self.meters.is_empty() {
+            return None;
+        }
+        self.meters.remove(&self.hasher.hash_one(client_id))
+    }
 }
 
 const PUBLISHES: &str = "publishesPerSecond";
@@ -55,6 +106,16 @@ impl Meter {
         };
         let waits = [take(&mut self.publishes, 1, PUBLISHES), take(&mut self.bytes, bytes as u64, BYTES)];
         waits.into_iter().flatten().max_by_key(|wait| wait.time)
+    }
+
+    fn is_paid(&self, now: Instant) -> bool {
+        [&self.publishes, &self.bytes].into_iter().flatten().all(|bucket| bucket.is_full(now))
+    }
+
+    /// How long to wait before the next publish, if at all.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let waits = [&self.publishes, &self.bytes].map(|bucket| bucket.as_ref()?.wait(now));
+        waits.into_iter().flatten().max()
     }
 
     fn tells(&mut self, now: Instant) -> bool {
@@ -111,6 +172,20 @@ impl Worker {
         }
         self.remind(conn, until);
         Some(self.pause(conn, out))
+    }
+
+    /// A client has come back before it had paid: it is not read until then.
+    pub(crate) fn take_debt(&mut self, conn: ConnId, id: SessionId, now: Instant, out: &mut impl Out) {
+        let Some(entry) = self.sessions.get(id) else { return };
+        let Some(mut meter) = self.debts.take(entry.session.client_id()) else { return };
+        let until = meter.wait(now).map(|time| now + time);
+        meter.until = until;
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        connection.meter = Some(meter);
+        if let Some(until) = until {
+            self.remind(conn, until);
+            self.pause(conn, out);
+        }
     }
 
     /// Reads a client on whose time has come. Tells when that will be, if it has not.

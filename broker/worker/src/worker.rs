@@ -23,6 +23,7 @@ use crate::route::Scratch;
 use crate::rules::Rules;
 use crate::sessions::Sessions;
 use crate::subscribe::Waiting;
+use crate::throttle::Debts;
 use crate::timer::{Timer, Timers};
 use crate::withdraw::Withdrawal;
 use fulmar_auth::identity::CertificateNames;
@@ -105,6 +106,7 @@ pub struct Worker {
     pub(crate) rules: Arc<Rules>,
     pub(crate) withdrawal: Option<Withdrawal>,
     pub(crate) overdue: Overdue,
+    pub(crate) debts: Debts,
     pub(crate) lanes: Lanes,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -166,6 +168,7 @@ impl Worker {
             rules: Arc::clone(&node.settings.auth.rules),
             withdrawal: None,
             overdue: Overdue::new(start),
+            debts: Debts::new(seed),
             asked: Asked::default(),
             exchanges: Exchanges::default(),
             node,

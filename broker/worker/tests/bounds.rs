@@ -59,33 +59,48 @@ fn queues_of_absent_clients_fill_the_node_to_its_bound_and_connected_clients_are
     assert_eq!(world.gauges(0).queued_bytes, 0, "what ended sessions kept is given back");
 }
 
-#[test]
-fn clients_that_do_not_read_hold_no_more_output_together_than_allowed() {
+/// Thirty clients that do not read, one that does, and twenty messages of 10 kB for all of them: which of those who do
+/// not read were closed.
+fn deaf_clients(qos: QoS) -> (World, usize) {
     let bound = 1 << 20;
     let limits = Limits { output_bytes_per_thread: bound, output_buffer_bytes: 100_000, ..Limits::default() };
     let mut world = World::with_limits(2, 1, 1, &limits);
     let deaf: Vec<_> = (0..30).map(|number| world.connect(0, &format!("deaf-{number}"))).collect();
     let reader = world.connect(0, "reader");
     for client in deaf.iter().chain([&reader]) {
-        world.subscribe(*client, "news", QoS::AtMostOnce);
+        world.subscribe(*client, "news", qos);
     }
     world.settle();
     deaf.iter().for_each(|client| world.deafen(*client));
     let publisher = world.connect(0, "publisher");
     let payload = "x".repeat(10_000);
     for round in 1..=20 {
-        world.publish(publisher, "news", &payload, QoS::AtMostOnce);
+        world.publish(publisher, "news", &payload, qos);
         world.settle();
         world.pass(Duration::from_millis(50));
         let unsent = world.gauges(0).unsent_bytes;
         assert!(unsent <= bound as u64, "round {round}: {unsent} bytes");
     }
     assert_eq!(world.clients[reader].payloads().len(), 20);
-    let connected: Vec<_> = deaf.iter().map(|client| world.clients[*client].is_connected()).collect();
-    let closed = connected.iter().filter(|is_connected| !**is_connected).count();
+    let closed = deaf.iter().filter(|client| !world.clients[**client].is_connected()).count();
+    (world, closed)
+}
+
+#[test]
+fn clients_that_do_not_read_hold_no_more_output_together_than_allowed() {
+    let (world, closed) = deaf_clients(QoS::AtLeastOnce);
     assert!((10..30).contains(&closed), "{closed} of 30 were closed");
     assert_eq!(world.counter(0, |counters| counters.limit_hits_output_buffer_bytes_total), closed as u64);
     assert_eq!(world.trace.iter().filter(|line| line.contains("outputBufferBytesTotal")).count(), 1);
+}
+
+#[test]
+fn clients_that_do_not_read_lose_qos_0_before_anybody_is_closed() {
+    let (world, closed) = deaf_clients(QoS::AtMostOnce);
+    assert_eq!(closed, 0);
+    // Half of the bound is about 50 messages; each of the thirty may be in the middle of one more.
+    let dropped = world.counter(0, |counters| counters.dropped_slow_consumer);
+    assert!((20 * 30 - 90..20 * 30 - 45).contains(&(dropped as usize)), "{dropped} of 600 were dropped");
 }
 
 /// Counts who is read and who is not.

@@ -71,6 +71,34 @@ fn who_publishes_too_often_is_held_back_and_loses_nothing() {
 }
 
 #[test]
+fn who_comes_back_before_it_has_paid_is_held_back_on_its_new_connection_too() {
+    let limits = Limits { publishes_per_second: NonZeroU64::new(5), ..Limits::default() };
+    let mut world = world(&limits);
+    let reader = world.connect(0, "reader");
+    world.subscribe(reader, "flood", QoS::AtMostOnce);
+    world.settle();
+    let flood = world.connect(0, "flood");
+    for _ in 0..40 {
+        for _ in 0..10 {
+            world.publish(flood, "flood", "x", QoS::AtMostOnce);
+        }
+        world.pass(SECOND / 20);
+        world.vanish(flood);
+        world.reconnect_client(flood, 0, "flood", |connect| connect);
+    }
+    // A second's worth at once, and two seconds of the rate.
+    let got = world.clients[reader].payloads().len();
+    assert!((10..=5 + 2 * 5 + 1).contains(&got), "{got} messages in 2 s");
+    // Another one has a rate of its own.
+    let other = world.connect(0, "other");
+    for _ in 0..5 {
+        world.publish(other, "flood", "x", QoS::AtMostOnce);
+    }
+    world.settle();
+    assert_eq!(world.clients[reader].payloads().len(), got + 5);
+}
+
+#[test]
 fn keep_alive_stands_still_while_a_large_publish_is_paid_for() {
     let limits = Limits { publish_bytes_per_second: NonZeroU64::new(1000), ..Limits::default() };
     let mut world = world(&limits);
