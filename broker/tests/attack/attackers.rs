@@ -28,12 +28,14 @@ pub struct Attack {
     pub memory: u64,
     /// What 99 of 100 messages of well-behaved clients have to arrive within.
     pub latency_max: Duration,
+    /// Clients that have to be connected at a time, so that it is the attack that it is meant to be.
+    pub clients_least: u32,
     run: fn(SocketAddr),
 }
 
 pub const ATTACKS: &[Attack] = &[
     attack("publishers_without_readers", 8, publishers_without_readers),
-    attack("ten_thousand_slow_readers", 12, slow_readers),
+    Attack { clients_least: SLOW_READERS, ..attack("ten_thousand_slow_readers", 20, slow_readers) },
     attack("connect_floods", 8, connect_floods),
     attack("subscribe_bombs", 8, subscribe_bombs),
     attack("huge_retained_sets", 10, retained_sets),
@@ -49,7 +51,7 @@ pub const ATTACKS: &[Attack] = &[
 
 const fn attack(name: &'static str, seconds: u64, run: fn(SocketAddr)) -> Attack {
     let (time, latency_max) = (Duration::from_secs(seconds), Duration::from_millis(100));
-    Attack { name, time, memory: 256 << 20, latency_max, run }
+    Attack { name, time, memory: 256 << 20, latency_max, clients_least: 0, run }
 }
 
 /// The attack that this process is to run, if it is an attacker.
@@ -135,16 +137,17 @@ fn slow_readers(target: SocketAddr) {
                 held.push(stream);
             }
         }
+        // All of them are there.
+        again_and_again(2, move |number| {
+            let mut publisher = wire::client(target, fresh(), &format!("flooder-{number}"), 0)?;
+            drain(&publisher);
+            let bytes = wire::publish("flood", &[b'f'; 4000], QoS::AtMostOnce, false, 0);
+            loop {
+                publisher.write_all(&bytes)?;
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
         thread::sleep(Duration::MAX);
-    });
-    again_and_again(2, move |number| {
-        let mut publisher = wire::client(target, fresh(), &format!("flooder-{number}"), 0)?;
-        drain(&publisher);
-        let bytes = wire::publish("flood", &[b'f'; 4000], QoS::AtMostOnce, false, 0);
-        loop {
-            publisher.write_all(&bytes)?;
-            thread::sleep(Duration::from_millis(1));
-        }
     });
 }
 

@@ -130,6 +130,11 @@ fn play_once(attack: &Attack) -> Row {
         pressure_max,
         actions: actions(&broker),
     };
+    assert!(
+        connections_max >= attack.clients_least.into(),
+        "{connections_max} clients, {} wanted",
+        attack.clients_least
+    );
     assert_eq!(memory.killed(), 0, "processes killed for want of memory");
     assert_eq!(broker.metric("fulmar_panics_total"), 0);
     drop(broker);

@@ -438,7 +438,8 @@ impl Worker {
         self.node_gone(node, epoch, now, out);
     }
 
-    /// The node stops: every client is told (MQTT 5: 0x8B), sessions and wills of this node end with it.
+    /// The node stops: every client is told (MQTT 5: 0x8B). Wills that are due go out, those with a delay end with their
+    /// sessions and with the process.
     pub fn shut_down(&mut self, now: Instant, out: &mut impl Out) {
         self.outboxes.note_all_but(self.thread, &Note::ShutDown);
         self.shut_down_here(now, out);
