@@ -185,10 +185,11 @@ impl<'a> Rights<'a> {
         let mut lists = [self.everyone, self.user, self.client];
         let rules = &self.list.rules;
         std::iter::from_fn(move || {
-            let next = lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
-            let (index, rest) = next.split_first()?;
-            *next = rest;
-            Some(&rules[*index as usize])
+            let [everyone, user, client] = lists.map(|list| list.first().copied().unwrap_or(u32::MAX));
+            let next = everyone.min(user).min(client);
+            let of = [everyone, user, client].iter().position(|first| *first == next)?;
+            lists[of] = lists[of].get(1..)?;
+            rules.get(next as usize)
         })
     }
 }

@@ -54,6 +54,9 @@ impl Pattern {
     /// Whether every topic that `filter` matches is matched by this pattern too. A topic name is such a filter: it
     /// matches itself.
     pub(super) fn covers(&self, filter: &str, client: Client<'_>) -> bool {
+        if self.begins_elsewhere(filter) {
+            return false;
+        }
         // What begins with `$` is not matched by a wildcard in the first level (MQTT 5.0, 4.7.2).
         if self.begins_wild() && filter.starts_with('$') {
             return false;
@@ -73,6 +76,9 @@ impl Pattern {
 
     /// Whether there is a topic that both `filter` and this pattern match.
     pub(super) fn overlaps(&self, filter: &str, client: Client<'_>) -> bool {
+        if !filter.starts_with(['+', '#']) && self.begins_elsewhere(filter) {
+            return false;
+        }
         let begins_special = matches!(self.level(0, client), Resolved::Text(text) if text.starts_with('$'));
         if self.begins_wild() && filter.starts_with('$') || begins_special && filter.starts_with(['+', '#']) {
             return false;
@@ -92,6 +98,13 @@ impl Pattern {
             }
         }
         matches!(theirs.next(), None | Some("#"))
+    }
+
+    /// Whether the first level is another text: most rules speak of something else from there on, and are passed over
+    /// without taking the filter apart.
+    fn begins_elsewhere(&self, filter: &str) -> bool {
+        let Level::Text(first) = &self.0[0] else { return false };
+        !filter.strip_prefix(&**first).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn begins_wild(&self) -> bool {
