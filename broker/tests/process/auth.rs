@@ -273,7 +273,11 @@ fn a_changed_file_that_is_no_good_leaves_the_last_good_one_in_use_and_says_so() 
     files.put("users", "otto:secret-of-otto\nno colon\n");
     broker.wait_for_metric(valid, |valid| valid == 0);
     let said = |line: &serde_json::Value| line["message"] == "a changed file of users or access rules is not used";
-    let lines: Vec<_> = broker.log(said).iter().map(|line| line["line"].clone()).collect();
+    // The log has a thread of its own, and may be behind the metrics.
+    let lines = wait_for("both errors in the log", || {
+        let lines: Vec<_> = broker.log(said).iter().map(|line| line["line"].clone()).collect();
+        (lines.len() >= 2).then_some(lines)
+    });
     assert_eq!(lines, [1, 2]);
     assert!(broker.log(|line| line.to_string().contains("secret-of-otto")).is_empty());
     let (status, readiness) = wait_for("readiness to tell", || {
