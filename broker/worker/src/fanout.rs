@@ -45,11 +45,10 @@ pub(crate) struct Receivers<'a> {
     pub(crate) effort: &'a mut Effort,
     /// Shared subscriptions whose member has ended since it was picked.
     pub(crate) missed: &'a mut Vec<NonZeroU32>,
-    /// Bytes that wait to be written. Above it whoever sends to many waits, and a quarter beyond it their messages are cut. So there is room for those
-    /// who send to few until three quarters beyond it, when everyone waits.
-    pub(crate) output_max: usize,
-    /// Bytes that sockets do not take, above which those who are behind get nothing of QoS 0.
-    pub(crate) unsent_max: usize,
+    /// Above `turn_output_bytes` that wait to be written whoever sends to many waits, and a quarter beyond it their
+    /// messages are cut. So there is room for those who send to few until three quarters beyond it, when everyone waits.
+    /// Above half of the `output_bytes_per_thread` that sockets do not take, those who are behind get nothing of QoS 0.
+    pub(crate) limits: &'a Limits,
     pub(crate) pressure: Pressure,
     pub(crate) now: Instant,
 }
@@ -67,7 +66,8 @@ impl Receivers<'_> {
         shared: &mut SharedMessage<'_>,
     ) -> usize {
         let is_bulk = locals.len() > BULK;
-        let output_max = if is_bulk { self.output_max / 4 * 5 } else { self.output_max * 2 };
+        let turn_output = self.limits.turn_output_bytes;
+        let output_max = if is_bulk { turn_output / 4 * 5 } else { turn_output * 2 };
         let mut more_ids = &more_ids[more_ids.partition_point(|(at, _)| (*at as usize) < first)..];
         for (index, local) in locals.iter().enumerate().skip(first) {
             let is_enough = self.effort.is_overspent() || self.connections.given_bytes >= output_max;
@@ -100,7 +100,7 @@ impl Receivers<'_> {
         is_bulk: bool,
         shared: &mut SharedMessage<'_>,
     ) {
-        let Receivers { hooks, connections, sessions, counters, effort, missed, unsent_max, pressure, now, .. } = self;
+        let Receivers { hooks, connections, sessions, counters, effort, missed, limits, pressure, now } = self;
         let Some(entry) = sessions.by_subscriber_mut(local.id).filter(|entry| !entry.is_leaving) else {
             missed.extend(local.share);
             return;
@@ -119,7 +119,7 @@ impl Receivers<'_> {
         let qos = how.qos.min(outgoing.qos);
         // What nobody was promised is not kept for those who do not read, when memory is short or what all of them hold
         // comes near to what they may.
-        let is_much_unsent = connections.unsent_bytes() > *unsent_max;
+        let is_much_unsent = connections.unsent_bytes() > limits.output_bytes_per_thread / 2;
         if (*pressure == Pressure::Critical || is_much_unsent)
             && qos == QoS::AtMostOnce
             && connection.is_some_and(|conn| connections.is_behind(conn))
@@ -197,8 +197,7 @@ impl Worker {
                 counters,
                 effort,
                 missed,
-                output_max: node.settings.limits.turn_output_bytes,
-                unsent_max: node.settings.limits.output_bytes_per_thread / 2,
+                limits: &node.settings.limits,
                 pressure: *pressure,
                 now,
             };

@@ -244,8 +244,7 @@ impl Worker {
             counters,
             effort,
             missed,
-            output_max: node.settings.limits.turn_output_bytes,
-            unsent_max: node.settings.limits.output_bytes_per_thread / 2,
+            limits: &node.settings.limits,
             pressure: *pressure,
             now,
         };

@@ -8,8 +8,9 @@ mod folder;
 mod http;
 mod nodes;
 mod tls;
+mod wait;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use broker::{Broker, FILE, Start};
 pub use certificates::{Authority, Files, Leaf};
@@ -18,18 +19,7 @@ pub use folder::Folder;
 pub use http::get;
 pub use nodes::{Cluster, has_line, name, wait_for_link, wait_for_link_publishes, wait_until_ready};
 pub use tls::shake_hands;
+pub use wait::wait_for;
 
 /// How long a test waits for what must come. Far beyond what it takes, for machines that are busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Looks again and again until `look` finds what it wants, and says what is missing when it never comes.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
