@@ -15,7 +15,7 @@ const USERNAME: &str = "${username}";
 pub(super) struct Pattern(Box<[Level]>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Level {
+pub(super) enum Level {
     Text(Box<str>),
     /// `+`
     One,
@@ -49,6 +49,11 @@ impl Pattern {
             levels.remove(0);
         }
         Ok(Pattern(levels.into()))
+    }
+
+    /// At least one level. `#` is the last, and has no `+` as the first and only level before it.
+    pub(super) fn into_levels(self) -> Box<[Level]> {
+        self.0
     }
 
     /// Whether every topic that `filter` matches is matched by this pattern too. A topic name is such a filter: it
@@ -113,7 +118,7 @@ impl Pattern {
 
     fn level<'a>(&'a self, index: usize, client: Client<'a>) -> Resolved<'a> {
         let variable = |value: Option<&'a str>| match value {
-            Some(value) if is_one_level(value) && !(index == 0 && value.starts_with('$')) => Resolved::Text(value),
+            Some(value) if can_be_level(value, index == 0) => Resolved::Text(value),
             _ => Resolved::Never,
         };
         match &self.0[index] {
@@ -139,8 +144,10 @@ impl Level {
     }
 }
 
-fn is_one_level(value: &str) -> bool {
-    !value.is_empty() && !value.contains(['/', '+', '#', '\0'])
+/// Whether a variable with this value stands for a level, which may be the first one.
+pub(super) fn can_be_level(value: &str, is_first: bool) -> bool {
+    let is_special = is_first && value.starts_with('$');
+    !value.is_empty() && !is_special && !value.contains(['/', '+', '#', '\0'])
 }
 
 #[cfg(test)]
