@@ -68,9 +68,12 @@ impl Pattern {
         }
         let mut theirs = filter.split('/');
         for index in 0..self.0.len() {
-            match (self.level(index, client), theirs.next()) {
-                // `#` matches the level above it too, where the filter has just ended (MQTT 5.0, 4.7.1.2).
-                (Resolved::Rest, _) => return true,
+            let ours = self.level(index, client);
+            // `#` matches the level above it too, where the filter has just ended (MQTT 5.0, 4.7.1.2).
+            if ours == Resolved::Rest {
+                return true;
+            }
+            match (ours, theirs.next()) {
                 (Resolved::One, Some(level)) if level != "#" => {}
                 (Resolved::Text(text), Some(level)) if level == text => {}
                 _ => return false,

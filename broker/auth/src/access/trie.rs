@@ -171,10 +171,10 @@ impl<'a> Walk<'a> {
                 ("+", Relation::Overlaps) => return self.descend_everywhere(at, node, below),
                 _ => {}
             }
-            if self.client.client_id == level {
+            if node.client_id != NONE && self.client.client_id == level {
                 self.descend_variable(at, node.client_id, Some(level), below);
             }
-            if self.client.username == Some(level) {
+            if node.username != NONE && self.client.username == Some(level) {
                 self.descend_variable(at, node.username, Some(level), below);
             }
             if node.one != NONE {
@@ -217,8 +217,9 @@ impl<'a> Walk<'a> {
 }
 
 fn split_level(filter: &str) -> (&str, Option<&str>) {
-    match filter.split_once('/') {
-        Some((level, below)) => (level, Some(below)),
+    // Levels are short: a plain loop is quicker than a search for a character.
+    match filter.bytes().position(|byte| byte == b'/') {
+        Some(at) => (&filter[..at], Some(&filter[at + 1..])),
         None => (filter, None),
     }
 }
