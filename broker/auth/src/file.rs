@@ -46,7 +46,7 @@ impl Default for AccessLimits {
 }
 
 /// What an access file says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct AccessFile {
     /// Who may do what.
     pub list: AccessList,

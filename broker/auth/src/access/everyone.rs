@@ -5,7 +5,7 @@ use super::pattern::Pattern;
 use super::trie::{NONE, Trie};
 use super::{Action, Client, Effect};
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Everyone {
     publish: Trie,
     /// A subscription is judged otherwise by rules that allow than by rules that deny.

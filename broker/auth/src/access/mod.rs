@@ -21,6 +21,11 @@
 //!
 //! Deliveries are not judged again. What a subscription may have was decided when it was made; when rules change, ask
 //! [`Rights::may_subscribe`] again for the subscriptions that exist.
+//!
+//! # What a judgement costs
+//!
+//! Rules that speak of everyone are found by their filters in a trie, and those about other topics cost nothing. Rules with
+//! names are found by the user name, or else by the client id, and then looked at one by one: a name has few.
 
 mod everyone;
 mod pattern;
@@ -35,7 +40,7 @@ use pattern::Pattern;
 pub(crate) use read::{read_default, read_rule};
 
 /// The rules in their order, and what holds where none speaks.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct AccessList {
     rules: Vec<Rule>,
     default: Effect,
@@ -117,7 +122,7 @@ impl AccessList {
         AccessList::new(Effect::Allow, Vec::new())
     }
 
-    /// What one client may do. Finds the rules that can speak of it by two lookups, and allocates nothing: make it when
+    /// What one client may do. Finds the rules that name it by two lookups, and allocates nothing: make it when
     /// there is something to judge instead of keeping one for each client.
     pub fn rights<'a>(&'a self, client_id: &'a str, username: Option<&'a str>) -> Rights<'a> {
         let of = |named: &'a HashMap<Box<str>, Vec<u32>>, name: &str| named.get(name).map_or(&[][..], Vec::as_slice);
