@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes the configuration that Fulmar is measured with in folder $1, as users run it: users with passwords, 100 access
 # rules, and nothing else changed (default limits, default log). Prints the file's path.
-# Rules are for everyone, and the one that lets the generator pass is the last of the 100: every check reads them all.
+# All rules but the last are for everyone, and it is the last of the 100 that lets the generator pass: none before it decides.
 set -eu
 DIR=$1 USER_NAME=$2 PASSWORD=$3
 mkdir -p "$DIR"

@@ -10,23 +10,25 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use fulmar_auth::access::AccessList;
 use fulmar_auth::cache::{Decisions, TOPICS_MAX};
 use fulmar_auth::hooks::{Client, Hooks};
 use fulmar_auth::passwords::{Argon2idParams, Hash, Scratch, hash_password};
 use fulmar_auth::verified::{FingerprintKey, Verified};
 use fulmar_auth::{AccessFile, AccessLimits};
-use fulmar_codec::{Publish, PublishProperties, QoS};
+use fulmar_codec::{Publish, PublishProperties, QoS, TopicLimits, parse_filter};
 
 const ROUNDS: usize = 5;
 const CLIENTS: u32 = 10_000;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let scenarios: [(&str, fn()); 5] = [
+    let scenarios: [(&str, fn()); 6] = [
         ("passwords", all_passwords),
         ("verified passwords", verified),
         ("decisions", decisions),
         ("access list", || [100, 1000].into_iter().for_each(access)),
+        ("access list of sites", sites),
         ("hooks", hooks),
     ];
     for (name, run) in scenarios {
@@ -141,6 +143,32 @@ fn access(rules: usize) {
         assert!(black_box(list.rights("sensor-0042", Some("u42")).may_publish(black_box("u/42/x"))));
     });
     println!("  may publish, each of {rules} rules for one user {time:.1?}");
+}
+
+/// The rules that the broker is measured with, of which the last lets the client pass.
+fn sites() {
+    let mut text = String::from("rules:\n");
+    for site in 1..=33 {
+        text += &format!(
+            "- {{allow: publish, filters: [\"sites/{site}/${{clientid}}/#\", \"sites/{site}/state/${{username}}\"]}}\n\
+             - {{allow: subscribe, filters: [\"sites/{site}/commands/${{clientid}}\", \"sites/{site}/+/alarm\"]}}\n\
+             - {{deny: all, filters: [\"sites/{site}/locked/#\"]}}\n"
+        );
+    }
+    text += "- {allow: all, users: [alice], filters: [\"#\"]}\n";
+    let list = AccessFile::parse(&text, AccessLimits::default()).expect("the file is right").list;
+    for (name, list) in [("100 rules", list), ("no rules", AccessList::allow_all())] {
+        let rights = || list.rights("sensor-0042", Some("alice"));
+        for topic in ["r/123/abc", "sites/7/x/y"] {
+            let time = best(1_000_000, || assert!(black_box(rights().may_publish(black_box(topic)))));
+            println!("  {name}, may publish to {topic} {time:.1?}");
+        }
+        for filter in ["s/1/+", "sites/7/x/y"] {
+            let parsed = parse_filter(filter, TopicLimits::default()).expect("it is a filter");
+            let time = best(1_000_000, || assert!(black_box(rights().may_subscribe_to(black_box(&parsed)))));
+            println!("  {name}, may subscribe to {filter} {time:.1?}");
+        }
+    }
 }
 
 fn hooks() {

@@ -33,7 +33,7 @@ use crate::error::Findings;
 pub struct AccessLimits {
     /// The most bytes of text.
     pub text_bytes_max: usize,
-    /// The most rules. A decision that no cache holds looks at each that speaks of the client.
+    /// The most rules. A decision that no cache holds looks at each that names the client or its user.
     pub rules_max: usize,
     /// The most bans.
     pub bans_max: usize,
@@ -46,7 +46,7 @@ impl Default for AccessLimits {
 }
 
 /// What an access file says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct AccessFile {
     /// Who may do what.
     pub list: AccessList,

@@ -14,6 +14,7 @@ rules:
 - {allow: publish, users: [alice], filters: ["a/${username}/#"]}
 - {deny: publish, clientIds: [m1], filters: ["b/${clientid}"]}
 - {allow: all, filters: ["b/#", "c/+/d"]}
+- {deny: all, filters: ["${clientid}/+/#", "+/${username}/+/x", "c/${clientid}"]}
 "#;
     let list = AccessFile::parse(text, AccessLimits::default()).expect("the file is right").list;
     let topics = [("a/alice/1", true), ("b/m1", false), ("b/m2", true), ("c/1/d", true), ("c/1", false)];
@@ -28,7 +29,7 @@ rules:
     for (topic, allowed) in topics {
         let rights = list.rights("m1", Some("alice"));
         assert_eq!(rights.may_publish(topic), allowed);
-        rights.may_subscribe("$share/group/b/#");
+        assert!(rights.may_subscribe("$share/group/b/#") && !rights.may_subscribe("+/m1/#"));
     }
     assert_eq!(ALLOCATIONS.get() - before, 0, "judgements");
 }

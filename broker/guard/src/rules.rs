@@ -1,5 +1,5 @@
-//! Users with passwords and 100 access rules: what users run, so what is counted. All are for everyone, and the last is
-//! the one that lets the clients of the guard pass: every check reads all of them.
+//! Users with passwords and 100 access rules: what users run, so what is counted. All but the last are for everyone, and
+//! it is the last that lets the clients of the guard pass: none before it decides.
 
 use std::fmt::Write;
 

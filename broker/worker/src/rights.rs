@@ -12,7 +12,7 @@ use crate::worker::Worker;
 use fulmar_auth::access::Rights;
 use fulmar_auth::cache::Decisions;
 use fulmar_auth::hooks::{Client, Hooks};
-use fulmar_codec::{Publish, ReasonCode};
+use fulmar_codec::{ParsedFilter, Publish, ReasonCode};
 use fulmar_session::{AckToken, Held, Identity, Outgoing, Session, Will};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
@@ -97,12 +97,12 @@ impl Worker {
         !is_sys(topic) && judge_publish(&self.rules, &self.node, session, Ipv6Addr::UNSPECIFIED.into(), topic)
     }
 
-    /// Whether a client may subscribe to a filter, as it was sent.
-    pub(crate) fn may_subscribe(&self, id: SessionId, filter: &str) -> bool {
+    /// Whether a client may subscribe to a filter, as it was sent and taken apart.
+    pub(crate) fn may_subscribe(&self, id: SessionId, filter: &str, parsed: &ParsedFilter<'_>) -> bool {
         let Worker { rules, node, sessions, connections, .. } = self;
         let Some(entry) = sessions.get(id) else { return false };
         let session = &entry.session;
-        let list = || rights(rules, session).is_none_or(|rights| rights.may_subscribe(filter));
+        let list = || rights(rules, session).is_none_or(|rights| rights.may_subscribe_to(parsed));
         node.hooks.may_subscribe(|| client(session, address(connections, entry.connection)), filter, list)
     }
 

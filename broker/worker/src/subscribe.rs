@@ -104,7 +104,7 @@ impl Worker {
                     continue;
                 }
             };
-            if !self.may_subscribe(id, filter.filter) {
+            if !self.may_subscribe(id, filter.filter, &parsed) {
                 self.deny_subscribe(conn, id, filter.filter, out);
                 codes.push(ReasonCode::NOT_AUTHORIZED);
                 continue;

@@ -10,7 +10,7 @@ use crate::rights::username;
 use crate::rules::{Proof, Rules};
 use crate::worker::Worker;
 use fulmar_auth::passwords::Hash;
-use fulmar_codec::ReasonCode;
+use fulmar_codec::{ReasonCode, TopicLimits, parse_filter};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -101,8 +101,12 @@ impl Worker {
     /// Ends the subscriptions that are not allowed any more. Whether there were any.
     fn withdraw_subscriptions(&mut self, id: SessionId) -> bool {
         let Some(entry) = self.sessions.get(id) else { return false };
+        // How long a filter may be was judged when the subscription was made.
+        let limits = TopicLimits { levels_max: usize::MAX, bytes_max: usize::MAX };
+        let may_keep =
+            |filter: &&str| parse_filter(filter, limits).is_ok_and(|parsed| self.may_subscribe(id, filter, &parsed));
         let filters = entry.session.subscriptions().map(|subscription| subscription.filter);
-        let lost: Vec<String> = filters.filter(|filter| !self.may_subscribe(id, filter)).map(str::to_owned).collect();
+        let lost: Vec<String> = filters.filter(|filter| !may_keep(filter)).map(str::to_owned).collect();
         let mut announce = false;
         for filter in &lost {
             // It was checked when it was made, and is there.

@@ -15,7 +15,7 @@ const USERNAME: &str = "${username}";
 pub(super) struct Pattern(Box<[Level]>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Level {
+pub(super) enum Level {
     Text(Box<str>),
     /// `+`
     One,
@@ -51,6 +51,11 @@ impl Pattern {
         Ok(Pattern(levels.into()))
     }
 
+    /// At least one level. `#` is the last, and has no `+` as the first and only level before it.
+    pub(super) fn into_levels(self) -> Box<[Level]> {
+        self.0
+    }
+
     /// Whether every topic that `filter` matches is matched by this pattern too. A topic name is such a filter: it
     /// matches itself.
     pub(super) fn covers(&self, filter: &str, client: Client<'_>) -> bool {
@@ -63,9 +68,12 @@ impl Pattern {
         }
         let mut theirs = filter.split('/');
         for index in 0..self.0.len() {
-            match (self.level(index, client), theirs.next()) {
-                // `#` matches the level above it too, where the filter has just ended (MQTT 5.0, 4.7.1.2).
-                (Resolved::Rest, _) => return true,
+            let ours = self.level(index, client);
+            // `#` matches the level above it too, where the filter has just ended (MQTT 5.0, 4.7.1.2).
+            if ours == Resolved::Rest {
+                return true;
+            }
+            match (ours, theirs.next()) {
                 (Resolved::One, Some(level)) if level != "#" => {}
                 (Resolved::Text(text), Some(level)) if level == text => {}
                 _ => return false,
@@ -113,7 +121,7 @@ impl Pattern {
 
     fn level<'a>(&'a self, index: usize, client: Client<'a>) -> Resolved<'a> {
         let variable = |value: Option<&'a str>| match value {
-            Some(value) if is_one_level(value) && !(index == 0 && value.starts_with('$')) => Resolved::Text(value),
+            Some(value) if can_be_level(value, index == 0) => Resolved::Text(value),
             _ => Resolved::Never,
         };
         match &self.0[index] {
@@ -139,8 +147,10 @@ impl Level {
     }
 }
 
-fn is_one_level(value: &str) -> bool {
-    !value.is_empty() && !value.contains(['/', '+', '#', '\0'])
+/// Whether a variable with this value stands for a level, which may be the first one.
+pub(super) fn can_be_level(value: &str, is_first: bool) -> bool {
+    let is_special = is_first && value.starts_with('$');
+    !value.is_empty() && !is_special && !value.contains(['/', '+', '#', '\0'])
 }
 
 #[cfg(test)]
