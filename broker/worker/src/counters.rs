@@ -1,6 +1,6 @@
 //! What a data thread counts. Plain numbers: the reactor copies them to where `/metrics` reads, once in a while.
 
-use crate::worker::Refused;
+use crate::admission::Refused;
 use fulmar_codec::QoS;
 use fulmar_session::{Drained, Limit};
 

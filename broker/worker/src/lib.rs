@@ -51,6 +51,7 @@ mod timer;
 mod withdraw;
 mod worker;
 
+pub use admission::Refused;
 pub use connect::owner_of;
 pub use counters::{Counters, Gauges, LinkCounters};
 pub use ids::{ConnId, Thread};
@@ -64,4 +65,4 @@ pub use pressure::Pressure;
 pub use question::{Answer, Question};
 pub use rate::Bucket;
 pub use rules::{AuthSettings, Rules};
-pub use worker::{Closed, Consumed, Refused, Worker};
+pub use worker::{Closed, Consumed, Worker};

@@ -3,7 +3,8 @@
 //! This file is the table of contents: each event goes to the module that knows what to do. Nothing here reads a clock,
 //! a socket or randomness; a run with the same events and the same seed gives the same outputs.
 
-use crate::alarm::BOUNDS;
+use crate::admission::Refused;
+use crate::alarm::Told;
 use crate::authenticate::Asked;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
@@ -41,41 +42,6 @@ pub struct Consumed {
     pub bytes: usize,
     /// Offer nothing before `pause_reading(conn, false)`.
     pub paused: bool,
-}
-
-/// Why a connection is not taken.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Refused {
-    /// The node serves as many connections as it may.
-    #[error("{connections} connections are open, at most {max} are allowed")]
-    TooManyConnections {
-        /// Open now.
-        connections: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The listener serves as many as it may.
-    #[error("{connections} connections of this listener are open, at most {max} are allowed")]
-    TooManyOfListener {
-        /// Open now.
-        connections: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The address has as many as it may.
-    #[error("{connections} connections from this address are open, at most {max} are allowed")]
-    TooManyOfAddress {
-        /// Open now.
-        connections: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The node is stopping.
-    #[error("the node is shutting down")]
-    ShuttingDown,
-    /// The lane belongs to a peer or incarnation that is not wanted.
-    #[error("this lane of the peer is not expected here")]
-    UnknownLane,
 }
 
 /// How a socket ended.
@@ -117,8 +83,7 @@ pub struct Worker {
     pub(crate) share: Arc<QuotaShare>,
     /// What all sessions of this thread may take.
     pub(crate) session_share: Arc<QuotaShare>,
-    /// How often each of [`BOUNDS`] was reached when this was last told.
-    told: [u64; BOUNDS.len()],
+    pub(crate) told: Told,
     /// Connections whose CONNECT was not answered yet.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
@@ -164,7 +129,7 @@ impl Worker {
             sessions: Sessions::new(seed),
             share: QuotaShare::new(Arc::clone(&node.quota)),
             session_share: QuotaShare::new(Arc::clone(&node.session_quota)),
-            told: [0; BOUNDS.len()],
+            told: Told::default(),
             rules: Arc::clone(&node.settings.auth.rules),
             withdrawal: None,
             overdue: Overdue::new(start),
@@ -372,7 +337,7 @@ impl Worker {
             self.look_for_slow(now, out);
             self.release_rested(now, out);
             self.close_largest(now, out);
-            self.report_limits(now, out);
+            self.tell_limits(now, out);
             if self.thread == 0 {
                 self.node.sweep_retained(now);
             }
@@ -419,17 +384,6 @@ impl Worker {
                 entry.is_reading_on = false;
                 self.pump_some(id, 1, now);
             }
-        }
-    }
-
-    /// Bounds of the node that were reached are told once a minute, by whichever thread comes first.
-    fn report_limits(&mut self, now: Instant, out: &mut impl Out) {
-        for (bound, (alarm, told)) in BOUNDS.iter().zip(self.node.alarms.iter().zip(&mut self.told)) {
-            let reached = (bound.reached)(&self.counters);
-            if let Some(times) = alarm.ring(reached - *told, now) {
-                out.event(Event::LimitReached { limit: bound.limit, times });
-            }
-            *told = reached;
         }
     }
 
