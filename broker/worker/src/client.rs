@@ -1,7 +1,6 @@
 //! Packets of a connected client: each goes to its session, and what the session decides is done here.
 
 use crate::connections::Connection;
-use crate::effort::cost;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
@@ -39,7 +38,7 @@ impl Worker {
         let mut used = 0;
         loop {
             if self.is_sated() && used < bytes.len() {
-                self.put_off(conn, out);
+                self.read_next_turn(conn, out);
                 self.counters.bytes_received += used as u64;
                 return Consumed { bytes: used, paused: true };
             }
@@ -53,8 +52,7 @@ impl Worker {
             };
             used += length;
             self.counters.packets_received += 1;
-            self.effort.add(1, cost::PACKET);
-            self.last_receivers = 0;
+            self.turn.begin_packet();
             let flow = match decode(version, first, body) {
                 Ok(Packet::Publish(publish)) => {
                     let flow = self.publish(conn, id, &publish, now, out);
@@ -71,8 +69,7 @@ impl Worker {
             };
             match flow {
                 Flow::Go if self.is_ahead() => {
-                    self.ahead.push(conn);
-                    self.pause(conn, out);
+                    self.read_after_fanouts(conn, out);
                     self.counters.bytes_received += used as u64;
                     return Consumed { bytes: used, paused: true };
                 }

@@ -70,7 +70,7 @@ impl Worker {
         }
         if self.is_too_busy_for(&connect) {
             self.counters.overload_connects_refused += 1;
-            self.effort.add(1, cost::PACKET);
+            self.turn.effort.add(1, cost::PACKET);
             self.refuse_client(conn, &connect, ReasonCode::SERVER_BUSY.into(), out);
             return Consumed { bytes: length, paused: false };
         }
@@ -80,7 +80,7 @@ impl Worker {
         };
         self.counters.packets_received += 1;
         self.counters.bytes_received += length as u64;
-        self.effort.add(1, cost::CONNECT);
+        self.turn.effort.add(1, cost::CONNECT);
         match known {
             Verdict::Known { identity, proof, granted } => {
                 self.connect(conn, &connect, identity, proof, granted, now, out);

@@ -107,7 +107,7 @@ impl Worker {
         // The lane may end while its bytes are handled.
         while self.lanes.slots[index as usize].conn == Some(conn) {
             if self.is_sated() && used < bytes.len() {
-                self.put_off(conn, out);
+                self.read_next_turn(conn, out);
                 self.lanes.touch(index);
                 return Consumed { bytes: used, paused: true };
             }

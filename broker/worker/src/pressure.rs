@@ -154,7 +154,7 @@ impl Worker {
             Some((connection.unsent_bytes() + with_session, conn, id))
         });
         let largest = clients.max_by_key(|(bytes, ..)| *bytes).filter(|(bytes, ..)| *bytes >= HOLDING_BYTES_MIN);
-        self.effort.add(self.connections.len(), cost::MATCH);
+        self.turn.effort.add(self.connections.len(), cost::MATCH);
         if let Some((_, conn, id)) = largest {
             self.counters.overload_clients_closed += 1;
             self.close_client(conn, id, ReasonCode::QUOTA_EXCEEDED, now, out);

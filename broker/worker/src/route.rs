@@ -3,9 +3,10 @@
 
 use crate::counters::Counters;
 use crate::effort::cost;
-use crate::fanout::{Fanout, Receivers};
+use crate::fanout::Fanout;
 use crate::ids::Thread;
 use crate::letter::{Batch, Target};
+use crate::receivers::Delivery;
 use crate::sessions::{Sessions, Stamp};
 use crate::worker::Worker;
 use foldhash::fast::FixedState;
@@ -227,37 +228,23 @@ impl Worker {
     /// Delivers to the sessions of this thread and of other threads that were found.
     /// `message` is the same, if it is kept already.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, message: Option<&Message>, now: Instant) {
-        let Worker { node, connections, sessions, scratch, counters, outboxes, share, .. } = self;
-        let Worker { effort, pressure, fanouts, last_receivers, missed, .. } = self;
-        let Scratch { found, message: buffer, .. } = scratch;
-        effort.add(found.others.len(), cost::DELIVERY);
-        effort.add(found.merged, cost::MATCH);
+        let Delivery { mut receivers, found, buffer, share, fanouts, outboxes } = self.delivery(now);
+        receivers.turn.effort.add(found.others.len(), cost::DELIVERY);
+        receivers.turn.effort.add(found.merged, cost::MATCH);
+        receivers.turn.last_receivers = found.locals.len() + found.others.len();
         found.more_ids.sort_by_key(|(index, _)| *index);
         let mut shared = match message {
             None => SharedMessage::new(share, buffer),
             Some(message) => SharedMessage::of(message.clone(), share, buffer),
         };
-        let mut receivers = Receivers {
-            hooks: &node.hooks,
-            connections,
-            sessions,
-            counters,
-            effort,
-            missed,
-            limits: &node.settings.limits,
-            pressure: *pressure,
-            now,
-        };
-        *last_receivers = found.locals.len() + found.others.len();
-        // A message does not overtake an earlier one to the same topic that some have not got.
-        let next = if fanouts.iter().all(|fanout| fanout.message.view().topic != outgoing.topic) {
-            receivers.deliver(&found.locals, &found.more_ids, 0, outgoing, &mut shared)
-        } else {
+        let next = if fanouts.are_of(outgoing.topic) {
             0
+        } else {
+            receivers.deliver(&found.locals, &found.more_ids, 0, outgoing, &mut shared)
         };
         if next < found.locals.len() {
             let (locals, more_ids) = (found.locals.clone(), found.more_ids.clone());
-            fanouts.push_back(Fanout { message: shared.get(outgoing).clone(), locals, more_ids, next });
+            fanouts.add(Fanout { message: shared.get(outgoing).clone(), locals, more_ids, next });
         }
         // One batch per thread; the message is shared by all of them.
         found.others.sort_by_key(|(thread, _)| *thread);

@@ -89,7 +89,7 @@ impl Worker {
             self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
             return Flow::Closed;
         }
-        self.effort.add(subscribe.count(), cost::FILTER);
+        self.turn.effort.add(subscribe.count(), cost::FILTER);
         let mut codes = Vec::with_capacity(subscribe.count());
         let mut reads = Vec::new();
         let mut announce = false;
@@ -240,7 +240,7 @@ impl Worker {
             self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
             return Flow::Closed;
         }
-        self.effort.add(unsubscribe.count(), cost::FILTER);
+        self.turn.effort.add(unsubscribe.count(), cost::FILTER);
         let mut codes = Vec::with_capacity(unsubscribe.count());
         let mut announce = false;
         for filter in unsubscribe.filters() {
@@ -302,7 +302,7 @@ impl Worker {
     pub(crate) fn leave_shared_groups(&mut self, id: SessionId) {
         let me = subscriber(self.thread, id);
         let shared = self.shared_subscriptions(id);
-        self.effort.add(shared.len(), cost::FILTER);
+        self.turn.effort.add(shared.len(), cost::FILTER);
         for (group, filter, _) in shared {
             self.node.trie_mut().set_shared_absent(&group, &filter, me);
         }
@@ -312,7 +312,7 @@ impl Worker {
     pub(crate) fn rejoin_shared_groups(&mut self, id: SessionId) {
         let mut announce = false;
         let shared = self.shared_subscriptions(id);
-        self.effort.add(shared.len(), cost::FILTER);
+        self.turn.effort.add(shared.len(), cost::FILTER);
         for (group, filter, options) in shared {
             announce |= self.join(id, Some(&group), &filter, options);
         }
