@@ -3,9 +3,10 @@
 use crate::authenticate::{Refusal, Verdict};
 use crate::connections::{Connection, Role};
 use crate::effort::cost;
-use crate::extended::{Extended, Granted};
+use crate::extended::Granted;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::out::{Event, Origin, Out};
+use crate::reauthenticate::Extended;
 use crate::rules::Proof;
 use crate::sessions::{Entry, session_bytes};
 use crate::worker::{Consumed, Worker};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Client ids that we assign: long enough never to meet, random enough not to be guessed.
+/// Client ids that are drawn before one is taken that belongs to another thread.
 const ASSIGNED_ID_TRIES_MAX: u32 = 4096;
 
 impl Worker {
@@ -253,7 +254,7 @@ impl Worker {
         }
     }
 
-    /// A client id of ours that belongs to this thread.
+    /// A client id that belongs to this thread: long enough never to meet another, random enough not to be guessed.
     fn assign_client_id(&mut self) -> String {
         for _ in 0..ASSIGNED_ID_TRIES_MAX {
             let id = format!("fulmar-{:016x}{:016x}", self.random.next(), self.random.next());

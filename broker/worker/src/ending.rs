@@ -3,10 +3,10 @@
 
 use crate::connections::Role;
 use crate::effort::cost;
-use crate::extended::Extended;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
+use crate::reauthenticate::Extended;
 use crate::rights::client;
 use crate::sessions::{Absence, Entry};
 use crate::timer::Timer;

@@ -38,6 +38,7 @@ mod publish;
 mod question;
 mod random;
 mod rate;
+mod reauthenticate;
 mod receivers;
 mod retained;
 mod rights;
