@@ -52,6 +52,7 @@ mod sys;
 mod throttle;
 mod timer;
 mod turn;
+mod waiting;
 mod withdraw;
 mod worker;
 
