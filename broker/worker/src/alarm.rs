@@ -51,7 +51,7 @@ impl Alarm {
     }
 
     /// One thread was refused so often since it last said so. Gives what to tell, to one thread only.
-    pub(crate) fn ring(&self, times: u64, now: Instant) -> Option<u64> {
+    fn ring(&self, times: u64, now: Instant) -> Option<u64> {
         self.untold.fetch_add(times, Ordering::Relaxed);
         let milliseconds = now.saturating_duration_since(self.start).as_millis() as u64;
         let next = self.next.load(Ordering::Relaxed);

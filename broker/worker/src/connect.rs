@@ -274,8 +274,7 @@ impl Worker {
         if let Some(buffer) = self.connections.output(conn) {
             let before = buffer.len();
             encode_refusal(buffer, connect.version, reason);
-            // What the client does not take is not sent (MQTT 5.0, 3.1.2.11.4).
-            if connect.packet_bytes_max.is_some_and(|max| buffer.len() - before > max.get() as usize) {
+            if !takes_packet(connect, buffer.len() - before) {
                 buffer.truncate(before);
             }
             self.counters.wrote(&buffer[before..]);
@@ -342,7 +341,7 @@ impl Worker {
 }
 
 /// The data thread that owns a client id: the same on every thread of a node, so that takeover and resume are local.
-pub fn owner_of(client_id: &str, threads: Thread) -> Thread {
+pub(crate) fn owner_of(client_id: &str, threads: Thread) -> Thread {
     if threads <= 1 {
         return 0;
     }
@@ -351,6 +350,11 @@ pub fn owner_of(client_id: &str, threads: Thread) -> Thread {
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     ((hash ^ (hash >> 32)) % u64::from(threads)) as Thread
+}
+
+/// Whether the client takes a packet of this length: what it does not take is not sent (MQTT 5.0, 3.1.2.11.4).
+pub(crate) fn takes_packet(connect: &Connect<'_>, length: usize) -> bool {
+    connect.packet_bytes_max.is_none_or(|max| length <= max.get() as usize)
 }
 
 fn encode_refusal(out: &mut Vec<u8>, version: Version, reason: ReasonCode) {

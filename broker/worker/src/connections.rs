@@ -79,7 +79,7 @@ pub(crate) struct Connections {
     /// To be written at the end of the turn.
     pub(crate) dirty: Vec<ConnId>,
     /// To be written some at a time: they got a message for many.
-    pub(crate) bulk: VecDeque<ConnId>,
+    bulk: VecDeque<ConnId>,
     pool: Vec<Vec<u8>>,
     /// Of either kind the sum over all clients.
     pub(crate) given_bytes: usize,

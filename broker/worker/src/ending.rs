@@ -268,6 +268,6 @@ impl Worker {
     }
 }
 
-pub(crate) fn session_timer(id: SessionId) -> Timer {
+fn session_timer(id: SessionId) -> Timer {
     Timer::Session { slot: id.slot, generation: id.generation }
 }

@@ -6,6 +6,7 @@
 //! after a number of rounds. Where no hook authenticates, nothing here is asked more than once for a CONNECT.
 
 use crate::authenticate::{Refusal, Verdict};
+use crate::connect::takes_packet;
 use crate::connections::Role;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Origin, Out};
@@ -195,7 +196,7 @@ impl Worker {
             Step::Challenge(data) if exchange.rounds < ROUNDS_MAX => {
                 let Some(buffer) = self.connections.output(conn) else { return };
                 let auth = Auth::new(ReasonCode::CONTINUE_AUTHENTICATION, connect.authentication_method);
-                let takes = |length| connect.packet_bytes_max.is_none_or(|max| length <= max.get() as usize);
+                let takes = |length| takes_packet(&connect, length);
                 if !say_auth(buffer, &Auth { data: Some(&data), ..auth }, takes) {
                     self.node.hooks.abandon(authenticator, ticket);
                     return self.refuse_exchange(conn, &connect, ReasonCode::PACKET_TOO_LARGE, out);

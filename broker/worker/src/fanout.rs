@@ -1,4 +1,4 @@
-//! One message to all its receivers on this thread: at once, or in portions if there are too many for one turn.
+//! A message whose receivers on this thread are too many for one turn goes to them in portions.
 //!
 //! A message of a mebibyte for a thousand receivers would take a gibibyte of output before the first byte of it is sent.
 //! So who has not got it when the turn has done enough gets it in the next one, after output was sent. Later messages to

@@ -57,7 +57,6 @@ mod withdraw;
 mod worker;
 
 pub use admission::Refused;
-pub use connect::owner_of;
 pub use counters::{Counters, Gauges, LinkCounters};
 pub use ids::{ConnId, Thread};
 pub use lanes::LaneSocket;

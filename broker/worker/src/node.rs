@@ -53,7 +53,7 @@ pub struct NodeSettings {
     pub start: Instant,
 }
 
-/// See the [module](self).
+/// What the data threads of one node share.
 pub struct Node {
     /// As started.
     pub settings: NodeSettings,

@@ -78,11 +78,6 @@ impl Restraint {
 }
 
 impl Worker {
-    /// How much memory is used, as this thread knows it.
-    pub fn pressure(&self) -> Pressure {
-        self.pressure
-    }
-
     /// Whether a client has to come again later. Judged before its password, which takes memory to verify.
     pub(crate) fn is_too_busy_for(&self, connect: &Connect<'_>) -> bool {
         match self.pressure {

@@ -10,7 +10,7 @@ use crate::letter::Outboxes;
 use crate::limits::Limits;
 use crate::pressure::Pressure;
 use crate::rights::{address, may_deliver};
-use crate::route::{Found, Local, count};
+use crate::route::{Found, Local};
 use crate::sessions::{Entry, Sessions};
 use crate::turn::Turn;
 use crate::worker::Worker;
@@ -166,6 +166,6 @@ impl Receivers<'_> {
             // An absent client has no buffer; its session writes nothing.
             None => session.deliver(&mut Vec::new(), outgoing, how, *now, shared),
         };
-        count(counters, delivered, qos, outgoing.payload.len());
+        counters.delivery(delivered, qos, outgoing.payload.len());
     }
 }

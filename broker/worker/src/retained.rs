@@ -8,7 +8,6 @@ use crate::counters::Counters;
 use crate::effort::cost;
 use crate::ids::SessionId;
 use crate::rights::{address, may_deliver};
-use crate::route::count;
 use crate::sessions::Entry;
 use crate::turn::{LEAST_PER_TURN, Portion};
 use crate::worker::Worker;
@@ -99,7 +98,7 @@ fn deliver_retained(
     }
     let mut shared = SharedMessage::of(message.clone(), share, scratch);
     let delivered = session.deliver(buffer, &outgoing, how, now, &mut shared);
-    count(counters, delivered, how.qos.min(outgoing.qos), outgoing.payload.len());
+    counters.delivery(delivered, how.qos.min(outgoing.qos), outgoing.payload.len());
 }
 
 impl Worker {

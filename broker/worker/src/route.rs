@@ -1,7 +1,6 @@
 //! One publish, one match, every receiver: sessions of this thread at once, other threads by batch, other nodes by one
 //! copy each, shared groups to one member.
 
-use crate::counters::Counters;
 use crate::effort::cost;
 use crate::fanout::Fanout;
 use crate::ids::Thread;
@@ -11,7 +10,7 @@ use crate::sessions::{Sessions, Stamp};
 use crate::worker::Worker;
 use foldhash::fast::FixedState;
 use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId};
-use fulmar_session::{Delivered, DropReason, Message, Outgoing, SharedMessage};
+use fulmar_session::{Message, Outgoing, SharedMessage};
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::time::Instant;
@@ -304,25 +303,4 @@ fn next_stamp(last: u32, sessions: &mut Sessions) -> u32 {
         return 1;
     }
     last + 1
-}
-
-#[inline]
-pub(crate) fn count(counters: &mut Counters, delivered: Delivered, qos: fulmar_codec::QoS, payload_bytes: usize) {
-    match delivered {
-        Delivered::Sent => {
-            counters.delivered(qos);
-            counters.sent(payload_bytes);
-        }
-        Delivered::Queued { evicted, evicted_by_node } => {
-            counters.delivered(qos);
-            counters.dropped_queue_full += evicted as u64;
-            counters.dropped_node_full += evicted_by_node as u64;
-        }
-        Delivered::Dropped(DropReason::OutputFull) => counters.dropped_slow_consumer += 1,
-        Delivered::Dropped(DropReason::NotConnected) => counters.dropped_absent += 1,
-        Delivered::Dropped(DropReason::QueueFull) => counters.dropped_queue_full += 1,
-        Delivered::Dropped(DropReason::NodeFull) => counters.dropped_node_full += 1,
-        Delivered::Dropped(DropReason::Expired) => counters.dropped_expired += 1,
-        Delivered::Dropped(DropReason::PacketTooLarge) => counters.dropped_too_large += 1,
-    }
 }

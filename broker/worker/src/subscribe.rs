@@ -40,14 +40,14 @@ impl Worker {
                 Ok(parsed) => parsed,
                 Err(error) => {
                     if let Some(limit) = Limit::of_topic(&error) {
-                        self.tell_beyond(conn, id, limit, out);
+                        self.tell_beyond(conn, limit, out);
                     }
                     codes.push(error.reason());
                     continue;
                 }
             };
             if !self.may_subscribe(id, filter.filter, &parsed) {
-                self.deny_subscribe(conn, id, filter.filter, out);
+                self.deny_subscribe(conn, filter.filter, out);
                 codes.push(ReasonCode::NOT_AUTHORIZED);
                 continue;
             }
@@ -80,7 +80,7 @@ impl Worker {
                     codes.push(ReasonCode::granted(granted));
                 }
                 SubscribeAction::Refuse(Excess { limit, reason }) => {
-                    self.tell_beyond(conn, id, limit, out);
+                    self.tell_beyond(conn, limit, out);
                     codes.push(reason);
                 }
                 SubscribeAction::Close(reason) => {

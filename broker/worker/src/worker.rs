@@ -87,7 +87,7 @@ pub struct Worker {
     pub(crate) put_off: PutOff,
     /// Shared subscriptions of the message under way whose member has ended since it was picked: see `inherit.rs`.
     pub(crate) missed: Vec<NonZeroU32>,
-    /// How much memory the process uses.
+    /// How much memory the process uses, as this thread knows it.
     pub(crate) pressure: Pressure,
     pub(crate) restraint: Restraint,
     next_housekeeping: Instant,
