@@ -5,6 +5,7 @@ use crate::effort::cost;
 use crate::fanout::Fanout;
 use crate::ids::Thread;
 use crate::letter::{Batch, Target};
+use crate::node::Node;
 use crate::receivers::Delivery;
 use crate::sessions::{Sessions, Stamp};
 use crate::worker::Worker;
@@ -119,13 +120,12 @@ impl Found {
     }
 }
 
-/// Gathers what the trie reports.
+/// Gathers who gets a publish.
 struct Gather<'a> {
     thread: Thread,
     publisher: Option<SubscriberId>,
-    /// Whether ordinary subscribers and other nodes are wanted, or local subscribers only.
-    remote: bool,
-    shared: bool,
+    /// Other nodes, and members of shared groups, were found by whoever passed it on.
+    is_passed_on: bool,
     sessions: &'a Sessions,
     stamps: &'a mut [Stamp],
     publish: u32,
@@ -182,13 +182,13 @@ impl Matches for Gather<'_> {
     }
 
     fn remote(&mut self, node: NodeIndex) {
-        if self.remote && !self.found.nodes.contains(&node) {
+        if !self.is_passed_on && !self.found.nodes.contains(&node) {
             self.found.nodes.push(node);
         }
     }
 
     fn shared(&mut self, group: SharedRef<'_>) {
-        if self.shared {
+        if !self.is_passed_on {
             self.found.pick(&group, self.thread, self.sessions);
         }
     }
@@ -206,6 +206,19 @@ fn merge(a: Options, b: Options) -> Options {
 impl Worker {
     /// Finds everyone who gets this publish; the answer is in `scratch.found`.
     pub(crate) fn find(&mut self, topic: &str, publisher: Option<SubscriberId>, from_peer: bool) {
+        self.gather(publisher, from_peer, |node, gather| {
+            node.trie().matches(topic, gather);
+        });
+    }
+
+    /// Gathers those that `tell` tells of, each once; the answer is in `scratch.found`.
+    #[inline]
+    fn gather(
+        &mut self,
+        publisher: Option<SubscriberId>,
+        is_passed_on: bool,
+        tell: impl FnOnce(&Node, &mut Gather<'_>),
+    ) {
         let Worker { node, sessions, scratch, thread, .. } = self;
         scratch.publish = next_stamp(scratch.publish, sessions);
         scratch.found.clear();
@@ -213,14 +226,13 @@ impl Worker {
         let mut gather = Gather {
             thread: *thread,
             publisher,
-            remote: !from_peer,
-            shared: !from_peer,
+            is_passed_on,
             sessions,
             stamps: &mut stamps,
             publish: scratch.publish,
             found: &mut scratch.found,
         };
-        node.trie().matches(topic, &mut gather);
+        tell(node, &mut gather);
         sessions.stamps = stamps;
     }
 
@@ -256,28 +268,16 @@ impl Worker {
     /// Delivers what other threads matched for sessions of this one.
     pub(crate) fn deliver_batch(&mut self, batch: &Batch, now: Instant) {
         for (outgoing, message, mine) in batch.publishes() {
-            self.scratch.publish = next_stamp(self.scratch.publish, &mut self.sessions);
-            self.scratch.found.clear();
-            let mut stamps = std::mem::take(&mut self.sessions.stamps);
-            let mut gather = Gather {
-                thread: self.thread,
-                publisher: None,
-                remote: false,
-                shared: false,
-                sessions: &self.sessions,
-                stamps: &mut stamps,
-                publish: self.scratch.publish,
-                found: &mut self.scratch.found,
-            };
-            for Target { slot, generation, options, share } in mine.iter().copied() {
-                let id = SubscriberId { thread: gather.thread, slot, generation };
-                if share.is_some() {
-                    gather.found.locals.push(Local { id, options, share });
-                } else {
-                    gather.add_local(id, options);
+            self.gather(None, true, |_, gather| {
+                for Target { slot, generation, options, share } in mine.iter().copied() {
+                    let id = SubscriberId { thread: gather.thread, slot, generation };
+                    if share.is_some() {
+                        gather.found.locals.push(Local { id, options, share });
+                    } else {
+                        gather.add_local(id, options);
+                    }
                 }
-            }
-            self.sessions.stamps = stamps;
+            });
             self.deliver_found(&outgoing, message, now);
             self.hand_on_missed(&outgoing, message, now);
         }
