@@ -5,12 +5,46 @@
 
 use crate::limits::Limits;
 use crate::out::Origin;
-use crate::worker::Refused;
 use fulmar_auth::backoff::network_of;
 use hashbrown::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Why a connection is not taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// The node serves as many connections as it may.
+    #[error("{connections} connections are open, at most {max} are allowed")]
+    TooManyConnections {
+        /// Open now.
+        connections: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The listener serves as many as it may.
+    #[error("{connections} connections of this listener are open, at most {max} are allowed")]
+    TooManyOfListener {
+        /// Open now.
+        connections: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The address has as many as it may.
+    #[error("{connections} connections from this address are open, at most {max} are allowed")]
+    TooManyOfAddress {
+        /// Open now.
+        connections: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The node is stopping.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// The lane belongs to a peer or incarnation that is not wanted.
+    #[error("this lane of the peer is not expected here")]
+    UnknownLane,
+}
 
 /// See the [module](self).
 #[derive(Debug)]

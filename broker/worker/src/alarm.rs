@@ -1,6 +1,8 @@
 //! Telling that a bound of the node is reached: once a minute for all threads together, with how often it was.
 
 use crate::counters::Counters;
+use crate::out::{Event, Out};
+use crate::worker::Worker;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,9 @@ pub(crate) const BOUNDS: [Bound; 12] = [
     Bound { limit: "linkBufferBytes", reached: |counters| counters.limit_hits_link_buffer_bytes },
 ];
 
+/// How often a thread had reached each of them when it last said so.
+pub(crate) type Told = [u64; BOUNDS.len()];
+
 /// What was refused because of one bound and not told yet.
 #[derive(Debug)]
 pub(crate) struct Alarm {
@@ -46,7 +51,7 @@ impl Alarm {
     }
 
     /// One thread was refused so often since it last said so. Gives what to tell, to one thread only.
-    pub(crate) fn ring(&self, times: u64, now: Instant) -> Option<u64> {
+    fn ring(&self, times: u64, now: Instant) -> Option<u64> {
         self.untold.fetch_add(times, Ordering::Relaxed);
         let milliseconds = now.saturating_duration_since(self.start).as_millis() as u64;
         let next = self.next.load(Ordering::Relaxed);
@@ -56,6 +61,19 @@ impl Alarm {
         let after = milliseconds + SILENCE.as_millis() as u64;
         let is_mine = self.next.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         is_mine.then(|| self.untold.swap(0, Ordering::Relaxed)).filter(|times| *times > 0)
+    }
+}
+
+impl Worker {
+    /// Bounds of the node that were reached are told by whichever thread comes first.
+    pub(crate) fn tell_limits(&mut self, now: Instant, out: &mut impl Out) {
+        for (bound, (alarm, told)) in BOUNDS.iter().zip(self.node.alarms.iter().zip(&mut self.told)) {
+            let reached = (bound.reached)(&self.counters);
+            if let Some(times) = alarm.ring(reached - *told, now) {
+                out.event(Event::LimitReached { limit: bound.limit, times });
+            }
+            *told = reached;
+        }
     }
 }
 

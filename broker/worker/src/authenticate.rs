@@ -14,7 +14,7 @@ use crate::rules::Proof;
 use crate::worker::Worker;
 use fulmar_auth::bans::Bans;
 use fulmar_auth::hooks::{Attempt, Step, Ticket};
-use fulmar_auth::identity::{Claim, Name};
+use fulmar_auth::identity::{Claim, IdentityRules, Name};
 use fulmar_auth::passwords::PasswordFile;
 use fulmar_codec::{Connect, ReasonCode};
 use fulmar_session::Identity;
@@ -158,6 +158,11 @@ impl Worker {
     pub(crate) fn is_banned(&self, client_id: &str, user: Option<&str>, origin: Origin, now: Instant) -> bool {
         let judge = |bans: &Bans| bans.judge(client_id, user, origin.address.ip(), self.node.unix_seconds(now));
         self.rules.access.as_deref().is_some_and(|access| !access.bans.is_empty() && judge(&access.bans).is_some())
+    }
+
+    /// How the listener of a connection finds out who a client is.
+    pub(crate) fn identity_rules(&self, origin: Origin) -> IdentityRules {
+        self.node.settings.auth.identity.get(usize::from(origin.listener)).copied().unwrap_or_default()
     }
 
     #[expect(clippy::too_many_arguments, reason = "it is one step of `authenticate`, which has found all of them out")]

@@ -1,7 +1,6 @@
 //! Packets of a connected client: each goes to its session, and what the session decides is done here.
 
-use crate::connections::Connection;
-use crate::effort::cost;
+use crate::connections::{Connection, Role};
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
@@ -9,7 +8,7 @@ use crate::worker::{Consumed, Worker};
 use fulmar_codec::{
     AckKind, DecodeError, Framed, Packet, Publish, QoS, ReasonCode, decode, encode_pingresp, split_frame,
 };
-use fulmar_session::{AckAction, DisconnectAction, Excess, Limit, Outgoing, PublishAction, TopicSource};
+use fulmar_session::{AckAction, AckToken, DisconnectAction, Excess, Limit, Outgoing, PublishAction, TopicSource};
 use std::time::{Duration, Instant};
 
 /// Whether the next packet of the same connection may be taken.
@@ -39,7 +38,7 @@ impl Worker {
         let mut used = 0;
         loop {
             if self.is_sated() && used < bytes.len() {
-                self.put_off(conn, out);
+                self.read_next_turn(conn, out);
                 self.counters.bytes_received += used as u64;
                 return Consumed { bytes: used, paused: true };
             }
@@ -53,8 +52,7 @@ impl Worker {
             };
             used += length;
             self.counters.packets_received += 1;
-            self.effort.add(1, cost::PACKET);
-            self.last_receivers = 0;
+            self.turn.begin_packet();
             let flow = match decode(version, first, body) {
                 Ok(Packet::Publish(publish)) => {
                     let flow = self.publish(conn, id, &publish, now, out);
@@ -71,8 +69,7 @@ impl Worker {
             };
             match flow {
                 Flow::Go if self.is_ahead() => {
-                    self.ahead.push(conn);
-                    self.pause(conn, out);
+                    self.read_after_fanouts(conn, out);
                     self.counters.bytes_received += used as u64;
                     return Consumed { bytes: used, paused: true };
                 }
@@ -99,12 +96,8 @@ impl Worker {
             DecodeError::PacketTooLarge { .. } => self.counters.beyond(Limit::PacketBytes),
             _ => self.counters.protocol_errors += 1,
         }
-        if let (Some(connection), Some(entry)) = (self.connections.get(conn), self.sessions.get(id)) {
-            out.event(Event::BadBytes {
-                client_id: entry.session.client_id(),
-                origin: connection.origin,
-                error: error.to_string(),
-            });
+        if let Some((client_id, connection)) = self.client_of(conn) {
+            out.event(Event::BadBytes { client_id, origin: connection.origin, error: error.to_string() });
         }
         self.close_client(conn, id, error.reason(), now, out);
     }
@@ -173,7 +166,7 @@ impl Worker {
         conn: ConnId,
         id: SessionId,
         outgoing: &Outgoing<'_>,
-        token: Option<fulmar_session::AckToken>,
+        token: Option<AckToken>,
         now: Instant,
         out: &mut impl Out,
     ) -> Flow {
@@ -183,17 +176,29 @@ impl Worker {
         // QoS 0 has no acknowledgement to hold back: a full link holds the reading itself.
         let Some(token) = token else { return held };
         if routed.parties == 0 {
-            let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn)) else {
-                return Flow::Closed;
-            };
-            let before = buffer.len();
-            entry.session.handle_routed(token, routed.reason, now, buffer);
-            self.counters.wrote(&buffer[before..]);
+            self.acknowledge(conn, id, token, routed.reason, now);
             return held;
         }
         let patience: Duration = self.node.settings.limits.acknowledgement_timeout;
         self.remind(conn, now + patience);
         held
+    }
+
+    /// Answers a publish of a client that is done with.
+    #[inline]
+    pub(crate) fn acknowledge(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        token: AckToken,
+        reason: ReasonCode,
+        now: Instant,
+    ) {
+        if let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn)) {
+            let before = buffer.len();
+            entry.session.handle_routed(token, reason, now, buffer);
+            self.counters.wrote(&buffer[before..]);
+        }
     }
 
     /// Whether a client has to wait before its next packet: receive maximum publishes of it are unanswered, or it does
@@ -267,18 +272,24 @@ impl Worker {
         now: Instant,
         out: &mut impl Out,
     ) {
-        self.tell_beyond(conn, id, excess.limit, out);
+        self.tell_beyond(conn, excess.limit, out);
         self.close_client(conn, id, excess.reason, now, out);
     }
 
     /// The client went beyond a bound: that is counted and logged.
     #[cold]
-    pub(crate) fn tell_beyond(&mut self, conn: ConnId, id: SessionId, limit: Limit, out: &mut impl Out) {
+    pub(crate) fn tell_beyond(&mut self, conn: ConnId, limit: Limit, out: &mut impl Out) {
         self.counters.beyond(limit);
-        if let (Some(connection), Some(entry)) = (self.connections.get(conn), self.sessions.get(id)) {
-            let (client_id, origin) = (entry.session.client_id(), connection.origin);
-            out.event(Event::ClientBeyondLimit { client_id, origin, limit: limit.name() });
+        if let Some((client_id, connection)) = self.client_of(conn) {
+            out.event(Event::ClientBeyondLimit { client_id, origin: connection.origin, limit: limit.name() });
         }
+    }
+
+    /// Who the client of a connection is, and where.
+    pub(crate) fn client_of(&self, conn: ConnId) -> Option<(&str, &Connection)> {
+        let connection = self.connections.get(conn)?;
+        let Role::Client(id) = connection.role else { return None };
+        Some((self.sessions.get(id)?.session.client_id(), connection))
     }
 
     /// Every packet but PUBLISH.

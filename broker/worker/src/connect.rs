@@ -3,9 +3,10 @@
 use crate::authenticate::{Refusal, Verdict};
 use crate::connections::{Connection, Role};
 use crate::effort::cost;
-use crate::extended::{Extended, Granted};
+use crate::extended::Granted;
 use crate::ids::{ConnId, SessionId, Thread};
 use crate::out::{Event, Origin, Out};
+use crate::reauthenticate::Extended;
 use crate::rules::Proof;
 use crate::sessions::{Entry, session_bytes};
 use crate::worker::{Consumed, Worker};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Client ids that we assign: long enough never to meet, random enough not to be guessed.
+/// Client ids that are drawn before one is taken that belongs to another thread.
 const ASSIGNED_ID_TRIES_MAX: u32 = 4096;
 
 impl Worker {
@@ -70,7 +71,7 @@ impl Worker {
         }
         if self.is_too_busy_for(&connect) {
             self.counters.overload_connects_refused += 1;
-            self.effort.add(1, cost::PACKET);
+            self.turn.effort.add(1, cost::PACKET);
             self.refuse_client(conn, &connect, ReasonCode::SERVER_BUSY.into(), out);
             return Consumed { bytes: length, paused: false };
         }
@@ -80,7 +81,7 @@ impl Worker {
         };
         self.counters.packets_received += 1;
         self.counters.bytes_received += length as u64;
-        self.effort.add(1, cost::CONNECT);
+        self.turn.effort.add(1, cost::CONNECT);
         match known {
             Verdict::Known { identity, proof, granted } => {
                 self.connect(conn, &connect, identity, proof, granted, now, out);
@@ -253,7 +254,7 @@ impl Worker {
         }
     }
 
-    /// A client id of ours that belongs to this thread.
+    /// A client id that belongs to this thread: long enough never to meet another, random enough not to be guessed.
     fn assign_client_id(&mut self) -> String {
         for _ in 0..ASSIGNED_ID_TRIES_MAX {
             let id = format!("fulmar-{:016x}{:016x}", self.random.next(), self.random.next());
@@ -273,8 +274,7 @@ impl Worker {
         if let Some(buffer) = self.connections.output(conn) {
             let before = buffer.len();
             encode_refusal(buffer, connect.version, reason);
-            // What the client does not take is not sent (MQTT 5.0, 3.1.2.11.4).
-            if connect.packet_bytes_max.is_some_and(|max| buffer.len() - before > max.get() as usize) {
+            if !takes_packet(connect, buffer.len() - before) {
                 buffer.truncate(before);
             }
             self.counters.wrote(&buffer[before..]);
@@ -341,7 +341,7 @@ impl Worker {
 }
 
 /// The data thread that owns a client id: the same on every thread of a node, so that takeover and resume are local.
-pub fn owner_of(client_id: &str, threads: Thread) -> Thread {
+pub(crate) fn owner_of(client_id: &str, threads: Thread) -> Thread {
     if threads <= 1 {
         return 0;
     }
@@ -350,6 +350,11 @@ pub fn owner_of(client_id: &str, threads: Thread) -> Thread {
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     ((hash ^ (hash >> 32)) % u64::from(threads)) as Thread
+}
+
+/// Whether the client takes a packet of this length: what it does not take is not sent (MQTT 5.0, 3.1.2.11.4).
+pub(crate) fn takes_packet(connect: &Connect<'_>, length: usize) -> bool {
+    connect.packet_bytes_max.is_none_or(|max| length <= max.get() as usize)
 }
 
 fn encode_refusal(out: &mut Vec<u8>, version: Version, reason: ReasonCode) {

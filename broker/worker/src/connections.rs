@@ -36,9 +36,7 @@ pub(crate) struct Connection {
     pub(crate) held: bool,
     /// It is not read because it has sent much while memory is short.
     pub(crate) is_resting: bool,
-    /// Its SUBACKs that wait for other nodes.
-    pub(crate) subacks: u16,
-    /// It is not read until it has them.
+    /// It is not read until it has the SUBACKs that wait for other nodes.
     pub(crate) awaits_subacks: bool,
     /// What it may publish, once it has; none where that is not bounded.
     pub(crate) meter: Option<Box<Meter>>,
@@ -81,7 +79,7 @@ pub(crate) struct Connections {
     /// To be written at the end of the turn.
     pub(crate) dirty: Vec<ConnId>,
     /// To be written some at a time: they got a message for many.
-    pub(crate) bulk: VecDeque<ConnId>,
+    bulk: VecDeque<ConnId>,
     pool: Vec<Vec<u8>>,
     /// Of either kind the sum over all clients.
     pub(crate) given_bytes: usize,
@@ -132,7 +130,6 @@ impl Connections {
             paused: false,
             held: false,
             is_resting: false,
-            subacks: 0,
             awaits_subacks: false,
             meter: None,
             reminder: None,

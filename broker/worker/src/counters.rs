@@ -1,8 +1,8 @@
 //! What a data thread counts. Plain numbers: the reactor copies them to where `/metrics` reads, once in a while.
 
-use crate::worker::Refused;
+use crate::admission::Refused;
 use fulmar_codec::QoS;
-use fulmar_session::{Drained, Limit};
+use fulmar_session::{Delivered, Drained, DropReason, Limit};
 
 /// Generates the struct and the list of its fields with their help texts, so that neither can miss one.
 macro_rules! counters {
@@ -228,9 +228,31 @@ impl Counters {
         self.dropped_too_large += too_large as u64;
     }
 
+    /// What became of a message for a client, of so many bytes of payload.
+    #[inline]
+    pub(crate) fn delivery(&mut self, delivered: Delivered, qos: QoS, payload_bytes: usize) {
+        match delivered {
+            Delivered::Sent => {
+                self.delivered(qos);
+                self.sent(payload_bytes);
+            }
+            Delivered::Queued { evicted, evicted_by_node } => {
+                self.delivered(qos);
+                self.dropped_queue_full += evicted as u64;
+                self.dropped_node_full += evicted_by_node as u64;
+            }
+            Delivered::Dropped(DropReason::OutputFull) => self.dropped_slow_consumer += 1,
+            Delivered::Dropped(DropReason::NotConnected) => self.dropped_absent += 1,
+            Delivered::Dropped(DropReason::QueueFull) => self.dropped_queue_full += 1,
+            Delivered::Dropped(DropReason::NodeFull) => self.dropped_node_full += 1,
+            Delivered::Dropped(DropReason::Expired) => self.dropped_expired += 1,
+            Delivered::Dropped(DropReason::PacketTooLarge) => self.dropped_too_large += 1,
+        }
+    }
+
     /// A message was written into the buffer of a client.
     #[inline]
-    pub(crate) fn sent(&mut self, payload_bytes: usize) {
+    fn sent(&mut self, payload_bytes: usize) {
         self.packets_sent += 1;
         self.publishes_sent += 1;
         self.payload_bytes_sent += payload_bytes as u64;
@@ -238,7 +260,7 @@ impl Counters {
 
     /// A message was sent to a client, or queued for it.
     #[inline]
-    pub(crate) fn delivered(&mut self, qos: QoS) {
+    fn delivered(&mut self, qos: QoS) {
         match qos {
             QoS::AtMostOnce => self.deliveries_qos0 += 1,
             QoS::AtLeastOnce => self.deliveries_qos1 += 1,

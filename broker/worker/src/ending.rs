@@ -3,13 +3,14 @@
 
 use crate::connections::Role;
 use crate::effort::cost;
-use crate::extended::Extended;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
+use crate::reauthenticate::Extended;
 use crate::rights::client;
 use crate::sessions::{Absence, Entry};
 use crate::timer::Timer;
+use crate::turn::{LEAST_PER_TURN, Portion};
 use crate::worker::Worker;
 use fulmar_codec::ReasonCode;
 use fulmar_session::{Will, WillFate};
@@ -59,7 +60,7 @@ impl Worker {
         out: &mut impl Out,
     ) {
         let Some(connection) = self.connections.remove(conn) else { return };
-        self.effort.add(1, cost::END);
+        self.turn.effort.add(1, cost::END);
         self.node.admission.leave(&connection.origin);
         self.waiting.forget(conn);
         self.sessions.connected -= 1;
@@ -108,6 +109,46 @@ impl Worker {
         }
     }
 
+    /// Closes a client so that there is room for others, if this is one: of lanes there are few. Whether it is.
+    pub(crate) fn close_for_room(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) -> bool {
+        match self.connections.get(conn).map(|connection| connection.role) {
+            Some(Role::Client(session)) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
+            Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) => self.close_unconnected(conn, out),
+            Some(Role::Lane(_)) | None => return false,
+        }
+        true
+    }
+
+    /// While clients that read too slowly hold more output than they may together, those that have been slow for longest
+    /// are closed. Until all who have to go are gone nobody is read, so that no more comes than goes.
+    pub(crate) fn shed_surplus(&mut self, now: Instant, out: &mut impl Out) {
+        let output_bytes_max = self.node.settings.limits.output_bytes_per_thread;
+        let mut portion = Portion::of_at_least(LEAST_PER_TURN);
+        while portion.goes_on(self.turn.effort.is_overspent())
+            && let Some(conn) = self.connections.surplus(output_bytes_max)
+        {
+            let is_closed = self.close_for_room(conn, now, out);
+            self.counters.limit_hits_output_buffer_bytes_total += u64::from(is_closed);
+        }
+    }
+
+    /// The node stops, and so does this thread: every client is told.
+    pub(crate) fn shut_down_here(&mut self, now: Instant, out: &mut impl Out) {
+        self.shutting_down = true;
+        let all: Vec<_> = self.connections.iter().map(|(conn, connection)| (conn, connection.role)).collect();
+        for (conn, role) in all {
+            match role {
+                Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => self.close_unconnected(conn, out),
+                Role::Client(session) => {
+                    self.close_client(conn, session, ReasonCode::SERVER_SHUTTING_DOWN, now, out);
+                }
+                // Wills travel on the lanes; peers are told when the lanes close, which the reactor does last.
+                Role::Lane(_) => {}
+            }
+        }
+        self.hand_on_all(now);
+    }
+
     /// The session is no more: its subscriptions go, and a will that waited is due (MQTT 5.0, 3.1.2.5).
     pub(crate) fn end_session(&mut self, id: SessionId, now: Instant) {
         let Some(entry) = self.sessions.get_mut(id) else { return };
@@ -116,7 +157,7 @@ impl Worker {
         }
         let will = entry.session.take_will();
         (entry.absence, entry.reads) = (None, None);
-        self.effort.add(1, cost::END);
+        self.turn.effort.add(1, cost::END);
         let is_allowed = will.as_ref().is_some_and(|will| {
             let entry = self.sessions.get(id);
             entry.is_some_and(|entry| self.may_publish_will(&entry.session, will, now))
@@ -128,7 +169,7 @@ impl Worker {
         if self.leave_portion(id) == 0 {
             self.forget_session(id);
         } else {
-            self.leaving.push_back(id);
+            self.put_off.leaving.push_back(id);
         }
         if let Some(will) = will {
             self.publish_will(&will, is_allowed, now);
@@ -227,6 +268,6 @@ impl Worker {
     }
 }
 
-pub(crate) fn session_timer(id: SessionId) -> Timer {
+fn session_timer(id: SessionId) -> Timer {
     Timer::Session { slot: id.slot, generation: id.generation }
 }

@@ -1,16 +1,16 @@
-//! Clients that a hook lets in: at once, later, or after some AUTH packets both ways (MQTT 5.0, 4.12); and those that
-//! have to prove themselves again.
+//! Clients that a hook lets in: at once, later, or after some AUTH packets both ways (MQTT 5.0, 4.12). How they stay is
+//! in `reauthenticate.rs`.
 //!
 //! An exchange lives on the data thread that owns the client id. Its CONNECT is kept, counts as memory of sessions, and
 //! is looked at again when the hook has decided. An exchange ends with the time that its client has for connecting, and
 //! after a number of rounds. Where no hook authenticates, nothing here is asked more than once for a CONNECT.
 
 use crate::authenticate::{Refusal, Verdict};
-use crate::client::Flow;
+use crate::connect::takes_packet;
 use crate::connections::Role;
 use crate::ids::{ConnId, SessionId};
 use crate::out::{Origin, Out};
-use crate::rights::{client, username};
+use crate::reauthenticate::Extended;
 use crate::rules::Proof;
 use crate::worker::{Consumed, Worker};
 use fulmar_auth::hooks::{Admission, Attempt, Step, Ticket};
@@ -26,52 +26,38 @@ use std::time::Instant;
 pub(crate) type Exchanges = HashMap<Ticket, Exchange>;
 
 /// AUTH packets that one exchange may take of its client.
-const ROUNDS_MAX: u8 = 16;
+pub(crate) const ROUNDS_MAX: u8 = 16;
 
 /// A client whose authentication is under way.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    conn: ConnId,
+    pub(crate) conn: ConnId,
     /// Which hook is at work.
-    authenticator: usize,
-    turn: Turn,
-    rounds: u8,
+    pub(crate) authenticator: usize,
+    pub(crate) awaits: Awaits,
+    pub(crate) rounds: u8,
     of: Purpose,
 }
 
 /// Whom an exchange waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Turn {
+pub(crate) enum Awaits {
     Client,
     Hook,
 }
 
+/// What an exchange is for.
 #[derive(Debug)]
-enum Purpose {
+pub(crate) enum Purpose {
     /// To be let in: the whole CONNECT, and the memory for it.
     Connect { packet: Box<[u8]>, _memory: Held },
     /// To stay.
     Stay(SessionId),
 }
 
-/// How a hook let a client in, as far as that matters later.
-#[derive(Debug)]
-pub(crate) struct Extended {
-    authenticator: usize,
-    /// Of its CONNECT.
-    method: Option<Box<str>>,
-    /// When it has to have proved itself again.
-    until: Option<Instant>,
-    /// The exchange in which it does, and when that has to be over.
-    again: Option<(Ticket, Instant)>,
-}
-
-impl Extended {
-    /// When the client is closed unless something happens before, and why.
-    pub(crate) fn deadline(&self) -> Option<(Instant, ReasonCode)> {
-        let until = self.until.map(|at| (at, ReasonCode::MAXIMUM_CONNECT_TIME));
-        let again = self.again.map(|(_, at)| (at, ReasonCode::NOT_AUTHORIZED));
-        [until, again].into_iter().flatten().min_by_key(|(at, _)| *at)
+impl Exchange {
+    pub(crate) fn new(conn: ConnId, authenticator: usize, of: Purpose) -> Exchange {
+        Exchange { conn, authenticator, awaits: Awaits::Hook, rounds: 0, of }
     }
 }
 
@@ -86,7 +72,7 @@ pub(crate) struct Granted {
 impl Granted {
     /// The method of CONNECT, for CONNACK.
     pub(crate) fn method(&self) -> Option<&str> {
-        self.extended.method.as_deref()
+        self.extended.method()
     }
 }
 
@@ -141,8 +127,8 @@ impl Worker {
             self.counters.auth_results_refused_by_hook += 1;
             return Verdict::Refused(ReasonCode::NOT_AUTHORIZED.into());
         }
-        let method = connect.authentication_method.map(Into::into);
-        let granted = Granted { extended: Extended { authenticator, method, until, again: None }, data };
+        let extended = Extended::new(authenticator, connect.authentication_method, until);
+        let granted = Granted { extended, data };
         let Some(user) = username else {
             // Whoever stays nameless comes in where nameless clients may.
             return match self.let_in_anonymous(connect.client_id, None, origin, now) {
@@ -182,7 +168,7 @@ impl Worker {
         let (Role::AwaitConnect { until, .. } | Role::AwaitAnswer { until, .. }) = connection.role else { return };
         connection.role = Role::AwaitAnswer { until, ticket };
         let of = Purpose::Connect { packet: packet.into(), _memory: memory };
-        self.exchanges.insert(ticket, Exchange { conn, authenticator, turn: Turn::Hook, rounds: 0, of });
+        self.exchanges.insert(ticket, Exchange::new(conn, authenticator, of));
         self.stepped(ticket, step, now, out);
     }
 
@@ -199,7 +185,7 @@ impl Worker {
         let Some(exchange) = self.exchanges.get_mut(&ticket) else { return };
         let (conn, authenticator) = (exchange.conn, exchange.authenticator);
         if step == Step::Later {
-            exchange.turn = Turn::Hook;
+            exchange.awaits = Awaits::Hook;
             self.pause(conn, out);
             return;
         }
@@ -208,18 +194,16 @@ impl Worker {
         let Some(connect) = read_connect(packet) else { return };
         match step {
             Step::Challenge(data) if exchange.rounds < ROUNDS_MAX => {
-                let length = self.send_auth(conn, ReasonCode::CONTINUE_AUTHENTICATION, &connect, &data);
-                // What the client does not take cannot be asked (MQTT 5.0, 3.1.2.11.4).
-                if connect.packet_bytes_max.is_some_and(|max| length > max.get() as usize) {
-                    if let Some(buffer) = self.connections.output(conn) {
-                        buffer.truncate(buffer.len() - length);
-                    }
+                let Some(buffer) = self.connections.output(conn) else { return };
+                let auth = Auth::new(ReasonCode::CONTINUE_AUTHENTICATION, connect.authentication_method);
+                let takes = |length| takes_packet(&connect, length);
+                if !say_auth(buffer, &Auth { data: Some(&data), ..auth }, takes) {
                     self.node.hooks.abandon(authenticator, ticket);
                     return self.refuse_exchange(conn, &connect, ReasonCode::PACKET_TOO_LARGE, out);
                 }
                 self.counters.packets_sent += 1;
                 let rounds = exchange.rounds + 1;
-                self.exchanges.insert(ticket, Exchange { turn: Turn::Client, rounds, ..exchange });
+                self.exchanges.insert(ticket, Exchange { awaits: Awaits::Client, rounds, ..exchange });
                 self.hear_client(conn, out);
             }
             Step::Challenge(_) => {
@@ -280,7 +264,7 @@ impl Worker {
         out: &mut impl Out,
     ) -> Consumed {
         let Some(exchange) = self.exchanges.get(&ticket) else { return Consumed { bytes: 0, paused: true } };
-        if exchange.turn == Turn::Hook {
+        if exchange.awaits == Awaits::Hook {
             self.pause(conn, out);
             return Consumed { bytes: 0, paused: true };
         }
@@ -318,143 +302,11 @@ impl Worker {
         Consumed { bytes: length + bytes, paused }
     }
 
-    /// AUTH of a connected client: it proves itself again, or goes on doing so (MQTT 5.0, 4.12.1).
-    pub(crate) fn authenticate_again(
-        &mut self,
-        conn: ConnId,
-        id: SessionId,
-        auth: &Auth<'_>,
-        now: Instant,
-        out: &mut impl Out,
-    ) -> Flow {
-        let patience = self.node.settings.limits.connect_timeout;
-        let Some(entry) = self.sessions.get_mut(id) else { return Flow::Closed };
-        let extended = entry.extended.as_deref_mut().filter(|extended| extended.method.is_some());
-        let Some(extended) = extended.filter(|extended| extended.method.as_deref() == auth.method) else {
-            self.protocol_error(conn, id, ReasonCode::PROTOCOL_ERROR, now, out);
-            return Flow::Closed;
-        };
-        let (authenticator, data) = (extended.authenticator, auth.data.unwrap_or_default());
-        let stepped = match (auth.reason, extended.again) {
-            (ReasonCode::REAUTHENTICATE, None) => {
-                let ticket = self.node.next_ticket();
-                extended.again = Some((ticket, now + patience));
-                let address = self.connections.get(conn).map(|connection| connection.origin.address.ip());
-                let Some(client) = address.map(|address| client(&entry.session, address)) else { return Flow::Closed };
-                let step = self.node.hooks.reauthenticate(authenticator, ticket, &client, data);
-                let exchange = Exchange { conn, authenticator, turn: Turn::Hook, rounds: 0, of: Purpose::Stay(id) };
-                self.exchanges.insert(ticket, exchange);
-                self.remind(conn, now + patience);
-                Some((ticket, step))
-            }
-            (ReasonCode::CONTINUE_AUTHENTICATION, Some((ticket, _))) => {
-                let is_turn = self.exchanges.get(&ticket).is_some_and(|exchange| exchange.turn == Turn::Client);
-                is_turn.then(|| (ticket, self.node.hooks.proceed(authenticator, ticket, data)))
-            }
-            _ => None,
-        };
-        match stepped {
-            Some((ticket, step)) => self.step_to_stay(ticket, id, step, now, out),
-            None => self.protocol_error(conn, id, ReasonCode::PROTOCOL_ERROR, now, out),
-        }
-        if self.connections.get(conn).is_some() { Flow::Go } else { Flow::Closed }
-    }
-
-    fn step_to_stay(&mut self, ticket: Ticket, id: SessionId, step: Step, now: Instant, out: &mut impl Out) {
-        let Some(exchange) = self.exchanges.get_mut(&ticket) else { return };
-        let (conn, authenticator) = (exchange.conn, exchange.authenticator);
-        let answer = match step {
-            Step::Later => {
-                exchange.turn = Turn::Hook;
-                return;
-            }
-            Step::Challenge(data) if exchange.rounds < ROUNDS_MAX => {
-                exchange.rounds += 1;
-                exchange.turn = Turn::Client;
-                Ok((ReasonCode::CONTINUE_AUTHENTICATION, data))
-            }
-            Step::Challenge(_) => {
-                self.node.hooks.abandon(authenticator, ticket);
-                Err(ReasonCode::QUOTA_EXCEEDED)
-            }
-            // Not what the hook says: DISCONNECT has fewer reasons than CONNACK (MQTT 5.0, 3.14.2.1).
-            Step::Refuse(_) | Step::Pass => Err(ReasonCode::NOT_AUTHORIZED),
-            Step::Admit(admission) => self.stays(ticket, id, admission, now),
-        };
-        let Some(entry) = self.sessions.get(id) else { return };
-        let method = entry.extended.as_deref().and_then(|extended| extended.method.as_deref()).unwrap_or_default();
-        let (reason, data) = match answer {
-            Ok(answer) => answer,
-            Err(reason) => {
-                self.exchanges.remove(&ticket);
-                self.counters.auth_results_refused_by_hook += 1;
-                return self.close_client(conn, id, reason, now, out);
-            }
-        };
-        let Some(buffer) = self.connections.output(conn) else { return };
-        let before = buffer.len();
-        encode_auth(buffer, &Auth { data: Some(&data), ..Auth::new(reason, Some(method)) });
-        if entry.session.takes_packet(buffer.len() - before) {
-            self.counters.packets_sent += 1;
-        } else {
-            buffer.truncate(before);
-            self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
-        }
-    }
-
-    /// A client has proved itself again. It has to be the same one.
-    fn stays(
-        &mut self,
-        ticket: Ticket,
-        id: SessionId,
-        admission: Admission,
-        now: Instant,
-    ) -> Result<(ReasonCode, Vec<u8>), ReasonCode> {
-        let Admission { username: name, until_unix_seconds, data } = admission;
-        let until = until_unix_seconds.map(|seconds| self.node.instant_of(seconds));
-        let Some(conn) = self.exchanges.remove(&ticket).map(|exchange| exchange.conn) else {
-            return Err(ReasonCode::NOT_AUTHORIZED);
-        };
-        let Some(entry) = self.sessions.get_mut(id) else { return Err(ReasonCode::NOT_AUTHORIZED) };
-        let is_same = username(&entry.session) == name.as_deref();
-        let Some(extended) = entry.extended.as_deref_mut() else { return Err(ReasonCode::NOT_AUTHORIZED) };
-        extended.again = None;
-        if !is_same || until.is_some_and(|at| at <= now) {
-            return Err(ReasonCode::NOT_AUTHORIZED);
-        }
-        extended.until = until;
-        if let Some(at) = until {
-            self.remind(conn, at);
-        }
-        self.counters.auth_results_admitted_by_hook += 1;
-        Ok((ReasonCode::SUCCESS, data))
-    }
-
-    /// A client is gone: nobody waits for its hook any more.
-    pub(crate) fn forget_extended(&mut self, id: SessionId) {
-        let extended = self.sessions.get_mut(id).and_then(|entry| entry.extended.take());
-        if let Some((ticket, _)) = extended.and_then(|extended| extended.again) {
-            self.abandon_exchange(ticket);
-        }
-    }
-
     /// Whether there was such an exchange.
     pub(crate) fn abandon_exchange(&mut self, ticket: Ticket) -> bool {
         let Some(exchange) = self.exchanges.remove(&ticket) else { return false };
         self.node.hooks.abandon(exchange.authenticator, ticket);
         true
-    }
-
-    /// Says AUTH and returns how long it is.
-    fn send_auth(&mut self, conn: ConnId, reason: ReasonCode, connect: &Connect<'_>, data: &[u8]) -> usize {
-        let Some(buffer) = self.connections.output(conn) else { return 0 };
-        let before = buffer.len();
-        encode_auth(buffer, &Auth { data: Some(data), ..Auth::new(reason, connect.authentication_method) });
-        buffer.len() - before
-    }
-
-    pub(crate) fn identity_rules(&self, origin: Origin) -> IdentityRules {
-        self.node.settings.auth.identity.get(usize::from(origin.listener)).copied().unwrap_or_default()
     }
 }
 
@@ -464,4 +316,15 @@ fn read_connect(packet: &[u8]) -> Option<Connect<'_>> {
         Ok(Framed::Whole { first, body, .. }) => decode_connect(first, body).ok(),
         _ => None,
     }
+}
+
+/// Says AUTH, if the client takes a packet of this length (MQTT 5.0, 3.1.2.11.4). Whether it was said.
+pub(crate) fn say_auth(buffer: &mut Vec<u8>, auth: &Auth<'_>, takes: impl FnOnce(usize) -> bool) -> bool {
+    let before = buffer.len();
+    encode_auth(buffer, auth);
+    let is_said = takes(buffer.len() - before);
+    if !is_said {
+        buffer.truncate(before);
+    }
+    is_said
 }

@@ -10,6 +10,7 @@ use crate::effort::cost;
 use crate::ids::SessionId;
 use crate::sessions::{subscriber, subscription_bytes};
 use crate::subscribe::split_share;
+use crate::turn::Portion;
 use crate::worker::Worker;
 
 /// Subscriptions that go at once.
@@ -18,13 +19,12 @@ const AT_ONCE: usize = 64;
 impl Worker {
     /// Goes on with sessions that are leaving, as far as this turn goes.
     pub(crate) fn leave_some(&mut self) {
-        let mut is_first = true;
-        while (is_first || !self.effort.is_spent())
-            && let Some(id) = self.leaving.front().copied()
+        let mut portion = Portion::of_at_least(1);
+        while portion.goes_on(self.turn.effort.is_spent())
+            && let Some(id) = self.put_off.leaving.front().copied()
         {
-            is_first = false;
             if self.leave_portion(id) == 0 {
-                self.leaving.pop_front();
+                self.put_off.leaving.pop_front();
                 self.forget_session(id);
             }
         }
@@ -54,7 +54,7 @@ impl Worker {
             entry.memory.shrink(subscription_bytes(filter));
         }
         self.sessions.subscriptions -= filters.len();
-        self.effort.add(filters.len(), cost::FILTER);
+        self.turn.effort.add(filters.len(), cost::FILTER);
         let mut announce = false;
         for filter in filters {
             let (share, filter) = split_share(filter);

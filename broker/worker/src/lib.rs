@@ -5,8 +5,9 @@
 //! everything else it wants goes through [`Out`]. There is no I/O here, no clock and no source of randomness, so a test
 //! can run several nodes of several threads in one process from one seed.
 //!
-//! One publish's way: [`Worker::received`] → `client.rs` (packets) → `publish.rs` → `route.rs` (match and deliver) and
-//! `lanes.rs` (other nodes) → the acknowledgement, at once or when `pending.rs` says that every party has it.
+//! One publish's way: [`Worker::received`] → `client.rs` (packets) → `publish.rs` → `route.rs` (match) → `receivers.rs`
+//! (sessions of this thread), `letter.rs` (other threads) and `lanes.rs` (other nodes) → the acknowledgement, at once or
+//! when `pending.rs` says that every party has it. What is too much for one turn goes on in later ones: `turn.rs`.
 
 mod admission;
 mod alarm;
@@ -37,6 +38,8 @@ mod publish;
 mod question;
 mod random;
 mod rate;
+mod reauthenticate;
+mod receivers;
 mod retained;
 mod rights;
 mod route;
@@ -48,10 +51,12 @@ mod subscribe;
 mod sys;
 mod throttle;
 mod timer;
+mod turn;
+mod waiting;
 mod withdraw;
 mod worker;
 
-pub use connect::owner_of;
+pub use admission::Refused;
 pub use counters::{Counters, Gauges, LinkCounters};
 pub use ids::{ConnId, Thread};
 pub use lanes::LaneSocket;
@@ -64,4 +69,4 @@ pub use pressure::Pressure;
 pub use question::{Answer, Question};
 pub use rate::Bucket;
 pub use rules::{AuthSettings, Rules};
-pub use worker::{Closed, Consumed, Refused, Worker};
+pub use worker::{Closed, Consumed, Worker};

@@ -2,12 +2,13 @@
 //!
 //! Interest and retained copies travel on lane 0, which thread 0 holds on every node; what they do is in `exchange.rs`.
 
+use crate::admission::Refused;
 use crate::connections::Role;
 use crate::ids::ConnId;
 use crate::lanes::{LaneSlot, LaneSocket, Speaker};
 use crate::letter::Note;
 use crate::out::{Event, LaneEnd, Origin, Out};
-use crate::worker::{Consumed, Refused, Worker};
+use crate::worker::{Consumed, Worker};
 use fulmar_cluster::NodeId;
 use fulmar_cluster::frame::{self, CloseReason, FRAME_BYTES_MAX, LinkMessage, Split};
 use fulmar_cluster::interest::PeerInterest;
@@ -106,7 +107,7 @@ impl Worker {
         // The lane may end while its bytes are handled.
         while self.lanes.slots[index as usize].conn == Some(conn) {
             if self.is_sated() && used < bytes.len() {
-                self.put_off(conn, out);
+                self.read_next_turn(conn, out);
                 self.lanes.touch(index);
                 return Consumed { bytes: used, paused: true };
             }

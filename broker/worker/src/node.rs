@@ -3,7 +3,7 @@
 //! Each part has its own lock, held for a few instructions. Where two nest, the order is: trie, interest, peers,
 //! retained. That of passwords nests in none.
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Refused};
 use crate::alarm::{Alarm, BOUNDS};
 use crate::limits::Limits;
 use crate::out::Origin;
@@ -11,7 +11,6 @@ use crate::peers::{PeerStatus, Peers};
 use crate::pressure::Pressure;
 use crate::rules::AuthSettings;
 use crate::sys::{Sys, is_sys};
-use crate::worker::Refused;
 use fulmar_auth::backoff::Backoff;
 use fulmar_auth::hooks::{Hooks, Ticket};
 use fulmar_auth::verified::Verified;
@@ -54,7 +53,7 @@ pub struct NodeSettings {
     pub start: Instant,
 }
 
-/// See the [module](self).
+/// What the data threads of one node share.
 pub struct Node {
     /// As started.
     pub settings: NodeSettings,

@@ -78,11 +78,6 @@ impl Restraint {
 }
 
 impl Worker {
-    /// How much memory is used, as this thread knows it.
-    pub fn pressure(&self) -> Pressure {
-        self.pressure
-    }
-
     /// Whether a client has to come again later. Judged before its password, which takes memory to verify.
     pub(crate) fn is_too_busy_for(&self, connect: &Connect<'_>) -> bool {
         match self.pressure {
@@ -154,7 +149,7 @@ impl Worker {
             Some((connection.unsent_bytes() + with_session, conn, id))
         });
         let largest = clients.max_by_key(|(bytes, ..)| *bytes).filter(|(bytes, ..)| *bytes >= HOLDING_BYTES_MIN);
-        self.effort.add(self.connections.len(), cost::MATCH);
+        self.turn.effort.add(self.connections.len(), cost::MATCH);
         if let Some((_, conn, id)) = largest {
             self.counters.overload_clients_closed += 1;
             self.close_client(conn, id, ReasonCode::QUOTA_EXCEEDED, now, out);

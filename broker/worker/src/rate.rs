@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const BURST: Duration = Duration::from_secs(1);
 const NANOSECONDS: u64 = 1_000_000_000;
 
-/// See the [module](self).
+/// So many units in a second, and at most a second's worth at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
     per_second: NonZeroU64,

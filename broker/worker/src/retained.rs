@@ -8,8 +8,8 @@ use crate::counters::Counters;
 use crate::effort::cost;
 use crate::ids::SessionId;
 use crate::rights::{address, may_deliver};
-use crate::route::count;
 use crate::sessions::Entry;
+use crate::turn::{LEAST_PER_TURN, Portion};
 use crate::worker::Worker;
 use fulmar_auth::hooks::Hooks;
 use fulmar_codec::QoS;
@@ -98,7 +98,7 @@ fn deliver_retained(
     }
     let mut shared = SharedMessage::of(message.clone(), share, scratch);
     let delivered = session.deliver(buffer, &outgoing, how, now, &mut shared);
-    count(counters, delivered, how.qos.min(outgoing.qos), outgoing.payload.len());
+    counters.delivery(delivered, how.qos.min(outgoing.qos), outgoing.payload.len());
 }
 
 impl Worker {
@@ -106,7 +106,7 @@ impl Worker {
     pub(crate) fn forget_reads(&mut self, id: SessionId) {
         let Some(entry) = self.sessions.get_mut(id) else { return };
         if let Some(reads) = &mut entry.reads {
-            self.effort.add(reads.len(), cost::MATCH);
+            self.turn.effort.add(reads.len(), cost::MATCH);
             reads.retain(|read| entry.session.has_subscription(&read.filter));
         }
     }
@@ -136,13 +136,28 @@ impl Worker {
     /// Sends what a session has waiting, as far as its window and its socket take it: the queue first, then retained
     /// messages.
     pub(crate) fn pump(&mut self, id: SessionId, now: Instant) {
-        self.pump_some(id, 0, now);
+        self.pump_some(id, Portion::of_at_least(0), now);
     }
 
-    /// The same, with so many looks at the store even if this turn has done enough.
-    pub(crate) fn pump_some(&mut self, id: SessionId, mut least: usize, now: Instant) {
+    /// Goes on with retained messages where a turn had done enough, in the order in which they were put off.
+    pub(crate) fn pump_put_off(&mut self, now: Instant) {
+        let mut portion = Portion::of_at_least(LEAST_PER_TURN);
+        for _ in 0..self.put_off.reading_on.len() {
+            if !portion.goes_on(self.turn.effort.is_spent()) {
+                return;
+            }
+            let Some(id) = self.put_off.reading_on.pop_front() else { return };
+            if let Some(entry) = self.sessions.get_mut(id) {
+                entry.is_reading_on = false;
+                self.pump_some(id, Portion::of_at_least(1), now);
+            }
+        }
+    }
+
+    /// The looks at the store are as many as the portion allows.
+    fn pump_some(&mut self, id: SessionId, mut looks: Portion, now: Instant) {
         let output_bytes_max = self.node.settings.limits.output_buffer_bytes;
-        let Worker { node, sessions, connections, counters, scratch, share, effort, reading_on, .. } = self;
+        let Worker { node, sessions, connections, counters, scratch, share, turn, put_off, .. } = self;
         let Some(entry) = sessions.get_mut(id) else { return };
         let from = address(connections, entry.connection);
         let Some(buffer) = entry.connection.and_then(|conn| connections.output(conn)) else { return };
@@ -153,14 +168,13 @@ impl Worker {
         while let Some(read) = reads.front_mut() {
             if read.chunk.is_empty() && !read.finished {
                 // However few of them match: a look at the whole store takes several turns.
-                if least == 0 && effort.is_spent() {
+                if !looks.goes_on(turn.effort.is_spent()) {
                     if !std::mem::replace(&mut entry.is_reading_on, true) {
-                        reading_on.push_back(id);
+                        put_off.reading_on.push_back(id);
                     }
                     return;
                 }
-                least = least.saturating_sub(1);
-                effort.add(RETAINED_CHUNK, cost::TOPIC);
+                turn.effort.add(RETAINED_CHUNK, cost::TOPIC);
                 read.finished =
                     node.read_retained(&read.filter, &mut read.cursor, RETAINED_CHUNK, now, &mut read.chunk);
             }
@@ -176,7 +190,7 @@ impl Worker {
             }
             let (session, scratch) = (&mut entry.session, &mut scratch.message);
             deliver_retained(&node.hooks, from, session, buffer, read, message, now, share, scratch, counters);
-            effort.add(1, cost::DELIVERY);
+            turn.effort.add(1, cost::DELIVERY);
             read.chunk.pop_front();
         }
         entry.reads = None;

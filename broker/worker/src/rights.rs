@@ -120,24 +120,18 @@ impl Worker {
         out: &mut impl Out,
     ) {
         self.counters.publishes_denied += 1;
-        if let (Some(connection), Some(entry)) = (self.connections.get(conn), self.sessions.get(id)) {
-            let client_id = entry.session.client_id();
+        if let Some((client_id, connection)) = self.client_of(conn) {
             out.event(Event::PublishDenied { client_id, origin: connection.origin, topic });
         }
-        if let Some(token) = token
-            && let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn))
-        {
-            let before = buffer.len();
-            entry.session.handle_routed(token, reason, now, buffer);
-            self.counters.wrote(&buffer[before..]);
+        if let Some(token) = token {
+            self.acknowledge(conn, id, token, reason, now);
         }
     }
 
     /// A filter that its client may not subscribe to.
-    pub(crate) fn deny_subscribe(&mut self, conn: ConnId, id: SessionId, filter: &str, out: &mut impl Out) {
+    pub(crate) fn deny_subscribe(&mut self, conn: ConnId, filter: &str, out: &mut impl Out) {
         self.counters.subscriptions_denied += 1;
-        if let (Some(connection), Some(entry)) = (self.connections.get(conn), self.sessions.get(id)) {
-            let client_id = entry.session.client_id();
+        if let Some((client_id, connection)) = self.client_of(conn) {
             out.event(Event::SubscribeDenied { client_id, origin: connection.origin, filter });
         }
     }

@@ -1,16 +1,17 @@
 //! One publish, one match, every receiver: sessions of this thread at once, other threads by batch, other nodes by one
 //! copy each, shared groups to one member.
 
-use crate::counters::Counters;
 use crate::effort::cost;
-use crate::fanout::{Fanout, Receivers};
+use crate::fanout::Fanout;
 use crate::ids::Thread;
 use crate::letter::{Batch, Target};
+use crate::node::Node;
+use crate::receivers::Delivery;
 use crate::sessions::{Sessions, Stamp};
 use crate::worker::Worker;
 use foldhash::fast::FixedState;
 use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId};
-use fulmar_session::{Delivered, DropReason, Message, Outgoing, SharedMessage};
+use fulmar_session::{Message, Outgoing, SharedMessage};
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::time::Instant;
@@ -119,13 +120,12 @@ impl Found {
     }
 }
 
-/// Gathers what the trie reports.
+/// Gathers who gets a publish.
 struct Gather<'a> {
     thread: Thread,
     publisher: Option<SubscriberId>,
-    /// Whether ordinary subscribers and other nodes are wanted, or local subscribers only.
-    remote: bool,
-    shared: bool,
+    /// Other nodes, and members of shared groups, were found by whoever passed it on.
+    is_passed_on: bool,
     sessions: &'a Sessions,
     stamps: &'a mut [Stamp],
     publish: u32,
@@ -182,13 +182,13 @@ impl Matches for Gather<'_> {
     }
 
     fn remote(&mut self, node: NodeIndex) {
-        if self.remote && !self.found.nodes.contains(&node) {
+        if !self.is_passed_on && !self.found.nodes.contains(&node) {
             self.found.nodes.push(node);
         }
     }
 
     fn shared(&mut self, group: SharedRef<'_>) {
-        if self.shared {
+        if !self.is_passed_on {
             self.found.pick(&group, self.thread, self.sessions);
         }
     }
@@ -206,6 +206,19 @@ fn merge(a: Options, b: Options) -> Options {
 impl Worker {
     /// Finds everyone who gets this publish; the answer is in `scratch.found`.
     pub(crate) fn find(&mut self, topic: &str, publisher: Option<SubscriberId>, from_peer: bool) {
+        self.gather(publisher, from_peer, |node, gather| {
+            node.trie().matches(topic, gather);
+        });
+    }
+
+    /// Gathers those that `tell` tells of, each once; the answer is in `scratch.found`.
+    #[inline]
+    fn gather(
+        &mut self,
+        publisher: Option<SubscriberId>,
+        is_passed_on: bool,
+        tell: impl FnOnce(&Node, &mut Gather<'_>),
+    ) {
         let Worker { node, sessions, scratch, thread, .. } = self;
         scratch.publish = next_stamp(scratch.publish, sessions);
         scratch.found.clear();
@@ -213,51 +226,36 @@ impl Worker {
         let mut gather = Gather {
             thread: *thread,
             publisher,
-            remote: !from_peer,
-            shared: !from_peer,
+            is_passed_on,
             sessions,
             stamps: &mut stamps,
             publish: scratch.publish,
             found: &mut scratch.found,
         };
-        node.trie().matches(topic, &mut gather);
+        tell(node, &mut gather);
         sessions.stamps = stamps;
     }
 
     /// Delivers to the sessions of this thread and of other threads that were found.
     /// `message` is the same, if it is kept already.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, message: Option<&Message>, now: Instant) {
-        let Worker { node, connections, sessions, scratch, counters, outboxes, share, .. } = self;
-        let Worker { effort, pressure, fanouts, last_receivers, missed, .. } = self;
-        let Scratch { found, message: buffer, .. } = scratch;
-        effort.add(found.others.len(), cost::DELIVERY);
-        effort.add(found.merged, cost::MATCH);
+        let Delivery { mut receivers, found, buffer, share, fanouts, outboxes } = self.delivery(now);
+        receivers.turn.effort.add(found.others.len(), cost::DELIVERY);
+        receivers.turn.effort.add(found.merged, cost::MATCH);
+        receivers.turn.last_receivers = found.locals.len() + found.others.len();
         found.more_ids.sort_by_key(|(index, _)| *index);
         let mut shared = match message {
             None => SharedMessage::new(share, buffer),
             Some(message) => SharedMessage::of(message.clone(), share, buffer),
         };
-        let mut receivers = Receivers {
-            hooks: &node.hooks,
-            connections,
-            sessions,
-            counters,
-            effort,
-            missed,
-            limits: &node.settings.limits,
-            pressure: *pressure,
-            now,
-        };
-        *last_receivers = found.locals.len() + found.others.len();
-        // A message does not overtake an earlier one to the same topic that some have not got.
-        let next = if fanouts.iter().all(|fanout| fanout.message.view().topic != outgoing.topic) {
-            receivers.deliver(&found.locals, &found.more_ids, 0, outgoing, &mut shared)
-        } else {
+        let next = if fanouts.are_of(outgoing.topic) {
             0
+        } else {
+            receivers.deliver(&found.locals, &found.more_ids, 0, outgoing, &mut shared)
         };
         if next < found.locals.len() {
             let (locals, more_ids) = (found.locals.clone(), found.more_ids.clone());
-            fanouts.push_back(Fanout { message: shared.get(outgoing).clone(), locals, more_ids, next });
+            fanouts.add(Fanout { message: shared.get(outgoing).clone(), locals, more_ids, next });
         }
         // One batch per thread; the message is shared by all of them.
         found.others.sort_by_key(|(thread, _)| *thread);
@@ -270,28 +268,16 @@ impl Worker {
     /// Delivers what other threads matched for sessions of this one.
     pub(crate) fn deliver_batch(&mut self, batch: &Batch, now: Instant) {
         for (outgoing, message, mine) in batch.publishes() {
-            self.scratch.publish = next_stamp(self.scratch.publish, &mut self.sessions);
-            self.scratch.found.clear();
-            let mut stamps = std::mem::take(&mut self.sessions.stamps);
-            let mut gather = Gather {
-                thread: self.thread,
-                publisher: None,
-                remote: false,
-                shared: false,
-                sessions: &self.sessions,
-                stamps: &mut stamps,
-                publish: self.scratch.publish,
-                found: &mut self.scratch.found,
-            };
-            for Target { slot, generation, options, share } in mine.iter().copied() {
-                let id = SubscriberId { thread: gather.thread, slot, generation };
-                if share.is_some() {
-                    gather.found.locals.push(Local { id, options, share });
-                } else {
-                    gather.add_local(id, options);
+            self.gather(None, true, |_, gather| {
+                for Target { slot, generation, options, share } in mine.iter().copied() {
+                    let id = SubscriberId { thread: gather.thread, slot, generation };
+                    if share.is_some() {
+                        gather.found.locals.push(Local { id, options, share });
+                    } else {
+                        gather.add_local(id, options);
+                    }
                 }
-            }
-            self.sessions.stamps = stamps;
+            });
             self.deliver_found(&outgoing, message, now);
             self.hand_on_missed(&outgoing, message, now);
         }
@@ -317,25 +303,4 @@ fn next_stamp(last: u32, sessions: &mut Sessions) -> u32 {
         return 1;
     }
     last + 1
-}
-
-#[inline]
-pub(crate) fn count(counters: &mut Counters, delivered: Delivered, qos: fulmar_codec::QoS, payload_bytes: usize) {
-    match delivered {
-        Delivered::Sent => {
-            counters.delivered(qos);
-            counters.sent(payload_bytes);
-        }
-        Delivered::Queued { evicted, evicted_by_node } => {
-            counters.delivered(qos);
-            counters.dropped_queue_full += evicted as u64;
-            counters.dropped_node_full += evicted_by_node as u64;
-        }
-        Delivered::Dropped(DropReason::OutputFull) => counters.dropped_slow_consumer += 1,
-        Delivered::Dropped(DropReason::NotConnected) => counters.dropped_absent += 1,
-        Delivered::Dropped(DropReason::QueueFull) => counters.dropped_queue_full += 1,
-        Delivered::Dropped(DropReason::NodeFull) => counters.dropped_node_full += 1,
-        Delivered::Dropped(DropReason::Expired) => counters.dropped_expired += 1,
-        Delivered::Dropped(DropReason::PacketTooLarge) => counters.dropped_too_large += 1,
-    }
 }

@@ -1,7 +1,7 @@
 //! The sessions that belong to this data thread, of connected and of absent clients.
 
-use crate::extended::Extended;
 use crate::ids::{ConnId, SessionId, Thread};
+use crate::reauthenticate::Extended;
 use crate::retained::RetainedRead;
 use crate::rights::Remembered;
 use crate::rules::Proof;

@@ -7,14 +7,13 @@
 //!
 //! [`Connections`]: crate::connections::Connections
 
-use crate::connections::Role;
 use crate::out::{Event, Out};
 use crate::worker::Worker;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Who has been behind for so long is slow.
-pub(crate) const SLOW_AFTER: Duration = Duration::from_secs(5);
+const SLOW_AFTER: Duration = Duration::from_secs(5);
 
 /// Which clients had fallen behind at which time.
 #[derive(Debug, Default)]
@@ -48,12 +47,6 @@ impl Worker {
                 out.event(Event::ClientCaughtUp { client_id, origin: connection.origin });
             }
         }
-    }
-
-    fn client_of(&self, conn: crate::ids::ConnId) -> Option<(&str, &crate::connections::Connection)> {
-        let connection = self.connections.get(conn)?;
-        let Role::Client(id) = connection.role else { return None };
-        Some((self.sessions.get(id)?.session.client_id(), connection))
     }
 }
 

@@ -10,71 +10,13 @@ use crate::pressure::Pressure;
 use crate::retained::{RetainedRead, add_reads};
 use crate::sessions::{subscriber, subscription_bytes};
 use crate::sys::is_sys;
+use crate::waiting::SubAck;
 use crate::worker::Worker;
 use fulmar_codec::{ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter, suback_length};
 use fulmar_router::{Options, SubscriberId};
 use fulmar_session::{Excess, Limit, SubscribeAction};
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Instant;
-
-/// SUBACKs that wait until the other nodes know the filters.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    /// In order of their version and their deadline, which grow together.
-    subacks: VecDeque<WaitingSubAck>,
-    /// What they take.
-    bytes: usize,
-}
-
-/// A client with so many of them is not read on.
-const SUBACKS_PER_CLIENT_MAX: u16 = 64;
-/// While they take as much on this thread, no client with one is.
-const SUBACK_BYTES_MAX: usize = 4 << 20;
-
-#[derive(Debug)]
-struct WaitingSubAck {
-    conn: ConnId,
-    id: SessionId,
-    version: u64,
-    until: Instant,
-    packet: Vec<u8>,
-    reads: Vec<RetainedRead>,
-}
-
-impl Waiting {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.subacks.is_empty()
-    }
-
-    /// Nothing more is written to this connection.
-    pub(crate) fn forget(&mut self, conn: ConnId) {
-        self.subacks.retain(|waiting| {
-            let stays = waiting.conn != conn;
-            self.bytes -= if stays { 0 } else { waiting.bytes() };
-            stays
-        });
-    }
-
-    fn push(&mut self, waiting: WaitingSubAck) {
-        self.bytes += waiting.bytes();
-        self.subacks.push_back(waiting);
-    }
-
-    fn pop_if(&mut self, is_over: impl FnOnce(&mut WaitingSubAck) -> bool) -> Option<WaitingSubAck> {
-        let waiting = self.subacks.pop_front_if(is_over)?;
-        self.bytes -= waiting.bytes();
-        Some(waiting)
-    }
-}
-
-impl WaitingSubAck {
-    fn bytes(&self) -> usize {
-        let reads: usize = self.reads.iter().map(RetainedRead::bytes).sum();
-        size_of::<WaitingSubAck>() + self.packet.capacity() + reads
-    }
-}
 
 impl Worker {
     pub(crate) fn subscribe(
@@ -89,7 +31,7 @@ impl Worker {
             self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
             return Flow::Closed;
         }
-        self.effort.add(subscribe.count(), cost::FILTER);
+        self.turn.effort.add(subscribe.count(), cost::FILTER);
         let mut codes = Vec::with_capacity(subscribe.count());
         let mut reads = Vec::new();
         let mut announce = false;
@@ -98,14 +40,14 @@ impl Worker {
                 Ok(parsed) => parsed,
                 Err(error) => {
                     if let Some(limit) = Limit::of_topic(&error) {
-                        self.tell_beyond(conn, id, limit, out);
+                        self.tell_beyond(conn, limit, out);
                     }
                     codes.push(error.reason());
                     continue;
                 }
             };
             if !self.may_subscribe(id, filter.filter, &parsed) {
-                self.deny_subscribe(conn, id, filter.filter, out);
+                self.deny_subscribe(conn, filter.filter, out);
                 codes.push(ReasonCode::NOT_AUTHORIZED);
                 continue;
             }
@@ -138,7 +80,7 @@ impl Worker {
                     codes.push(ReasonCode::granted(granted));
                 }
                 SubscribeAction::Refuse(Excess { limit, reason }) => {
-                    self.tell_beyond(conn, id, limit, out);
+                    self.tell_beyond(conn, limit, out);
                     codes.push(reason);
                 }
                 SubscribeAction::Close(reason) => {
@@ -156,38 +98,12 @@ impl Worker {
         match self.node.interest_to_wait_for() {
             Some(version) => {
                 let until = now + self.node.settings.limits.subscribe_barrier;
-                self.wait_for_nodes(WaitingSubAck { conn, id, version, until, packet, reads }, out)
+                self.wait_for_nodes(SubAck { conn, id, version, until, packet, reads }, out)
             }
             None => {
                 self.subscribed(conn, id, &packet, reads, now);
                 Flow::Go
             }
-        }
-    }
-
-    /// A SUBACK waits for other nodes. A client with many of them, or with any while they take much memory, is not read
-    /// on until it has them all.
-    fn wait_for_nodes(&mut self, waiting: WaitingSubAck, out: &mut impl Out) -> Flow {
-        let conn = waiting.conn;
-        self.waiting.push(waiting);
-        let Some(connection) = self.connections.get_mut(conn) else { return Flow::Closed };
-        connection.subacks += 1;
-        if connection.subacks < SUBACKS_PER_CLIENT_MAX && self.waiting.bytes < SUBACK_BYTES_MAX {
-            return Flow::Go;
-        }
-        connection.awaits_subacks = true;
-        self.counters.subscribe_barrier_holds += 1;
-        self.pause(conn, out)
-    }
-
-    /// A SUBACK has waited for other nodes, and need not any longer.
-    fn waited(&mut self, waiting: WaitingSubAck, now: Instant, out: &mut impl Out) {
-        let WaitingSubAck { conn, id, packet, reads, .. } = waiting;
-        self.subscribed(conn, id, &packet, reads, now);
-        let Some(connection) = self.connections.get_mut(conn) else { return };
-        connection.subacks -= 1;
-        if connection.subacks == 0 && std::mem::take(&mut connection.awaits_subacks) {
-            self.resume(conn, id, now, out);
         }
     }
 
@@ -216,7 +132,14 @@ impl Worker {
     }
 
     /// The barrier is passed: SUBACK, then what is retained.
-    fn subscribed(&mut self, conn: ConnId, id: SessionId, packet: &[u8], reads: Vec<RetainedRead>, now: Instant) {
+    pub(crate) fn subscribed(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        packet: &[u8],
+        reads: Vec<RetainedRead>,
+        now: Instant,
+    ) {
         let Some(buffer) = self.connections.output(conn) else { return };
         buffer.extend_from_slice(packet);
         self.counters.packets_sent += 1;
@@ -240,7 +163,7 @@ impl Worker {
             self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
             return Flow::Closed;
         }
-        self.effort.add(unsubscribe.count(), cost::FILTER);
+        self.turn.effort.add(unsubscribe.count(), cost::FILTER);
         let mut codes = Vec::with_capacity(unsubscribe.count());
         let mut announce = false;
         for filter in unsubscribe.filters() {
@@ -302,7 +225,7 @@ impl Worker {
     pub(crate) fn leave_shared_groups(&mut self, id: SessionId) {
         let me = subscriber(self.thread, id);
         let shared = self.shared_subscriptions(id);
-        self.effort.add(shared.len(), cost::FILTER);
+        self.turn.effort.add(shared.len(), cost::FILTER);
         for (group, filter, _) in shared {
             self.node.trie_mut().set_shared_absent(&group, &filter, me);
         }
@@ -312,7 +235,7 @@ impl Worker {
     pub(crate) fn rejoin_shared_groups(&mut self, id: SessionId) {
         let mut announce = false;
         let shared = self.shared_subscriptions(id);
-        self.effort.add(shared.len(), cost::FILTER);
+        self.turn.effort.add(shared.len(), cost::FILTER);
         for (group, filter, options) in shared {
             announce |= self.join(id, Some(&group), &filter, options);
         }
@@ -337,23 +260,6 @@ impl Worker {
             self.announce_interest();
         } else {
             self.outboxes.of(0).notes.push(Note::InterestChanged);
-        }
-    }
-
-    /// Other nodes know more of our interest, or are gone: SUBACKs that waited for no more than that go out.
-    pub(crate) fn interest_confirmed(&mut self, now: Instant, out: &mut impl Out) {
-        let node = Arc::clone(&self.node);
-        let confirmed = |waiting: &mut WaitingSubAck| node.interest().barrier.is_confirmed(waiting.version);
-        while let Some(waiting) = self.waiting.pop_if(confirmed) {
-            self.waited(waiting, now, out);
-        }
-    }
-
-    /// SUBACKs that have waited long enough go out all the same.
-    pub(crate) fn waits_due(&mut self, now: Instant, out: &mut impl Out) {
-        while let Some(waiting) = self.waiting.pop_if(|waiting| waiting.until <= now) {
-            self.counters.subscribe_barrier_timeouts += 1;
-            self.waited(waiting, now, out);
         }
     }
 }

@@ -39,22 +39,22 @@ impl Worker {
     /// The files of users and access rules say this from now on.
     pub fn reload(&mut self, rules: Arc<Rules>, now: Instant, out: &mut impl Out) {
         // What a session was let in by is compared with one change only.
-        while self.withdrawal.is_some() {
+        while self.put_off.withdrawal.is_some() {
             self.withdraw_some(now, out);
         }
         let before = std::mem::replace(&mut self.rules, rules);
-        self.withdrawal = Some(Withdrawal { next: 0, before });
+        self.put_off.withdrawal = Some(Withdrawal { next: 0, before });
     }
 
     /// Looks at some of the sessions for which a change of rules may mean something.
     pub(crate) fn withdraw_some(&mut self, now: Instant, out: &mut impl Out) {
-        let Some(Withdrawal { next, before }) = self.withdrawal.take() else { return };
+        let Some(Withdrawal { next, before }) = self.put_off.withdrawal.take() else { return };
         let ids: Vec<SessionId> = self.sessions.iter_from(next).take(SESSIONS_PER_TURN).map(|(id, _)| id).collect();
         for id in &ids {
             self.review(*id, &before, now, out);
         }
         if let Some(last) = ids.last().filter(|_| ids.len() == SESSIONS_PER_TURN) {
-            self.withdrawal = Some(Withdrawal { next: last.slot + 1, before });
+            self.put_off.withdrawal = Some(Withdrawal { next: last.slot + 1, before });
         }
     }
 

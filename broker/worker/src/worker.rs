@@ -3,14 +3,14 @@
 //! This file is the table of contents: each event goes to the module that knows what to do. Nothing here reads a clock,
 //! a socket or randomness; a run with the same events and the same seed gives the same outputs.
 
-use crate::alarm::BOUNDS;
+use crate::admission::Refused;
+use crate::alarm::Told;
 use crate::authenticate::Asked;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
-use crate::effort::{Effort, cost};
+use crate::effort::cost;
 use crate::extended::Exchanges;
-use crate::fanout::Fanout;
-use crate::ids::{ConnId, SessionId, Thread};
+use crate::ids::{ConnId, Thread};
 use crate::lanes::Lanes;
 use crate::letter::{Batch, Note, Outboxes};
 use crate::node::Node;
@@ -22,14 +22,12 @@ use crate::random::Random;
 use crate::route::Scratch;
 use crate::rules::Rules;
 use crate::sessions::Sessions;
-use crate::subscribe::Waiting;
 use crate::throttle::Debts;
-use crate::timer::{Timer, Timers};
-use crate::withdraw::Withdrawal;
+use crate::timer::Timers;
+use crate::turn::{PutOff, Turn};
+use crate::waiting::Waiting;
 use fulmar_auth::identity::CertificateNames;
-use fulmar_codec::ReasonCode;
 use fulmar_session::QuotaShare;
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,41 +39,6 @@ pub struct Consumed {
     pub bytes: usize,
     /// Offer nothing before `pause_reading(conn, false)`.
     pub paused: bool,
-}
-
-/// Why a connection is not taken.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Refused {
-    /// The node serves as many connections as it may.
-    #[error("{connections} connections are open, at most {max} are allowed")]
-    TooManyConnections {
-        /// Open now.
-        connections: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The listener serves as many as it may.
-    #[error("{connections} connections of this listener are open, at most {max} are allowed")]
-    TooManyOfListener {
-        /// Open now.
-        connections: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The address has as many as it may.
-    #[error("{connections} connections from this address are open, at most {max} are allowed")]
-    TooManyOfAddress {
-        /// Open now.
-        connections: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The node is stopping.
-    #[error("the node is shutting down")]
-    ShuttingDown,
-    /// The lane belongs to a peer or incarnation that is not wanted.
-    #[error("this lane of the peer is not expected here")]
-    UnknownLane,
 }
 
 /// How a socket ended.
@@ -104,7 +67,6 @@ pub struct Worker {
     pub(crate) exchanges: Exchanges,
     /// Who may connect and who may do what, by the files as this thread knows them.
     pub(crate) rules: Arc<Rules>,
-    pub(crate) withdrawal: Option<Withdrawal>,
     pub(crate) overdue: Overdue,
     pub(crate) debts: Debts,
     pub(crate) lanes: Lanes,
@@ -117,44 +79,22 @@ pub struct Worker {
     pub(crate) share: Arc<QuotaShare>,
     /// What all sessions of this thread may take.
     pub(crate) session_share: Arc<QuotaShare>,
-    /// How often each of [`BOUNDS`] was reached when this was last told.
-    told: [u64; BOUNDS.len()],
+    pub(crate) told: Told,
     /// Connections whose CONNECT was not answered yet.
     pub(crate) connections_pending: u64,
     pub(crate) shutting_down: bool,
-    /// What this turn has done.
-    pub(crate) effort: Effort,
-    /// Messages that some of their receivers have not got, in the order in which they came.
-    pub(crate) fanouts: VecDeque<Fanout>,
+    pub(crate) turn: Turn,
+    pub(crate) put_off: PutOff,
     /// Shared subscriptions of the message under way whose member has ended since it was picked: see `inherit.rs`.
     pub(crate) missed: Vec<NonZeroU32>,
-    /// Receivers of the message in the last packet.
-    pub(crate) last_receivers: usize,
-    /// Sessions that have ended and still have subscriptions.
-    pub(crate) leaving: VecDeque<SessionId>,
-    /// Sessions whose retained messages go on in the next turn.
-    pub(crate) reading_on: VecDeque<SessionId>,
-    /// How much memory the process uses.
+    /// How much memory the process uses, as this thread knows it.
     pub(crate) pressure: Pressure,
     pub(crate) restraint: Restraint,
-    /// Who was not read on because the turn had done enough.
-    pub(crate) put_off: Vec<ConnId>,
-    /// Who was not read on because it has sent more to many than they have got.
-    pub(crate) ahead: Vec<ConnId>,
-    /// Connections that got messages for many and may be written in this turn.
-    bulk_left: usize,
-    /// Reminders that are due. Where they are many, they last for several turns.
-    due: VecDeque<Timer>,
     next_housekeeping: Instant,
 }
 
 /// How often lanes, waits and the retained store are looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
-/// A write is a system call, so that those who got a message for many are written in portions.
-const BULK_PER_TURN: usize = 256;
-/// Clients that a turn closes, reminders that it looks at, and sessions for which it reads on, however much else it has
-/// done.
-const LEAST_PER_TURN: usize = 16;
 
 impl Worker {
     /// A worker without connections. `seed` feeds what must not be guessed (assigned client ids) and nothing else.
@@ -164,9 +104,8 @@ impl Worker {
             sessions: Sessions::new(seed),
             share: QuotaShare::new(Arc::clone(&node.quota)),
             session_share: QuotaShare::new(Arc::clone(&node.session_quota)),
-            told: [0; BOUNDS.len()],
+            told: Told::default(),
             rules: Arc::clone(&node.settings.auth.rules),
-            withdrawal: None,
             overdue: Overdue::new(start),
             debts: Debts::new(seed),
             asked: Asked::default(),
@@ -184,18 +123,11 @@ impl Worker {
             counters: Counters::default(),
             connections_pending: 0,
             shutting_down: false,
-            effort: Effort::new(turn_effort),
-            fanouts: VecDeque::new(),
+            turn: Turn::new(turn_effort),
+            put_off: PutOff::default(),
             missed: Vec::new(),
-            last_receivers: 0,
-            leaving: VecDeque::new(),
-            reading_on: VecDeque::new(),
             pressure: Pressure::default(),
             restraint: Restraint::default(),
-            put_off: Vec::new(),
-            ahead: Vec::new(),
-            bulk_left: BULK_PER_TURN,
-            due: VecDeque::new(),
             next_housekeeping: start + HOUSEKEEPING,
         }
     }
@@ -213,7 +145,7 @@ impl Worker {
             return Err(refused);
         }
         self.counters.connections_accepted += 1;
-        self.effort.add(1, cost::ACCEPT);
+        self.turn.effort.add(1, cost::ACCEPT);
         self.connections_pending += 1;
         let until = now + self.node.settings.limits.connect_timeout;
         let conn = self.connections.insert(origin, Role::AwaitConnect { until, answer: None });
@@ -233,8 +165,8 @@ impl Worker {
         let Some(connection) = self.connections.get(conn) else {
             return Consumed { bytes: bytes.len(), paused: false };
         };
-        self.effort.add(1, cost::READ);
-        self.effort.add(bytes.len() / 1024, cost::KIBIBYTE);
+        self.turn.effort.add(1, cost::READ);
+        self.turn.effort.add(bytes.len() / 1024, cost::KIBIBYTE);
         match connection.role {
             Role::AwaitConnect { answer, .. } => self.await_connect(conn, answer, bytes, now, out),
             Role::AwaitAnswer { ticket, .. } => self.exchange_bytes(conn, ticket, bytes, now, out),
@@ -269,50 +201,8 @@ impl Worker {
 
     /// The thread holds as many received bytes as it may, and this connection has held some for longest: it is closed.
     pub fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
-        let Some(role) = self.connections.get(conn).map(|connection| connection.role) else { return };
-        match role {
-            Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => self.close_unconnected(conn, out),
-            Role::Client(session) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
-            // Of lanes there are few, and none of them is a client's.
-            Role::Lane(_) => return,
-        }
-        self.counters.limit_hits_input_buffer_bytes_total += 1;
-    }
-
-    /// Whether this turn has done as much as it may, or brought as much output: nobody should be read before the next.
-    #[inline]
-    pub fn is_sated(&self) -> bool {
-        self.effort.is_spent() || self.is_full()
-    }
-
-    /// The rest of what this connection sent waits for the next turn.
-    pub(crate) fn put_off(&mut self, conn: ConnId, out: &mut impl Out) {
-        self.put_off.push(conn);
-        self.pause(conn, out);
-    }
-
-    /// The turn ends, and its output is about to be sent: in the next one everybody is read on.
-    fn resume_put_off(&mut self, now: Instant, out: &mut impl Out) {
-        if !self.has_backlog() {
-            self.put_off.append(&mut self.ahead);
-        }
-        while let Some(conn) = self.put_off.pop() {
-            match self.connections.get(conn).map(|connection| connection.role) {
-                Some(Role::Client(session)) => self.resume(conn, session, now, out),
-                Some(Role::Lane(_)) => self.resume_lane(conn, out),
-                Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) | None => {}
-            }
-        }
-    }
-
-    /// Clients that read too slowly hold as much output as they may together, and this one has been slow for longest.
-    fn shed_output(&mut self, conn: ConnId, now: Instant, out: &mut impl Out) {
-        match self.connections.get(conn).map(|connection| connection.role) {
-            Some(Role::Client(session)) => self.close_client(conn, session, ReasonCode::QUOTA_EXCEEDED, now, out),
-            Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) => self.close_unconnected(conn, out),
-            Some(Role::Lane(_)) | None => return,
-        }
-        self.counters.limit_hits_output_buffer_bytes_total += 1;
+        let is_closed = self.close_for_room(conn, now, out);
+        self.counters.limit_hits_input_buffer_bytes_total += u64::from(is_closed);
     }
 
     /// The socket took everything that was waiting for it: there is room for what the session has queued.
@@ -329,10 +219,10 @@ impl Worker {
 
     /// What another data thread of this node has for this one, if it [takes letters](Worker::takes_letters).
     pub fn letters(&mut self, mut batch: Batch, now: Instant, out: &mut impl Out) {
-        let effort = self.effort.spent();
+        let effort = self.turn.effort.spent();
         self.deliver_batch(&batch, now);
         // Batches are bounded where they are queued. Clients of this thread are read however many come.
-        self.effort.go_back(effort);
+        self.turn.effort.go_back(effort);
         for note in std::mem::take(&mut batch.notes) {
             match note {
                 Note::Claim { client_id, version } => self.claimed_elsewhere(&client_id, version, now, out),
@@ -349,22 +239,21 @@ impl Worker {
     /// Does what is due and tells when to come again at the latest.
     pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
         self.pressure = self.node.pressure();
-        self.resume_put_off(now, out);
-        let output_bytes_max = self.node.settings.limits.output_bytes_per_thread;
-        // Until all who have to go are gone nobody is read, so that no more comes than goes.
-        let mut least = LEAST_PER_TURN;
-        while (least > 0 || !self.effort.is_overspent())
-            && let Some(conn) = self.connections.surplus(output_bytes_max)
-        {
-            least = least.saturating_sub(1);
-            self.shed_output(conn, now, out);
-        }
+        self.read_on(now, out);
+        self.shed_surplus(now, out);
         self.fan_out_on(now);
         self.remind_some(now, out);
-        self.read_on(now);
+        self.pump_put_off(now);
         self.leave_some();
         self.withdraw_some(now, out);
         let overdue = self.close_overdue(now, out);
+        let housekeeping = self.keep_house(now, out);
+        let is_behind = !self.put_off.is_empty() || self.has_surplus();
+        [self.timers.next_due(), housekeeping, overdue, is_behind.then_some(now)].into_iter().flatten().min()
+    }
+
+    /// What is looked after now and then. Tells when to come again at the latest.
+    fn keep_house(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.lanes_due(now, out);
@@ -372,65 +261,14 @@ impl Worker {
             self.look_for_slow(now, out);
             self.release_rested(now, out);
             self.close_largest(now, out);
-            self.report_limits(now, out);
+            self.tell_limits(now, out);
             if self.thread == 0 {
                 self.node.sweep_retained(now);
             }
         }
         let is_pressed = self.pressure != Pressure::Normal || !self.restraint.is_idle();
         let has_house = is_pressed || !self.lanes.is_empty() || !self.waiting.is_empty();
-        let housekeeping = has_house.then_some(self.next_housekeeping);
-        let is_behind =
-            !self.fanouts.is_empty() || !self.ahead.is_empty() || !self.due.is_empty() || !self.reading_on.is_empty();
-        let has_surplus = self.connections.unsent_bytes() > output_bytes_max;
-        let has_more = is_behind || has_surplus || !self.leaving.is_empty() || self.withdrawal.is_some();
-        [self.timers.next_due(), housekeeping, overdue, has_more.then_some(now)].into_iter().flatten().min()
-    }
-
-    /// Looks at the reminders that are due, as many as fit into this turn.
-    fn remind_some(&mut self, now: Instant, out: &mut impl Out) {
-        if self.due.is_empty() {
-            let mut due = Vec::from(std::mem::take(&mut self.due));
-            self.timers.take_due(now, &mut due);
-            self.due = due.into();
-        }
-        let mut least = LEAST_PER_TURN;
-        while (least > 0 || !self.effort.is_spent())
-            && let Some(timer) = self.due.pop_front()
-        {
-            least = least.saturating_sub(1);
-            match timer {
-                Timer::Connection { slot, generation } => {
-                    self.connection_due(ConnId { slot, generation }, now, out);
-                }
-                Timer::Session { slot, generation } => self.session_due(SessionId { slot, generation }, now),
-            }
-        }
-    }
-
-    /// Goes on with retained messages where a turn had done enough, in the order in which they were put off.
-    fn read_on(&mut self, now: Instant) {
-        for count in 0..self.reading_on.len() {
-            if count >= LEAST_PER_TURN && self.effort.is_spent() {
-                return;
-            }
-            let Some(id) = self.reading_on.pop_front() else { return };
-            if let Some(entry) = self.sessions.get_mut(id) {
-                entry.is_reading_on = false;
-                self.pump_some(id, 1, now);
-            }
-        }
-    }
-
-    /// Bounds of the node that were reached are told once a minute, by whichever thread comes first.
-    fn report_limits(&mut self, now: Instant, out: &mut impl Out) {
-        for (bound, (alarm, told)) in BOUNDS.iter().zip(self.node.alarms.iter().zip(&mut self.told)) {
-            let reached = (bound.reached)(&self.counters);
-            if let Some(times) = alarm.ring(reached - *told, now) {
-                out.event(Event::LimitReached { limit: bound.limit, times });
-            }
-            *told = reached;
-        }
+        has_house.then_some(self.next_housekeeping)
     }
 
     /// The control side knows that a life of the link to a peer has ended: nobody waits for that peer any longer.
@@ -445,27 +283,11 @@ impl Worker {
         self.shut_down_here(now, out);
     }
 
-    fn shut_down_here(&mut self, now: Instant, out: &mut impl Out) {
-        self.shutting_down = true;
-        let all: Vec<_> = self.connections.iter().map(|(conn, connection)| (conn, connection.role)).collect();
-        for (conn, role) in all {
-            match role {
-                Role::AwaitConnect { .. } | Role::AwaitAnswer { .. } => self.close_unconnected(conn, out),
-                Role::Client(session) => {
-                    self.close_client(conn, session, ReasonCode::SERVER_SHUTTING_DOWN, now, out);
-                }
-                // Wills travel on the lanes; peers are told when the lanes close, which the reactor does last.
-                Role::Lane(_) => {}
-            }
-        }
-        self.hand_on_all(now);
-    }
-
     /// The turn's work is done: connections whose output buffer grew in it. Write each once, tell [`Worker::written`],
     /// and take it from the list.
     pub fn dirty(&mut self) -> &mut Vec<ConnId> {
         self.flush_lanes();
-        self.bulk_left -= self.connections.take_from_bulk(self.bulk_left);
+        self.turn.write_bulk(&mut self.connections);
         &mut self.connections.dirty
     }
 
@@ -489,8 +311,7 @@ impl Worker {
 
     /// The turn is over: slots of connections and sessions that ended in it may be used again.
     pub fn end_turn(&mut self) {
-        self.effort.end_turn();
-        self.bulk_left = BULK_PER_TURN;
+        self.turn.end();
         self.connections.end_turn();
         self.sessions.end_turn();
     }

@@ -4,87 +4,36 @@
 
 #[path = "../../tests/counting/mod.rs"]
 mod counting;
+mod thread;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use counting::ALLOCATIONS;
-use fulmar_auth::hooks::Ticket;
-use fulmar_auth::identity::CertificateNames;
 use fulmar_auth::{AccessFile, AccessLimits};
 use fulmar_codec::{
     Ack, AckKind, Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter,
     SubscriptionOptions, Version, encode_ack, encode_connect, encode_publish, encode_subscribe,
 };
-use fulmar_worker::{
-    AuthSettings, ConnId, Consumed, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out, PeerIdentity,
-    Question, Rules, Worker,
-};
+use fulmar_worker::{AuthSettings, ConnId, Consumed, LaneSocket, Limits, PeerIdentity, Rules};
+use thread::{Pauses, Thread};
 
-/// A reactor that has nothing to do.
-struct Nothing;
-
-impl Out for Nothing {
-    fn pause_reading(&mut self, conn: ConnId, paused: bool) {
-        panic!("{conn} is paused: {paused}");
-    }
-    fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
-        panic!("{conn} is closed");
-    }
-    fn hand_over(&mut self, conn: ConnId, thread: u16, _origin: Origin, _certificate: Option<Arc<CertificateNames>>) {
-        panic!("{conn} belongs to thread {thread}");
-    }
-    fn verify(&mut self, question: Question) -> bool {
-        panic!("{question:?} is asked");
-    }
-    fn abandon(&mut self, ticket: Ticket) {
-        panic!("{ticket:?} is given up");
-    }
-    fn lane_closed(&mut self, peer: u64, lane: u16, _epoch: u64, why: LaneEnd) {
-        panic!("lane {lane} of {peer} is closed: {why:?}");
-    }
-    fn event(&mut self, _event: Event<'_>) {}
-}
-
-/// One data thread of a node that is linked with four others, none of which has subscribers.
-struct Thread {
-    worker: Worker,
-    now: Instant,
-}
-
+/// It belongs to a node that is linked with four others, none of which has subscribers. Nobody is ever paused.
 impl Thread {
-    fn start() -> Thread {
-        Thread::with_auth(AuthSettings::new([7; 32]))
-    }
-
-    fn with_auth(auth: AuthSettings) -> Thread {
-        let now = Instant::now();
-        let settings = NodeSettings {
-            node_id: 1,
-            incarnation: 1,
-            name: "node".into(),
-            threads: 1,
-            limits: Limits::default(),
-            anonymous: vec![true],
-            auth,
-            seed: 7,
-            wall_clock_microseconds: 0,
-            start: now,
-        };
-        let mut thread = Thread { worker: Worker::new(Arc::new(Node::new(settings)), 0, now, 7), now };
+    fn linked(auth: AuthSettings) -> Thread {
+        let mut thread = Thread::with(Limits::default(), auth);
+        let mut out = Pauses::default();
         for node_id in 2..6 {
             let peer = PeerIdentity { node_id, incarnation: 1, name: format!("node-{node_id}"), threads: 1 };
-            thread.worker.lane_up(&LaneSocket { peer, lane: 0, epoch: 1 }, now, &mut Nothing).unwrap();
+            thread.worker.lane_up(&LaneSocket { peer, lane: 0, epoch: 1 }, thread.now, &mut out).unwrap();
         }
+        assert_eq!(out.0, []);
         thread.end_turn();
         assert_eq!(thread.worker.link_counters().iter().filter(|link| link.connected).count(), 4);
         thread
     }
 
     fn connect(&mut self, client_id: &str) -> ConnId {
-        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9);
-        let conn = self.worker.accepted(Origin { listener: 0, address, trace: 0 }, self.now).unwrap();
+        let conn = self.accept();
         let mut bytes = Vec::new();
         encode_connect(&mut bytes, &Connect::new(Version::V5, client_id));
         self.send(conn, &bytes);
@@ -92,8 +41,10 @@ impl Thread {
     }
 
     fn send(&mut self, conn: ConnId, bytes: &[u8]) {
-        let consumed = self.worker.received(conn, bytes, self.now, &mut Nothing);
+        let mut out = Pauses::default();
+        let consumed = self.worker.received(conn, bytes, self.now, &mut out);
         assert_eq!(consumed, Consumed { bytes: bytes.len(), paused: false });
+        assert_eq!(out.0, []);
     }
 
     /// Every socket takes all that there is for it.
@@ -119,7 +70,7 @@ fn publish(qos: QoS, topic: &str) -> Vec<u8> {
 #[test]
 fn a_publish_that_no_peer_wants_allocates_nothing_on_a_linked_node() {
     for (qos, topic) in [(QoS::AtMostOnce, "wanted"), (QoS::AtLeastOnce, "wanted"), (QoS::AtLeastOnce, "unwanted")] {
-        let mut thread = Thread::start();
+        let mut thread = Thread::linked(AuthSettings::new([7; 32]));
         let (publisher, subscriber) = (thread.connect("publisher"), thread.connect("subscriber"));
         let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
         let filters = [SubscribeFilter { filter: "wanted", options }];
@@ -161,7 +112,7 @@ rules:
     let access = AccessFile::parse(rules, AccessLimits::default()).unwrap();
     let rules = Rules { access: Some(Arc::new(access)), ..Rules::default() };
     let auth = AuthSettings { rules: Arc::new(rules), ..AuthSettings::new([7; 32]) };
-    let mut thread = Thread::with_auth(auth);
+    let mut thread = Thread::linked(auth);
     let publisher = thread.connect("publisher");
     let topics = ["meters/publisher/power", "meters/other/power", "meters/publisher/water"];
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {

@@ -1,16 +1,15 @@
 //! What a node keeps is bounded for all its clients together, whatever each of them may have.
 
+mod thread;
 mod world;
 
-use fulmar_auth::hooks::Ticket;
-use fulmar_auth::identity::CertificateNames;
 use fulmar_codec::{
     Connect, ForwardProperties, PacketId, PublishHead, QoS, ReasonCode, SubscribeFilter, SubscriptionOptions, Version,
     Will, encode_connect, encode_publish, encode_subscribe,
 };
-use fulmar_worker::{AuthSettings, ConnId, Event, LaneEnd, Limits, Node, NodeSettings, Origin, Out, Question, Worker};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use fulmar_worker::{AuthSettings, Limits};
+use std::time::Duration;
+use thread::{Pauses, Thread};
 use world::World;
 use world::client::Got;
 
@@ -103,64 +102,28 @@ fn clients_that_do_not_read_lose_qos_0_before_anybody_is_closed() {
     assert!((20 * 30 - 90..20 * 30 - 45).contains(&(dropped as usize)), "{dropped} of 600 were dropped");
 }
 
-/// Counts who is read and who is not.
-#[derive(Default)]
-struct Pauses(Vec<bool>);
-
-impl Out for Pauses {
-    fn pause_reading(&mut self, _conn: ConnId, paused: bool) {
-        self.0.push(paused);
-    }
-    fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
-        panic!("{conn} is closed");
-    }
-    fn hand_over(&mut self, conn: ConnId, _thread: u16, _origin: Origin, _certificate: Option<Arc<CertificateNames>>) {
-        panic!("{conn} is handed over");
-    }
-    fn verify(&mut self, question: Question) -> bool {
-        panic!("{question:?} is asked");
-    }
-    fn abandon(&mut self, ticket: Ticket) {
-        panic!("{ticket:?} is given up");
-    }
-    fn lane_closed(&mut self, _peer: u64, lane: u16, _epoch: u64, _why: LaneEnd) {
-        panic!("lane {lane} is closed");
-    }
-    fn event(&mut self, _event: Event<'_>) {}
-}
-
 #[test]
 fn many_messages_for_many_clients_are_written_in_portions() {
-    let (bound, now, clients) = (1 << 20, Instant::now(), 50);
+    let (bound, clients) = (1 << 20, 50);
     let limits = Limits { turn_output_bytes: bound, ..Limits::default() };
-    let settings = NodeSettings {
-        node_id: 1,
-        incarnation: 1,
-        name: "node".into(),
-        threads: 1,
-        limits,
-        anonymous: vec![true],
-        auth: AuthSettings::new([7; 32]),
-        seed: 7,
-        wall_clock_microseconds: 0,
-        start: now,
-    };
-    let mut worker = Worker::new(Arc::new(Node::new(settings)), 0, now, 7);
-    let connect = |worker: &mut Worker, client_id: &str, more: &[u8]| {
-        let conn = worker.accepted(world::ORIGIN, now).expect("the limit is far away");
+    let mut thread = Thread::with(limits, AuthSettings::new([7; 32]));
+    let now = thread.now;
+    let connect = |thread: &mut Thread, client_id: &str, more: &[u8]| {
+        let conn = thread.accept();
         let mut bytes = Vec::new();
         encode_connect(&mut bytes, &Connect::new(Version::V5, client_id));
         bytes.extend_from_slice(more);
-        worker.received(conn, &bytes, now, &mut Pauses::default());
-        worker.output(conn).expect("it is connected").clear();
+        thread.worker.received(conn, &bytes, now, &mut Pauses::default());
+        thread.worker.output(conn).expect("it is connected").clear();
         conn
     };
     let mut subscribe = Vec::new();
     let filters = [SubscribeFilter { filter: "news", options: SubscriptionOptions::default() }];
     encode_subscribe(&mut subscribe, Version::V5, PacketId::MIN, None, &filters);
     let receivers: Vec<_> =
-        (0..clients).map(|number| connect(&mut worker, &format!("reader-{number}"), &subscribe)).collect();
-    let publisher = connect(&mut worker, "publisher", &[]);
+        (0..clients).map(|number| connect(&mut thread, &format!("reader-{number}"), &subscribe)).collect();
+    let publisher = connect(&mut thread, "publisher", &[]);
+    let worker = &mut thread.worker;
     let mut bytes = Vec::new();
     for _ in 0..200 {
         let head = PublishHead::default();
@@ -172,7 +135,7 @@ fn many_messages_for_many_clients_are_written_in_portions() {
         let consumed = worker.received(publisher, &bytes[used..], now, &mut out);
         used += consumed.bytes;
         worker.tick(now, &mut out);
-        assert_eq!(out.0, if consumed.paused { vec![true, false] } else { vec![] });
+        assert_eq!(out.0, if consumed.paused { vec![(publisher, true), (publisher, false)] } else { vec![] });
         let mut waits = 0;
         for conn in &receivers {
             let buffer = worker.output(*conn).expect("it is connected");

@@ -1,80 +1,30 @@
 //! No turn of a data thread is long: what there is to do at one time is done in portions, and whoever comes meanwhile
 //! is served between them.
 
-use fulmar_auth::hooks::Ticket;
-use fulmar_auth::identity::CertificateNames;
+mod thread;
+
 use fulmar_codec::{
     Connect, ForwardProperties, PacketId, PublishHead, QoS, SubscribeFilter, SubscriptionOptions, Version,
     encode_connect, encode_pingreq, encode_publish, encode_subscribe, encode_unsubscribe,
 };
-use fulmar_worker::{
-    AuthSettings, ConnId, Consumed, Event, LaneEnd, Limits, Node, NodeSettings, Origin, Out, Question, Worker,
-};
-use std::net::{Ipv4Addr, SocketAddr};
+use fulmar_worker::{AuthSettings, ConnId, Consumed, Limits};
 use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use thread::{Pauses, Thread};
 
-/// Who may be read again.
-#[derive(Default)]
-struct Resumed(Vec<ConnId>);
-
-impl Out for Resumed {
-    fn pause_reading(&mut self, conn: ConnId, paused: bool) {
-        if !paused {
-            self.0.push(conn);
-        }
-    }
-    fn close(&mut self, conn: ConnId, _last_bytes: Vec<u8>) {
-        panic!("{conn} is closed");
-    }
-    fn hand_over(&mut self, conn: ConnId, _thread: u16, _origin: Origin, _certificate: Option<Arc<CertificateNames>>) {
-        panic!("{conn} is handed over");
-    }
-    fn verify(&mut self, question: Question) -> bool {
-        panic!("{question:?} is asked");
-    }
-    fn abandon(&mut self, ticket: Ticket) {
-        panic!("{ticket:?} is given up");
-    }
-    fn lane_closed(&mut self, _peer: u64, lane: u16, _epoch: u64, _why: LaneEnd) {
-        panic!("lane {lane} is closed");
-    }
-    fn event(&mut self, _event: Event<'_>) {}
-}
-
-/// One data thread, whose sockets take all that there is for them.
-struct Thread {
-    worker: Worker,
-    now: Instant,
-}
-
+/// Its sockets take all that there is for them.
 impl Thread {
     /// A turn does work for so many nanoseconds, as the worker estimates it.
     fn new(turn_effort: u64) -> Thread {
-        Thread::with(Limits { turn_effort, subscriptions_per_client: 10_000, ..Limits::default() })
+        Thread::of(Limits { turn_effort, subscriptions_per_client: 10_000, ..Limits::default() })
     }
 
-    fn with(limits: Limits) -> Thread {
-        let now = Instant::now();
-        let settings = NodeSettings {
-            node_id: 1,
-            incarnation: 1,
-            name: "node".into(),
-            threads: 1,
-            limits,
-            anonymous: vec![true],
-            auth: AuthSettings::new([7; 32]),
-            seed: 7,
-            wall_clock_microseconds: 0,
-            start: now,
-        };
-        Thread { worker: Worker::new(Arc::new(Node::new(settings)), 0, now, 7), now }
+    fn of(limits: Limits) -> Thread {
+        Thread::with(limits, AuthSettings::new([7; 32]))
     }
 
     fn connect_for(&mut self, client_id: &str, session_expiry: u32) -> ConnId {
-        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9);
-        let conn = self.worker.accepted(Origin { listener: 0, address, trace: 0 }, self.now).expect("there is room");
+        let conn = self.accept();
         let mut bytes = Vec::new();
         encode_connect(&mut bytes, &Connect { session_expiry, ..Connect::new(Version::V5, client_id) });
         self.send(conn, &bytes);
@@ -87,7 +37,7 @@ impl Thread {
 
     /// One read. What the worker does not take is what it gives back.
     fn receive(&mut self, conn: ConnId, bytes: &[u8]) -> Consumed {
-        self.worker.received(conn, bytes, self.now, &mut Resumed::default())
+        self.worker.received(conn, bytes, self.now, &mut Pauses::default())
     }
 
     /// Reads in as many turns as it takes, and gives their number.
@@ -98,7 +48,7 @@ impl Thread {
             if bytes.is_empty() && !consumed.paused {
                 return turns;
             }
-            assert_eq!(self.end_turn().0, [conn], "whoever is put off is read in the next turn");
+            assert_eq!(self.end_turn(), [conn], "whoever is put off is read in the next turn");
         }
         unreachable!("the loop returns")
     }
@@ -110,20 +60,25 @@ impl Thread {
         self.send(conn, &bytes);
     }
 
-    fn end_turn(&mut self) -> Resumed {
-        let mut resumed = Resumed::default();
-        self.worker.tick(self.now, &mut resumed);
+    /// Gives who is read again.
+    fn end_turn(&mut self) -> Vec<ConnId> {
+        let mut out = Pauses::default();
+        self.worker.tick(self.now, &mut out);
         for conn in std::mem::take(self.worker.dirty()) {
             self.worker.written(conn, 0);
         }
         self.worker.end_turn();
-        resumed
+        resumed(&out)
     }
 
     /// What a client was sent since the last time.
     fn output(&mut self, conn: ConnId) -> Vec<u8> {
         std::mem::take(self.worker.output(conn).expect("it is connected"))
     }
+}
+
+fn resumed(out: &Pauses) -> Vec<ConnId> {
+    out.0.iter().filter(|(_, paused)| !paused).map(|(conn, _)| *conn).collect()
 }
 
 fn subscribe(subscription_id: Option<u32>, filters: &[String]) -> Vec<u8> {
@@ -182,14 +137,14 @@ fn sessions_that_end_at_one_time_end_in_portions() {
     let mut thread = Thread::new(1_000_000);
     for number in 0..2000 {
         let conn = thread.connect_for(&format!("client-{number}"), 1);
-        thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Resumed::default());
+        thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Pauses::default());
         thread.end_turn();
     }
     assert_eq!(thread.worker.gauges().sessions, 2000);
     thread.now += Duration::from_secs(5);
     let mut left = 2000;
     while left > 0 {
-        let next = thread.worker.tick(thread.now, &mut Resumed::default());
+        let next = thread.worker.tick(thread.now, &mut Pauses::default());
         thread.worker.end_turn();
         let sessions = thread.worker.gauges().sessions;
         assert!(sessions < left && left - sessions <= 100 + 16, "{} in one turn", left - sessions);
@@ -228,15 +183,13 @@ fn a_member_of_many_shared_groups_that_goes_and_comes_back_counts_as_the_work_th
         thread.send(conn, &subscribe(None, filters));
     }
     thread.end_turn();
-    thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Resumed::default());
+    thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Pauses::default());
     assert!(thread.worker.is_sated(), "nobody else is read in the turn in which it goes");
     thread.end_turn();
     let mut bytes = Vec::new();
     let connect = Connect { session_expiry: 60, clean_start: false, ..Connect::new(Version::V5, "member") };
     encode_connect(&mut bytes, &connect);
-    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9);
-    let origin = Origin { listener: 0, address, trace: 0 };
-    let conn = thread.worker.accepted(origin, thread.now).expect("there is room");
+    let conn = thread.accept();
     thread.receive(conn, &bytes);
     assert!(thread.worker.is_sated(), "nor in the one in which it comes back");
 }
@@ -271,7 +224,7 @@ fn a_session_with_many_subscriptions_ends_in_portions_and_its_client_can_come_ag
         thread.send(conn, &subscribe(None, filters));
     }
     thread.end_turn();
-    thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Resumed::default());
+    thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Pauses::default());
     // Somebody new with the same name, who gets what it asks for and nothing of what was asked for before.
     let again = thread.connect("bomb");
     thread.send(again, &subscribe(None, &["a/4999/b".into()]));
@@ -305,12 +258,12 @@ fn fan_out(thread: &mut Thread, readers: &[ConnId], publishes: &[u8]) -> (usize,
             let consumed = thread.receive(publisher, rest);
             (rest, is_paused) = (&rest[consumed.bytes..], consumed.paused);
         }
-        let mut out = Resumed::default();
+        let mut out = Pauses::default();
         let next = thread.worker.tick(thread.now, &mut out);
         let outputs: Vec<_> = readers.iter().map(|reader| thread.output(*reader)).collect();
         waiting_max = waiting_max.max(outputs.iter().map(Vec::len).sum());
         got.iter_mut().zip(outputs).for_each(|(got, output)| got.extend(output));
-        is_paused &= out.0 != [publisher];
+        is_paused &= resumed(&out) != [publisher];
         // The turn is over, without what `Thread::end_turn` does more.
         while let dirty = std::mem::take(thread.worker.dirty())
             && !dirty.is_empty()
@@ -329,7 +282,7 @@ fn fan_out(thread: &mut Thread, readers: &[ConnId], publishes: &[u8]) -> (usize,
 #[test]
 fn a_large_message_for_many_receivers_never_takes_the_memory_for_all_of_them() {
     let (bound, large) = (1 << 20, 100_000);
-    let mut thread = Thread::with(Limits { turn_output_bytes: bound, ..Limits::default() });
+    let mut thread = Thread::of(Limits { turn_output_bytes: bound, ..Limits::default() });
     let readers: Vec<_> = (0..200).map(|number| thread.connect(&format!("reader-{number}"))).collect();
     // Every second one has two subscriptions with identifiers of their own.
     for (number, reader) in readers.iter().enumerate() {
@@ -357,7 +310,7 @@ fn a_large_message_for_many_receivers_never_takes_the_memory_for_all_of_them() {
 
 #[test]
 fn a_message_for_very_many_receivers_is_the_work_of_several_turns() {
-    let mut thread = Thread::with(Limits { turn_effort: 100_000, ..Limits::default() });
+    let mut thread = Thread::of(Limits { turn_effort: 100_000, ..Limits::default() });
     let readers: Vec<_> = (0..2000).map(|number| thread.connect(&format!("reader-{number}"))).collect();
     for reader in &readers {
         thread.send(*reader, &subscribe(None, &["news".into()]));

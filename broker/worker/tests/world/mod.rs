@@ -136,7 +136,7 @@ impl Out for Recorder {
     }
 }
 
-pub const ORIGIN: Origin =
+const ORIGIN: Origin =
     Origin { listener: 0, address: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9), trace: 0 };
 
 impl World {
