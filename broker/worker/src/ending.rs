@@ -164,7 +164,6 @@ impl Worker {
         });
         self.sessions.forget_name(id);
         let owed = self.sessions.get(id).map(Entry::owed).unwrap_or_default();
-        self.leave_groups(id);
         self.hand_on(&owed, now);
         if self.leave_portion(id) == 0 {
             self.forget_session(id);

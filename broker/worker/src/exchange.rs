@@ -6,7 +6,7 @@ use crate::ids::SessionId;
 use crate::letter::Note;
 use crate::out::Out;
 use crate::publish::link_publish;
-use crate::route::pick_present;
+use crate::route::{pick_absent, pick_present};
 use crate::worker::Worker;
 use fulmar_cluster::Version;
 use fulmar_cluster::claims::{Verdict, decide};
@@ -63,8 +63,9 @@ impl Worker {
         let Worker { node, sessions, scratch, thread, counters, .. } = self;
         let trie = node.trie();
         let shared = trie.shared_group(group, filter);
-        let member = shared
-            .and_then(|shared| pick_present(&shared, *thread, sessions).or_else(|| shared.absent_in_turn().next()));
+        let member = shared.and_then(|shared| {
+            pick_present(&shared, *thread, sessions).or_else(|| pick_absent(&shared, *thread, sessions))
+        });
         match shared.zip(member) {
             Some((shared, member)) => scratch.found.add_shared(&shared, member, *thread),
             None => match shared.and_then(|shared| next_node(&shared, hops)) {

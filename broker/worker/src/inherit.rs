@@ -131,17 +131,16 @@ impl Worker {
     fn pick_again(&mut self, group: &str, filter: &str) {
         let Worker { node, sessions, scratch, thread, counters, shutting_down, .. } = self;
         let trie = node.trie();
-        let Some(shared) = trie.shared_group(group, filter) else {
-            counters.dropped_no_member += 1;
-            return;
-        };
-        if *shutting_down {
-            match shared.nodes_in_turn().next() {
-                Some(node) => scratch.found.add_pick(node, group, filter),
-                None => counters.dropped_no_member += 1,
+        let is_found = trie.shared_group(group, filter).is_some_and(|shared| {
+            if *shutting_down {
+                let next = shared.nodes_in_turn().next();
+                next.inspect(|node| scratch.found.add_pick(*node, group, filter)).is_some()
+            } else {
+                scratch.found.pick(&shared, *thread, sessions)
             }
-        } else {
-            scratch.found.pick(&shared, *thread, sessions);
+        });
+        if !is_found {
+            counters.dropped_no_member += 1;
         }
     }
 }

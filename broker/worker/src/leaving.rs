@@ -1,7 +1,8 @@
 //! Sessions that have ended and had many subscriptions: these go in portions, because a router that forgets ten thousand
 //! filters at one go keeps everybody waiting.
 //!
-//! Shared subscriptions go at once: a group that still had such a session would choose it, and nobody would do the work.
+//! A group that still has such a session may choose it, when another thread asks: what comes goes to the next member
+//! (`inherit.rs`).
 //!
 //! Such a session has no name any more, so its client can come again and is somebody new. It keeps its place until the
 //! last subscription is gone, because the router knows it by its place, and whoever came into it would miss messages.

@@ -80,15 +80,18 @@ impl Found {
     }
 
     /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
-    /// there, so that the message waits for it.
-    pub(crate) fn pick(&mut self, group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) {
+    /// there, so that the message waits for it. False: there is nobody.
+    pub(crate) fn pick(&mut self, group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> bool {
         if let Some(member) = pick_present(group, thread, sessions) {
             self.add_shared(group, member, thread);
         } else if let Some(node) = group.nodes_in_turn().next() {
             self.add_pick(node, group.group, group.filter);
-        } else if let Some(member) = group.absent_in_turn().next() {
+        } else if let Some(member) = pick_absent(group, thread, sessions) {
             self.add_shared(group, member, thread);
+        } else {
+            return false;
         }
+        true
     }
 
     /// The member of a shared group that gets the message. Not merged with an ordinary subscription of the same client:
@@ -166,6 +169,16 @@ pub(crate) fn pick_present(group: &SharedRef<'_>, thread: Thread, sessions: &Ses
             || sessions.by_subscriber(member.subscriber).is_some_and(|entry| entry.connection.is_some())
     };
     group.members_in_turn().find(is_there)
+}
+
+/// The member whose turn it is among those whose sessions wait for their clients. One that has ended may still be leaving
+/// its groups.
+pub(crate) fn pick_absent(group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> Option<Member> {
+    let waits = |member: &Member| {
+        member.subscriber.thread != thread
+            || sessions.by_subscriber(member.subscriber).is_some_and(|entry| !entry.is_leaving)
+    };
+    group.absent_in_turn().find(waits)
 }
 
 impl Matches for Gather<'_> {

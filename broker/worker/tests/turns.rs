@@ -82,7 +82,11 @@ fn resumed(out: &Pauses) -> Vec<ConnId> {
 }
 
 fn subscribe(subscription_id: Option<u32>, filters: &[String]) -> Vec<u8> {
-    let options = SubscriptionOptions { qos: QoS::AtMostOnce, ..SubscriptionOptions::default() };
+    subscribe_at(QoS::AtMostOnce, subscription_id, filters)
+}
+
+fn subscribe_at(qos: QoS, subscription_id: Option<u32>, filters: &[String]) -> Vec<u8> {
+    let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
     let filters: Vec<_> = filters.iter().map(|filter| SubscribeFilter { filter, options }).collect();
     let mut bytes = Vec::new();
     let id = subscription_id.and_then(NonZeroU32::new);
@@ -244,6 +248,42 @@ fn a_session_with_many_subscriptions_ends_in_portions_and_its_client_can_come_ag
     assert_eq!((thread.worker.gauges().sessions, thread.worker.gauges().subscriptions), (2, 1));
     let once = thread.worker.counters().deliveries_qos0;
     assert_eq!(once, turns, "each message was delivered once");
+}
+
+#[test]
+fn a_member_of_many_shared_groups_ends_in_portions_and_takes_no_work_meanwhile() {
+    // The other member is there, or away while its session waits for it.
+    for is_there in [true, false] {
+        let mut thread = Thread::new(1_000_000);
+        let (publisher, other) = (thread.connect("publisher"), thread.connect_for("other", 60));
+        let ends = thread.connect("ends");
+        let filters: Vec<String> = (0..5000).map(|number| format!("$share/group/a/{number}")).collect();
+        thread.send(other, &subscribe_at(QoS::AtLeastOnce, None, &filters[4998..]));
+        for filters in filters.chunks(500) {
+            thread.send(ends, &subscribe_at(QoS::AtLeastOnce, None, filters));
+        }
+        thread.end_turn();
+        for conn in [ends, other].into_iter().take(2 - usize::from(is_there)) {
+            thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Pauses::default());
+        }
+        let (mut turns, mut left) = (0, thread.worker.gauges().subscriptions);
+        assert!(left > 4900, "{left} subscriptions are left");
+        while left > 2 {
+            let head = PublishHead { qos: QoS::AtLeastOnce, packet_id: Some(PacketId::MIN), ..PublishHead::default() };
+            let mut bytes = Vec::new();
+            for topic in ["a/4998", "a/4999"] {
+                encode_publish(&mut bytes, Version::V5, &head, topic, &ForwardProperties::EMPTY, b"work");
+            }
+            thread.send(publisher, &bytes);
+            thread.end_turn();
+            let subscriptions = thread.worker.gauges().subscriptions;
+            assert!(subscriptions < left && left - subscriptions <= 600, "{} in one turn", left - subscriptions);
+            (turns, left) = (turns + 1, subscriptions);
+        }
+        assert!(turns >= 9, "{turns} turns of 600 subscriptions at most");
+        let counters = thread.worker.counters();
+        assert_eq!((counters.deliveries_qos1, counters.dropped_no_member), (2 * turns, 0), "there: {is_there}");
+    }
 }
 
 /// Publishes in one read and ends turns until nothing waits. Gives the most bytes that waited at the end of a turn, and
