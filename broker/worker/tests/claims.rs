@@ -174,14 +174,17 @@ fn one_user_moves_from_node_to_node_and_takes_the_place_along() {
 
 #[test]
 fn nodes_that_link_up_later_find_out_whose_the_session_is() {
-    for (seed, is_absent) in (0..10).flat_map(|seed| [(seed, false), (seed, true)]) {
+    let cases = [(true, false), (false, false), (true, true), (false, true)];
+    for (seed, (clean_start, is_absent)) in (0..10).flat_map(|seed| cases.map(|case| (seed, case))) {
         let mut world = world(seed, 2);
         is_between(&mut world, &[(0, 1)], true);
         let anna = connect(&mut world, 0, "anna", Version::V5);
         world.pass(Duration::from_secs(1));
         let otto = connect(&mut world, 1, "otto", Version::V5);
+        world.pass(Duration::from_secs(1));
         // That she came back since then makes her no newcomer.
-        come_back(&mut world, anna, 0, "anna", Version::V5);
+        come_as(&mut world, "anna");
+        world.reconnect_client(anna, 0, "shared", |connect| Connect { clean_start, ..lasting(Version::V5)(connect) });
         if is_absent {
             world.vanish(anna);
         }

