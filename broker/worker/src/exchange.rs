@@ -164,14 +164,17 @@ impl Worker {
         let claim = claim_of(entry, &self.node);
         let claim = LinkMessage::Claim { client_id: entry.session.client_id(), claim };
         for peer in self.lanes.peers() {
-            if let Some(lane) = self.lanes.to(peer) {
-                self.lanes.push(lane, &claim);
+            let Some(lane) = self.lanes.to(peer) else { continue };
+            if self.lanes.push(lane, &claim).is_none() {
+                // It is full, but the peer must not miss this: it is told from here on when there is room.
+                let claims = &mut self.lanes.slots[lane as usize].claims;
+                *claims = Some(claims.map_or(id.slot, |first| first.min(id.slot)));
             }
         }
     }
 
-    /// A peer is new, or was gone: it may hold clients that are here too. Told in parts, as the lane takes them; who
-    /// connects meanwhile is announced anyway.
+    /// A peer is new, was gone or did not keep up: it may hold clients that are here too. Told in parts, as the lane
+    /// takes them; who connects meanwhile is announced anyway.
     pub(crate) fn send_claims(&mut self, index: u32) {
         let Worker { node, sessions, lanes, .. } = self;
         let slot = &mut lanes.slots[index as usize];

@@ -247,6 +247,23 @@ fn of_many_who_come_at_once_whoever_is_left_is_of_the_first_user() {
 }
 
 #[test]
+fn claims_that_a_full_link_did_not_take_follow_when_it_has_room() {
+    let limits = Limits { link_buffer_bytes: 500, ..Limits::default() };
+    let mut world = World::with_limits(17, 2, 2, &limits);
+    let old: Vec<_> = (0..100).map(|number| world.connect(0, &format!("car-{number}"))).collect();
+    world.settle();
+    world.stall(0, 1, true);
+    world.pass(Duration::from_millis(50));
+    let new: Vec<_> = (0..100).map(|number| world.connect(1, &format!("car-{number}"))).collect();
+    world.stall(0, 1, false);
+    world.cut(0, 1);
+    world.reconnect(0, 1);
+    world.settle();
+    assert!(old.iter().all(|client| !world.clients[*client].is_connected()));
+    assert!(new.iter().all(|client| world.clients[*client].is_connected()));
+}
+
+#[test]
 fn nodes_that_are_set_differently_agree_all_the_same() {
     for (older, newer) in [(Takeover::SameUser, Takeover::AnyUser), (Takeover::AnyUser, Takeover::SameUser)] {
         let mut world = World::with_auth(1, 1, 2, &Limits::default(), settings(older));
