@@ -71,7 +71,7 @@ pub enum Step {
 /// As whom a client is let in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admission {
-    /// The user name, for rules and bans. `None`: anonymous.
+    /// The user name, for rules and bans, of 65,535 bytes at most. `None`: anonymous.
     pub username: Option<Box<str>>,
     /// The unix second at which the client has to prove itself again, as a token has it.
     pub until_unix_seconds: Option<u64>,

@@ -15,7 +15,7 @@ use crate::frame::FrameError;
 pub use bytes::{SplitGreeting, encode_greeting, split_greeting};
 
 /// The version of everything between nodes: greeting, frames, messages. Nodes link only with their own version.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// What this version can do.
 pub const FEATURE_LEVEL: u32 = 1;

@@ -22,5 +22,5 @@ pub use load::{Effective, Override, OverrideValue, check, environment_names, env
 pub use read::{Setting, nearest};
 pub use types::{
     AuthConfig, BackoffConfig, ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, IdentityRule, LogConfig,
-    LogFormat, LogLevel, MemoryConfig, Peer, ReconnectConfig, ShutdownConfig,
+    LogFormat, LogLevel, MemoryConfig, Peer, ReconnectConfig, ShutdownConfig, TakeoverRule,
 };

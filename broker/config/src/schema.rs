@@ -4,7 +4,7 @@ use crate::read::Section;
 use crate::{
     AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
     HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls, LogConfig, LogFormat, LogLevel,
-    MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig,
+    MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, TakeoverRule,
 };
 
 const PACKET_BYTES_MAX: u32 = 268_435_460; // The largest remaining length and its header (MQTT 5.0, 1.5.5).
@@ -33,10 +33,12 @@ pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
 fn read_auth(section: &mut Section<'_>) -> AuthConfig {
     let defaults = AuthConfig::default();
     let bound_names = ("usernameIsClientId", IdentityRule::UsernameIsClientId);
+    let any_user = ("anyUser", TakeoverRule::AnyUser);
     AuthConfig {
         password_file: section.optional_path("passwordFile"),
         access_file: section.optional_path("accessFile"),
         identity: section.choice("identity", ("none", IdentityRule::None), &[bound_names]),
+        takeover: section.choice("takeover", ("sameUser", TakeoverRule::SameUser), &[any_user]),
         threads: section.number("threads", defaults.threads, 0..=1024),
         queued: section.number("queued", defaults.queued, 1..=10_000_000),
         backoff: section.section("backoff", |section| {

@@ -88,6 +88,8 @@ pub struct AuthConfig {
     pub access_file: Option<PathBuf>,
     /// What ties a user name to a client id.
     pub identity: IdentityRule,
+    /// Who may take over a client id that is in use; the same on all nodes.
+    pub takeover: TakeoverRule,
     /// How many threads verify passwords; 0 is one per core that the machine or container grants.
     pub threads: u16,
     /// How many clients may wait until their passwords are verified. What they have sent counts against
@@ -103,6 +105,7 @@ impl Default for AuthConfig {
             password_file: None,
             access_file: None,
             identity: IdentityRule::None,
+            takeover: TakeoverRule::SameUser,
             threads: 0,
             queued: 20_000,
             backoff: BackoffConfig::default(),
@@ -119,6 +122,17 @@ pub enum IdentityRule {
     None,
     /// They must be the same, so that nobody takes over another user's session.
     UsernameIsClientId,
+}
+
+/// Who may take over a client id that is in use, by a connection or by a session that waits for its client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TakeoverRule {
+    /// Its user. Others are refused.
+    #[default]
+    SameUser,
+    /// Whoever connects with it. What waited in the session is gone then.
+    AnyUser,
 }
 
 /// Who guesses passwords has to wait, twice as long after each failure. Failures are counted for each user name as it is

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use fulmar_config::{
     AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterTls, Config, HeartbeatConfig, IdentityRule,
-    ListenerLimits, ListenerTls, Override, OverrideValue, Protocol, Source, check, environment_override, load,
-    parse_peer,
+    ListenerLimits, ListenerTls, Override, OverrideValue, Protocol, Source, TakeoverRule, check, environment_override,
+    load, parse_peer,
 };
 
 fn messages(text: &str) -> Vec<String> {
@@ -112,6 +112,7 @@ auth:
   passwordFile: /etc/fulmar/auth/users/users
   accessFile: /etc/fulmar/auth/access/access.yaml
   identity: usernameIsClientId
+  takeover: anyUser
   threads: 2
   queued: 100
   backoff: {perAddress: true, maxSeconds: 300}
@@ -122,15 +123,17 @@ auth:
         password_file: Some("/etc/fulmar/auth/users/users".into()),
         access_file: Some("/etc/fulmar/auth/access/access.yaml".into()),
         identity: IdentityRule::UsernameIsClientId,
+        takeover: TakeoverRule::AnyUser,
         threads: 2,
         queued: 100,
         backoff,
     };
     assert_eq!(auth.unwrap().auth, expected);
     assert_eq!(
-        messages("{auth: {identity: mine, backoff: {initialMilliseconds: 2000, maxSeconds: 1}}}"),
+        messages("{auth: {identity: mine, takeover: nobody, backoff: {initialMilliseconds: 2000, maxSeconds: 1}}}"),
         [
             "line 1: auth.identity: found mine, wanted none or usernameIsClientId",
+            "line 1: auth.takeover: found nobody, wanted sameUser or anyUser",
             "line 1: auth.backoff.maxSeconds: found 1, wanted no less than initialMilliseconds",
         ]
     );

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use fulmar_config::{
     AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
     HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls, LogConfig, LogFormat, LogLevel,
-    MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, check, load,
+    MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, TakeoverRule, check, load,
 };
 use proptest::prelude::*;
 
@@ -84,12 +84,19 @@ fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
 
 fn any_auth() -> impl Strategy<Value = AuthConfig> {
     let backoff = (any::<bool>(), 1..=60_000_u32, 60..=3600_u32);
-    (prop::option::of(any_path()), prop::option::of(any_path()), any::<bool>(), 0..=1024_u16, backoff).prop_map(
-        |(password_file, access_file, is_bound, threads, (per_address, initial_milliseconds, max_seconds))| {
+    (prop::option::of(any_path()), prop::option::of(any_path()), any::<(bool, bool)>(), 0..=1024_u16, backoff).prop_map(
+        |(
+            password_file,
+            access_file,
+            (is_bound, is_open),
+            threads,
+            (per_address, initial_milliseconds, max_seconds),
+        )| {
             AuthConfig {
                 password_file,
                 access_file,
                 identity: if is_bound { IdentityRule::UsernameIsClientId } else { IdentityRule::None },
+                takeover: if is_open { TakeoverRule::AnyUser } else { TakeoverRule::SameUser },
                 threads,
                 queued: 5,
                 backoff: BackoffConfig { per_address, initial_milliseconds, max_seconds, ..BackoffConfig::default() },

@@ -161,6 +161,11 @@ impl Session {
         }
     }
 
+    /// There is no will any more: the client should not have been let in.
+    pub fn forget_will(&mut self) {
+        self.will = None;
+    }
+
     /// The client says that it goes. The caller closes the connection and calls [`Self::connection_lost`].
     pub fn handle_disconnect(&mut self, disconnect: &Disconnect<'_>) -> DisconnectAction {
         if let Some(seconds) = disconnect.session_expiry {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use fulmar_auth::backoff;
 use fulmar_auth::identity::{CertificateName, IdentityRules, UsernameRule};
-use fulmar_config::{AuthConfig, BackoffConfig, ClientIdentity, Config, IdentityRule, ListenerConfig};
+use fulmar_cluster::claims::Takeover;
+use fulmar_config::{AuthConfig, BackoffConfig, ClientIdentity, Config, IdentityRule, ListenerConfig, TakeoverRule};
 use fulmar_worker::{AuthSettings, Rules};
 
 pub(crate) use files::{AuthFile, AuthFiles};
@@ -21,10 +22,15 @@ const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
 /// How a node authenticates by its configuration.
 pub(crate) fn settings(config: &Config, rules: Arc<Rules>, key: [u8; 32]) -> AuthSettings {
-    let AuthConfig { identity, backoff, password_file: _, access_file: _, threads: _, queued: _ } = &config.auth;
+    let AuthConfig { identity, takeover, backoff, password_file: _, access_file: _, threads: _, queued: _ } =
+        &config.auth;
     let username = match identity {
         IdentityRule::None => UsernameRule::Free,
         IdentityRule::UsernameIsClientId => UsernameRule::IsClientId,
+    };
+    let takeover = match takeover {
+        TakeoverRule::SameUser => Takeover::SameUser,
+        TakeoverRule::AnyUser => Takeover::AnyUser,
     };
     let certificate = |listener: &ListenerConfig| {
         listener.tls.as_ref().and_then(|tls| match tls.client_identity {
@@ -38,7 +44,8 @@ pub(crate) fn settings(config: &Config, rules: Arc<Rules>, key: [u8; 32]) -> Aut
     let of = |listener| IdentityRules { certificate: certificate(listener), username };
     let identity = config.listeners.iter().map(of).collect();
     let listener_names = config.listeners.iter().map(|listener| listener.name.clone()).collect();
-    AuthSettings { rules, listener_names, identity, backoff: backoff_settings(backoff), ..AuthSettings::new(key) }
+    let backoff = backoff_settings(backoff);
+    AuthSettings { rules, listener_names, identity, takeover, backoff, ..AuthSettings::new(key) }
 }
 
 fn backoff_settings(config: &BackoffConfig) -> backoff::Settings {

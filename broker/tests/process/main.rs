@@ -22,6 +22,7 @@ mod memory;
 mod messages;
 mod operation;
 mod overload;
+mod owners;
 mod passwd;
 mod probes;
 mod tls;

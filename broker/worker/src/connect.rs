@@ -10,6 +10,7 @@ use crate::reauthenticate::Extended;
 use crate::rules::Proof;
 use crate::sessions::{Entry, session_bytes};
 use crate::worker::{Consumed, Worker};
+use fulmar_cluster::claims::Takeover;
 use fulmar_codec::{
     ConnAck, ConnAckProperties, Connect, ConnectError, DecodeError, Framed, ReasonCode, Version, decode_connect,
     encode_connack, split_connect,
@@ -125,8 +126,10 @@ impl Worker {
             Ok(admitted) => admitted,
             Err(reason) => return self.refuse_client(conn, connect, reason.into(), out),
         };
-        let session = self.sessions.find(&admitted.client_id).and_then(|id| self.sessions.get(id));
-        if session.is_some_and(|entry| !entry.session.same_identity(&admitted.identity)) {
+        let held = self.sessions.find(&admitted.client_id).and_then(|id| self.sessions.get(id));
+        let is_another_users = held.is_some_and(|entry| !entry.session.same_identity(&admitted.identity));
+        let since = held.map(|entry| entry.since).filter(|_| !is_another_users);
+        if is_another_users && self.node.settings.auth.takeover == Takeover::SameUser {
             self.counters.session_owner_refusals += 1;
             let error = Some("the client id has a session of another user".to_owned());
             return self.refuse_client(conn, connect, Refusal { reason: ReasonCode::NOT_AUTHORIZED, error }, out);
@@ -140,7 +143,8 @@ impl Worker {
         let claim = self.node.tick(now);
         if let Some(id) = self.sessions.find(&admitted.client_id) {
             self.take_over(id, now, out);
-            if admitted.clean_start {
+            // What waits in a session is for nobody but its user.
+            if admitted.clean_start || is_another_users {
                 self.end_session(id, now);
             }
         }
@@ -159,6 +163,7 @@ impl Worker {
         });
         if let Some(entry) = self.sessions.get_mut(id) {
             entry.claim = claim;
+            entry.since = since.unwrap_or(claim);
             entry.proof = proof;
             entry.let_in_by = self.rules.generation;
             entry.will_memory = will_memory;
@@ -209,6 +214,7 @@ impl Worker {
             session,
             connection: None,
             claim,
+            since: claim,
             proof: Proof::None,
             let_in_by: self.rules.generation,
             remembered: None,

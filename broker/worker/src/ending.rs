@@ -149,6 +149,23 @@ impl Worker {
         self.hand_on_all(now);
     }
 
+    /// The client id turns out to be another user's, at another node, who had it first. The client hears what it would
+    /// have heard at CONNECT, and its session ends as if it had never been let in: without its will.
+    pub(crate) fn refuse_late(&mut self, id: SessionId, now: Instant, out: &mut impl Out) {
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        entry.session.forget_will();
+        self.counters.session_owner_refusals += 1;
+        if let Some(conn) = entry.connection {
+            if let Some(connection) = self.connections.get(conn) {
+                let (client_id, origin) = (entry.session.client_id(), connection.origin);
+                let error = Some("the client id has a session of another user at another node".to_owned());
+                out.event(Event::ClientRefused { client_id, origin, reason: ReasonCode::NOT_AUTHORIZED, error });
+            }
+            self.close_client(conn, id, ReasonCode::NOT_AUTHORIZED, now, out);
+        }
+        self.end_session(id, now);
+    }
+
     /// The session is no more: its subscriptions go, and a will that waited is due (MQTT 5.0, 3.1.2.5).
     pub(crate) fn end_session(&mut self, id: SessionId, now: Instant) {
         let Some(entry) = self.sessions.get_mut(id) else { return };

@@ -28,6 +28,9 @@ pub(crate) type Exchanges = HashMap<Ticket, Exchange>;
 /// AUTH packets that one exchange may take of its client.
 pub(crate) const ROUNDS_MAX: u8 = 16;
 
+/// The longest user name that a hook may find: one that CONNECT could have said, as nodes tell each other (MQTT 5.0, 1.5.4).
+const USERNAME_BYTES_MAX: usize = 65_535;
+
 /// A client whose authentication is under way.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -116,6 +119,11 @@ impl Worker {
         now: Instant,
     ) -> Verdict {
         let Admission { username, until_unix_seconds, data } = admission;
+        if let Some(bytes) = username.as_deref().map(str::len).filter(|bytes| *bytes > USERNAME_BYTES_MAX) {
+            self.counters.auth_results_refused_by_hook += 1;
+            let error = format!("the hook's user name has {bytes} bytes, at most {USERNAME_BYTES_MAX} are allowed");
+            return Verdict::Refused(Refusal { reason: ReasonCode::NOT_AUTHORIZED, error: Some(error) });
+        }
         let claim = Claim { client_id: connect.client_id, username: username.as_deref(), certificate: None };
         if let Err(error) = rules.identify(claim) {
             self.counters.auth_results_other_name += 1;

@@ -2,6 +2,7 @@
 
 use crate::ids::Thread;
 use fulmar_cluster::Version;
+use fulmar_cluster::claims::{Claim, Takeover};
 use fulmar_router::Options;
 use fulmar_session::{Message, Outgoing};
 use std::num::NonZeroU32;
@@ -136,13 +137,8 @@ pub struct Target {
 /// Rare news for another thread.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Note {
-    /// A client connected at another node; the thread that owns the client id closes an older session.
-    Claim {
-        /// The client id.
-        client_id: Box<str>,
-        /// Its CONNECT's place in time.
-        version: Version,
-    },
+    /// Another node holds a session; the thread that owns the client id ends one that is in its way.
+    Claim(Box<ForeignClaim>),
     /// To thread 0: this node's interest has deltas to announce.
     InterestChanged,
     /// From thread 0: peers have confirmed more of this node's interest, or are gone.
@@ -161,6 +157,29 @@ pub enum Note {
     },
     /// Close every client with this reason and take no more (the node stops).
     ShutDown,
+}
+
+/// Another node's [`Claim`], on its way between threads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ForeignClaim {
+    client_id: Box<str>,
+    version: Version,
+    since: Version,
+    user: Option<Box<str>>,
+    takeover: Takeover,
+}
+
+impl ForeignClaim {
+    pub(crate) fn new(client_id: &str, claim: &Claim<'_>) -> ForeignClaim {
+        let Claim { version, since, user, takeover } = *claim;
+        ForeignClaim { client_id: client_id.into(), version, since, user: user.map(Into::into), takeover }
+    }
+
+    /// The client id, and the claim to it.
+    pub(crate) fn view(&self) -> (&str, Claim<'_>) {
+        let ForeignClaim { client_id, version, since, user, takeover } = self;
+        (client_id, Claim { version: *version, since: *since, user: user.as_deref(), takeover: *takeover })
+    }
 }
 
 /// One outgoing batch per other thread.

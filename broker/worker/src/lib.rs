@@ -60,7 +60,7 @@ pub use admission::Refused;
 pub use counters::{Counters, Gauges, LinkCounters};
 pub use ids::{ConnId, Thread};
 pub use lanes::LaneSocket;
-pub use letter::{Batch, Note, Target};
+pub use letter::{Batch, ForeignClaim, Note, Target};
 pub use limits::Limits;
 pub use node::{AuthCounts, Node, NodeSettings};
 pub use out::{Departure, Event, LaneEnd, Origin, Out};

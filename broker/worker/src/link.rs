@@ -191,7 +191,7 @@ impl Worker {
                 self.lanes.slots[index as usize].publishes_received += 1;
                 self.publish_from_peer(&publish, now);
             }
-            LinkMessage::Claim { client_id, version } => self.claim_from_peer(client_id, version, now, out),
+            LinkMessage::Claim { client_id, claim } => self.claim_from_peer(client_id, &claim, now, out),
             LinkMessage::ClaimsDone => {}
             LinkMessage::InterestConfirm { version } => {
                 let node = NodeId(self.lanes.slots[index as usize].identity.node_id);

@@ -5,6 +5,7 @@ use fulmar_auth::backoff;
 use fulmar_auth::identity::IdentityRules;
 use fulmar_auth::passwords::{PasswordFile, PasswordLimits};
 use fulmar_auth::verified::FingerprintKey;
+use fulmar_cluster::claims::Takeover;
 use std::sync::Arc;
 
 /// The files of authentication. New ones are a new value with the next generation, and each thread gets it in a letter.
@@ -27,6 +28,8 @@ pub struct AuthSettings {
     pub listener_names: Vec<String>,
     /// For each listener of the configuration, how its clients are named. A listener that is not there: by CONNECT.
     pub identity: Vec<IdentityRules>,
+    /// Who may take over a client id that is in use.
+    pub takeover: Takeover,
     /// How who guesses passwords is slowed down.
     pub backoff: backoff::Settings,
     /// How many verified passwords are remembered.
@@ -42,6 +45,7 @@ impl AuthSettings {
             rules: Arc::default(),
             listener_names: Vec::new(),
             identity: Vec::new(),
+            takeover: Takeover::default(),
             backoff: backoff::Settings::default(),
             verified_max: PasswordLimits::default().users_max,
             key: FingerprintKey::new(key),

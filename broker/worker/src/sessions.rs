@@ -20,8 +20,10 @@ pub(crate) struct Entry {
     pub(crate) session: Session,
     /// While its client is connected.
     pub(crate) connection: Option<ConnId>,
-    /// The CONNECT's place in time among all nodes: the newest owns the client id.
+    /// The CONNECT's place in time among all nodes: of one user the newest owns the client id.
     pub(crate) claim: Version,
+    /// Since when its user has held the client id: of two users the one who was first owns it.
+    pub(crate) since: Version,
     /// By what its client has shown who it is, the last time.
     pub(crate) proof: Proof,
     /// The generation of rules by which it was let in then.

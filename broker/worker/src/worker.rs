@@ -225,7 +225,10 @@ impl Worker {
         self.turn.effort.go_back(effort);
         for note in std::mem::take(&mut batch.notes) {
             match note {
-                Note::Claim { client_id, version } => self.claimed_elsewhere(&client_id, version, now, out),
+                Note::Claim(claim) => {
+                    let (client_id, claim) = claim.view();
+                    self.claimed_elsewhere(client_id, &claim, now, out);
+                }
                 Note::InterestChanged => self.announce_interest(),
                 Note::InterestConfirmed => self.interest_confirmed(now, out),
                 Note::LaneUp { node } => self.confirm_interest_to(node),

@@ -221,6 +221,18 @@ fn only_auth_of_the_same_method_or_a_goodbye_may_follow_such_a_connect() {
 }
 
 #[test]
+fn a_hook_finds_no_user_whose_name_other_nodes_cannot_be_told() {
+    for (bytes, reason) in [(65_535, ReasonCode::SUCCESS), (65_536, ReasonCode::NOT_AUTHORIZED)] {
+        let (mut world, riddles) = world(1);
+        riddles.notes().answers_later = true;
+        let client = world.connect_with(0, "c", riddled("anna"));
+        world.stepped(0, riddles.ticket(), &admit(&"a".repeat(bytes), None));
+        assert_eq!(world.clients[client].take()[0], connack(reason));
+        assert_eq!(count(&world, |counters| counters.auth_results_refused_by_hook), (bytes - 65_535) as u64);
+    }
+}
+
+#[test]
 fn an_answer_that_comes_later_is_waited_for_as_long_as_a_client_may_take_to_connect() {
     for seed in 0..5 {
         let (mut world, riddles) = world(seed);

@@ -3,6 +3,7 @@
 
 use super::FrameError;
 use super::publish::{LinkPublish, RetainedEntry};
+use crate::claims::{Claim, Takeover};
 use crate::clock::{NodeId, Version};
 use crate::wire::{Reader, put_text, put_u64};
 
@@ -36,12 +37,12 @@ pub enum LinkMessage<'a> {
         /// The last of them.
         version: u64,
     },
-    /// A client connected at a node.
+    /// A node holds a session of a client.
     Claim {
-        /// Who connected.
+        /// Of which client.
         client_id: &'a str,
-        /// When and where: the highest wins.
-        version: Version,
+        /// By what right.
+        claim: Claim<'a>,
     },
     /// All clients of this lane's thread have been claimed: those that were there when the link came up.
     ClaimsDone,
@@ -102,10 +103,16 @@ impl LinkMessage<'_> {
                 out.push(INTEREST_CONFIRM);
                 put_u64(out, *version);
             }
-            LinkMessage::Claim { client_id, version } => {
+            LinkMessage::Claim { client_id, claim: Claim { version, since, user, takeover } } => {
                 out.push(CLAIM);
+                let any_user = matches!(takeover, Takeover::AnyUser);
+                out.push(u8::from(user.is_some()) | u8::from(any_user) << 1);
                 put_version(out, *version);
+                put_version(out, *since);
                 put_text(out, client_id);
+                if let Some(user) = user {
+                    put_text(out, user);
+                }
             }
             LinkMessage::ClaimsDone => out.push(CLAIMS_DONE),
             LinkMessage::RetainedRequest => out.push(RETAINED_REQUEST),
@@ -124,7 +131,7 @@ impl LinkMessage<'_> {
             + match self {
                 LinkMessage::Publish(publish) => publish.variable_length(),
                 LinkMessage::Interest(InterestDelta { group, filter, .. }) => group.map_or(0, str::len) + filter.len(),
-                LinkMessage::Claim { client_id, .. } => client_id.len(),
+                LinkMessage::Claim { client_id, claim } => client_id.len() + claim.user.map_or(0, str::len),
                 LinkMessage::RetainedEntry(entry) => entry.variable_length(),
                 LinkMessage::InterestSnapshotBegin { .. }
                 | LinkMessage::InterestSnapshotEnd
@@ -181,7 +188,17 @@ fn decode<'a>(reader: &mut Reader<'a>) -> Result<LinkMessage<'a>, FrameError> {
         SNAPSHOT_BEGIN => LinkMessage::InterestSnapshotBegin { version: reader.u64("interest version")? },
         SNAPSHOT_END => LinkMessage::InterestSnapshotEnd,
         INTEREST_CONFIRM => LinkMessage::InterestConfirm { version: reader.u64("interest version")? },
-        CLAIM => LinkMessage::Claim { version: version(reader)?, client_id: reader.text("client identifier")? },
+        CLAIM => {
+            let flags = reader.u8("claim flags")?;
+            if flags > 0b11 {
+                return Err(FrameError::Value { what: "claim flags", found: u64::from(flags) });
+            }
+            let (version, since) = (version(reader)?, version(reader)?);
+            let client_id = reader.text("client identifier")?;
+            let user = if flags & 1 == 0 { None } else { Some(reader.text("user name")?) };
+            let takeover = if flags & 2 == 0 { Takeover::SameUser } else { Takeover::AnyUser };
+            LinkMessage::Claim { client_id, claim: Claim { version, since, user, takeover } }
+        }
         CLAIMS_DONE => LinkMessage::ClaimsDone,
         RETAINED_REQUEST => LinkMessage::RetainedRequest,
         RETAINED_ENTRY => LinkMessage::RetainedEntry(RetainedEntry::decode(reader)?),

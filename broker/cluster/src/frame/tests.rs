@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::claims::{Claim, Takeover};
 use crate::clock::{NodeId, Version};
 
 const MAX: usize = 1 << 20;
@@ -25,7 +26,7 @@ enum Owned {
     },
     Interest(u64, InterestChange, Option<String>, String),
     Version(u8, u64),
-    Claim(String, Version),
+    Claim(String, [Version; 2], Option<String>, bool),
     Retained(String, Version, Option<Stored>),
     Bare(u8),
 }
@@ -62,7 +63,11 @@ impl Owned {
             })),
             Owned::Version(0, version) => use_it(&LinkMessage::InterestSnapshotBegin { version: *version }),
             Owned::Version(_, version) => use_it(&LinkMessage::InterestConfirm { version: *version }),
-            Owned::Claim(client_id, version) => use_it(&LinkMessage::Claim { client_id, version: *version }),
+            Owned::Claim(client_id, [version, since], user, is_open) => {
+                let takeover = if *is_open { Takeover::AnyUser } else { Takeover::SameUser };
+                let claim = Claim { version: *version, since: *since, user: user.as_deref(), takeover };
+                use_it(&LinkMessage::Claim { client_id, claim })
+            }
             Owned::Retained(topic, version, message) => use_it(&LinkMessage::RetainedEntry(RetainedEntry {
                 topic,
                 version: *version,
@@ -112,7 +117,8 @@ fn message() -> impl Strategy<Value = Owned> {
         (any::<u64>(), change, proptest::option::of(text()), text())
             .prop_map(|(version, change, group, filter)| Owned::Interest(version, change, group, filter)),
         (0u8..2, any::<u64>()).prop_map(|(kind, version)| Owned::Version(kind, version)),
-        (text(), version()).prop_map(|(client_id, version)| Owned::Claim(client_id, version)),
+        (text(), [version(), version()], proptest::option::of(text()), any::<bool>())
+            .prop_map(|(client_id, versions, user, is_open)| Owned::Claim(client_id, versions, user, is_open)),
         (text(), version(), proptest::option::of(stored))
             .prop_map(|(topic, version, message)| Owned::Retained(topic, version, message)),
         (0u8..4).prop_map(Owned::Bare),
@@ -240,7 +246,7 @@ fn control_frames_are_decoded_as_encoded() {
 
 #[test]
 fn what_nobody_may_send_is_refused_by_name() {
-    let cases: [(&[u8], FrameError); 10] = [
+    let cases: [(&[u8], FrameError); 11] = [
         (&[0, 0, 0, 0], FrameError::Truncated { what: "frame kind", wanted: 1, found: 0 }),
         (&[0, 0, 0, 1, 77], FrameError::UnknownFrame { found: 77 }),
         (&[0, 0, 0, 2, PING, 0], FrameError::Trailing { what: "frame", found: 1 }),
@@ -253,6 +259,7 @@ fn what_nobody_may_send_is_refused_by_name() {
             &[0, 0, 0, 11, DATA, 0, 0, 0, 0, 0, 0, 0, 1, 1, 3],
             FrameError::Value { what: "quality of service", found: 3 },
         ),
+        (&[0, 0, 0, 11, DATA, 0, 0, 0, 0, 0, 0, 0, 1, 6, 4], FrameError::Value { what: "claim flags", found: 4 }),
         (&[0x10, 0, 0, 0, 1], FrameError::TooLarge { found: 0x1000_0004, max: MAX }),
     ];
     for (bytes, wanted) in cases {

@@ -255,13 +255,13 @@ mod tests {
 
     #[test]
     fn another_version_is_named() {
-        let error = split_greeting(b"FULMAR\x00\x02\x00\x00").unwrap_err();
-        assert_eq!(error.to_string(), "link protocol 2, wanted 1");
+        let error = split_greeting(b"FULMAR\x00\x03\x00\x00").unwrap_err();
+        assert_eq!(error.to_string(), "link protocol 3, wanted 2");
     }
 
     #[test]
     fn a_greeting_that_announces_too_much_is_refused_before_it_arrives() {
-        assert_eq!(split_greeting(b"FULMAR\x00\x01\xff\xff"), Err(GreetingError::TooLong { found: 65_545 }));
+        assert_eq!(split_greeting(b"FULMAR\x00\x02\xff\xff"), Err(GreetingError::TooLong { found: 65_545 }));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use fulmar_codec::{ForwardProperties, QoS};
 
 use super::*;
+use crate::claims::{Claim, Takeover};
 use crate::frame::{DATA_FRAME_BYTES, FRAME_BYTES_MAX, LinkPublish, SharedList, Split, split};
 
 /// One end: a lane, the bytes that arrived for it, and what its owner saw.
@@ -290,7 +291,9 @@ fn a_lane_whose_peer_settles_nothing_refuses_publishes_then_everything() {
     assert!(a.lane.is_full() && (100..110).contains(&taken), "{taken} taken");
     // What must not be missed has room of its own, which has an end, too.
     let long = "f".repeat(10_000);
-    let claim = LinkMessage::Claim { client_id: &long, version: crate::Version { clock: 1, node: crate::NodeId(1) } };
+    let version = crate::Version { clock: 1, node: crate::NodeId(1) };
+    let claim = Claim { version, since: version, user: None, takeover: Takeover::SameUser };
+    let claim = LinkMessage::Claim { client_id: &long, claim };
     let claims = (0..1000).take_while(|_| a.lane.push(&claim).is_ok()).count();
     assert!((100..110).contains(&claims), "{claims} taken");
     assert_eq!(a.lane.counters().messages_refused, 2);

@@ -14,6 +14,7 @@ crate::statements! {
     corner_a_client_id_is_taken_over_while_its_queue_drains,
     corner_qos_2_duplicates_across_reconnects_are_routed_once,
     corner_a_session_belongs_to_who_made_it,
+    corner_a_session_is_nobody_elses_at_the_next_node,
     corner_topics_of_1000_levels,
     corner_text_at_the_limits_of_utf8,
     corner_payloads_of_no_bytes,
@@ -92,6 +93,35 @@ fn corner_a_session_belongs_to_who_made_it(bed: &Bed) {
     let mut back = bed.join_beside(&owner, &hello("anna", true));
     assert!(back.connack.present);
     back.only("kept");
+}
+
+/// A node that does not know yet whose the id is lets the other user in, for a moment.
+fn corner_a_session_is_nobody_elses_at_the_next_node(bed: &Bed) {
+    let folder = Folder::new();
+    let bed = &with_users(bed, &["anna", "otto"], &folder);
+    let (topic, will) = (bed.name("/x"), bed.name("/will"));
+    let hello = |id: &str, user: &str| bed.hello(id).credentials(user, b"secret");
+    let mut owner = bed.join(&hello("c", "anna").lasting());
+    owner.subscribe(&[(&topic, 1), (&will, 1)]);
+    let mut refusals = [0; 3];
+    for offer in [hello("c", "otto").lasting(), hello("c", "otto")] {
+        let mut other = bed.open();
+        match other.offer(&offer.will(Will::new(&will, "of nobody"))) {
+            Packet::ConnAck(answer) if other.node == owner.node => {
+                assert_eq!((answer.reason, answer.present), (if bed.version == V5 { 0x87 } else { 5 }, false));
+                other.closed();
+            }
+            Packet::ConnAck(answer) => {
+                assert_eq!((answer.reason, answer.present), (0, false));
+                other.refused(0x87);
+            }
+            packet => panic!("wanted CONNACK, got {packet:?}"),
+        }
+        refusals[other.node] += 1;
+        bed.wait_for_metric(other.node, "fulmar_session_owner_refusals_total", refusals[other.node]);
+    }
+    bed.join(&hello("pub", "otto")).publish(Publish::new(&topic, "for anna").qos(1));
+    owner.only("for anna");
 }
 
 fn corner_qos_2_duplicates_across_reconnects_are_routed_once(bed: &Bed) {
