@@ -368,3 +368,35 @@ fn answer_unknown(kind: AckKind, packet_id: PacketId, version: Version, out: &mu
     }
     AckAction::Nothing
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fulmar_codec::{Connect, ForwardProperties};
+
+    use super::*;
+    use crate::{Identity, Policy, Quota, QuotaShare, admit};
+
+    #[test]
+    fn the_topics_of_aliases_take_memory_while_there_is_a_connection_that_has_them() {
+        let (limits, now) = (Arc::new(Limits::default()), Instant::now());
+        let mut session = Session::new("meter".into(), Identity::Anonymous, Arc::clone(&limits));
+        let share = QuotaShare::new(Quota::new(usize::MAX));
+        let (topic, forward) = ("fleet/meter/power", ForwardProperties::EMPTY);
+        let outgoing =
+            Outgoing { topic, qos: QoS::AtMostOnce, retain: false, forward, payload: b"21.5", expires: None };
+        for topic_alias_max in [9, 0] {
+            let connect = Connect { topic_alias_max, session_expiry: 60, ..Connect::new(Version::V5, "meter") };
+            let policy = Policy { allow_anonymous: true, limits: &limits, authentication: None };
+            let admitted = admit(&connect, policy, Identity::Anonymous, || "assigned".into()).unwrap();
+            let mut out = Vec::new();
+            session.attach(admitted, false, now, &mut out);
+            let how = Deliver { qos: QoS::AtMostOnce, retain: false, subscription_ids: &[], share: None };
+            session.deliver(&mut out, &outgoing, how, now, &mut SharedMessage::new(&share, &mut Vec::new()));
+            assert_eq!(session.outbound.aliases.is_some(), topic_alias_max > 0);
+            session.connection_lost(now);
+            assert!(session.outbound.aliases.is_none());
+        }
+    }
+}

@@ -51,10 +51,20 @@ impl<'a> Packet<'a> {
     /// is none.
     #[inline]
     pub(super) fn fits(&mut self, packet_bytes_max: u32) -> bool {
-        packet_bytes_max == u32::MAX || self.length() <= packet_bytes_max as usize || {
-            let sets_alias = !self.topic.is_empty() && self.head.topic_alias.take().is_some();
-            sets_alias && self.length() <= packet_bytes_max as usize
+        // Most clients take any.
+        packet_bytes_max == u32::MAX
+            || self.length() <= packet_bytes_max as usize
+            || self.fits_without_alias(packet_bytes_max)
+    }
+
+    #[cold]
+    fn fits_without_alias(&mut self, packet_bytes_max: u32) -> bool {
+        // An alias that is set already is never longer than its topic.
+        if self.topic.is_empty() {
+            return false;
         }
+        self.head.topic_alias = None;
+        self.length() <= packet_bytes_max as usize
     }
 
     fn length(&self) -> usize {
