@@ -2,7 +2,7 @@
 //! `session/publish.rs`, messages to it in `session/deliver.rs`.
 
 mod deliver;
-mod packet;
+mod naming;
 mod publish;
 
 use std::num::NonZeroU32;

@@ -3,9 +3,9 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Instant;
 
-use fulmar_codec::{Ack, AckKind, PacketId, PublishHead, QoS, ReasonCode, Version, encode_ack};
+use fulmar_codec::{Ack, AckKind, PacketId, PublishHead, QoS, ReasonCode, Version, encode_ack, encode_publish};
 
-use super::packet::{Aliases, Packet};
+use super::naming::{Aliases, fits, name_topic, note_written};
 use super::{AckAction, Session};
 use crate::in_flight::{Awaits, InFlight};
 use crate::kept::{Delivery, SharedMessage};
@@ -122,8 +122,9 @@ impl Session {
         } else {
             head.packet_id = Some(self.outbound.in_flight.next_id());
         }
-        let mut packet = Packet::new(self.version, head, outgoing, &mut self.outbound.aliases);
-        if !packet.fits(connection.packet_bytes_max) {
+        let (topic, alias) = name_topic(&mut self.outbound.aliases, outgoing.topic);
+        head.topic_alias = alias;
+        if !fits(connection.packet_bytes_max, self.version, &mut head, topic, outgoing) {
             return Delivered::Dropped(DropReason::PacketTooLarge);
         }
         if qos != QoS::AtMostOnce {
@@ -141,7 +142,8 @@ impl Session {
             };
             self.outbound.in_flight.push(awaits_first(qos), delivery);
         }
-        packet.write(out, &mut self.outbound.aliases);
+        encode_publish(out, self.version, &head, topic, &outgoing.forward, outgoing.payload);
+        note_written(&mut self.outbound.aliases, topic, head.topic_alias);
         Delivered::Sent
     }
 
@@ -208,12 +210,15 @@ impl Session {
             if let Some(delivery) = delivery {
                 let outgoing = delivery.message().view();
                 // It is sent even if its time is over: the client may be in the middle of QoS 2.
-                let head = PublishHead { dup: true, packet_id: Some(packet_id), ..delivery.head(&outgoing, now) };
-                let mut packet = Packet::new(self.version, head, &outgoing, aliases);
-                if packet.fits(connection.packet_bytes_max) {
-                    packet.write(out, aliases);
+                let Outgoing { forward, payload, .. } = outgoing;
+                let (topic, topic_alias) = name_topic(aliases, outgoing.topic);
+                let mut head =
+                    PublishHead { packet_id: Some(packet_id), topic_alias, dup: true, ..delivery.head(&outgoing, now) };
+                if fits(connection.packet_bytes_max, self.version, &mut head, topic, &outgoing) {
+                    encode_publish(out, self.version, &head, topic, &forward, payload);
+                    note_written(aliases, topic, head.topic_alias);
                     drained.sent += 1;
-                    drained.payload_bytes += outgoing.payload.len();
+                    drained.payload_bytes += payload.len();
                     in_flight.mark_sent();
                     continue;
                 }
@@ -242,15 +247,18 @@ impl Session {
                 drained.expired += 1;
                 continue;
             }
-            let head = PublishHead { packet_id: Some(in_flight.next_id()), ..delivery.head(&outgoing, now) };
-            let mut packet = Packet::new(self.version, head, &outgoing, aliases);
-            if !packet.fits(connection.packet_bytes_max) {
+            let Outgoing { forward, payload, .. } = outgoing;
+            let (topic, topic_alias) = name_topic(aliases, outgoing.topic);
+            let packet_id = Some(in_flight.next_id());
+            let mut head = PublishHead { packet_id, topic_alias, ..delivery.head(&outgoing, now) };
+            if !fits(connection.packet_bytes_max, self.version, &mut head, topic, &outgoing) {
                 drained.too_large += 1;
                 continue;
             }
-            packet.write(out, aliases);
+            encode_publish(out, self.version, &head, topic, &forward, payload);
+            note_written(aliases, topic, head.topic_alias);
             drained.sent += 1;
-            drained.payload_bytes += outgoing.payload.len();
+            drained.payload_bytes += payload.len();
             let awaits = awaits_first(delivery.qos);
             let held = keep_all || delivery.share.is_some();
             in_flight.push(awaits, held.then_some(delivery));
