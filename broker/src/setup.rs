@@ -180,6 +180,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         user_properties,
         will_bytes,
         topic_aliases,
+        outbound_topic_aliases,
         retained_messages,
         retained_bytes,
         output_buffer_bytes,
@@ -222,6 +223,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         user_properties: user_properties.into(),
         will_bytes: will_bytes as usize,
         topic_aliases,
+        outbound_topic_aliases,
         retained_messages: retained_messages as usize,
         retained_bytes: bytes(retained_bytes),
         // A node that is alone has nobody to tell of deletions.

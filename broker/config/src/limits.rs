@@ -18,9 +18,9 @@
 //!
 //! Not in the sum is what connections take in proportion to their number, besides the kernel's buffers: less than 1 KiB
 //! for a plain one, about 10 KiB for one with TLS and up to 100 KiB more while its peer sends half a record or takes
-//! nothing, 1 KiB for each topic alias, 24 bytes for each publish that is not acknowledged. They have what the sum
-//! leaves, which is enough for 50,000 plain ones, and what the other bounds leave unused. Who serves more, or TLS clients
-//! by the ten thousand, gives the pod more memory or sets `connections`.
+//! nothing, 1 KiB for each topic alias, 300 bytes for each that we set, 24 bytes for each publish that is not
+//! acknowledged. They have what the sum leaves, which is enough for 50,000 plain ones, and what the other bounds leave
+//! unused. Who serves more, or TLS clients by the ten thousand, gives the pod more memory or sets `connections`.
 //!
 //! A turn of the event loop may go beyond `outputBufferBytesTotal` before that is enforced at its end, by 8 MiB for each
 //! data thread: a message for more receivers than that goes to the rest of them in the next turn.
@@ -95,6 +95,9 @@ pub struct Limits {
     pub will_bytes: u32,
     /// Topic aliases per connection that a client may set (Topic Alias Maximum).
     pub topic_aliases: u16,
+    /// Topic aliases per connection that we set, for a client that keeps that many (its Topic Alias Maximum); 0 sets none.
+    /// Topics of more than 256 bytes get none.
+    pub outbound_topic_aliases: u16,
     /// Retained messages.
     pub retained_messages: u32,
     /// Bytes of retained messages: topics are included, and 160 for keeping each. A quarter as much again is for the
@@ -143,6 +146,7 @@ impl Default for Limits {
             user_properties: 100,
             will_bytes: 32 << 10,
             topic_aliases: 32,
+            outbound_topic_aliases: 32,
             retained_messages: 500_000,
             retained_bytes: 160 << 20,
             output_buffer_bytes: 1 << 20,

@@ -196,6 +196,8 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         user_properties: section.number("userProperties", defaults.user_properties, 0..=u16::MAX),
         will_bytes: section.number("willBytes", defaults.will_bytes, 1..=PACKET_BYTES_MAX),
         topic_aliases: section.number("topicAliases", defaults.topic_aliases, 0..=u16::MAX),
+        // Every message looks through them.
+        outbound_topic_aliases: section.number("outboundTopicAliases", defaults.outbound_topic_aliases, 0..=256),
         retained_messages: section.number("retainedMessages", defaults.retained_messages, 0..=100_000_000),
         retained_bytes: section.number("retainedBytes", defaults.retained_bytes, 0..=BYTES_MAX),
         output_buffer_bytes: section.number("outputBufferBytes", defaults.output_buffer_bytes, 4096..=1 << 30),

@@ -8,7 +8,7 @@ mod world;
 
 use common::{QOS0, QOS1, QOS2};
 use fulmar_codec::{AckKind, Version};
-use world::{Event, World};
+use world::{Event, TOPICS, World};
 
 use crate::dice::Dice;
 
@@ -35,6 +35,7 @@ fn event(dice: &mut Dice<'_>) -> Event {
             receive_maximum: dice.pick(&[1, 2, 3, 4]),
             // CONNACK takes up to 24 bytes.
             packet_bytes_max: dice.pick(&[None, Some(24), Some(30), Some(50), Some(79)]),
+            topic_aliases: dice.pick(&[0, 1, 2, 5]),
             will: dice.flag(),
         },
         1 => Event::Lose,
@@ -57,6 +58,7 @@ fn event(dice: &mut Dice<'_>) -> Event {
         ),
         9 | 10 => Event::Routed(dice.byte().into(), dice.flag()),
         11 | 12 => Event::Deliver {
+            topic: dice.below(TOPICS.len() as u32) as usize,
             published: dice.pick(&qos),
             subscribed: dice.pick(&qos),
             payload_bytes: dice.below(70) as usize,

@@ -1,7 +1,8 @@
 //! A whole data thread under several clients at once: packets, bytes that are none, lost sockets, slow readers and times
-//! in any order. What it sends is whole packets, and nothing is left when everybody has gone.
+//! in any order. What it sends is whole packets, of topic aliases those that it has set, and nothing is left when
+//! everybody has gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::dice::Dice;
 const EVENTS_MAX: usize = 300;
 const CLIENTS: u32 = 5;
 const SESSION_SECONDS_MAX: u32 = 60;
-const TOPICS: [&str; 6] = ["a", "a/b", "b", "denied/a", "$SYS/a", "a/b/c/d/e/f/g/h/i/j"];
+const TOPICS: [&str; 7] = ["a", "a/b", "b", "long/b", "denied/a", "$SYS/a", "a/b/c/d/e/f/g/h/i/j"];
 const FILTERS: [&str; 8] = ["a", "#", "+/b", "a/#", "$share/g/a", "$share/g/#", "denied/+", "a/#/b"];
 const RULES: &str = "
 rules:
@@ -62,6 +63,9 @@ struct Socket {
     conn: ConnId,
     /// That of its CONNECT, if it sent one that reads as such.
     version: Option<Version>,
+    /// How many topic aliases it may be sent, and those that were set.
+    aliases_max: u16,
+    aliases: BTreeSet<u16>,
     /// What the worker has not consumed.
     unread: Vec<u8>,
     paused: bool,
@@ -93,6 +97,7 @@ impl Thread {
             subscriptions_per_client: 6,
             topic_levels: 8,
             topic_aliases: 3,
+            outbound_topic_aliases: 2,
             retained_messages: 4,
             sessions: 4,
             ..Limits::default()
@@ -156,13 +161,21 @@ impl Thread {
             session_expiry: dice.pick(&[0, 5, u32::MAX]),
             receive_maximum: dice.pick(&[NonZeroU16::MAX, NonZeroU16::MIN]),
             packet_bytes_max: dice.pick(&[None, NonZeroU32::new(60)]),
-            topic_alias_max: dice.pick(&[0, 2]),
+            topic_alias_max: dice.pick(&[0, 1, 5]),
             will: dice.flag().then_some(will),
             ..Connect::new(version, &id)
         };
         let mut bytes = Vec::new();
         encode_connect(&mut bytes, &connect);
-        let socket = Socket { conn, version: Some(version), unread: Vec::new(), paused: false, deaf: false };
+        let socket = Socket {
+            conn,
+            version: Some(version),
+            aliases_max: connect.topic_alias_max.min(2),
+            aliases: BTreeSet::new(),
+            unread: Vec::new(),
+            paused: false,
+            deaf: false,
+        };
         self.sockets.insert(client, socket);
         // A client that begins with something else.
         if dice.below(16) == 15 {
@@ -223,8 +236,8 @@ impl Thread {
         }
         for (conn, last) in closed {
             let client = self.sockets.iter().find(|(_, socket)| socket.conn == conn).map(|(client, _)| *client);
-            let socket = client.and_then(|client| self.sockets.remove(&client)).unwrap();
-            check_packets(&socket, &last);
+            let mut socket = client.and_then(|client| self.sockets.remove(&client)).unwrap();
+            check_packets(&mut socket, &last);
         }
         moved
     }
@@ -233,7 +246,7 @@ impl Thread {
     fn write(&mut self) -> bool {
         let mut moved = false;
         for conn in std::mem::take(self.worker.dirty()) {
-            let Some(socket) = self.sockets.values().find(|socket| socket.conn == conn) else { continue };
+            let Some(socket) = self.sockets.values_mut().find(|socket| socket.conn == conn) else { continue };
             let mut bytes = Vec::new();
             if !socket.deaf {
                 bytes = self.worker.output(conn).map(std::mem::take).unwrap_or_default();
@@ -280,14 +293,20 @@ impl Out for Asked {
     fn event(&mut self, _event: Event<'_>) {}
 }
 
-/// What was written for a client is whole packets of its version.
-fn check_packets(socket: &Socket, mut bytes: &[u8]) {
+/// What was written for a client is whole packets of its version, and it knows each topic alias.
+fn check_packets(socket: &mut Socket, mut bytes: &[u8]) {
     let Some(version) = socket.version else { return };
     while !bytes.is_empty() {
         let Ok(Framed::Whole { first, body, length }) = split_frame(bytes, usize::MAX) else {
             panic!("half a packet was written: {bytes:?}")
         };
-        decode_from_server(version, first, body).unwrap();
+        if let Packet::Publish(publish) = decode_from_server(version, first, body).unwrap()
+            && let Some(alias) = publish.properties.topic_alias.map(NonZeroU16::get)
+        {
+            assert!(alias <= socket.aliases_max, "alias {alias}, {} allowed", socket.aliases_max);
+            let is_set = !publish.topic.is_empty() && socket.aliases.insert(alias);
+            assert!(is_set || socket.aliases.contains(&alias), "alias {alias} was never set");
+        }
         bytes = &bytes[length..];
     }
 }

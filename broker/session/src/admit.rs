@@ -66,6 +66,8 @@ pub struct Admitted {
     pub receive_maximum: u16,
     /// The longest packet that the client takes.
     pub packet_bytes_max: Option<NonZeroU32>,
+    /// How many topic aliases the client keeps.
+    pub topic_alias_max: u16,
     /// What to publish when it is gone.
     pub will: Option<Box<Will>>,
     /// Method and data of the extended authentication, for CONNACK.
@@ -116,6 +118,7 @@ pub fn admit(
         session_expiry_changed: session_expiry_seconds != connect.session_expiry,
         receive_maximum: connect.receive_maximum.get(),
         packet_bytes_max: connect.packet_bytes_max,
+        topic_alias_max: connect.topic_alias_max,
         will: connect.will.as_ref().map(|will| Box::new(Will::new(will))),
         authentication: authentication.map(|Authentication { method, data }| Box::new((method.into(), data.into()))),
     };

@@ -23,6 +23,7 @@ mod limit;
 mod limits;
 mod mailbox;
 mod message;
+mod outbound_aliases;
 mod packet_ids;
 mod quota;
 mod session;

@@ -26,6 +26,8 @@ pub struct Limits {
     pub inflight_max: NonZeroU16,
     /// Topic aliases that a client may set.
     pub topic_aliases_max: u16,
+    /// Topic aliases that we set, even if the client keeps more. They are looked through one by one.
+    pub outbound_topic_aliases_max: u16,
     /// User properties of one packet.
     pub user_properties_max: usize,
     /// Bytes of a will: topic, properties and payload.
@@ -54,6 +56,7 @@ impl Default for Limits {
             retain_available: true,
             inflight_max: NonZeroU16::new(1024).expect("1024 is not 0"),
             topic_aliases_max: 32,
+            outbound_topic_aliases_max: 32,
             user_properties_max: 100,
             will_bytes_max: 32 * 1024,
             subscriptions_max: 1_000_000,

@@ -2,6 +2,7 @@
 //! `session/publish.rs`, messages to it in `session/deliver.rs`.
 
 mod deliver;
+mod naming;
 mod publish;
 
 use std::num::NonZeroU32;
@@ -120,6 +121,7 @@ impl Session {
             session_expiry_changed: _,
             receive_maximum,
             packet_bytes_max,
+            topic_alias_max,
             will,
             authentication: _,
         } = admitted;
@@ -134,6 +136,10 @@ impl Session {
             last_seen: now,
         });
         self.inbound.connected(now);
+        // MQTT 3.1.1 has none.
+        let takes_aliases = version == Version::V5;
+        let aliases_max = if takes_aliases { topic_alias_max.min(self.limits.outbound_topic_aliases_max) } else { 0 };
+        self.outbound.connected(aliases_max);
         self.drain(now, out)
     }
 
@@ -320,6 +326,6 @@ mod tests {
     #[test]
     fn a_session_without_traffic_is_small() {
         let bytes = size_of::<Session>();
-        assert!(bytes <= 248, "a session takes {bytes} bytes, at most 248 are wanted");
+        assert!(bytes <= 256, "a session takes {bytes} bytes, at most 256 are wanted");
     }
 }

@@ -9,7 +9,7 @@ use common::{QOS0, QOS1, QOS2};
 use fulmar_codec::{AckKind, Version};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use world::{Event, World};
+use world::{Event, TOPICS, World};
 
 fn event() -> impl Strategy<Value = Event> {
     let qos = || prop_oneof![Just(QOS0), Just(QOS1), Just(QOS2)];
@@ -20,9 +20,9 @@ fn event() -> impl Strategy<Value = Event> {
     let topic = prop_oneof![Just(""), Just("t"), Just("a/b/c/d/e/f/g/h/i/j")];
     prop_oneof![
         // CONNACK takes up to 24 bytes.
-        2 => (version, expiry, 1..5_u16, prop::option::of(24..80_u32), any::<bool>()).prop_map(
-            |(version, session_expiry, receive_maximum, packet_bytes_max, will)| Event::Connect {
-                version, session_expiry, receive_maximum, packet_bytes_max, will
+        2 => (version, expiry, 1..5_u16, prop::option::of(24..80_u32), 0..6_u16, any::<bool>()).prop_map(
+            |(version, session_expiry, receive_maximum, packet_bytes_max, topic_aliases, will)| Event::Connect {
+                version, session_expiry, receive_maximum, packet_bytes_max, topic_aliases, will
             }
         ),
         1 => Just(Event::Lose),
@@ -33,9 +33,9 @@ fn event() -> impl Strategy<Value = Event> {
         ),
         9 => (kind, 1..20_u16, any::<bool>()).prop_map(|(kind, id, well)| Event::Ack(kind, id, well)),
         6 => (any::<usize>(), any::<bool>()).prop_map(|(which, well)| Event::Routed(which, well)),
-        9 => (qos(), qos(), 0..70_usize, prop::option::of(0..9_u32), any::<bool>()).prop_map(
-            |(published, subscribed, payload_bytes, expiry, keep)| Event::Deliver {
-                published, subscribed, payload_bytes, expiry, keep
+        9 => (0..TOPICS.len(), qos(), qos(), 0..70_usize, prop::option::of(0..9_u32), any::<bool>()).prop_map(
+            |(topic, published, subscribed, payload_bytes, expiry, keep)| Event::Deliver {
+                topic, published, subscribed, payload_bytes, expiry, keep
             }
         ),
         4 => Just(Event::Flush),

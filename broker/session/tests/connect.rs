@@ -49,6 +49,7 @@ fn a_client_is_admitted_on_its_own_terms_within_ours() {
         session_expiry: 101,
         receive_maximum: maximum(7),
         packet_bytes_max: NonZeroU32::new(500),
+        topic_alias_max: 9,
         ..Connect::new(V5, "meter")
     };
     let expected = Admitted {
@@ -64,6 +65,7 @@ fn a_client_is_admitted_on_its_own_terms_within_ours() {
         session_expiry_changed: true,
         receive_maximum: 7,
         packet_bytes_max: NonZeroU32::new(500),
+        topic_alias_max: 9,
         will: None,
         authentication: None,
     };

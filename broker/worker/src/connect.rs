@@ -235,6 +235,8 @@ impl Worker {
         if admitted.version == Version::V5 {
             self.counters.limit_hits_session_expiry_seconds_max += u64::from(admitted.session_expiry_changed);
             self.counters.limit_hits_keep_alive_seconds_max += u64::from(admitted.keep_alive_changed);
+            let aliases_max = self.node.settings.limits.outbound_topic_aliases;
+            self.counters.limit_hits_outbound_topic_aliases += u64::from(admitted.topic_alias_max > aliases_max);
         }
         let Some(buffer) = self.connections.output(conn) else { return };
         let Some(entry) = self.sessions.get_mut(id) else { return };

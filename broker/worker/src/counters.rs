@@ -192,6 +192,8 @@ counters! {
         limit_hits_topic_bytes,
         /// Clients closed because of topic aliases beyond the maximum, or with too long topics.
         limit_hits_topic_aliases,
+        /// Clients that keep more topic aliases than we set.
+        limit_hits_outbound_topic_aliases,
         /// Clients refused or closed because of too many user properties in a packet.
         limit_hits_user_properties,
         /// Clients refused because of a will that is too long.

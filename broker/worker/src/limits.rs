@@ -64,6 +64,8 @@ pub struct Limits {
     pub will_bytes: usize,
     /// Topic aliases that a client may use.
     pub topic_aliases: u16,
+    /// Topic aliases that we set towards a client.
+    pub outbound_topic_aliases: u16,
     /// Retained messages.
     pub retained_messages: usize,
     /// Bytes of retained messages.
@@ -113,6 +115,7 @@ impl Default for Limits {
             user_properties: 100,
             will_bytes: 32 << 10,
             topic_aliases: 32,
+            outbound_topic_aliases: 32,
             retained_messages: 1_000_000,
             retained_bytes: 1 << 30,
             tombstone: Duration::from_secs(3600),

@@ -402,6 +402,7 @@ fn session_limits(limits: &Limits) -> fulmar_session::Limits {
         topic: topic_limits(limits),
         inflight_max: NonZeroU16::new(limits.inflight).unwrap_or(NonZeroU16::MIN),
         topic_aliases_max: limits.topic_aliases,
+        outbound_topic_aliases_max: limits.outbound_topic_aliases,
         user_properties_max: limits.user_properties,
         will_bytes_max: limits.will_bytes,
         subscriptions_max: limits.subscriptions_per_client,

@@ -1,18 +1,18 @@
 //! Messages to the client: what is sent at once, what waits, what is dropped, and what is sent again after a reconnect.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Instant;
 
-use fulmar_codec::{
-    Ack, AckKind, PacketId, PublishHead, QoS, ReasonCode, Version, encode_ack, encode_publish, publish_length,
-};
+use fulmar_codec::{Ack, AckKind, PacketId, PublishHead, QoS, ReasonCode, Version, encode_ack, encode_publish};
 
+use super::naming::{Aliases, fits, name_topic, note_written};
 use super::{AckAction, Session};
 use crate::in_flight::{Awaits, InFlight};
 use crate::kept::{Delivery, SharedMessage};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::message::{Message, Outgoing};
+use crate::outbound_aliases::OutboundAliases;
 use crate::quota::{Purpose, Short};
 
 /// How this client gets a message: what its subscriptions say.
@@ -80,6 +80,7 @@ pub struct Drained {
 pub(super) struct Outbound {
     in_flight: InFlight,
     mailbox: Option<Box<Mailbox>>,
+    aliases: Aliases,
 }
 
 /// How far acknowledgements may come out of order: identifiers in use, in multiples of those that may be open.
@@ -121,12 +122,10 @@ impl Session {
         } else {
             head.packet_id = Some(self.outbound.in_flight.next_id());
         }
-        let Outgoing { topic, forward, payload, .. } = outgoing;
-        if connection.packet_bytes_max != u32::MAX {
-            let length = publish_length(self.version, &head, topic, forward, payload);
-            if length > connection.packet_bytes_max as usize {
-                return Delivered::Dropped(DropReason::PacketTooLarge);
-            }
+        let (topic, alias) = name_topic(&mut self.outbound.aliases, outgoing.topic);
+        head.topic_alias = alias;
+        if !fits(connection.packet_bytes_max, self.version, &mut head, topic, outgoing) {
+            return Delivered::Dropped(DropReason::PacketTooLarge);
         }
         if qos != QoS::AtMostOnce {
             if output_full || !self.outbound.may_send_new(connection.window, &self.limits) {
@@ -143,7 +142,8 @@ impl Session {
             };
             self.outbound.in_flight.push(awaits_first(qos), delivery);
         }
-        encode_publish(out, self.version, &head, topic, forward, payload);
+        encode_publish(out, self.version, &head, topic, &outgoing.forward, outgoing.payload);
+        note_written(&mut self.outbound.aliases, topic, head.topic_alias);
         Delivered::Sent
     }
 
@@ -193,7 +193,7 @@ impl Session {
     /// that wait, and those of QoS 1 that were not acknowledged. One of QoS 2 that was sent goes to nobody else
     /// (MQTT 5.0, 4.8.2).
     pub fn owed(&self) -> impl Iterator<Item = (NonZeroU32, &Message)> {
-        let Outbound { in_flight, mailbox } = &self.outbound;
+        let Outbound { in_flight, mailbox, aliases: _ } = &self.outbound;
         let sent = in_flight.deliveries().filter(|delivery| delivery.qos == QoS::AtLeastOnce);
         let queued = mailbox.iter().flat_map(|mailbox| mailbox.iter());
         sent.chain(queued).filter_map(|delivery| Some((delivery.share?, delivery.message())))
@@ -202,7 +202,7 @@ impl Session {
     /// In the original order, with the original identifiers (MQTT 5.0, 4.4 and 4.6).
     fn send_again(&mut self, now: Instant, out: &mut Vec<u8>, drained: &mut Drained) {
         let Some(connection) = self.connection else { return };
-        let in_flight = &mut self.outbound.in_flight;
+        let Outbound { in_flight, mailbox: _, aliases } = &mut self.outbound;
         // Room first: looking for the next one passes by those that are done.
         while in_flight.open() < connection.window && out.len() < self.limits.output_bytes_max {
             let Some((packet_id, slot)) = in_flight.next_unsent() else { return };
@@ -210,11 +210,13 @@ impl Session {
             if let Some(delivery) = delivery {
                 let outgoing = delivery.message().view();
                 // It is sent even if its time is over: the client may be in the middle of QoS 2.
-                let head = PublishHead { dup: true, packet_id: Some(packet_id), ..delivery.head(&outgoing, now) };
-                let Outgoing { topic, forward, payload, .. } = outgoing;
-                let length = publish_length(self.version, &head, topic, &forward, payload);
-                if length <= connection.packet_bytes_max as usize {
+                let Outgoing { forward, payload, .. } = outgoing;
+                let (topic, topic_alias) = name_topic(aliases, outgoing.topic);
+                let mut head =
+                    PublishHead { packet_id: Some(packet_id), topic_alias, dup: true, ..delivery.head(&outgoing, now) };
+                if fits(connection.packet_bytes_max, self.version, &mut head, topic, &outgoing) {
                     encode_publish(out, self.version, &head, topic, &forward, payload);
+                    note_written(aliases, topic, head.topic_alias);
                     drained.sent += 1;
                     drained.payload_bytes += payload.len();
                     in_flight.mark_sent();
@@ -236,7 +238,7 @@ impl Session {
     fn send_queued(&mut self, now: Instant, out: &mut Vec<u8>, drained: &mut Drained) {
         let Some(connection) = self.connection else { return };
         let keep_all = self.outlives_connection();
-        let Outbound { in_flight, mailbox } = &mut self.outbound;
+        let Outbound { in_flight, mailbox, aliases } = &mut self.outbound;
         let Some(mailbox) = mailbox else { return };
         while out.len() < self.limits.output_bytes_max && has_room(in_flight, connection.window, &self.limits) {
             let Some(delivery) = mailbox.pop_front() else { return };
@@ -245,13 +247,16 @@ impl Session {
                 drained.expired += 1;
                 continue;
             }
-            let head = PublishHead { packet_id: Some(in_flight.next_id()), ..delivery.head(&outgoing, now) };
-            let Outgoing { topic, forward, payload, .. } = outgoing;
-            if publish_length(self.version, &head, topic, &forward, payload) > connection.packet_bytes_max as usize {
+            let Outgoing { forward, payload, .. } = outgoing;
+            let (topic, topic_alias) = name_topic(aliases, outgoing.topic);
+            let packet_id = Some(in_flight.next_id());
+            let mut head = PublishHead { packet_id, topic_alias, ..delivery.head(&outgoing, now) };
+            if !fits(connection.packet_bytes_max, self.version, &mut head, topic, &outgoing) {
                 drained.too_large += 1;
                 continue;
             }
             encode_publish(out, self.version, &head, topic, &forward, payload);
+            note_written(aliases, topic, head.topic_alias);
             drained.sent += 1;
             drained.payload_bytes += payload.len();
             let awaits = awaits_first(delivery.qos);
@@ -286,7 +291,14 @@ impl Session {
 }
 
 impl Outbound {
+    /// `aliases_max`: how many topic aliases the client keeps and we use.
+    pub(super) fn connected(&mut self, aliases_max: u16) {
+        self.aliases = NonZeroU16::new(aliases_max).map(|max| Box::new(OutboundAliases::new(max)));
+    }
+
     pub(super) fn connection_lost(&mut self) {
+        // They end with the connection (MQTT 5.0, 3.3.2.3.4).
+        self.aliases = None;
         self.in_flight.connection_lost();
         if self.mailbox.as_ref().is_some_and(|mailbox| mailbox.len() == 0) {
             self.mailbox = None;
@@ -363,4 +375,36 @@ fn answer_unknown(kind: AckKind, packet_id: PacketId, version: Version, out: &mu
         encode_ack(out, version, AckKind::PubRel, &ack);
     }
     AckAction::Nothing
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fulmar_codec::{Connect, ForwardProperties};
+
+    use super::*;
+    use crate::{Identity, Policy, Quota, QuotaShare, admit};
+
+    #[test]
+    fn the_topics_of_aliases_take_memory_while_there_is_a_connection_that_has_them() {
+        let (limits, now) = (Arc::new(Limits::default()), Instant::now());
+        let mut session = Session::new("meter".into(), Identity::Anonymous, Arc::clone(&limits));
+        let share = QuotaShare::new(Quota::new(usize::MAX));
+        let (topic, forward) = ("fleet/meter/power", ForwardProperties::EMPTY);
+        let outgoing =
+            Outgoing { topic, qos: QoS::AtMostOnce, retain: false, forward, payload: b"21.5", expires: None };
+        for topic_alias_max in [9, 0] {
+            let connect = Connect { topic_alias_max, session_expiry: 60, ..Connect::new(Version::V5, "meter") };
+            let policy = Policy { allow_anonymous: true, limits: &limits, authentication: None };
+            let admitted = admit(&connect, policy, Identity::Anonymous, || "assigned".into()).unwrap();
+            let mut out = Vec::new();
+            session.attach(admitted, false, now, &mut out);
+            let how = Deliver { qos: QoS::AtMostOnce, retain: false, subscription_ids: &[], share: None };
+            session.deliver(&mut out, &outgoing, how, now, &mut SharedMessage::new(&share, &mut Vec::new()));
+            assert_eq!(session.outbound.aliases.is_some(), topic_alias_max > 0);
+            session.connection_lost(now);
+            assert!(session.outbound.aliases.is_none());
+        }
+    }
 }

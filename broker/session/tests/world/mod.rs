@@ -1,5 +1,6 @@
 //! A session under events in any order, and the bounds that hold whatever happens.
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
@@ -12,13 +13,38 @@ use fulmar_session::{AckToken, Deliver, Excess, Limits, Outgoing, PublishAction,
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event {
-    Connect { version: Version, session_expiry: u32, receive_maximum: u16, packet_bytes_max: Option<u32>, will: bool },
+    Connect {
+        version: Version,
+        session_expiry: u32,
+        receive_maximum: u16,
+        packet_bytes_max: Option<u32>,
+        topic_aliases: u16,
+        will: bool,
+    },
     Lose,
-    Disconnect { reason: u8, session_expiry: Option<u32> },
-    Publish { dup: bool, retain: bool, qos: QoS, packet_id: u16, alias: Option<u16>, topic: &'static str },
+    Disconnect {
+        reason: u8,
+        session_expiry: Option<u32>,
+    },
+    Publish {
+        dup: bool,
+        retain: bool,
+        qos: QoS,
+        packet_id: u16,
+        alias: Option<u16>,
+        topic: &'static str,
+    },
     Ack(AckKind, u16, bool),
     Routed(usize, bool),
-    Deliver { published: QoS, subscribed: QoS, payload_bytes: usize, expiry: Option<u32>, keep: bool },
+    /// The topic by its place in [`TOPICS`].
+    Deliver {
+        topic: usize,
+        published: QoS,
+        subscribed: QoS,
+        payload_bytes: usize,
+        expiry: Option<u32>,
+        keep: bool,
+    },
     Flush,
     Subscribe(u8),
     Unsubscribe(u8),
@@ -31,6 +57,7 @@ fn limits() -> Limits {
         inflight_max: maximum(3),
         outbound_inflight_max: maximum(3),
         topic_aliases_max: 4,
+        outbound_topic_aliases_max: 3,
         subscriptions_max: 10,
         queued_messages_max: 5,
         queued_bytes_max: 600,
@@ -38,6 +65,9 @@ fn limits() -> Limits {
         ..Limits::default()
     }
 }
+
+/// What is delivered has one of these topics; the payload is its place here, again and again.
+pub(crate) const TOPICS: [&str; 6] = ["t", "one/two", "one/three", "two/one", "three", "a/longer/one/of/more/levels"];
 
 /// More than any single packet of this test takes.
 const PACKET_BYTES: usize = 150;
@@ -49,26 +79,52 @@ pub(crate) struct World {
     /// That of the connection; nothing: any.
     packet_bytes_max: Option<u32>,
     window: usize,
+    /// How many topic aliases the client keeps, and the topics of those that were set.
+    aliases_max: u16,
+    aliases: BTreeMap<u16, String>,
 }
 
 impl World {
     pub(crate) fn new() -> World {
-        World { fixture: Fixture::new(limits()), open: Vec::new(), packet_bytes_max: None, window: 0 }
+        World {
+            fixture: Fixture::new(limits()),
+            open: Vec::new(),
+            packet_bytes_max: None,
+            window: 0,
+            aliases_max: 0,
+            aliases: BTreeMap::new(),
+        }
     }
 
     /// Lets the event happen, and looks whether every bound still holds.
     pub(crate) fn apply(&mut self, event: Event) {
         let before = self.fixture.out.len();
+        let is_looked_at = match event {
+            Event::Connect { .. } | Event::Lose => {
+                self.aliases.clear();
+                0
+            }
+            Event::Flush => 0,
+            _ => before,
+        };
         self.let_happen(event);
         self.check(before);
+        self.follow_aliases(is_looked_at);
     }
 
     fn let_happen(&mut self, event: Event) {
-        let Self { fixture, open, packet_bytes_max, window } = self;
+        let Self { fixture, open, packet_bytes_max, window, aliases_max, aliases: _ } = self;
         // What comes from the client comes over a connection.
         let connected = fixture.session.is_connected();
         match event {
-            Event::Connect { version, session_expiry, receive_maximum, packet_bytes_max: largest, will: with_will } => {
+            Event::Connect {
+                version,
+                session_expiry,
+                receive_maximum,
+                packet_bytes_max: largest,
+                topic_aliases,
+                will: with_will,
+            } => {
                 let will = fulmar_codec::Will {
                     qos: QOS1,
                     retain: false,
@@ -83,12 +139,14 @@ impl World {
                     session_expiry,
                     receive_maximum: maximum(receive_maximum),
                     packet_bytes_max: largest.and_then(NonZeroU32::new),
+                    topic_alias_max: topic_aliases,
                     will: with_will.then_some(will),
                     ..Connect::new(version, "meter")
                 };
                 fixture.out.clear();
                 *packet_bytes_max = largest;
                 *window = receive_maximum.min(3).into();
+                *aliases_max = topic_aliases.min(3);
                 fixture.connect(&connect, true);
             }
             Event::Lose => {
@@ -132,10 +190,10 @@ impl World {
                     fixture.routed(token, reason);
                 }
             }
-            Event::Deliver { published, subscribed, payload_bytes, expiry, keep } => {
-                let payload = vec![0; payload_bytes];
+            Event::Deliver { topic, published, subscribed, payload_bytes, expiry, keep } => {
+                let payload = vec![topic as u8; payload_bytes];
                 let expires = expiry.map(|seconds| fixture.now + Duration::from_secs(seconds.into()));
-                let outgoing = Outgoing { expires, ..outgoing(published, &payload) };
+                let outgoing = Outgoing { topic: TOPICS[topic], expires, ..outgoing(published, &payload) };
                 fixture.deliver_as(&outgoing, Deliver { share: keep.then_some(NonZeroU32::MIN), ..to(subscribed) });
             }
             Event::Flush => {
@@ -158,7 +216,7 @@ impl World {
 
     /// `before`: the bytes that were unsent before the event.
     fn check(&self, before: usize) {
-        let Self { fixture, open: _, packet_bytes_max, window } = self;
+        let Self { fixture, open: _, packet_bytes_max, window, aliases_max: _, aliases: _ } = self;
         let Fixture { session, limits, out, .. } = fixture;
         assert!(session.in_flight() <= *window, "{} in flight, {window} allowed", session.in_flight());
         assert!(session.open_tokens() <= limits.inflight_max.get().into(), "{} tokens open", session.open_tokens());
@@ -178,6 +236,25 @@ impl World {
         }
         if !session.is_connected() {
             assert_eq!((session.keep_alive_deadline(), out.len()), (None, 0));
+        }
+    }
+
+    /// Every message that was written behind so many bytes has the topic that it was delivered with.
+    fn follow_aliases(&mut self, is_looked_at: usize) {
+        let Self { fixture, aliases_max, aliases, .. } = self;
+        for packet in decode_all(fixture.session.version(), &fixture.out[is_looked_at.min(fixture.out.len())..]) {
+            let Packet::Publish(publish) = packet else { continue };
+            let mut topic = publish.topic;
+            if let Some(alias) = publish.properties.topic_alias.map(NonZeroU16::get) {
+                assert!(alias <= *aliases_max, "alias {alias}, {aliases_max} allowed");
+                if !topic.is_empty() {
+                    aliases.insert(alias, topic.to_owned());
+                }
+                topic = aliases.get(&alias).expect("an alias is set before it is used");
+            }
+            if let Some(place) = publish.payload.first() {
+                assert_eq!(topic, TOPICS[usize::from(*place)]);
+            }
         }
     }
 }

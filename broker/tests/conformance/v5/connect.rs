@@ -217,11 +217,11 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_counts_as_delivered(bed: &Bed) {
 fn aliases_sent(bed: &Bed, hello: &Connect) -> Vec<u16> {
     let topic = bed.name("/a/long/topic/that/is/worth/an/alias");
     let mut subscriber = bed.join(hello);
-    subscriber.subscribe(&[(&topic, 0)]);
+    subscriber.subscribe(&[(&format!("{topic}/+"), 0)]);
     let mut publisher = bed.connect("pub");
     let mut aliases = Vec::new();
-    for _ in 0..10 {
-        publisher.publish(Publish::new(&topic, "x"));
+    for number in 0..10 {
+        publisher.publish(Publish::new(format!("{topic}/{}", number % 5), "x"));
         let got = subscriber.only("x");
         let alias = |property: &Property| if let Property::TopicAlias(alias) = property { Some(*alias) } else { None };
         aliases.extend(got.properties.iter().find_map(alias));
@@ -231,7 +231,8 @@ fn aliases_sent(bed: &Bed, hello: &Connect) -> Vec<u16> {
 
 fn mqtt_3_1_2_26_no_topic_alias_above_the_clients_maximum(bed: &Bed) {
     let aliases = aliases_sent(bed, &bed.hello("sub").with(Property::TopicAliasMaximum(2)));
-    assert!(aliases.iter().all(|alias| (1..=2).contains(alias)), "{aliases:?}");
+    // Some there are, or nothing would be tested.
+    assert!(!aliases.is_empty() && aliases.iter().all(|alias| (1..=2).contains(alias)), "{aliases:?}");
 }
 
 fn mqtt_3_1_2_27_no_topic_alias_for_a_client_that_takes_none(bed: &Bed) {

@@ -16,7 +16,7 @@ pub mod unsubscribe;
 pub mod will;
 
 use crate::Statement;
-use crate::corner::{choices, five, sessions, windows};
+use crate::corner::{aliases, choices, five, sessions, windows};
 
 /// Every test of MQTT 5.0.
 pub fn all() -> Vec<Statement> {
@@ -35,6 +35,7 @@ pub fn all() -> Vec<Statement> {
         delivery::TESTS,
         topics::TESTS,
         shared::TESTS,
+        aliases::TESTS,
         five::TESTS,
         sessions::TESTS,
         windows::TESTS,
