@@ -114,6 +114,7 @@ options() {
     idle) echo "idle -n ${IDLE:-10000}" ;;
     setup) echo "idle -n ${IDLE:-10000} --filters 10 --hold 0" ;;
     flood) echo "pubsub -n 500 --qos 0 --rate 1000 $T" ;;
+    paced_*) echo "pubsub -n $((${1#paced_} / 2)) --qos 0 --rate 15000 --secs 4 --warmup 1" ;;
     crowd_*) echo "pubsub -n $((${1#crowd_} / 2)) --qos 0 --window 1 $T" ;;
     wild) echo "wild -n ${WILD:-100000} $T" ;;
     wild_*) echo "wild -n ${1#wild_} $T" ;;

@@ -130,7 +130,7 @@ pub struct Target {
     pub generation: u16,
     /// As subscribed.
     pub options: Options,
-    /// The shared subscription that it is delivered for, by its [`share_number`].
+    /// The shared subscription that it is delivered for, by its number.
     pub share: Option<NonZeroU32>,
 }
 
@@ -155,7 +155,7 @@ pub enum Note {
         /// The last life of the link that has ended.
         epoch: u64,
     },
-    /// Close every client with this reason and take no more (the node stops).
+    /// Close every client and take no more (the node stops).
     ShutDown,
 }
 

@@ -1,6 +1,7 @@
 //! The life of the lanes: connected, heard, broken, resumed, gone; and what their messages mean to this thread.
 //!
-//! Interest and retained copies travel on lane 0, which thread 0 holds on every node; what they do is in `exchange.rs`.
+//! Interest and retained copies travel on lane 0, which thread 0 holds on every node; what they do is in `interest.rs` and
+//! `retained_copy.rs`.
 
 use crate::admission::Refused;
 use crate::connections::Role;
