@@ -175,6 +175,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         session_expiry_seconds_max,
         keep_alive_seconds_max,
         subscriptions_per_client,
+        subscriptions_per_packet,
         topic_levels,
         topic_bytes,
         user_properties,
@@ -218,6 +219,7 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         // The largest value there is leaves the choice to clients, who may ask for none at all.
         keep_alive_seconds: if keep_alive_seconds_max == u16::MAX { 0 } else { keep_alive_seconds_max },
         subscriptions_per_client: subscriptions_per_client as usize,
+        subscriptions_per_packet: subscriptions_per_packet as usize,
         topic_levels: topic_levels.into(),
         topic_bytes: topic_bytes.into(),
         user_properties: user_properties.into(),

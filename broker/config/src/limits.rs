@@ -85,6 +85,9 @@ pub struct Limits {
     pub keep_alive_seconds_max: u16,
     /// Subscriptions per client.
     pub subscriptions_per_client: u32,
+    /// Filters of one SUBSCRIBE. Those behind them are refused (Quota Exceeded): the client may ask for them in another
+    /// packet, and nobody waits while one of a mebibyte is gone through.
+    pub subscriptions_per_packet: u32,
     /// Levels of a topic name or filter.
     pub topic_levels: u16,
     /// Bytes of a topic name or filter. The default is all that the protocol allows.
@@ -141,6 +144,7 @@ impl Default for Limits {
             session_expiry_seconds_max: 7 * 24 * 3600,
             keep_alive_seconds_max: u16::MAX,
             subscriptions_per_client: 10_000,
+            subscriptions_per_packet: 1000,
             topic_levels: 128,
             topic_bytes: u16::MAX,
             user_properties: 100,

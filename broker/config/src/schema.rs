@@ -191,6 +191,11 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
             defaults.subscriptions_per_client,
             1..=100_000_000,
         ),
+        subscriptions_per_packet: section.number(
+            "subscriptionsPerPacket",
+            defaults.subscriptions_per_packet,
+            1..=100_000_000,
+        ),
         topic_levels: section.number("topicLevels", defaults.topic_levels, 1..=u16::MAX),
         topic_bytes: section.number("topicBytes", defaults.topic_bytes, 1..=u16::MAX),
         user_properties: section.number("userProperties", defaults.user_properties, 0..=u16::MAX),

@@ -95,6 +95,7 @@ impl Thread {
             output_buffer_bytes: 1000,
             session_expiry_seconds: SESSION_SECONDS_MAX,
             subscriptions_per_client: 6,
+            subscriptions_per_packet: 3,
             topic_levels: 8,
             topic_aliases: 3,
             outbound_topic_aliases: 2,

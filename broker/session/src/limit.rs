@@ -15,6 +15,8 @@ pub enum Limit {
     OutboundInflightSeconds,
     /// Subscriptions.
     SubscriptionsPerClient,
+    /// Filters of one SUBSCRIBE.
+    SubscriptionsPerPacket,
     /// Levels of a topic name or filter.
     TopicLevels,
     /// The length of a topic name or filter.
@@ -36,6 +38,7 @@ impl Limit {
             Limit::Inflight => "inflight",
             Limit::OutboundInflightSeconds => "outboundInflightSeconds",
             Limit::SubscriptionsPerClient => "subscriptionsPerClient",
+            Limit::SubscriptionsPerPacket => "subscriptionsPerPacket",
             Limit::TopicLevels => "topicLevels",
             Limit::TopicBytes => "topicBytes",
             Limit::TopicAliases => "topicAliases",

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fulmar_codec::{
-    Connect, ForwardProperties, PublishHead, QoS, ReasonCode, SubscriptionOptions, Version, encode_pingreq,
-    encode_publish,
+    Connect, ForwardProperties, PublishHead, QoS, ReasonCode, SubscribeFilter, SubscriptionOptions, Version,
+    encode_pingreq, encode_publish,
 };
 
 use crate::harness::{Broker, Client, Got, wait_for};
@@ -190,8 +190,12 @@ fn sessions_beyond_the_limit_are_refused() {
 
 #[test]
 fn what_a_client_asks_to_be_kept_is_bounded() {
-    let settings = ["limits.retainedMessages=2", "limits.subscriptionsPerClient=2", "limits.topicLevels=3"];
-    let broker = Broker::start(&settings);
+    let broker = Broker::start(&[
+        "limits.retainedMessages=2",
+        "limits.subscriptionsPerClient=2",
+        "limits.subscriptionsPerPacket=3",
+        "limits.topicLevels=3",
+    ]);
     let mut client = Client::connect(broker.address("mqtt"), "client");
     let retained = PublishHead { qos: QoS::AtLeastOnce, retain: true, ..PublishHead::default() };
     let mut keep = |topic: &str, reason| {
@@ -212,6 +216,12 @@ fn what_a_client_asks_to_be_kept_is_bounded() {
     ask("b", ReasonCode::GRANTED_QOS_0);
     ask("c", ReasonCode::QUOTA_EXCEEDED);
     ask("b", ReasonCode::GRANTED_QOS_0);
+    let options = SubscriptionOptions::default();
+    let four = ["a", "b", "a", "b"].map(|filter| SubscribeFilter { filter, options });
+    let answer = client.ask_to_subscribe_all(&four);
+    let granted = ReasonCode::GRANTED_QOS_0;
+    assert_eq!(answer, Got::SubAck(vec![granted, granted, granted, ReasonCode::QUOTA_EXCEEDED]));
+    broker.wait_for_metric("fulmar_limit_hits_total{limit=\"subscriptionsPerPacket\"}", |count| count == 1);
     client.publish("a/b/c/d", "too deep", QoS::AtMostOnce);
     assert_eq!(client.until_closed(), [Got::Disconnect(ReasonCode::TOPIC_NAME_INVALID)]);
 }

@@ -186,6 +186,8 @@ counters! {
         limit_hits_keep_alive_seconds_max,
         /// Subscriptions refused because their client has as many as it may.
         limit_hits_subscriptions_per_client,
+        /// SUBSCRIBE packets with more filters than are taken from one.
+        limit_hits_subscriptions_per_packet,
         /// Topics with too many levels: clients closed, subscriptions refused.
         limit_hits_topic_levels,
         /// Topics that are too long: clients closed, subscriptions refused.
@@ -288,6 +290,7 @@ impl Counters {
             Limit::Inflight => &mut self.limit_hits_inflight,
             Limit::OutboundInflightSeconds => &mut self.limit_hits_outbound_inflight_seconds,
             Limit::SubscriptionsPerClient => &mut self.limit_hits_subscriptions_per_client,
+            Limit::SubscriptionsPerPacket => &mut self.limit_hits_subscriptions_per_packet,
             Limit::TopicLevels => &mut self.limit_hits_topic_levels,
             Limit::TopicBytes => &mut self.limit_hits_topic_bytes,
             Limit::TopicAliases => &mut self.limit_hits_topic_aliases,

@@ -4,7 +4,7 @@
 //! a turn has done its share, nobody is read before the next one, and whatever can be done in portions (retained
 //! messages for new subscriptions, sessions that end by the thousand at one time) goes on there.
 //!
-//! One thing is never cut: what a single packet asks for. Its limits bound it (`packetBytes`, `subscriptionsPerClient`).
+//! One thing is never cut: what a single packet asks for. Its limits bound it (`packetBytes`, `subscriptionsPerPacket`).
 
 /// Nanoseconds that things take on a slow core, roughly. They tell things apart by orders of magnitude; that they are
 /// a little wrong makes turns a little longer.

@@ -54,6 +54,8 @@ pub struct Limits {
     pub keep_alive_seconds: u16,
     /// Subscriptions of one client.
     pub subscriptions_per_client: usize,
+    /// Filters of one SUBSCRIBE that are looked at.
+    pub subscriptions_per_packet: usize,
     /// Levels of a topic or filter.
     pub topic_levels: usize,
     /// Bytes of a topic or filter.
@@ -110,6 +112,7 @@ impl Default for Limits {
             session_expiry_seconds: 7 * 24 * 3600,
             keep_alive_seconds: 0,
             subscriptions_per_client: 1000,
+            subscriptions_per_packet: 1000,
             topic_levels: 128,
             topic_bytes: 65_535,
             user_properties: 100,

@@ -31,11 +31,12 @@ impl Worker {
             self.close_client(conn, id, ReasonCode::PACKET_TOO_LARGE, now, out);
             return Flow::Closed;
         }
-        self.turn.effort.add(subscribe.count(), cost::FILTER);
+        let taken = subscribe.count().min(self.node.settings.limits.subscriptions_per_packet);
+        self.turn.effort.add(taken, cost::FILTER);
         let mut codes = Vec::with_capacity(subscribe.count());
         let mut reads = Vec::new();
         let mut announce = false;
-        for filter in subscribe.filters() {
+        for filter in subscribe.filters().take(taken) {
             let parsed = match parse_filter(filter.filter, topic_limits(&self.node.settings.limits)) {
                 Ok(parsed) => parsed,
                 Err(error) => {
@@ -88,6 +89,10 @@ impl Worker {
                     return Flow::Closed;
                 }
             }
+        }
+        if taken < subscribe.count() {
+            self.tell_beyond(conn, Limit::SubscriptionsPerPacket, out);
+            codes.resize(subscribe.count(), ReasonCode::QUOTA_EXCEEDED);
         }
         if announce {
             self.interest_changed();

@@ -3,8 +3,8 @@
 mod world;
 
 use fulmar_codec::{
-    Ack, AckProperties, Connect, Packet, PacketId, PropertiesBuilder, QoS, ReasonCode, SubscriptionOptions, Version,
-    Will, encode, encode_pingreq,
+    Ack, AckProperties, Connect, Packet, PacketId, PropertiesBuilder, QoS, ReasonCode, SubscribeFilter,
+    SubscriptionOptions, Version, Will, encode, encode_pingreq,
 };
 use fulmar_worker::Limits;
 use std::num::NonZeroU64;
@@ -236,6 +236,31 @@ fn a_will_that_is_too_long_is_refused_in_the_words_of_each_version() {
         assert_eq!(world.counter(0, |counters| counters.limit_hits_will_bytes), number as u64 + 1);
     }
     assert!(world.trace.iter().any(|line| line.contains("ClientRefused") && line.contains("limit willBytes reached")));
+}
+
+#[test]
+fn a_packet_asks_for_so_many_subscriptions() {
+    let mut world = world(&Limits { subscriptions_per_packet: 2, ..Limits::default() });
+    let options = SubscriptionOptions::default();
+    let [first, rest] =
+        [["a", "b", "c"], ["c", "c", "c"]].map(|all| all.map(|filter| SubscribeFilter { filter, options }));
+    for (number, version) in (1..).zip([Version::V311, Version::V5]) {
+        let client = world.connect_with(0, "client", |connect| Connect { version, ..connect });
+        world.clients[client].take();
+        let refused = if version == Version::V5 { ReasonCode::QUOTA_EXCEEDED } else { ReasonCode::UNSPECIFIED_ERROR };
+        let codes = Got::SubAck(vec![ReasonCode::SUCCESS, ReasonCode::SUCCESS, refused]);
+        world.subscribe_all(client, &first);
+        world.settle();
+        assert_eq!(world.clients[client].take(), [codes]);
+        // Those that were refused may be asked for in another packet.
+        world.subscribe_all(client, &rest[..1]);
+        world.settle();
+        assert_eq!(world.clients[client].take(), [Got::SubAck(vec![ReasonCode::SUCCESS])]);
+        assert_eq!(world.counter(0, |counters| counters.limit_hits_subscriptions_per_packet), number);
+        assert_eq!(told(&world, "subscriptionsPerPacket"), number as usize);
+        world.vanish(client);
+        world.settle();
+    }
 }
 
 #[test]

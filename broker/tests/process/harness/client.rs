@@ -113,9 +113,14 @@ impl Client {
 
     /// Sends SUBSCRIBE and shows the answer.
     pub fn ask_to_subscribe(&mut self, filter: &str, options: SubscriptionOptions) -> Got {
+        self.ask_to_subscribe_all(&[SubscribeFilter { filter, options }])
+    }
+
+    /// The same for several filters in one packet.
+    pub fn ask_to_subscribe_all(&mut self, filters: &[SubscribeFilter<'_>]) -> Got {
         let mut bytes = Vec::new();
         let id = self.new_id();
-        encode_subscribe(&mut bytes, self.version, id, None, &[SubscribeFilter { filter, options }]);
+        encode_subscribe(&mut bytes, self.version, id, None, filters);
         self.send(&bytes);
         self.next()
     }

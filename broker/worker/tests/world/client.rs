@@ -222,9 +222,14 @@ impl World {
     }
 
     pub fn subscribe_with(&mut self, client: usize, filter: &str, options: SubscriptionOptions) {
+        self.subscribe_all(client, &[SubscribeFilter { filter, options }]);
+    }
+
+    /// In one packet.
+    pub fn subscribe_all(&mut self, client: usize, filters: &[SubscribeFilter<'_>]) {
         let client = &mut self.clients[client];
         let id = client.new_id();
-        encode_subscribe(&mut client.output, client.version, id, None, &[SubscribeFilter { filter, options }]);
+        encode_subscribe(&mut client.output, client.version, id, None, filters);
     }
 
     pub fn unsubscribe(&mut self, client: usize, filter: &str) {
