@@ -5,7 +5,7 @@
 .NOTPARALLEL:
 
 XTASK := cargo xtask
-SCENARIOS ?= p2p_q0 p2p_q1 p2p_q2 fanout fanin shared many many_q1 wild wild_1000000 retained storm idle lat setup flood crowd_1000 crowd_15000
+SCENARIOS ?= p2p_q0 p2p_q1 p2p_q2 fanout fanin shared many many_q1 wild wild_1000000 retained storm idle lat setup flood paced_1000 paced_15000 crowd_1000 crowd_15000
 ROUNDS ?= 3
 PEERS ?= mosq20
 TIME ?= 60
