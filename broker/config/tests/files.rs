@@ -337,3 +337,20 @@ fn peers_are_names_or_addresses_with_a_port() {
         assert_eq!(parse_peer(text), None, "{text:?}");
     }
 }
+
+#[test]
+fn the_page_of_the_file_names_every_key_with_its_default_or_an_example() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, after) = page.split_once("```yaml\n").unwrap();
+    let (file, _) = after.split_once("```").unwrap();
+    let effective = load(Some(file), &[]).unwrap();
+    let is_told_elsewhere = |path: &str| path.starts_with("limits.");
+    let missing: Vec<_> = effective
+        .settings
+        .iter()
+        .filter(|setting| !is_told_elsewhere(&setting.path) && !matches!(setting.source, Source::File { .. }))
+        .map(|setting| &setting.path)
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
