@@ -67,20 +67,18 @@ pub(crate) fn parse(
     let levels: Vec<_> = std::iter::once(&matches).chain(check).collect();
     let Variables { mut overrides, mut errors, warnings } = environment::read(environment);
     overrides.extend(flags::overrides(&levels, &mut errors));
-    let file = match check {
-        Some(check) => check.get_one::<PathBuf>(FILE).cloned(),
-        None => flags::given(&levels, flags::CONFIG).and_then(|given| given.values.last().map(PathBuf::from)),
-    };
+    // What a start would read, unless `check` names another.
+    let named = check.and_then(|check| check.get_one::<PathBuf>(FILE).cloned());
+    let file =
+        named.or_else(|| flags::given(&levels, flags::CONFIG).and_then(|given| given.values.last().map(PathBuf::from)));
     Ok(Task::Broker(Request { file, overrides, errors, warnings, is_check: check.is_some() }))
 }
 
 fn command() -> Command {
-    let file = Arg::new(FILE).value_name("FILE").required(true).value_parser(value_parser!(PathBuf));
+    let file = Arg::new(FILE).value_name("FILE").value_parser(value_parser!(PathBuf));
     let check = Command::new(CHECK)
-        .about(
-            "Print every error of a configuration file, or the effective configuration with the source of each value",
-        )
-        .arg(file.help("The configuration file"))
+        .about("Print every error of the configuration, or the effective configuration with the source of each value")
+        .arg(file.help("The configuration file; unless given, that of a start with the same flags and variables"))
         .args(flags::arguments())
         .after_help(ENVIRONMENT_HELP);
     Command::new("fulmar-broker")
@@ -193,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn check_without_a_file_is_about_what_a_start_would_read() {
+        for line in
+            ["check --config broker.yaml", "--config broker.yaml check", "--config other.yaml check broker.yaml"]
+        {
+            let request = parse_line(line).unwrap();
+            assert_eq!((request.is_check, request.file), (true, Some("broker.yaml".into())), "{line}");
+        }
+        let request = parse_line("check --threads 3").unwrap();
+        assert_eq!((request.is_check, request.file), (true, None));
+    }
+
+    #[test]
     fn flags_stand_before_and_behind_check_and_add_up() {
         let line = "--set limits.inflight=3 --threads 2 check broker.yaml --set limits.sessions=4 --threads 3";
         let request = parse_line(line).unwrap();
@@ -221,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for line in ["--frobnicate", "check", "serve", "--threads"] {
+        for line in ["--frobnicate", "serve", "--threads"] {
             assert!(parse_line(line).is_err(), "{line}");
         }
         for (line, wanted) in [
