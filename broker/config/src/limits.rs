@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `queuedBytesTotal`: messages that wait for clients or for their acknowledgement | 160 |
 //! | `retainedBytes`, and a quarter for topics of deleted ones | 200 |
-//! | `sessionBytesTotal`: sessions, subscriptions, wills | 160 |
+//! | `sessionBytesTotal`: sessions, subscriptions, wills, topic aliases of both directions | 160 |
 //! | `inputBufferBytesTotal`: packets that are not whole, clients that are held back | 64 |
 //! | `outputBufferBytesTotal`: what sockets do not take | 96 |
 //! | `linkBufferBytes` for two peers: publishers wait above it, twice as much is never passed by publishes | 64 to 128 |
@@ -18,8 +18,7 @@
 //!
 //! Not in the sum is what connections take in proportion to their number, besides the kernel's buffers: less than 1 KiB
 //! for a plain one, about 10 KiB for one with TLS and up to 100 KiB more while its peer sends half a record or takes
-//! nothing, 1 KiB for each topic alias, 300 bytes for each that we set, 24 bytes for each publish that is not
-//! acknowledged. They have what the sum leaves, which is enough for 50,000 plain ones, and what the other bounds leave
+//! nothing, 24 bytes for each publish that is not acknowledged. They have what the sum leaves, which is enough for 50,000 plain ones, and what the other bounds leave
 //! unused. Who serves more, or TLS clients by the ten thousand, gives the pod more memory or sets `connections`.
 //!
 //! A turn of the event loop may go beyond `outputBufferBytesTotal` before that is enforced at its end, by 8 MiB for each
@@ -76,8 +75,9 @@ pub struct Limits {
     pub queued_bytes_total: u64,
     /// Sessions, those of absent clients included.
     pub sessions: u32,
-    /// Memory of all sessions with their names, subscriptions and wills. Above it, CONNECT and SUBSCRIBE are refused
-    /// (Quota Exceeded).
+    /// Memory of all sessions with their names, subscriptions and wills, and with the topic aliases of their connections.
+    /// Above it, CONNECT and SUBSCRIBE are refused, and who sets one more alias is closed (Quota Exceeded). We set none
+    /// when three quarters of it are taken.
     pub session_bytes_total: u64,
     /// The longest time a session outlives its connection; 4294967295 never ends.
     pub session_expiry_seconds_max: u32,
@@ -99,7 +99,7 @@ pub struct Limits {
     /// Topic aliases per connection that a client may set (Topic Alias Maximum).
     pub topic_aliases: u16,
     /// Topic aliases per connection that we set, for a client that keeps that many (its Topic Alias Maximum); 0 sets none.
-    /// Topics of more than 256 bytes get none.
+    /// Topics of more than 256 bytes get none, and no new ones are set while memory is short.
     pub outbound_topic_aliases: u16,
     /// Retained messages.
     pub retained_messages: u32,

@@ -27,6 +27,8 @@ pub enum Limit {
     UserProperties,
     /// The length of the will.
     WillBytes,
+    /// The memory of all sessions together, with what belongs to them.
+    SessionBytesTotal,
 }
 
 impl Limit {
@@ -44,6 +46,7 @@ impl Limit {
             Limit::TopicAliases => "topicAliases",
             Limit::UserProperties => "userProperties",
             Limit::WillBytes => "willBytes",
+            Limit::SessionBytesTotal => "sessionBytesTotal",
         }
     }
 

@@ -10,11 +10,16 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU16;
 
+use crate::quota::Held;
+
 /// What a topic alias adds to a packet: the property (MQTT 5.0, 3.3.2.3.4). A topic that is no longer costs less.
 const PROPERTY_BYTES: usize = 3;
 
 /// Longer topics get no alias: what a client can make us hold is this times the number of its aliases.
 const TOPIC_BYTES_MAX: usize = 256;
+
+/// What an alias takes beside its topic: its place, of which a list that grew has twice as many, and the allocator's share.
+const PLACE_BYTES: usize = 2 * size_of::<Aliased>() + 16;
 
 /// A topic with so many does not earn more, or it would keep its alias for long after its last message.
 const CREDITS_MAX: u8 = 3;
@@ -26,6 +31,9 @@ pub(crate) struct OutboundAliases {
     aliases_max: NonZeroU16,
     /// Whose turn it is to give way.
     next: u16,
+    topic_bytes: usize,
+    /// What all of it takes of the memory for sessions, and one that was not written yet.
+    memory: Held,
 }
 
 /// A topic that the client knows by an alias.
@@ -49,8 +57,13 @@ pub(crate) enum Naming {
 }
 
 impl OutboundAliases {
-    pub(crate) fn new(aliases_max: NonZeroU16) -> Self {
-        Self { topics: Vec::new(), aliases_max, next: 0 }
+    /// None yet. `memory` grows with them as long as some can be spared: nobody needs an alias.
+    pub(crate) fn new(aliases_max: NonZeroU16, memory: Held) -> Self {
+        Self { topics: Vec::new(), aliases_max, next: 0, topic_bytes: 0, memory }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.memory.bytes()
     }
 
     /// How the next packet is to name this topic. A new alias holds once [`Self::set`] was told that the packet is
@@ -66,7 +79,7 @@ impl OutboundAliases {
             *credits = (*credits + 1).min(CREDITS_MAX);
             return Naming::Alias(alias_at(at));
         }
-        match self.place() {
+        match self.place().filter(|at| self.make_room(*at, topic)) {
             Some(at) => Naming::TopicAndAlias(alias_at(at)),
             None => Naming::Topic,
         }
@@ -76,10 +89,28 @@ impl OutboundAliases {
     pub(crate) fn set(&mut self, alias: NonZeroU16, topic: &str) {
         // Its first credit is for a whole round in which it may come again.
         let aliased = Aliased { topic: topic.into(), hash: hash_of(topic), credits: 1 };
-        match self.topics.get_mut(usize::from(alias.get()) - 1) {
+        let at = usize::from(alias.get()) - 1;
+        let (topic_bytes, bytes) = self.bytes_with(at, topic);
+        self.topic_bytes = topic_bytes;
+        self.memory.shrink(self.memory.bytes().saturating_sub(bytes));
+        match self.topics.get_mut(at) {
             Some(held) => *held = aliased,
             None => self.topics.push(aliased),
         }
+    }
+
+    /// Takes memory for a topic in that place. What is taken and then not written is there for the next.
+    fn make_room(&mut self, at: usize, topic: &str) -> bool {
+        let (_, bytes) = self.bytes_with(at, topic);
+        let held = self.memory.bytes();
+        bytes <= held || self.memory.grow_spare(bytes - held)
+    }
+
+    /// The bytes of the topics, and all that they take, with this one in that place.
+    fn bytes_with(&self, at: usize, topic: &str) -> (usize, usize) {
+        let old = self.topics.get(at).map_or(0, |aliased| aliased.topic.len());
+        let topic_bytes = self.topic_bytes - old + topic.len();
+        (topic_bytes, self.topics.len().max(at + 1) * PLACE_BYTES + topic_bytes)
     }
 
     /// Where a new topic goes: behind the others, or in place of one that gives way.
@@ -110,9 +141,15 @@ fn hash_of(topic: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::{Quota, QuotaShare};
 
     fn aliases(max: u16) -> OutboundAliases {
-        OutboundAliases::new(NonZeroU16::new(max).unwrap())
+        aliases_within(max, usize::MAX)
+    }
+
+    fn aliases_within(max: u16, bytes: usize) -> OutboundAliases {
+        let memory = QuotaShare::new(Quota::new(bytes)).hold_nothing();
+        OutboundAliases::new(NonZeroU16::new(max).unwrap(), memory)
     }
 
     /// Names the topic in a packet that is written.
@@ -167,6 +204,27 @@ mod tests {
             let mut aliases = aliases(max);
             hits(&mut aliases, 100, 3);
             assert_eq!(aliases.topics.len(), usize::from(max.min(100)));
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_memory_no_alias_is_set_and_those_that_are_go_on() {
+        // Three quarters of it are for what can be spared: two places and 100 bytes of topics.
+        let mut aliases = aliases_within(3, (2 * PLACE_BYTES + 100) * 4 / 3);
+        let topics = [20, 80, 21, 80].map(|length| "x".repeat(length));
+        let namings = topics.each_ref().map(|topic| write(&mut aliases, topic));
+        assert_eq!(namings, [new_alias(1), new_alias(2), Naming::Topic, alias(2)]);
+        assert_eq!(aliases.bytes(), 2 * PLACE_BYTES + 100);
+    }
+
+    #[test]
+    fn what_was_not_written_is_not_held_twice_and_a_shorter_topic_gives_memory_back() {
+        let mut aliases = aliases(1);
+        let topics = ["long/topic/that/is/not/written", "long/topic/that/is/written", "short"];
+        assert_eq!((aliases.naming(topics[0]), aliases.bytes()), (new_alias(1), PLACE_BYTES + topics[0].len()));
+        for topic in &topics[1..] {
+            while write(&mut aliases, topic) == Naming::Topic {}
+            assert_eq!(aliases.bytes(), PLACE_BYTES + topic.len());
         }
     }
 

@@ -1,12 +1,12 @@
 //! The memory that something kept for clients may take on a whole node: messages that wait or were not acknowledged, or
-//! sessions and their subscriptions.
+//! sessions with their subscriptions and aliases.
 //!
 //! The node has one number for it, and each data thread leases from that in chunks: keeping more touches only what belongs
 //! to the thread, and no thread is refused while another one has memory that it does not use. What is leased is never
 //! more than the node's bound, and what is used never more than what is leased.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a thread leases at a time, and keeps to spare: a node has at most twice as much per thread leased and unused.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -30,6 +30,8 @@ pub struct QuotaShare {
     quota: Arc<Quota>,
     leased: AtomicUsize,
     used: AtomicUsize,
+    /// Nothing is taken that its owner can do without.
+    is_tight: AtomicBool,
 }
 
 /// What a message is kept for.
@@ -82,7 +84,12 @@ impl Quota {
 impl QuotaShare {
     /// A share that has leased nothing yet.
     pub fn new(quota: Arc<Quota>) -> Arc<Self> {
-        Arc::new(Self { quota, leased: AtomicUsize::new(0), used: AtomicUsize::new(0) })
+        Arc::new(Self {
+            quota,
+            leased: AtomicUsize::new(0),
+            used: AtomicUsize::new(0),
+            is_tight: AtomicBool::new(false),
+        })
     }
 
     /// The bytes in use.
@@ -94,6 +101,16 @@ impl QuotaShare {
     pub fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
         self.reserve(bytes, Purpose::Sending).ok()?;
         Some(Held { share: Arc::clone(self), bytes })
+    }
+
+    /// Takes nothing yet.
+    pub fn hold_nothing(self: &Arc<Self>) -> Held {
+        Held { share: Arc::clone(self), bytes: 0 }
+    }
+
+    /// Memory is short, whatever of the quota is free, or is not any more: see [`Held::grow_spare`].
+    pub fn set_tight(&self, is_tight: bool) {
+        self.is_tight.store(is_tight, Ordering::Relaxed);
     }
 
     /// Takes bytes for a message, or says how many more would have to be free.
@@ -151,6 +168,26 @@ impl Held {
             self.bytes += bytes;
         }
         is_free
+    }
+
+    /// Takes more for what its owner can do without; false while memory is short, or where only that part of the quota
+    /// is left which waiting messages leave too: there is nobody to refuse for it.
+    pub fn grow_spare(&mut self, bytes: usize) -> bool {
+        let is_spare =
+            !self.share.is_tight.load(Ordering::Relaxed) && self.share.reserve(bytes, Purpose::Waiting).is_ok();
+        if is_spare {
+            self.bytes += bytes;
+        }
+        is_spare
+    }
+
+    /// Takes more or gives some back until it is so much; false if that is not free.
+    pub fn resize(&mut self, bytes: usize) -> bool {
+        if bytes > self.bytes {
+            return self.grow(bytes - self.bytes);
+        }
+        self.shrink(self.bytes - bytes);
+        true
     }
 
     /// How much it is.
@@ -225,6 +262,18 @@ mod tests {
         assert_eq!(share.used(), 700);
         drop(held);
         assert_eq!(share.used(), 0);
+    }
+
+    #[test]
+    fn what_one_can_do_without_leaves_room_and_is_not_taken_while_memory_is_short() {
+        let share = QuotaShare::new(Quota::new(1000));
+        let mut held = share.hold_nothing();
+        assert!(held.grow_spare(750) && !held.grow_spare(1) && held.resize(1000) && !held.resize(1001));
+        assert!(held.resize(100) && share.used() == 100);
+        share.set_tight(true);
+        assert!(!held.grow_spare(1) && held.grow(1));
+        share.set_tight(false);
+        assert!(held.grow_spare(1) && share.used() == 102);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use fulmar_codec::{
 
 use crate::admit::{Admitted, Identity};
 use crate::limits::Limits;
+use crate::quota::QuotaShare;
 use crate::subscriptions::{SubscribeAction, Subscription, Subscriptions};
 use crate::will::{Will, WillFate};
 
@@ -105,7 +106,16 @@ impl Session {
     /// `session_present` is true if the session is resumed; then the caller made sure of [`Self::same_identity`] and
     /// that the client did not ask for a clean start. A connection that the session still has is taken over: the caller
     /// tells the old client ([`Self::encode_disconnect`]) and calls [`Self::connection_lost`] for the old will.
-    pub fn attach(&mut self, admitted: Admitted, session_present: bool, now: Instant, out: &mut Vec<u8>) -> Drained {
+    ///
+    /// `memory` is where the topic aliases that we set take theirs.
+    pub fn attach(
+        &mut self,
+        admitted: Admitted,
+        session_present: bool,
+        memory: &Arc<QuotaShare>,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Drained {
         self.end_connection();
         encode_connack(out, admitted.version, &admitted.connack(session_present, &self.limits));
         let Admitted {
@@ -139,7 +149,7 @@ impl Session {
         // MQTT 3.1.1 has none.
         let takes_aliases = version == Version::V5;
         let aliases_max = if takes_aliases { topic_alias_max.min(self.limits.outbound_topic_aliases_max) } else { 0 };
-        self.outbound.connected(aliases_max);
+        self.outbound.connected(aliases_max, memory);
         self.drain(now, out)
     }
 
@@ -246,6 +256,11 @@ impl Session {
     /// How many subscriptions there are.
     pub fn subscription_count(&self) -> usize {
         self.subscriptions.len()
+    }
+
+    /// What the topic aliases of both directions take, as long as the connection lasts.
+    pub fn alias_bytes(&self) -> usize {
+        self.inbound.alias_bytes() + self.outbound.alias_bytes()
     }
 
     /// The client sent something.

@@ -218,10 +218,10 @@ fn connack_names_what_we_changed() {
         },
         ..expected
     };
-    let now = Fixture::new(Limits::default()).now;
+    let Fixture { now, share, .. } = Fixture::new(Limits::default());
     let mut session = Session::new(admitted.client_id.clone(), Identity::Anonymous, limits.into());
     let mut out = Vec::new();
-    session.attach(admitted, false, now, &mut out);
+    session.attach(admitted, false, &share, now, &mut out);
     assert_eq!(decode_all(V5, &out), [Packet::ConnAck(expected)]);
     assert_eq!(session.client_id(), "assigned-1");
 }

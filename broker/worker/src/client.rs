@@ -122,7 +122,7 @@ impl Worker {
         };
         let mut alias = std::mem::take(&mut self.scratch.topic);
         let before = connection.out.len();
-        let action = entry.session.handle_publish(publish, &mut alias, now, &mut connection.out);
+        let action = entry.session.handle_publish(publish, &mut alias, &self.session_share, now, &mut connection.out);
         let flow = match action {
             PublishAction::Route { token, topic } => {
                 let topic = match topic {

@@ -241,7 +241,7 @@ impl Worker {
         let Some(buffer) = self.connections.output(conn) else { return };
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let before = buffer.len();
-        let drained = entry.session.attach(admitted, session_present, now, buffer);
+        let drained = entry.session.attach(admitted, session_present, &self.session_share, now, buffer);
         self.counters.drained(drained, &buffer[before..]);
         entry.connection = Some(conn);
         entry.absence = None;

@@ -296,6 +296,7 @@ impl Counters {
             Limit::TopicAliases => &mut self.limit_hits_topic_aliases,
             Limit::UserProperties => &mut self.limit_hits_user_properties,
             Limit::WillBytes => &mut self.limit_hits_will_bytes,
+            Limit::SessionBytesTotal => &mut self.limit_hits_session_bytes_total,
         } += 1;
     }
 }
@@ -311,7 +312,7 @@ counters! {
         sessions,
         /// Subscriptions of all sessions.
         subscriptions,
-        /// Memory of sessions with their subscriptions and wills.
+        /// Memory of sessions with their subscriptions, wills and topic aliases.
         session_bytes,
         /// Bytes of messages that wait for clients or for their acknowledgement.
         queued_bytes,

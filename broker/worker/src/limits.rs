@@ -15,7 +15,7 @@ pub struct Limits {
     pub connections_per_address: Option<usize>,
     /// Sessions of the whole node, of absent clients too.
     pub sessions: usize,
-    /// Memory of all sessions of the node, with their subscriptions and wills.
+    /// Memory of all sessions of the node, with their subscriptions, wills and topic aliases.
     pub session_bytes_total: usize,
     /// Time from accept to a whole CONNECT.
     pub connect_timeout: Duration,

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | high | CONNECT is refused (0x89), unless a session waits for it, whose queue it takes away |
 //! | high | a new subscription is refused (0x97); so is a retained message for a topic that has none |
+//! | high | a client that keeps topic aliases gets no new ones |
 //! | high | a client that sends much is not read for a moment, longer the more it sent |
 //! | critical | every CONNECT is refused, and sockets are not accepted |
 //! | critical | who does not read gets no QoS 0 |
@@ -146,7 +147,8 @@ impl Worker {
             } else {
                 entry.session.queued_bytes() + entry.memory.bytes()
             };
-            Some((connection.unsent_bytes() + with_session, conn, id))
+            let with_connection = connection.unsent_bytes() + entry.session.alias_bytes();
+            Some((with_connection + with_session, conn, id))
         });
         let largest = clients.max_by_key(|(bytes, ..)| *bytes).filter(|(bytes, ..)| *bytes >= HOLDING_BYTES_MIN);
         self.turn.effort.add(self.connections.len(), cost::MATCH);

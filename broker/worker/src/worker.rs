@@ -242,6 +242,7 @@ impl Worker {
     /// Does what is due and tells when to come again at the latest.
     pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
         self.pressure = self.node.pressure();
+        self.session_share.set_tight(self.pressure != Pressure::Normal);
         self.read_on(now, out);
         self.shed_surplus(now, out);
         self.fan_out_on(now);

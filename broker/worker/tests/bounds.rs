@@ -8,6 +8,7 @@ use fulmar_codec::{
     Will, encode_connect, encode_publish, encode_subscribe,
 };
 use fulmar_worker::{AuthSettings, Limits};
+use std::num::NonZeroU16;
 use std::time::Duration;
 use thread::{Pauses, Thread};
 use world::World;
@@ -186,4 +187,102 @@ fn sessions_subscriptions_and_wills_take_no_more_memory_than_allowed() {
     world.vanish(fits);
     assert_eq!((at_rest, world.gauges(0).session_bytes), (0, 0));
     assert!(with_one < 1500, "a session takes {with_one} bytes");
+}
+
+/// Sends a message with a topic alias; without a topic it means that of the alias. Does not wait.
+fn publish_alias(world: &mut World, client: usize, topic: &str, alias: u16) {
+    let head = PublishHead { topic_alias: NonZeroU16::new(alias), ..PublishHead::default() };
+    let mut bytes = Vec::new();
+    encode_publish(&mut bytes, Version::V5, &head, topic, &ForwardProperties::EMPTY, b"x");
+    world.send_bytes(client, &bytes);
+}
+
+#[test]
+fn topic_aliases_that_clients_set_count_like_their_sessions_and_go_with_the_connection() {
+    let bound = 200_000;
+    let mut world = World::with_limits(4, 1, 1, &Limits { session_bytes_total: bound, ..Limits::default() });
+    let ids: Vec<String> = (0..10).map(|number| format!("setter-{number}")).collect();
+    let setters: Vec<_> = ids.iter().map(|id| world.connect_with(0, id, keep)).collect();
+    let without = world.gauges(0).session_bytes;
+    for setter in &setters {
+        for alias in 1..=32 {
+            publish_alias(&mut world, *setter, &format!("{alias:02}/{}", "x".repeat(997)), alias);
+        }
+        world.settle();
+    }
+    let gauges = world.gauges(0);
+    assert!((bound as u64 / 4 * 3..=bound as u64).contains(&gauges.session_bytes), "{}", gauges.session_bytes);
+    let (kept, closed): (Vec<usize>, Vec<usize>) =
+        setters.iter().copied().partition(|setter| world.clients[*setter].is_connected());
+    assert_eq!((kept.len(), closed.len()), (5, 5), "32 kB each");
+    for client in closed {
+        let farewell = [Got::Disconnect(ReasonCode::QUOTA_EXCEEDED), Got::Closed];
+        assert_eq!(world.clients[client].take()[1..], farewell);
+    }
+    assert_eq!(world.counter(0, |counters| counters.limit_hits_session_bytes_total), 5);
+    // Who has aliases may use them, and set the same ones anew.
+    let reader = world.connect(0, "reader");
+    world.subscribe(reader, "07/#", QoS::AtMostOnce);
+    world.settle();
+    publish_alias(&mut world, kept[0], "", 7);
+    publish_alias(&mut world, kept[0], &format!("07/{}", "y".repeat(997)), 7);
+    world.settle();
+    assert_eq!(world.clients[reader].payloads(), ["x", "x"]);
+    world.vanish(reader);
+    for client in kept {
+        world.vanish(client);
+    }
+    assert_eq!(world.gauges(0).session_bytes, without, "the sessions wait for their clients, without aliases");
+    world.pass(Duration::from_secs(61));
+    assert_eq!(world.gauges(0).session_bytes, 0);
+}
+
+#[test]
+fn topic_aliases_that_we_set_leave_room_for_sessions_and_nobody_loses_a_message() {
+    let bound = 400_000;
+    let mut world = World::with_limits(5, 1, 1, &Limits { session_bytes_total: bound, ..Limits::default() });
+    let ids: Vec<String> = (0..60).map(|number| format!("keeper-{number}")).collect();
+    let with_aliases = |connect| Connect { topic_alias_max: 32, ..connect };
+    let keepers: Vec<_> = ids.iter().map(|id| world.connect_with(0, id, with_aliases)).collect();
+    keepers.iter().for_each(|keeper| world.subscribe(*keeper, "news/#", QoS::AtMostOnce));
+    world.settle();
+    let publisher = world.connect(0, "publisher");
+    let without = world.gauges(0).session_bytes;
+    keepers.iter().for_each(|keeper| drop(world.clients[*keeper].take()));
+    for payload in ["first", "again"] {
+        for number in 0..32 {
+            world.publish(publisher, &format!("news/{number:02}/{}", "x".repeat(240)), payload, QoS::AtMostOnce);
+        }
+        world.settle();
+    }
+    let (mut by_alias, mut by_name) = (0, 0);
+    for keeper in &keepers {
+        let got = world.clients[*keeper].take();
+        assert_eq!(got.len(), 64);
+        let topics = got.iter().map(|got| match got {
+            Got::Message { topic, payload, .. } => (topic.len(), payload.as_str()),
+            other => panic!("{other:?} where a message was wanted"),
+        });
+        for (at, (topic_length, payload)) in topics.enumerate() {
+            match (at < 32, topic_length) {
+                (true, 248) => assert_eq!(payload, "first"),
+                (false, 0) => by_alias += 1,
+                (false, 248) => by_name += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    // Each alias takes 312 bytes: what sessions leave of three quarters is taken, but for a lease at most.
+    let aliases = (bound as u64 / 4 * 3 - without) / 312;
+    assert!((aliases - 250..=aliases).contains(&by_alias), "{by_alias} aliases, {by_name} names, {aliases} fit");
+    assert_eq!(by_alias + by_name, 60 * 32);
+    assert_eq!(world.gauges(0).session_bytes, without + by_alias * 312);
+    // Nobody is refused for the sake of aliases.
+    let late = world.connect(0, "late");
+    world.subscribe(late, "late", QoS::AtMostOnce);
+    world.settle();
+    assert!(world.clients[late].take().contains(&Got::SubAck(vec![ReasonCode::SUCCESS])));
+    assert_eq!(world.counter(0, |counters| counters.limit_hits_session_bytes_total), 0);
+    keepers.iter().chain([&publisher, &late]).for_each(|client| world.vanish(*client));
+    assert_eq!(world.gauges(0).session_bytes, 0);
 }

@@ -3,8 +3,9 @@
 
 mod world;
 
-use fulmar_codec::{Connect, QoS, ReasonCode, Version};
+use fulmar_codec::{Connect, ForwardProperties, PublishHead, QoS, ReasonCode, Version, encode_publish};
 use fulmar_worker::{Limits, Pressure};
+use std::num::NonZeroU16;
 use std::time::Duration;
 use world::World;
 use world::client::Got;
@@ -165,4 +166,46 @@ fn slow_consumers_are_counted_and_named_when_they_fall_behind_and_when_they_catc
     world.pass(MOMENT);
     assert_eq!((told(&world, "ClientSlow"), told(&world, "ClientCaughtUp")), (1, 1));
     assert_eq!(world.gauges(0).slow_consumers, 0);
+}
+
+#[test]
+fn no_new_topic_aliases_are_set_while_memory_is_short_and_those_that_are_go_on() {
+    let mut world = World::new(9, 1, 1);
+    let keeper = world.connect_with(0, "keeper", |connect| Connect { topic_alias_max: 9, ..connect });
+    let publisher = world.connect(0, "publisher");
+    world.subscribe(keeper, "#", QoS::AtMostOnce);
+    world.settle();
+    let topics = |world: &mut World, topic: &str| {
+        for _ in 0..2 {
+            world.publish(publisher, topic, "x", QoS::AtMostOnce);
+        }
+        world.settle();
+        let topic = |got| if let Got::Message { topic, .. } = got { Some(topic) } else { None };
+        world.clients[keeper].take().into_iter().filter_map(topic).collect::<Vec<_>>()
+    };
+    assert_eq!(topics(&mut world, "before"), ["before", ""]);
+    press(&mut world, Pressure::High);
+    assert_eq!(topics(&mut world, "meanwhile"), ["meanwhile", "meanwhile"]);
+    assert_eq!(topics(&mut world, "before"), ["", ""]);
+    press(&mut world, Pressure::Normal);
+    assert_eq!(topics(&mut world, "meanwhile"), ["meanwhile", ""]);
+}
+
+#[test]
+fn what_topic_aliases_hold_counts_for_who_is_closed_also_where_the_session_stays() {
+    let mut world = World::with_limits(10, 1, 1, &Limits { topic_aliases: 100, ..Limits::default() });
+    let [setter, other] = ["setter", "other"].map(|id| world.connect_with(0, id, keep));
+    for alias in 1..=100 {
+        let head = PublishHead { topic_alias: NonZeroU16::new(alias), ..PublishHead::default() };
+        let mut bytes = Vec::new();
+        let topic = format!("{alias}/{}", "x".repeat(900));
+        encode_publish(&mut bytes, Version::V5, &head, &topic, &ForwardProperties::EMPTY, b"");
+        world.send_bytes(setter, &bytes);
+    }
+    world.settle();
+    let held = world.gauges(0).session_bytes;
+    press(&mut world, Pressure::Critical);
+    assert_eq!(world.farewell(setter), Some(ReasonCode::QUOTA_EXCEEDED));
+    assert!(world.clients[other].is_connected());
+    assert!(world.gauges(0).session_bytes + 90_000 < held && world.gauges(0).sessions == 2);
 }

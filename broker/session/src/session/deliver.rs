@@ -1,6 +1,7 @@
 //! Messages to the client: what is sent at once, what waits, what is dropped, and what is sent again after a reconnect.
 
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 use std::time::Instant;
 
 use fulmar_codec::{Ack, AckKind, PacketId, PublishHead, QoS, ReasonCode, Version, encode_ack, encode_publish};
@@ -13,7 +14,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::message::{Message, Outgoing};
 use crate::outbound_aliases::OutboundAliases;
-use crate::quota::{Purpose, Short};
+use crate::quota::{Purpose, QuotaShare, Short};
 
 /// How this client gets a message: what its subscriptions say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,9 +292,15 @@ impl Session {
 }
 
 impl Outbound {
-    /// `aliases_max`: how many topic aliases the client keeps and we use.
-    pub(super) fn connected(&mut self, aliases_max: u16) {
-        self.aliases = NonZeroU16::new(aliases_max).map(|max| Box::new(OutboundAliases::new(max)));
+    /// `aliases_max`: how many topic aliases the client keeps and we use, as far as there is memory for them.
+    pub(super) fn connected(&mut self, aliases_max: u16, memory: &Arc<QuotaShare>) {
+        let aliases = |max| Box::new(OutboundAliases::new(max, memory.hold_nothing()));
+        self.aliases = NonZeroU16::new(aliases_max).map(aliases);
+    }
+
+    /// What the aliases take that we have set.
+    pub(super) fn alias_bytes(&self) -> usize {
+        self.aliases.as_ref().map_or(0, |aliases| aliases.bytes())
     }
 
     pub(super) fn connection_lost(&mut self) {
@@ -379,18 +386,16 @@ fn answer_unknown(kind: AckKind, packet_id: PacketId, version: Version, out: &mu
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use fulmar_codec::{Connect, ForwardProperties};
 
     use super::*;
-    use crate::{Identity, Policy, Quota, QuotaShare, admit};
+    use crate::{Identity, Policy, Quota, admit};
 
     #[test]
     fn the_topics_of_aliases_take_memory_while_there_is_a_connection_that_has_them() {
         let (limits, now) = (Arc::new(Limits::default()), Instant::now());
-        let mut session = Session::new("meter".into(), Identity::Anonymous, Arc::clone(&limits));
         let share = QuotaShare::new(Quota::new(usize::MAX));
+        let mut session = Session::new("meter".into(), Identity::Anonymous, Arc::clone(&limits));
         let (topic, forward) = ("fleet/meter/power", ForwardProperties::EMPTY);
         let outgoing =
             Outgoing { topic, qos: QoS::AtMostOnce, retain: false, forward, payload: b"21.5", expires: None };
@@ -399,12 +404,16 @@ mod tests {
             let policy = Policy { allow_anonymous: true, limits: &limits, authentication: None };
             let admitted = admit(&connect, policy, Identity::Anonymous, || "assigned".into()).unwrap();
             let mut out = Vec::new();
-            session.attach(admitted, false, now, &mut out);
+            session.attach(admitted, false, &share, now, &mut out);
             let how = Deliver { qos: QoS::AtMostOnce, retain: false, subscription_ids: &[], share: None };
             session.deliver(&mut out, &outgoing, how, now, &mut SharedMessage::new(&share, &mut Vec::new()));
             assert_eq!(session.outbound.aliases.is_some(), topic_alias_max > 0);
+            assert_eq!(
+                (session.alias_bytes() > topic.len(), share.used()),
+                (topic_alias_max > 0, session.alias_bytes())
+            );
             session.connection_lost(now);
-            assert!(session.outbound.aliases.is_none());
+            assert!(session.outbound.aliases.is_none() && share.used() == 0);
         }
     }
 }

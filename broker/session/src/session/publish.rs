@@ -2,6 +2,7 @@
 //! the messages are routed in any order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use fulmar_codec::{Ack, AckKind, PacketId, Publish, QoS, ReasonCode, Version, check_topic_name, encode_ack};
@@ -11,6 +12,7 @@ use crate::admit::check_publishable;
 use crate::aliases::Aliases;
 use crate::limit::{Excess, Limit};
 use crate::packet_ids::PacketIds;
+use crate::quota::QuotaShare;
 
 /// An empty list with room for more than this gives its room back.
 const IDLE_CAPACITY_MAX: usize = 64;
@@ -96,7 +98,8 @@ struct Carried {
 }
 
 impl Session {
-    /// A PUBLISH of the client. If its topic is an alias, the topic is put into `scratch`.
+    /// A PUBLISH of the client. If its topic is an alias, the topic is put into `scratch`; one that it sets takes its memory
+    /// from `memory`.
     ///
     /// [`Self::seen`] is left to the caller, as is [`Self::reading_paused`]: a paused session is given no PUBLISH.
     #[inline]
@@ -104,6 +107,7 @@ impl Session {
         &mut self,
         publish: &Publish<'_>,
         scratch: &mut String,
+        memory: &Arc<QuotaShare>,
         now: Instant,
         out: &mut Vec<u8>,
     ) -> PublishAction {
@@ -126,7 +130,7 @@ impl Session {
         }
         let topic = match publish.properties.topic_alias {
             None => TopicSource::InPacket,
-            Some(_) => match self.resolve_alias(publish, scratch) {
+            Some(_) => match self.resolve_alias(publish, scratch, memory) {
                 Ok(topic) => topic,
                 Err(refusal) => return refusal,
             },
@@ -174,16 +178,23 @@ impl Session {
         carried.or_else(|| open.front().map(|open| open.since))
     }
 
-    fn resolve_alias(&mut self, publish: &Publish<'_>, scratch: &mut String) -> Result<TopicSource, PublishAction> {
-        let beyond = |reason| PublishAction::Beyond(Excess { limit: Limit::TopicAliases, reason });
+    fn resolve_alias(
+        &mut self,
+        publish: &Publish<'_>,
+        scratch: &mut String,
+        memory: &Arc<QuotaShare>,
+    ) -> Result<TopicSource, PublishAction> {
         let Some(alias) = publish.properties.topic_alias else { return Ok(TopicSource::InPacket) };
         if alias.get() > self.limits.topic_aliases_max {
-            return Err(beyond(ReasonCode::TOPIC_ALIAS_INVALID));
+            let excess = Excess { limit: Limit::TopicAliases, reason: ReasonCode::TOPIC_ALIAS_INVALID };
+            return Err(PublishAction::Beyond(excess));
         }
         if !publish.topic.is_empty() {
             let aliases_max = self.limits.topic_aliases_max;
-            let is_set = self.inbound.aliases.get_or_insert_default().set(alias, publish.topic, aliases_max);
-            return if is_set { Ok(TopicSource::InPacket) } else { Err(beyond(ReasonCode::QUOTA_EXCEEDED)) };
+            let none = || Box::new(Aliases::new(memory.hold_nothing()));
+            let set = self.inbound.aliases.get_or_insert_with(none).set(alias, publish.topic, aliases_max);
+            let beyond = |limit| PublishAction::Beyond(Excess::of_quota(limit));
+            return set.map(|()| TopicSource::InPacket).map_err(beyond);
         }
         // An alias that was never set is a protocol error (MQTT 5.0, 3.3.2.3.4).
         let topic = self.inbound.aliases.as_ref().and_then(|aliases| aliases.get(alias));
@@ -251,6 +262,11 @@ impl Inbound {
             carried: None,
             aliases: None,
         }
+    }
+
+    /// What the aliases that the client has set take.
+    pub(super) fn alias_bytes(&self) -> usize {
+        self.aliases.as_ref().map_or(0, |aliases| aliases.bytes())
     }
 
     pub(super) fn connected(&mut self, now: Instant) {

@@ -61,7 +61,7 @@ impl Fixture {
 
     pub(crate) fn connect(&mut self, connect: &Connect<'_>, session_present: bool) -> Drained {
         let (admitted, before) = (admitted(connect, &self.limits), self.out.len());
-        let drained = self.session.attach(admitted, session_present, self.now, &mut self.out);
+        let drained = self.session.attach(admitted, session_present, &self.share, self.now, &mut self.out);
         self.without_bytes(drained, before)
     }
 
@@ -87,7 +87,7 @@ impl Fixture {
     }
 
     pub(crate) fn publish(&mut self, publish: &Publish<'_>) -> PublishAction {
-        self.session.handle_publish(publish, &mut self.topic, self.now, &mut self.out)
+        self.session.handle_publish(publish, &mut self.topic, &self.share, self.now, &mut self.out)
     }
 
     /// A publish that is to be routed.
