@@ -253,6 +253,12 @@ impl Session {
         self.subscriptions.iter()
     }
 
+    /// The filter, as the client wrote it, that comes next after this one in the order of their bytes: for a walk that goes
+    /// on where it was, however the subscriptions have changed since. All filters come after the empty text.
+    pub fn filter_after(&self, filter: &str) -> Option<&str> {
+        self.subscriptions.filter_after(filter)
+    }
+
     /// How many subscriptions there are.
     pub fn subscription_count(&self) -> usize {
         self.subscriptions.len()

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::ops::Bound;
 
 use fulmar_codec::{ParsedFilter, QoS, ReasonCode, RetainHandling, SubscribeFilter, SubscriptionOptions};
 
@@ -133,6 +134,17 @@ impl Subscriptions {
         match self {
             Self::Few(few) => few.iter().any(|(held, _)| **held == *filter),
             Self::Many(many) => many.contains_key(filter),
+        }
+    }
+
+    /// The lowest filter above this one.
+    pub(crate) fn filter_after(&self, filter: &str) -> Option<&str> {
+        match self {
+            Self::Few(few) => few.iter().map(|(held, _)| &**held).filter(|held| *held > filter).min(),
+            Self::Many(many) => {
+                let above = (Bound::Excluded(filter), Bound::Unbounded);
+                many.range::<str, _>(above).next().map(|(held, _)| &**held)
+            }
         }
     }
 

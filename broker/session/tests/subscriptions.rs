@@ -41,6 +41,27 @@ fn a_subscription_is_granted_replaced_and_ended() {
 }
 
 #[test]
+fn a_walk_over_the_filters_goes_on_where_it_was_whatever_has_changed_since() {
+    // Few are held otherwise than many.
+    for count in [0, 1, 8, 9, 50] {
+        let mut fixture = Fixture::connected(&Connect::new(V5, "meter"), Limits::default());
+        for number in (0..count).rev() {
+            subscribe(&mut fixture, &format!("a/{number:02}"), SubscriptionOptions::default());
+        }
+        let (mut walked, mut last) = (Vec::new(), String::new());
+        while let Some(next) = fixture.session.filter_after(&last).map(str::to_owned) {
+            if walked.len() % 2 == 1 {
+                assert!(fixture.session.handle_unsubscribe_filter(&next));
+                subscribe(&mut fixture, "a", SubscriptionOptions::default());
+            }
+            walked.push(next.clone());
+            last = next;
+        }
+        assert_eq!(walked, (0..count).map(|number| format!("a/{number:02}")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn retained_messages_are_sent_as_the_client_wants_but_not_to_shared_subscriptions() {
     let mut fixture = Fixture::connected(&Connect::new(V5, "meter"), Limits::default());
     let mut sends = |filter, retain_handling| match subscribe(

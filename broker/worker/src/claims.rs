@@ -29,14 +29,14 @@ impl Worker {
         }
     }
 
-    /// A peer is new, was gone or did not keep up: it may hold clients that are here too. Told in parts, as the lane
-    /// takes them; who connects meanwhile is announced anyway.
+    /// A peer is new, was gone or did not keep up: it may hold sessions of clients that have one here too, connected or
+    /// absent. Told in parts, as the lane takes them; who connects meanwhile is announced anyway.
     pub(crate) fn send_claims(&mut self, index: u32) {
         let Worker { node, sessions, lanes, .. } = self;
         let slot = &mut lanes.slots[index as usize];
         let Some(first) = slot.claims else { return };
         slot.claims = None;
-        for (id, entry) in sessions.iter_from(first).filter(|(_, entry)| entry.connection.is_some()) {
+        for (id, entry) in sessions.iter_from(first).filter(|(_, entry)| !entry.is_leaving) {
             let claim = LinkMessage::Claim { client_id: entry.session.client_id(), claim: claim_of(entry, node) };
             if slot.lane.is_full() || slot.lane.push(&claim).is_err() {
                 slot.claims = Some(id.slot);

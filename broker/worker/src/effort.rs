@@ -19,8 +19,10 @@ pub(crate) mod cost {
     pub(crate) const DELIVERY: u64 = 250;
     /// A subscription that a message matches, whether or not it makes one more receiver.
     pub(crate) const MATCH: u64 = 50;
-    /// A filter that is subscribed or unsubscribed.
+    /// A filter that is subscribed, unsubscribed, or judged anew.
     pub(crate) const FILTER: u64 = 2000;
+    /// A session that is looked at because the rules have changed.
+    pub(crate) const REVIEW: u64 = 500;
     /// A topic of the retained store that is looked at.
     pub(crate) const TOPIC: u64 = 200;
     /// A connection that is accepted.

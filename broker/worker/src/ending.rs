@@ -179,11 +179,11 @@ impl Worker {
             let entry = self.sessions.get(id);
             entry.is_some_and(|entry| self.may_publish_will(&entry.session, will, now))
         });
-        self.sessions.forget_name(id);
+        self.forget_name(id);
         let owed = self.sessions.get(id).map(Entry::owed).unwrap_or_default();
         self.hand_on(&owed, now);
         if self.leave_portion(id) == 0 {
-            self.forget_session(id);
+            self.sessions.remove(id);
         } else {
             self.put_off.leaving.push_back(id);
         }
@@ -192,9 +192,10 @@ impl Worker {
         }
     }
 
-    /// Nothing is left of the session.
-    pub(crate) fn forget_session(&mut self, id: SessionId) {
-        if self.sessions.remove(id).is_some() {
+    /// The session has ended, and its client may come as somebody new, with a session of its own: what leaves yet does not
+    /// count as one. It does count as the memory that it is, so that nobody has many that leave.
+    pub(crate) fn forget_name(&mut self, id: SessionId) {
+        if self.sessions.forget_name(id) {
             self.node.sessions.fetch_sub(1, Ordering::Relaxed);
         }
     }

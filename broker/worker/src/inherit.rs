@@ -102,7 +102,7 @@ impl Worker {
         let all: Vec<_> = sessions.map(|(id, entry)| (id, entry.owed())).collect();
         for (id, owed) in all {
             // What other threads have for it already is for other members too.
-            self.sessions.forget_name(id);
+            self.forget_name(id);
             self.leave_groups(id);
             self.hand_on(&owed, now);
         }

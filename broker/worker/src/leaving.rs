@@ -26,7 +26,7 @@ impl Worker {
         {
             if self.leave_portion(id) == 0 {
                 self.put_off.leaving.pop_front();
-                self.forget_session(id);
+                self.sessions.remove(id);
             }
         }
     }

@@ -138,21 +138,19 @@ impl Sessions {
         self.slab.get_low_mut(id.slot, id.generation)
     }
 
-    pub(crate) fn remove(&mut self, id: SessionId) -> Option<Entry> {
-        let entry = self.slab.remove(id.slot, id.generation)?;
-        // The name of one that is leaving may be somebody else's by now.
-        if !entry.is_leaving {
-            self.by_client_id.remove(entry.session.client_id());
-        }
-        Some(entry)
+    /// One that has lost its name.
+    pub(crate) fn remove(&mut self, id: SessionId) {
+        self.slab.remove(id.slot, id.generation);
     }
 
-    /// Takes its name from a session that has ended: who comes with that name is somebody new.
-    pub(crate) fn forget_name(&mut self, id: SessionId) {
-        if let Some(entry) = self.slab.get_mut(id.slot, id.generation) {
-            entry.is_leaving = true;
-            self.by_client_id.remove(entry.session.client_id());
-        }
+    /// Takes its name from a session that has ended: who comes with that name is somebody new. Whether it had one.
+    pub(crate) fn forget_name(&mut self, id: SessionId) -> bool {
+        let Some(entry) = self.slab.get_mut(id.slot, id.generation).filter(|entry| !entry.is_leaving) else {
+            return false;
+        };
+        entry.is_leaving = true;
+        self.by_client_id.remove(entry.session.client_id());
+        true
     }
 
     /// From a slot on, in slot order.

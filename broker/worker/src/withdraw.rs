@@ -1,21 +1,23 @@
 //! New files of users and access rules: who has lost a right loses what came of it, and nobody else notices.
 //!
 //! New rules hold at once for all that clients ask from then on. What they have already (their connections and
-//! subscriptions) is looked at in portions, a few sessions in each turn, so that a change for a million of them keeps no
-//! message waiting.
+//! subscriptions) is looked at in portions, some sessions or some filters of one session in each turn, so that a change
+//! for a million of them keeps no message waiting.
 
+use crate::effort::cost;
 use crate::ids::SessionId;
 use crate::out::Out;
 use crate::rights::username;
 use crate::rules::{Proof, Rules};
+use crate::turn::Portion;
 use crate::worker::Worker;
 use fulmar_auth::passwords::Hash;
 use fulmar_codec::{ReasonCode, TopicLimits, parse_filter};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Sessions that are looked at in one turn.
-const SESSIONS_PER_TURN: usize = 64;
+/// Sessions and filters that a turn looks at, however much else it has done: a right that is lost is to go soon.
+const LEAST_PER_TURN: usize = 64;
 
 /// A change of rules that not every session has been looked at for.
 #[derive(Debug)]
@@ -23,6 +25,17 @@ pub(crate) struct Withdrawal {
     /// The slot of the next one.
     next: u32,
     before: Arc<Rules>,
+    /// The session whose subscriptions are judged before the next one is looked at.
+    judging: Option<Judging>,
+}
+
+/// How far the subscriptions of a session have been judged. Those that it gets meanwhile are judged when they are made.
+#[derive(Debug)]
+struct Judging {
+    id: SessionId,
+    /// The last filter that was judged. They are judged in order.
+    filter: String,
+    has_lost: bool,
 }
 
 /// What becomes of a session.
@@ -43,38 +56,51 @@ impl Worker {
             self.withdraw_some(now, out);
         }
         let before = std::mem::replace(&mut self.rules, rules);
-        self.put_off.withdrawal = Some(Withdrawal { next: 0, before });
+        self.put_off.withdrawal = Some(Withdrawal { next: 0, before, judging: None });
     }
 
-    /// Looks at some of the sessions for which a change of rules may mean something.
+    /// Goes on with a change of rules, as far as this turn goes.
     pub(crate) fn withdraw_some(&mut self, now: Instant, out: &mut impl Out) {
-        let Some(Withdrawal { next, before }) = self.put_off.withdrawal.take() else { return };
-        let ids: Vec<SessionId> = self.sessions.iter_from(next).take(SESSIONS_PER_TURN).map(|(id, _)| id).collect();
-        for id in &ids {
-            self.review(*id, &before, now, out);
+        let Some(mut withdrawal) = self.put_off.withdrawal.take() else { return };
+        let mut portion = Portion::of_at_least(LEAST_PER_TURN);
+        while portion.goes_on(self.turn.effort.is_spent()) {
+            if let Some(judging) = withdrawal.judging.take() {
+                withdrawal.judging = self.judge_some(judging, &mut portion, now, out);
+            } else if !self.review_next(&mut withdrawal, now, out) {
+                return;
+            }
         }
-        if let Some(last) = ids.last().filter(|_| ids.len() == SESSIONS_PER_TURN) {
-            self.put_off.withdrawal = Some(Withdrawal { next: last.slot + 1, before });
-        }
+        self.put_off.withdrawal = Some(withdrawal);
     }
 
-    fn review(&mut self, id: SessionId, before: &Rules, now: Instant, out: &mut impl Out) {
-        let mut review = self.review_client(id, before, now);
-        let is_same = match (&before.access, &self.rules.access) {
-            (Some(before), Some(access)) => Arc::ptr_eq(before, access),
-            (before, access) => before.is_none() && access.is_none(),
-        };
-        if !is_same && self.withdraw_subscriptions(id) && review == Review::Stays {
-            review = Review::LosesConnection;
-        }
-        if review != Review::Stays
-            && let Some(conn) = self.sessions.get(id).and_then(|entry| entry.connection)
-        {
-            self.counters.rights_withdrawn += 1;
-            self.close_client(conn, id, ReasonCode::NOT_AUTHORIZED, now, out);
+    /// Looks at the next session for which the change may mean something; false when there are no more.
+    fn review_next(&mut self, withdrawal: &mut Withdrawal, now: Instant, out: &mut impl Out) -> bool {
+        let next = self.sessions.iter_from(withdrawal.next).next();
+        let Some(id) = next.map(|(id, _)| id) else { return false };
+        withdrawal.next = id.slot + 1;
+        self.turn.effort.add(1, cost::REVIEW);
+        let review = self.review_client(id, &withdrawal.before, now);
+        if review != Review::Stays {
+            self.send_away(id, now, out);
         }
         if review == Review::Ends {
             self.end_session(id, now);
+        }
+        let is_same = match (&withdrawal.before.access, &self.rules.access) {
+            (Some(before), Some(access)) => Arc::ptr_eq(before, access),
+            (before, access) => before.is_none() && access.is_none(),
+        };
+        if !is_same {
+            withdrawal.judging = Some(Judging { id, filter: String::new(), has_lost: false });
+        }
+        true
+    }
+
+    /// The client of a session has lost a right and must come again.
+    fn send_away(&mut self, id: SessionId, now: Instant, out: &mut impl Out) {
+        if let Some(conn) = self.sessions.get(id).and_then(|entry| entry.connection) {
+            self.counters.rights_withdrawn += 1;
+            self.close_client(conn, id, ReasonCode::NOT_AUTHORIZED, now, out);
         }
     }
 
@@ -98,25 +124,56 @@ impl Worker {
         }
     }
 
-    /// Ends the subscriptions that are not allowed any more. Whether there were any.
-    fn withdraw_subscriptions(&mut self, id: SessionId) -> bool {
-        let Some(entry) = self.sessions.get(id) else { return false };
-        // How long a filter may be was judged when the subscription was made.
-        let limits = TopicLimits { levels_max: usize::MAX, bytes_max: usize::MAX };
-        let may_keep =
-            |filter: &&str| parse_filter(filter, limits).is_ok_and(|parsed| self.may_subscribe(id, filter, &parsed));
-        let filters = entry.session.subscriptions().map(|subscription| subscription.filter);
-        let lost: Vec<String> = filters.filter(|filter| !may_keep(filter)).map(str::to_owned).collect();
-        let mut announce = false;
-        for filter in &lost {
-            // It was checked when it was made, and is there.
-            let _ = self.unsubscribe_filter(id, filter, &mut announce);
+    /// Judges subscriptions of a session, as far as this turn goes, and ends those that are not allowed any more. When it
+    /// has judged the last one and any were lost, the client is sent away, once: then it finds what is left. Gives what is
+    /// to be judged yet.
+    fn judge_some(
+        &mut self,
+        mut judging: Judging,
+        portion: &mut Portion,
+        now: Instant,
+        out: &mut impl Out,
+    ) -> Option<Judging> {
+        let (mut announce, mut loses) = (false, false);
+        let mut is_done = false;
+        while portion.goes_on(self.turn.effort.is_spent()) {
+            if !self.next_filter(&mut judging) {
+                is_done = true;
+                break;
+            }
+            self.turn.effort.add(1, cost::FILTER);
+            if !self.may_keep(&judging) {
+                self.turn.effort.add(1, cost::FILTER);
+                // It was checked when it was made, and is there.
+                let _ = self.unsubscribe_filter(judging.id, &judging.filter, &mut announce);
+                loses = true;
+            }
         }
-        self.forget_reads(id);
+        if loses {
+            judging.has_lost = true;
+            self.forget_reads(judging.id);
+        }
         if announce {
             self.interest_changed();
         }
-        !lost.is_empty()
+        if is_done && judging.has_lost {
+            self.send_away(judging.id, now, out);
+        }
+        (!is_done).then_some(judging)
+    }
+
+    /// Goes on to the next filter, if there is one. What has ended is not looked at: it loses all that it has.
+    fn next_filter(&self, judging: &mut Judging) -> bool {
+        let entry = self.sessions.get(judging.id).filter(|entry| !entry.is_leaving);
+        let Some(next) = entry.and_then(|entry| entry.session.filter_after(&judging.filter)) else { return false };
+        judging.filter = next.to_owned();
+        true
+    }
+
+    fn may_keep(&self, Judging { id, filter, .. }: &Judging) -> bool {
+        // How long a filter may be was judged when the subscription was made.
+        let limits = TopicLimits { levels_max: usize::MAX, bytes_max: usize::MAX };
+        parse_filter(filter, limits).is_ok_and(|parsed| self.may_subscribe(*id, filter, &parsed))
     }
 }
 

@@ -286,3 +286,33 @@ fn topic_aliases_that_we_set_leave_room_for_sessions_and_nobody_loses_a_message(
     keepers.iter().chain([&publisher, &late]).for_each(|client| world.vanish(*client));
     assert_eq!(world.gauges(0).session_bytes, 0);
 }
+
+#[test]
+fn a_session_that_is_leaving_takes_no_place_and_gives_back_the_one_it_had_once() {
+    // It leaves in many turns.
+    let limits = Limits { sessions: 1, turn_effort: 100_000, subscriptions_per_client: 3000, ..Limits::default() };
+    let mut world = World::with_limits(5, 1, 1, &limits);
+    let connack = |reason| Got::ConnAck { session_present: false, reason };
+    let client = world.connect(0, "client");
+    for round in 0..3 {
+        assert_eq!(world.clients[client].take()[0], connack(ReasonCode::SUCCESS), "round {round}");
+        (0..3000).for_each(|number| world.subscribe(client, &format!("{round}/{number}"), QoS::AtMostOnce));
+        world.settle();
+        assert_eq!(world.gauges(0).subscriptions, 3000);
+        world.clients[client].take();
+        world.reconnect_client(client, 0, "client", |connect| Connect { clean_start: true, ..connect });
+    }
+    let refused = [connack(ReasonCode::QUOTA_EXCEEDED), Got::Closed];
+    let mut present = client;
+    for name in ["second", "third"] {
+        let other = world.connect(0, name);
+        assert_eq!(world.clients[other].take(), refused);
+        world.pass(Duration::from_secs(5));
+        assert_eq!((world.gauges(0).sessions, world.gauges(0).subscriptions), (1, 0));
+        let other = world.connect(0, name);
+        assert_eq!(world.clients[other].take(), refused, "the last subscription is gone, and no place with it");
+        world.vanish(present);
+        present = world.connect(0, name);
+        assert_eq!(world.clients[present].take(), [connack(ReasonCode::SUCCESS)]);
+    }
+}

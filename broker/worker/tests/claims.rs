@@ -195,24 +195,26 @@ fn nodes_that_link_up_later_find_out_whose_the_session_is() {
 }
 
 #[test]
-fn a_session_of_two_absent_users_is_settled_when_one_of_them_comes_back() {
-    for anna_comes in [true, false] {
-        let mut world = world(1, 2);
+fn of_two_absent_users_only_the_first_has_a_session_left_when_nodes_link_up() {
+    for (seed, owner) in (0..10).flat_map(|seed| [(seed, 0), (seed, 1)]) {
+        let mut world = world(seed, 2);
         is_between(&mut world, &[(0, 1)], true);
-        let anna = connect(&mut world, 0, "anna", Version::V5);
-        world.pass(Duration::from_secs(1));
-        let otto = connect(&mut world, 1, "otto", Version::V5);
+        let anna = connect(&mut world, owner, "anna", Version::V5);
+        world.subscribe(anna, "news", QoS::AtLeastOnce);
+        world.settle();
         world.vanish(anna);
+        publish(&mut world, owner, "kept");
+        world.pass(Duration::from_secs(1));
+        let otto = connect(&mut world, 1 - owner, "otto", Version::V5);
         world.vanish(otto);
         is_between(&mut world, &[(0, 1)], false);
-        assert_eq!(sessions(&world), [1, 1]);
-        if anna_comes {
-            come_back(&mut world, anna, 0, "anna", Version::V5);
-        } else {
-            come_back(&mut world, otto, 1, "otto", Version::V5);
-            assert_eq!(world.farewell(otto), Some(ReasonCode::NOT_AUTHORIZED));
-        }
-        assert_eq!((refusals(&world), sessions(&world)), (vec![0, 1], vec![1, 0]));
+        let at_owner = |count: u64| if owner == 0 { vec![count, 0] } else { vec![0, count] };
+        assert_eq!(sessions(&world), at_owner(1), "seed {seed}, {:?}", refusals(&world));
+        world.clients[anna].take();
+        come_back(&mut world, anna, owner, "anna", Version::V5);
+        world.settle();
+        assert_eq!((world.clients[anna].payloads(), sessions(&world)), (vec!["kept"], at_owner(1)), "seed {seed}");
+        assert_eq!(world.clients[anna].take()[0], connack(true));
     }
 }
 
@@ -248,19 +250,28 @@ fn of_many_who_come_at_once_whoever_is_left_is_of_the_first_user() {
 
 #[test]
 fn claims_that_a_full_link_did_not_take_follow_when_it_has_room() {
-    let limits = Limits { link_buffer_bytes: 500, ..Limits::default() };
-    let mut world = World::with_limits(17, 2, 2, &limits);
-    let old: Vec<_> = (0..100).map(|number| world.connect(0, &format!("car-{number}"))).collect();
-    world.settle();
-    world.stall(0, 1, true);
-    world.pass(Duration::from_millis(50));
-    let new: Vec<_> = (0..100).map(|number| world.connect(1, &format!("car-{number}"))).collect();
-    world.stall(0, 1, false);
-    world.cut(0, 1);
-    world.reconnect(0, 1);
-    world.settle();
-    assert!(old.iter().all(|client| !world.clients[*client].is_connected()));
-    assert!(new.iter().all(|client| world.clients[*client].is_connected()));
+    for is_absent in [false, true] {
+        let limits = Limits { link_buffer_bytes: 500, ..Limits::default() };
+        let mut world = World::with_limits(17, 2, 2, &limits);
+        let come = |world: &mut World, node| -> Vec<usize> {
+            (0..100).map(|car| world.connect_with(node, &format!("car-{car}"), lasting(Version::V5))).collect()
+        };
+        let old = come(&mut world, 0);
+        world.settle();
+        world.stall(0, 1, true);
+        world.pass(Duration::from_millis(50));
+        let new = come(&mut world, 1);
+        if is_absent {
+            old.iter().chain(&new).for_each(|client| world.vanish(*client));
+        }
+        world.stall(0, 1, false);
+        world.cut(0, 1);
+        world.reconnect(0, 1);
+        world.settle();
+        assert_eq!(sessions(&world), [0, 100]);
+        assert!(old.iter().all(|client| !world.clients[*client].is_connected()));
+        assert!(new.iter().all(|client| world.clients[*client].is_connected() != is_absent));
+    }
 }
 
 #[test]

@@ -226,10 +226,9 @@ fn who_is_banned_is_sent_away_and_not_let_in() {
 
 #[test]
 fn a_change_of_rules_is_carried_out_in_portions() {
-    let mut world = World::with_auth(1, 1, 1, &Limits::default(), {
-        let rules = rules(0, &[ANNA], METERS);
-        AuthSettings { rules: Arc::new(rules), ..AuthSettings::new([7; 32]) }
-    });
+    let auth = AuthSettings { rules: Arc::new(rules(0, &[ANNA], METERS)), ..AuthSettings::new([7; 32]) };
+    let limits = Limits { turn_effort: 1_000_000, ..Limits::default() };
+    let mut world = World::with_auth(1, 1, 1, &limits, auth);
     let ids: Vec<String> = (0..300).map(|number| format!("client-{number}")).collect();
     for id in &ids {
         let client = world.connect_with(0, id, |connect| Connect { session_expiry: 600, ..connect });
@@ -248,6 +247,27 @@ fn a_change_of_rules_is_carried_out_in_portions() {
     assert_eq!(world.counter(0, |counters| counters.rights_withdrawn), 300);
     assert_eq!(world.gauges(0).subscriptions, 0);
     assert!(world.clients[late].is_connected(), "who came meanwhile was let in by what holds now");
+}
+
+#[test]
+fn who_loses_many_subscriptions_in_several_turns_is_sent_away_once_and_keeps_the_others() {
+    let auth = AuthSettings { rules: Arc::new(rules(0, &[ANNA], METERS)), ..AuthSettings::new([7; 32]) };
+    let limits = Limits { turn_effort: 100_000, ..Limits::default() };
+    let mut world = World::with_auth(1, 1, 1, &limits, auth);
+    let anna = world.connect_with(0, "a", durable("anna", "secret"));
+    world.subscribe(anna, "news/today", QoS::AtLeastOnce);
+    for number in 0..500 {
+        world.subscribe(anna, &format!("meters/{number}"), QoS::AtLeastOnce);
+        world.settle();
+    }
+    world.reload(rules(1, &[ANNA], NOT_METERS));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.farewell(anna), Some(ReasonCode::NOT_AUTHORIZED));
+    assert_eq!(world.counter(0, |counters| counters.rights_withdrawn), 1);
+    assert_eq!(world.gauges(0).subscriptions, 1);
+    world.reconnect_client(anna, 0, "a", durable("anna", "secret"));
+    world.pass(Duration::from_secs(1));
+    assert!(world.clients[anna].is_connected(), "nothing is left to be withdrawn");
 }
 
 #[test]

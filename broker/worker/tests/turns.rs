@@ -3,12 +3,14 @@
 
 mod thread;
 
+use fulmar_auth::{AccessFile, AccessLimits};
 use fulmar_codec::{
     Connect, ForwardProperties, PacketId, PublishHead, QoS, SubscribeFilter, SubscriptionOptions, Version,
     encode_connect, encode_pingreq, encode_publish, encode_subscribe, encode_unsubscribe,
 };
-use fulmar_worker::{AuthSettings, ConnId, Consumed, Limits};
+use fulmar_worker::{AuthSettings, ConnId, Consumed, Limits, Rules};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 use thread::{Pauses, Thread};
 
@@ -283,6 +285,46 @@ fn a_member_of_many_shared_groups_ends_in_portions_and_takes_no_work_meanwhile()
         assert!(turns >= 9, "{turns} turns of 600 subscriptions at most");
         let counters = thread.worker.counters();
         assert_eq!((counters.deliveries_qos1, counters.dropped_no_member), (2 * turns, 0), "there: {is_there}");
+    }
+}
+
+#[test]
+fn a_change_of_rules_for_sessions_with_many_filters_is_carried_out_in_portions_and_misses_none() {
+    let filters = |kind: &str| (0..10_000).map(|number| format!("{kind}/{number}")).collect::<Vec<_>>();
+    let rules = |generation, allowed| {
+        let text = format!("rules: [{{allow: subscribe, filters: {allowed}}}]");
+        let access = AccessFile::parse(&text, AccessLimits::default()).expect("it is an access file");
+        Arc::new(Rules { generation, passwords: None, access: Some(Arc::new(access)) })
+    };
+    // A turn judges 500 filters, and a filter that goes counts as two.
+    let cases = [("['a/#', 'b/#']", 20_000, 40..=45), ("['b/#']", 10_000, 60..=65), ("['c/#']", 0, 80..=85)];
+    for (allowed, left, wanted) in cases {
+        let limits = Limits { turn_effort: 1_000_000, subscriptions_per_client: 10_000, ..Limits::default() };
+        let auth = AuthSettings { rules: rules(0, "['a/#', 'b/#']"), ..AuthSettings::new([7; 32]) };
+        let mut thread = Thread::with(limits, auth);
+        for kind in ["a", "b"] {
+            let conn = thread.connect_for(kind, 60);
+            for filters in filters(kind).chunks(500) {
+                thread.send(conn, &subscribe(None, filters));
+            }
+            thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Pauses::default());
+            thread.end_turn();
+        }
+        thread.worker.reload(rules(1, allowed), thread.now, &mut Pauses::default());
+        let mut turns = 0;
+        loop {
+            let before = thread.worker.gauges().subscriptions;
+            let next = thread.worker.tick(thread.now, &mut Pauses::default());
+            thread.worker.end_turn();
+            let lost = before - thread.worker.gauges().subscriptions;
+            assert!(lost <= 250, "{lost} subscriptions in one turn");
+            turns += 1;
+            if next != Some(thread.now) {
+                break;
+            }
+        }
+        assert!(wanted.contains(&turns), "{turns} turns for {allowed}");
+        assert_eq!(thread.worker.gauges().subscriptions, left);
     }
 }
 
