@@ -108,7 +108,7 @@ impl Worker {
         }
     }
 
-    /// Brings to other members what a session was owed that has ended and left its groups.
+    /// Brings to other members what a session was owed that has ended. It may still be leaving its groups, which pass it over.
     pub(crate) fn hand_on(&mut self, owed: &Owed, now: Instant) {
         for (share, message) in &owed.messages {
             // Of subscriptions that were left, not all are remembered.

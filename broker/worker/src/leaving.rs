@@ -31,7 +31,8 @@ impl Worker {
         }
     }
 
-    /// The shared subscriptions of a session that has ended go at once: their groups turn to others.
+    /// The shared subscriptions of a session go at once, because the node stops and no turn will come for portions: their
+    /// groups turn to other nodes.
     pub(crate) fn leave_groups(&mut self, id: SessionId) {
         let Some(entry) = self.sessions.get(id) else { return };
         let filters = entry.session.subscriptions().map(|subscription| subscription.filter);
