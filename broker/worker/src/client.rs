@@ -67,6 +67,9 @@ impl Worker {
                     Flow::Closed
                 }
             };
+            if self.turn.is_packet_heavy() {
+                self.was_heavy(conn);
+            }
             match flow {
                 Flow::Go if self.is_ahead() => {
                     self.read_after_fanouts(conn, out);
@@ -76,6 +79,11 @@ impl Worker {
                 Flow::Go if self.must_wait(conn, id) => {
                     self.count_wait(id);
                     self.pause(conn, out);
+                    self.counters.bytes_received += used as u64;
+                    return Consumed { bytes: used, paused: true };
+                }
+                Flow::Go if self.turn.is_packet_heavy() => {
+                    self.read_next_turn(conn, out);
                     self.counters.bytes_received += used as u64;
                     return Consumed { bytes: used, paused: true };
                 }

@@ -36,6 +36,8 @@ pub(crate) struct Connection {
     pub(crate) held: bool,
     /// It is not read because it has sent much while memory is short.
     pub(crate) is_resting: bool,
+    /// Its last packet took much of a turn.
+    pub(crate) is_heavy: bool,
     /// It is not read until it has the SUBACKs that wait for other nodes.
     pub(crate) awaits_subacks: bool,
     /// What it may publish, once it has; none where that is not bounded.
@@ -130,6 +132,7 @@ impl Connections {
             paused: false,
             held: false,
             is_resting: false,
+            is_heavy: false,
             awaits_subacks: false,
             meter: None,
             reminder: None,

@@ -17,8 +17,10 @@ pub(crate) mod cost {
     pub(crate) const PACKET: u64 = 250;
     /// A receiver of a message.
     pub(crate) const DELIVERY: u64 = 250;
+    /// A place of the subscriptions that is looked at for a message.
+    pub(crate) const VISIT: u64 = 20;
     /// A subscription that a message matches, whether or not it makes one more receiver.
-    pub(crate) const MATCH: u64 = 50;
+    pub(crate) const MATCH: u64 = 80;
     /// A filter that is subscribed, unsubscribed, or judged anew.
     pub(crate) const FILTER: u64 = 2000;
     /// A session that is looked at because the rules have changed.
@@ -49,6 +51,11 @@ impl Effort {
     #[inline]
     pub(crate) fn add(&mut self, count: usize, cost: u64) {
         self.spent = self.spent.saturating_add(count as u64 * cost);
+    }
+
+    /// One in so many parts of a turn was done.
+    pub(crate) fn add_part_of_turn(&mut self, parts: u64) {
+        self.spent = self.spent.saturating_add(self.max / parts);
     }
 
     /// Whether the turn has done enough.

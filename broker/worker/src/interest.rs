@@ -1,6 +1,7 @@
 //! Who is interested in what, between nodes: thread 0 tells every peer of our filters, takes theirs into the trie, and
 //! confirms them once every thread can send.
 
+use crate::effort::cost;
 use crate::worker::Worker;
 use fulmar_cluster::frame::{InterestChange, InterestDelta, LinkMessage};
 use fulmar_cluster::interest::Fed;
@@ -35,7 +36,8 @@ impl Worker {
     /// A peer's filter goes into the trie, or leaves it.
     pub(crate) fn apply_interest(&mut self, index: u32, delta: &InterestDelta<'_>) {
         let peer = self.lanes.slots[index as usize].peer;
-        let mut trie = self.node.trie_mut();
+        self.turn.effort.add(1, cost::FILTER);
+        let mut trie = self.turn.trie_mut(&self.node);
         match (delta.change, delta.group) {
             (InterestChange::Add, None) => trie.remote_add(delta.filter, peer),
             (InterestChange::Remove, None) => trie.remote_remove(delta.filter, peer),

@@ -9,13 +9,13 @@
 
 use crate::effort::cost;
 use crate::ids::SessionId;
-use crate::sessions::{subscriber, subscription_bytes};
+use crate::sessions::subscription_bytes;
 use crate::subscribe::split_share;
 use crate::turn::Portion;
 use crate::worker::Worker;
 
 /// Subscriptions that go at once.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 256;
 
 impl Worker {
     /// Goes on with sessions that are leaving, as far as this turn goes.
@@ -57,12 +57,7 @@ impl Worker {
         }
         self.sessions.subscriptions -= filters.len();
         self.turn.effort.add(filters.len(), cost::FILTER);
-        let mut announce = false;
-        for filter in filters {
-            let (share, filter) = split_share(filter);
-            announce |= self.leave(subscriber(self.thread, id), share, filter);
-        }
-        if announce {
+        if self.leave(id, filters.iter().map(|filter| split_share(filter))) {
             self.interest_changed();
         }
     }

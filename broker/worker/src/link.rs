@@ -73,7 +73,7 @@ impl Worker {
         let LaneSlot { peer, number, identity, .. } = &self.lanes.slots[index as usize];
         let (peer, number, node) = (*peer, *number, NodeId(identity.node_id));
         if number == 0 {
-            self.node.trie_mut().remote_clear(peer);
+            self.turn.trie_mut(&self.node).remote_clear(peer);
             let mut interest = self.node.interest();
             interest.barrier.peer_linked(node);
             let speaker = Speaker {
@@ -358,7 +358,7 @@ impl Worker {
     }
 
     fn forget_interest(&mut self, peer: NodeIndex, node: u64, now: Instant, out: &mut impl Out) {
-        self.node.trie_mut().remote_clear(peer);
+        self.turn.trie_mut(&self.node).remote_clear(peer);
         self.node.interest().barrier.peer_gone(NodeId(node));
         if let Some(status) = self.node.peers_mut().get_mut(peer) {
             status.linked = false;

@@ -25,7 +25,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 /// What a node is told when it starts.
@@ -257,8 +257,13 @@ impl Node {
         unpoisoned(self.trie.read())
     }
 
-    pub(crate) fn trie_mut(&self) -> RwLockWriteGuard<'_, Trie> {
-        unpoisoned(self.trie.write())
+    /// And whether another thread had to be waited for.
+    pub(crate) fn trie_mut(&self) -> (RwLockWriteGuard<'_, Trie>, bool) {
+        match self.trie.try_write() {
+            Ok(trie) => (trie, false),
+            Err(TryLockError::Poisoned(trie)) => (trie.into_inner(), false),
+            Err(TryLockError::WouldBlock) => (unpoisoned(self.trie.write()), true),
+        }
     }
 
     pub(crate) fn interest(&self) -> MutexGuard<'_, Interest> {

@@ -24,6 +24,7 @@ pub(crate) struct Scratch {
     pub(crate) found: Found,
     pub(crate) message: Vec<u8>,
     publish: u32,
+    recent: Recent,
 }
 
 /// Whom a publish goes to.
@@ -110,6 +111,21 @@ impl Found {
         self.others.push((id.thread, Target { slot: id.slot, generation: id.generation, options, share }));
     }
 
+    /// Adds a subscription to one of the same client that was found already, if one target can stand for both: a target
+    /// has one subscription id.
+    #[inline]
+    fn is_merged_with(&mut self, index: u32, id: SubscriberId, options: Options) -> bool {
+        let Some((thread, target)) = self.others.get_mut(index as usize) else { return false };
+        let is_same = (*thread, target.slot, target.generation) == (id.thread, id.slot, id.generation);
+        let ids = (target.options.subscription_id(), options.subscription_id());
+        if !is_same || target.share.is_some() || matches!(ids, (Some(one), Some(other)) if one != other) {
+            return false;
+        }
+        target.options = merge(target.options, options);
+        self.merged += 1;
+        true
+    }
+
     pub(crate) fn add_pick(&mut self, node: NodeIndex, group: &str, filter: &str) {
         let start = self.names.len() as u32;
         self.names.push_str(group);
@@ -123,6 +139,27 @@ impl Found {
     }
 }
 
+/// Where the sessions of other threads stand that the publish under way has matched, as far as there is room: which of
+/// their subscriptions are of one session is settled by their own thread, so what is forgotten here costs time only.
+#[derive(Debug)]
+struct Recent([Stamp; Recent::PLACES]);
+
+impl Default for Recent {
+    fn default() -> Recent {
+        Recent([Stamp::default(); Recent::PLACES])
+    }
+}
+
+impl Recent {
+    const PLACES: usize = 256;
+
+    #[inline]
+    fn place(&mut self, id: SubscriberId) -> &mut Stamp {
+        // Slots are given out densely; threads are few.
+        &mut self.0[(id.slot as usize ^ usize::from(id.thread) << 5) % Recent::PLACES]
+    }
+}
+
 /// Gathers who gets a publish.
 struct Gather<'a> {
     thread: Thread,
@@ -131,6 +168,7 @@ struct Gather<'a> {
     is_passed_on: bool,
     sessions: &'a Sessions,
     stamps: &'a mut [Stamp],
+    recent: &'a mut Recent,
     publish: u32,
     found: &'a mut Found,
 }
@@ -152,6 +190,16 @@ impl Gather<'_> {
         }
         *stamp = Stamp { publish: self.publish, index: self.found.locals.len() as u32 };
         self.found.locals.push(Local { id, options, share: None });
+    }
+
+    #[inline]
+    fn add_other(&mut self, id: SubscriberId, options: Options) {
+        let place = self.recent.place(id);
+        if place.publish == self.publish && self.found.is_merged_with(place.index, id, options) {
+            return;
+        }
+        *place = Stamp { publish: self.publish, index: self.found.others.len() as u32 };
+        self.found.add_other(id, options, None);
     }
 }
 
@@ -190,7 +238,7 @@ impl Matches for Gather<'_> {
         if id.thread == self.thread {
             self.add_local(id, options);
         } else {
-            self.found.add_other(id, options, None);
+            self.add_other(id, options);
         }
     }
 
@@ -219,21 +267,20 @@ fn merge(a: Options, b: Options) -> Options {
 impl Worker {
     /// Finds everyone who gets this publish; the answer is in `scratch.found`.
     pub(crate) fn find(&mut self, topic: &str, publisher: Option<SubscriberId>, from_peer: bool) {
-        self.gather(publisher, from_peer, |node, gather| {
-            node.trie().matches(topic, gather);
-        });
+        let visited = self.gather(publisher, from_peer, |node, gather| node.trie().matches(topic, gather));
+        self.turn.effort.add(visited, cost::VISIT);
     }
 
     /// Gathers those that `tell` tells of, each once; the answer is in `scratch.found`.
     #[inline]
-    fn gather(
+    fn gather<T>(
         &mut self,
         publisher: Option<SubscriberId>,
         is_passed_on: bool,
-        tell: impl FnOnce(&Node, &mut Gather<'_>),
-    ) {
+        tell: impl FnOnce(&Node, &mut Gather<'_>) -> T,
+    ) -> T {
         let Worker { node, sessions, scratch, thread, .. } = self;
-        scratch.publish = next_stamp(scratch.publish, sessions);
+        scratch.publish = next_stamp(scratch.publish, sessions, &mut scratch.recent);
         scratch.found.clear();
         let mut stamps = std::mem::take(&mut sessions.stamps);
         let mut gather = Gather {
@@ -242,11 +289,13 @@ impl Worker {
             is_passed_on,
             sessions,
             stamps: &mut stamps,
+            recent: &mut scratch.recent,
             publish: scratch.publish,
             found: &mut scratch.found,
         };
-        tell(node, &mut gather);
+        let told = tell(node, &mut gather);
         sessions.stamps = stamps;
+        told
     }
 
     /// Delivers to the sessions of this thread and of other threads that were found.
@@ -310,10 +359,53 @@ impl Worker {
 }
 
 /// A stamp that no session carries.
-fn next_stamp(last: u32, sessions: &mut Sessions) -> u32 {
+fn next_stamp(last: u32, sessions: &mut Sessions, recent: &mut Recent) -> u32 {
     if last == u32::MAX {
         sessions.stamps.fill(Stamp::default());
+        *recent = Recent::default();
         return 1;
     }
     last + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fulmar_codec::QoS;
+
+    #[test]
+    fn targets_of_another_thread_are_merged_as_its_own_thread_would_merge_them() {
+        let session = |slot| SubscriberId { thread: 1, generation: 0, slot };
+        let of = |qos, id| Options::new(qos).with_subscription_id(NonZeroU32::new(id));
+        let share = NonZeroU32::new(9);
+        let mut found = Found::default();
+        found.add_other(session(1), of(QoS::AtMostOnce, 0), None);
+        found.add_other(session(2), of(QoS::AtMostOnce, 7), None);
+        found.add_other(session(3), of(QoS::AtMostOnce, 0), share);
+        // Where it stands, of whom, and whether one target can stand for both.
+        let cases = [
+            (0, session(1), of(QoS::AtLeastOnce, 0), true),
+            (0, session(1), of(QoS::AtMostOnce, 5), true),
+            (0, session(2), of(QoS::AtMostOnce, 0), false),
+            (0, SubscriberId { generation: 1, ..session(1) }, of(QoS::AtMostOnce, 0), false),
+            (0, SubscriberId { thread: 2, ..session(1) }, of(QoS::AtMostOnce, 0), false),
+            // A target has one subscription id.
+            (1, session(2), of(QoS::ExactlyOnce, 8), false),
+            (1, session(2), of(QoS::ExactlyOnce, 7), true),
+            // A shared subscription is one of its own.
+            (2, session(3), of(QoS::AtLeastOnce, 0), false),
+            (3, session(3), of(QoS::AtLeastOnce, 0), false),
+        ];
+        for (index, id, options, wanted) in cases {
+            assert_eq!(found.is_merged_with(index, id, options), wanted, "{index} {id:?} {options:?}");
+        }
+        let others: Vec<_> =
+            found.others.iter().map(|(_, target)| (target.slot, target.options, target.share)).collect();
+        let wanted = [
+            (1, of(QoS::AtLeastOnce, 5), None),
+            (2, of(QoS::ExactlyOnce, 7), None),
+            (3, of(QoS::AtMostOnce, 0), share),
+        ];
+        assert_eq!((others.as_slice(), found.merged), (wanted.as_slice(), 3));
+    }
 }

@@ -12,8 +12,10 @@ use crate::sessions::{subscriber, subscription_bytes};
 use crate::sys::is_sys;
 use crate::waiting::SubAck;
 use crate::worker::Worker;
-use fulmar_codec::{ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter, suback_length};
-use fulmar_router::{Options, SubscriberId};
+use fulmar_codec::{
+    ParsedFilter, ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter, suback_length,
+};
+use fulmar_router::Options;
 use fulmar_session::{Excess, Limit, SubscribeAction};
 use std::num::NonZeroU32;
 use std::time::Instant;
@@ -34,8 +36,8 @@ impl Worker {
         let taken = subscribe.count().min(self.node.settings.limits.subscriptions_per_packet);
         self.turn.effort.add(taken, cost::FILTER);
         let mut codes = Vec::with_capacity(subscribe.count());
-        let mut reads = Vec::new();
-        let mut announce = false;
+        let (mut joined, mut reads) = (Vec::new(), Vec::new());
+        let mut closed = None;
         for filter in subscribe.filters().take(taken) {
             let parsed = match parse_filter(filter.filter, topic_limits(&self.node.settings.limits)) {
                 Ok(parsed) => parsed,
@@ -69,12 +71,8 @@ impl Worker {
                 }
                 SubscribeAction::Subscribe { granted, existed, send_retained } => {
                     self.sessions.subscriptions += usize::from(!existed);
-                    announce |= self.join(
-                        id,
-                        parsed.share,
-                        parsed.filter,
-                        router_options(filter.options, subscribe.subscription_id),
-                    );
+                    let options = router_options(filter.options, subscribe.subscription_id);
+                    joined.push((parsed.share, parsed.filter, options));
                     if send_retained {
                         reads.push(RetainedRead::new(parsed.filter, granted, subscribe.subscription_id));
                     }
@@ -85,17 +83,21 @@ impl Worker {
                     codes.push(reason);
                 }
                 SubscribeAction::Close(reason) => {
-                    self.protocol_error(conn, id, reason, now, out);
-                    return Flow::Closed;
+                    closed = Some(reason);
+                    break;
                 }
             }
+        }
+        if self.join(id, joined) {
+            self.interest_changed();
+        }
+        if let Some(reason) = closed {
+            self.protocol_error(conn, id, reason, now, out);
+            return Flow::Closed;
         }
         if taken < subscribe.count() {
             self.tell_beyond(conn, Limit::SubscriptionsPerPacket, out);
             codes.resize(subscribe.count(), ReasonCode::QUOTA_EXCEEDED);
-        }
-        if announce {
-            self.interest_changed();
         }
         let Some(entry) = self.sessions.get(id) else { return Flow::Closed };
         let mut packet = Vec::new();
@@ -117,23 +119,30 @@ impl Worker {
         self.sessions.get(id).is_some_and(|entry| entry.session.takes_packet(suback_length(filters)))
     }
 
-    /// Puts a subscriber into the trie; true when other nodes have to be told, which they have not of `$SYS`: each tells
+    /// Puts a subscriber into the trie, with all filters at once, because other threads may match meanwhile and each of
+    /// them would have to be waited for; true when other nodes have to be told, which they have not of `$SYS`: each tells
     /// of itself to its own clients.
-    fn join(&mut self, id: SessionId, share: Option<&str>, filter: &str, options: Options) -> bool {
+    fn join<'a>(
+        &mut self,
+        id: SessionId,
+        filters: impl IntoIterator<Item = (Option<&'a str>, &'a str, Options)>,
+    ) -> bool {
         let me = subscriber(self.thread, id);
-        let mut trie = self.node.trie_mut();
-        let first = match share {
-            Some(group) => trie.subscribe_shared(group, filter, me, options).first,
-            None => trie.subscribe(filter, me, options).first,
-        };
-        if first && is_sys(filter) {
-            self.node.sys.joined();
-            return false;
+        let mut announce = false;
+        let mut trie = self.turn.trie_mut(&self.node);
+        for (share, filter, options) in filters {
+            let first = match share {
+                Some(group) => trie.subscribe_shared(group, filter, me, options).first,
+                None => trie.subscribe(filter, me, options).first,
+            };
+            if first && is_sys(filter) {
+                self.node.sys.joined();
+            } else if first {
+                self.node.interest().local.add(share, filter);
+                announce = true;
+            }
         }
-        if first {
-            self.node.interest().local.add(share, filter);
-        }
-        first
+        announce
     }
 
     /// The barrier is passed: SUBACK, then what is retained.
@@ -170,18 +179,21 @@ impl Worker {
         }
         self.turn.effort.add(unsubscribe.count(), cost::FILTER);
         let mut codes = Vec::with_capacity(unsubscribe.count());
-        let mut announce = false;
+        let mut left = Vec::new();
         for filter in unsubscribe.filters() {
-            codes.push(match self.unsubscribe_filter(id, filter, &mut announce) {
-                Ok(true) => ReasonCode::SUCCESS,
-                Ok(false) => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+            codes.push(match self.end_subscription(id, filter) {
+                Ok(None) => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+                Ok(Some(parsed)) => {
+                    left.push((parsed.share, parsed.filter));
+                    ReasonCode::SUCCESS
+                }
                 Err(reason) => reason,
             });
         }
-        self.forget_reads(id);
-        if announce {
+        if self.leave(id, left) {
             self.interest_changed();
         }
+        self.forget_reads(id);
         let Some(version) = self.sessions.get(id).map(|entry| entry.session.version()) else { return Flow::Closed };
         if let Some(buffer) = self.connections.output(conn) {
             encode_unsuback(buffer, version, unsubscribe.packet_id, &codes);
@@ -190,61 +202,72 @@ impl Worker {
         Flow::Go
     }
 
-    /// Whoever calls this calls [`Worker::forget_reads`] when the last filter is done.
-    pub(crate) fn unsubscribe_filter(
+    /// Ends a subscription in the session, and gives what is to leave the trie. Whoever calls this calls [`Worker::leave`]
+    /// and [`Worker::forget_reads`] when the last filter is done.
+    pub(crate) fn end_subscription<'a>(
         &mut self,
         id: SessionId,
-        filter: &str,
-        announce: &mut bool,
-    ) -> Result<bool, ReasonCode> {
+        filter: &'a str,
+    ) -> Result<Option<ParsedFilter<'a>>, ReasonCode> {
         let parsed = parse_filter(filter, topic_limits(&self.node.settings.limits)).map_err(|error| error.reason())?;
         let entry = self.sessions.get_mut(id).ok_or(ReasonCode::UNSPECIFIED_ERROR)?;
         if !entry.session.handle_unsubscribe_filter(filter) {
-            return Ok(false);
+            return Ok(None);
         }
         entry.leave_share(filter);
         entry.memory.shrink(subscription_bytes(filter));
         self.sessions.subscriptions -= 1;
-        *announce |= self.leave(subscriber(self.thread, id), parsed.share, parsed.filter);
-        Ok(true)
+        Ok(Some(parsed))
     }
 
-    /// Takes a subscriber out of the trie; true when other nodes have to be told.
-    pub(crate) fn leave(&mut self, me: SubscriberId, share: Option<&str>, filter: &str) -> bool {
-        let mut trie = self.node.trie_mut();
-        let last = match share {
-            Some(group) => trie.unsubscribe_shared(group, filter, me).last,
-            None => trie.unsubscribe(filter, me).last,
-        };
-        if last && is_sys(filter) {
-            self.node.sys.left();
-            return false;
+    /// Takes a subscriber out of the trie, with all filters at once, as in [`Worker::join`]; true when other nodes have to
+    /// be told.
+    pub(crate) fn leave<'a>(
+        &mut self,
+        id: SessionId,
+        filters: impl IntoIterator<Item = (Option<&'a str>, &'a str)>,
+    ) -> bool {
+        let me = subscriber(self.thread, id);
+        let mut announce = false;
+        let mut trie = self.turn.trie_mut(&self.node);
+        for (share, filter) in filters {
+            let last = match share {
+                Some(group) => trie.unsubscribe_shared(group, filter, me).last,
+                None => trie.unsubscribe(filter, me).last,
+            };
+            if last && is_sys(filter) {
+                self.node.sys.left();
+            } else if last {
+                self.node.interest().local.remove(share, filter);
+                announce = true;
+            }
         }
-        if last {
-            self.node.interest().local.remove(share, filter);
-        }
-        last
+        announce
     }
 
     /// An absent client takes no turn in its shared groups while others can.
     pub(crate) fn leave_shared_groups(&mut self, id: SessionId) {
         let me = subscriber(self.thread, id);
         let shared = self.shared_subscriptions(id);
+        if shared.is_empty() {
+            return;
+        }
         self.turn.effort.add(shared.len(), cost::FILTER);
+        let mut trie = self.turn.trie_mut(&self.node);
         for (group, filter, _) in shared {
-            self.node.trie_mut().set_shared_absent(&group, &filter, me);
+            trie.set_shared_absent(&group, &filter, me);
         }
     }
 
     /// A client that came back takes its turns again.
     pub(crate) fn rejoin_shared_groups(&mut self, id: SessionId) {
-        let mut announce = false;
         let shared = self.shared_subscriptions(id);
-        self.turn.effort.add(shared.len(), cost::FILTER);
-        for (group, filter, options) in shared {
-            announce |= self.join(id, Some(&group), &filter, options);
+        if shared.is_empty() {
+            return;
         }
-        if announce {
+        self.turn.effort.add(shared.len(), cost::FILTER);
+        let filters = shared.iter().map(|(group, filter, options)| (Some(group.as_str()), filter.as_str(), *options));
+        if self.join(id, filters) {
             self.interest_changed();
         }
     }

@@ -9,11 +9,14 @@ use crate::connections::{Connections, Role};
 use crate::effort::{Effort, cost};
 use crate::fanout::Fanouts;
 use crate::ids::{ConnId, SessionId};
+use crate::node::Node;
 use crate::out::Out;
 use crate::timer::{Timer, Timers};
 use crate::withdraw::Withdrawal;
 use crate::worker::Worker;
+use fulmar_router::Trie;
 use std::collections::VecDeque;
+use std::sync::RwLockWriteGuard;
 use std::time::Instant;
 
 /// A write is a system call, so that those who got a message for many are written in portions.
@@ -21,6 +24,10 @@ const BULK_PER_TURN: usize = 256;
 /// Clients that a turn closes, reminders that it looks at, and sessions for which it reads on, however much else it has
 /// done.
 pub(crate) const LEAST_PER_TURN: usize = 16;
+/// A packet that takes more than one in so many parts of a turn is heavy.
+const HEAVY_PART: u64 = 4;
+/// What waiting for another thread counts as: so many waits are a turn.
+const WAIT_PART: u64 = 4;
 
 /// What this turn has done.
 #[derive(Debug)]
@@ -28,6 +35,14 @@ pub(crate) struct Turn {
     pub(crate) effort: Effort,
     /// Receivers of the message in the last packet.
     pub(crate) last_receivers: usize,
+    /// What had been done when the last packet began.
+    before_packet: u64,
+    /// From here on a packet is heavy.
+    heavy: u64,
+    /// A client has sent a heavy packet: another that did so before waits for the next turn.
+    had_heavy: bool,
+    /// Who was not read at all because somebody else had sent a heavy packet. They are read on first when the turn ends.
+    passed_over: Vec<ConnId>,
     /// Who was not read on because the turn had done enough. They are when it ends.
     unread: Vec<ConnId>,
     /// Connections that got messages for many and may be written yet.
@@ -36,14 +51,40 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn new(effort_max: u64) -> Turn {
-        Turn { effort: Effort::new(effort_max), last_receivers: 0, unread: Vec::new(), bulk_left: BULK_PER_TURN }
+        Turn {
+            effort: Effort::new(effort_max),
+            last_receivers: 0,
+            before_packet: 0,
+            heavy: effort_max / HEAVY_PART,
+            had_heavy: false,
+            passed_over: Vec::new(),
+            unread: Vec::new(),
+            bulk_left: BULK_PER_TURN,
+        }
     }
 
     /// A client has sent one more packet.
     #[inline]
     pub(crate) fn begin_packet(&mut self) {
+        self.before_packet = self.effort.spent();
         self.effort.add(1, cost::PACKET);
         self.last_receivers = 0;
+    }
+
+    /// The subscriptions of the node, to change them. Another thread may be matching, which takes as long as a heavy packet:
+    /// who changes them often in a turn would wait each time.
+    pub(crate) fn trie_mut<'a>(&mut self, node: &'a Node) -> RwLockWriteGuard<'a, Trie> {
+        let (trie, has_waited) = node.trie_mut();
+        if has_waited {
+            self.effort.add_part_of_turn(WAIT_PART);
+        }
+        trie
+    }
+
+    /// Whether the last packet was heavy.
+    #[inline]
+    pub(crate) fn is_packet_heavy(&self) -> bool {
+        self.effort.spent().saturating_sub(self.before_packet) > self.heavy
     }
 
     /// Of those who got messages for many, as many as may be are written in this turn.
@@ -53,6 +94,7 @@ impl Turn {
 
     pub(crate) fn end(&mut self) {
         self.effort.end_turn();
+        self.had_heavy = false;
         self.bulk_left = BULK_PER_TURN;
     }
 }
@@ -126,6 +168,28 @@ impl Worker {
         self.pause(conn, out);
     }
 
+    /// The last packet of this client was heavy: the next one waits for the next turn, and for those of others like it.
+    /// Who sends light ones does not wait for more than one heavy packet.
+    #[cold]
+    pub(crate) fn was_heavy(&mut self, conn: ConnId) {
+        self.turn.had_heavy = true;
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.is_heavy = true;
+        }
+    }
+
+    /// Whether a client whose last packet was heavy waits for the next turn, because this one has had a heavy packet.
+    #[cold]
+    pub(crate) fn is_passed_over(&mut self, conn: ConnId, out: &mut impl Out) -> bool {
+        if self.turn.had_heavy {
+            self.turn.passed_over.push(conn);
+            self.pause(conn, out);
+        } else if let Some(connection) = self.connections.get_mut(conn) {
+            connection.is_heavy = false;
+        }
+        self.turn.had_heavy
+    }
+
     /// The rest of what this connection sent waits until many have got what it sent before.
     pub(crate) fn read_after_fanouts(&mut self, conn: ConnId, out: &mut impl Out) {
         self.put_off.ahead.push(conn);
@@ -137,13 +201,16 @@ impl Worker {
         if !self.has_backlog() {
             self.turn.unread.append(&mut self.put_off.ahead);
         }
-        while let Some(conn) = self.turn.unread.pop() {
+        let mut unread = std::mem::take(&mut self.turn.passed_over);
+        unread.append(&mut self.turn.unread);
+        for conn in unread.drain(..) {
             match self.connections.get(conn).map(|connection| connection.role) {
                 Some(Role::Client(session)) => self.resume(conn, session, now, out),
                 Some(Role::Lane(_)) => self.resume_lane(conn, out),
                 Some(Role::AwaitConnect { .. } | Role::AwaitAnswer { .. }) | None => {}
             }
         }
+        self.turn.unread = unread;
     }
 
     /// Looks at the reminders that are due, as many as fit into this turn.

@@ -12,7 +12,7 @@ use crate::rules::{Proof, Rules};
 use crate::turn::Portion;
 use crate::worker::Worker;
 use fulmar_auth::passwords::Hash;
-use fulmar_codec::{ReasonCode, TopicLimits, parse_filter};
+use fulmar_codec::{ParsedFilter, ReasonCode, TopicLimits, parse_filter};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -145,7 +145,10 @@ impl Worker {
             if !self.may_keep(&judging) {
                 self.turn.effort.add(1, cost::FILTER);
                 // It was checked when it was made, and is there.
-                let _ = self.unsubscribe_filter(judging.id, &judging.filter, &mut announce);
+                if let Ok(Some(ParsedFilter { share, filter, .. })) = self.end_subscription(judging.id, &judging.filter)
+                {
+                    announce |= self.leave(judging.id, [(share, filter)]);
+                }
                 loses = true;
             }
         }

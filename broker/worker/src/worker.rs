@@ -167,9 +167,11 @@ impl Worker {
         };
         self.turn.effort.add(1, cost::READ);
         self.turn.effort.add(bytes.len() / 1024, cost::KIBIBYTE);
-        match connection.role {
+        let (role, is_heavy) = (connection.role, connection.is_heavy);
+        match role {
             Role::AwaitConnect { answer, .. } => self.await_connect(conn, answer, bytes, now, out),
             Role::AwaitAnswer { ticket, .. } => self.exchange_bytes(conn, ticket, bytes, now, out),
+            Role::Client(_) if is_heavy && self.is_passed_over(conn, out) => Consumed { bytes: 0, paused: true },
             Role::Client(session) => {
                 let taken = self.client_bytes(conn, session, bytes, now, out);
                 self.restrain(conn, taken, now, out)
