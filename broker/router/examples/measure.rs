@@ -242,7 +242,7 @@ impl Matches for Seen {
     }
 
     fn shared(&mut self, group: SharedRef<'_>) {
-        self.sum += group.members.len() as u64;
+        self.sum += group.present().count() as u64;
     }
 }
 

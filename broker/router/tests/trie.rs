@@ -227,22 +227,6 @@ fn a_later_session_in_the_same_slot_is_another_subscriber() {
 }
 
 #[test]
-fn members_of_a_group_take_turns_under_a_shared_reference() {
-    let mut trie = Trie::new(1);
-    for slot in 0..3 {
-        trie.subscribe_shared("g", "jobs/+", subscriber(slot), OPTIONS);
-    }
-    trie.remote_shared_add("g", "jobs/+", NodeIndex(4));
-    let group = trie.shared_group("g", "jobs/+").expect("it has members");
-    let turns: Vec<Vec<u32>> =
-        (0..4).map(|_| group.members_in_turn().map(|member| member.subscriber.slot).collect()).collect();
-    assert_eq!(turns, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
-    assert_eq!(group.nodes_in_turn().collect::<Vec<_>>(), [NodeIndex(4)]);
-    assert_eq!(group.absent_in_turn().count(), 0);
-    assert!(trie.shared_group("h", "jobs/+").is_none() && trie.shared_group("g", "jobs/1").is_none());
-}
-
-#[test]
 fn plain_subscriptions_and_groups_are_announced_apart() {
     let mut trie = Trie::new(1);
     assert!(trie.subscribe("a", subscriber(1), OPTIONS).first);

@@ -2,7 +2,7 @@
 //! group that they are for have gone there.
 
 use crate::publish::link_publish;
-use crate::route::{pick_absent, pick_present};
+use crate::route::Asking;
 use crate::worker::Worker;
 use fulmar_cluster::frame::LinkPublish;
 use fulmar_router::{NodeIndex, SharedRef};
@@ -46,12 +46,11 @@ impl Worker {
 
     /// A peer asks for one member of a shared group.
     fn pick_for_peer(&mut self, group: &str, filter: &str, hops: u8) {
-        let Worker { node, sessions, scratch, thread, counters, .. } = self;
+        let Worker { node, sessions, scratch, thread, turn, counters, .. } = self;
+        let asking = Asking { thread: *thread, sessions, window: turn.window };
         let trie = node.trie();
         let shared = trie.shared_group(group, filter);
-        let member = shared.and_then(|shared| {
-            pick_present(&shared, *thread, sessions).or_else(|| pick_absent(&shared, *thread, sessions))
-        });
+        let member = shared.and_then(|shared| asking.pick_present(&shared).or_else(|| asking.pick_absent(&shared)));
         match shared.zip(member) {
             Some((shared, member)) => scratch.found.add_shared(&shared, member, *thread),
             None => match shared.and_then(|shared| next_node(&shared, hops)) {

@@ -82,13 +82,13 @@ impl Found {
 
     /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
     /// there, so that the message waits for it. False: there is nobody.
-    pub(crate) fn pick(&mut self, group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> bool {
-        if let Some(member) = pick_present(group, thread, sessions) {
-            self.add_shared(group, member, thread);
+    pub(crate) fn pick(&mut self, group: &SharedRef<'_>, asking: Asking<'_>) -> bool {
+        if let Some(member) = asking.pick_present(group) {
+            self.add_shared(group, member, asking.thread);
         } else if let Some(node) = group.nodes_in_turn().next() {
             self.add_pick(node, group.group, group.filter);
-        } else if let Some(member) = pick_absent(group, thread, sessions) {
-            self.add_shared(group, member, thread);
+        } else if let Some(member) = asking.pick_absent(group) {
+            self.add_shared(group, member, asking.thread);
         } else {
             return false;
         }
@@ -162,11 +162,10 @@ impl Recent {
 
 /// Gathers who gets a publish.
 struct Gather<'a> {
-    thread: Thread,
+    asking: Asking<'a>,
     publisher: Option<SubscriberId>,
     /// Other nodes, and members of shared groups, were found by whoever passed it on.
     is_passed_on: bool,
-    sessions: &'a Sessions,
     stamps: &'a mut [Stamp],
     recent: &'a mut Recent,
     publish: u32,
@@ -209,24 +208,35 @@ pub(crate) fn share_number(group: &str, filter: &str) -> NonZeroU32 {
     NonZeroU32::new(FixedState::default().hash_one((group, filter)) as u32).unwrap_or(NonZeroU32::MIN)
 }
 
-/// The member whose turn it is among those that are there.
-pub(crate) fn pick_present(group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> Option<Member> {
-    // Of its own sessions a thread knows for sure.
-    let is_there = |member: &Member| {
-        member.subscriber.thread != thread
-            || sessions.by_subscriber(member.subscriber).is_some_and(|entry| entry.connection.is_some())
-    };
-    group.members_in_turn().find(is_there)
+/// Who asks for a member of a shared group: a thread knows for sure of its own sessions.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    pub(crate) thread: Thread,
+    pub(crate) sessions: &'a Sessions,
+    /// See [`Turn::window`](crate::turn::Turn::window).
+    pub(crate) window: u16,
 }
 
-/// The member whose turn it is among those whose sessions wait for their clients. One that has ended may still be leaving
-/// its groups.
-pub(crate) fn pick_absent(group: &SharedRef<'_>, thread: Thread, sessions: &Sessions) -> Option<Member> {
-    let waits = |member: &Member| {
-        member.subscriber.thread != thread
-            || sessions.by_subscriber(member.subscriber).is_some_and(|entry| !entry.is_leaving)
-    };
-    group.absent_in_turn().find(waits)
+impl Asking<'_> {
+    /// The member whose turn it is among those that are there.
+    pub(crate) fn pick_present(self, group: &SharedRef<'_>) -> Option<Member> {
+        let Asking { thread, sessions, window } = self;
+        let is_there = |member: &Member| {
+            member.subscriber.thread != thread
+                || sessions.by_subscriber(member.subscriber).is_some_and(|entry| entry.connection.is_some())
+        };
+        group.members_in_turn(thread, window).find(is_there)
+    }
+
+    /// The member whose turn it is among those whose sessions wait for their clients. One that has ended may still be
+    /// leaving its groups.
+    pub(crate) fn pick_absent(self, group: &SharedRef<'_>) -> Option<Member> {
+        let waits = |member: &Member| {
+            member.subscriber.thread != self.thread
+                || self.sessions.by_subscriber(member.subscriber).is_some_and(|entry| !entry.is_leaving)
+        };
+        group.absent_in_turn().find(waits)
+    }
 }
 
 impl Matches for Gather<'_> {
@@ -235,7 +245,7 @@ impl Matches for Gather<'_> {
         if options.no_local() && self.publisher == Some(id) {
             return;
         }
-        if id.thread == self.thread {
+        if id.thread == self.asking.thread {
             self.add_local(id, options);
         } else {
             self.add_other(id, options);
@@ -250,7 +260,7 @@ impl Matches for Gather<'_> {
 
     fn shared(&mut self, group: SharedRef<'_>) {
         if !self.is_passed_on {
-            self.found.pick(&group, self.thread, self.sessions);
+            self.found.pick(&group, self.asking);
         }
     }
 }
@@ -279,15 +289,14 @@ impl Worker {
         is_passed_on: bool,
         tell: impl FnOnce(&Node, &mut Gather<'_>) -> T,
     ) -> T {
-        let Worker { node, sessions, scratch, thread, .. } = self;
+        let Worker { node, sessions, scratch, thread, turn, .. } = self;
         scratch.publish = next_stamp(scratch.publish, sessions, &mut scratch.recent);
         scratch.found.clear();
         let mut stamps = std::mem::take(&mut sessions.stamps);
         let mut gather = Gather {
-            thread: *thread,
+            asking: Asking { thread: *thread, sessions, window: turn.window },
             publisher,
             is_passed_on,
-            sessions,
             stamps: &mut stamps,
             recent: &mut scratch.recent,
             publish: scratch.publish,
@@ -332,7 +341,7 @@ impl Worker {
         for (outgoing, message, mine) in batch.publishes() {
             self.gather(None, true, |_, gather| {
                 for Target { slot, generation, options, share } in mine.iter().copied() {
-                    let id = SubscriberId { thread: gather.thread, slot, generation };
+                    let id = SubscriberId { thread: gather.asking.thread, slot, generation };
                     if share.is_some() {
                         gather.found.locals.push(Local { id, options, share });
                     } else {

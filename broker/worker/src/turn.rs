@@ -17,7 +17,7 @@ use crate::worker::Worker;
 use fulmar_router::Trie;
 use std::collections::VecDeque;
 use std::sync::RwLockWriteGuard;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A write is a system call, so that those who got a message for many are written in portions.
 const BULK_PER_TURN: usize = 256;
@@ -26,6 +26,8 @@ const BULK_PER_TURN: usize = 256;
 pub(crate) const LEAST_PER_TURN: usize = 16;
 /// A packet that takes more than one in so many parts of a turn is heavy.
 const HEAVY_PART: u64 = 4;
+/// A time window is so many bits of a count of nanoseconds: 8.4 ms.
+const WINDOW_BITS: u32 = 23;
 /// What waiting for another thread counts as: so many waits are a turn.
 const WAIT_PART: u64 = 4;
 
@@ -33,6 +35,8 @@ const WAIT_PART: u64 = 4;
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) effort: Effort,
+    /// The number of the time window in which the last bytes came, modulo 2^16.
+    pub(crate) window: u16,
     /// Receivers of the message in the last packet.
     pub(crate) last_receivers: usize,
     /// What had been done when the last packet began.
@@ -53,6 +57,7 @@ impl Turn {
     pub(crate) fn new(effort_max: u64) -> Turn {
         Turn {
             effort: Effort::new(effort_max),
+            window: 0,
             last_receivers: 0,
             before_packet: 0,
             heavy: effort_max / HEAVY_PART,
@@ -61,6 +66,12 @@ impl Turn {
             unread: Vec::new(),
             bulk_left: BULK_PER_TURN,
         }
+    }
+
+    /// It is so late, since any fixed time.
+    #[inline]
+    pub(crate) fn set_time(&mut self, time: Duration) {
+        self.window = (time.as_nanos() >> WINDOW_BITS) as u16;
     }
 
     /// A client has sent one more packet.

@@ -167,6 +167,7 @@ impl Worker {
         };
         self.turn.effort.add(1, cost::READ);
         self.turn.effort.add(bytes.len() / 1024, cost::KIBIBYTE);
+        self.turn.set_time(now.saturating_duration_since(self.node.settings.start));
         let (role, is_heavy) = (connection.role, connection.is_heavy);
         match role {
             Role::AwaitConnect { answer, .. } => self.await_connect(conn, answer, bytes, now, out),

@@ -11,6 +11,7 @@ mod matching;
 mod name;
 mod path;
 mod shared;
+mod turns;
 
 use self::arena::{Arena, EXACT, NONE, NodeId, WILD};
 use self::children::Children;

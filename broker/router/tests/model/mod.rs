@@ -142,7 +142,7 @@ impl Matches for Found {
     }
 
     fn shared(&mut self, group: SharedRef<'_>) {
-        let [members, absent] = [group.members, group.absent].map(<[Member]>::to_vec);
+        let (members, absent): (Vec<Member>, _) = (group.present().collect(), group.absent.to_vec());
         let found = FoundGroup { members, absent, nodes: group.nodes.to_vec() };
         let old = self.groups.insert((group.group.into(), group.filter.into()), found);
         assert_eq!(old, None, "a group on one filter is given once");
