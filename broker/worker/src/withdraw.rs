@@ -19,12 +19,16 @@ use std::time::Instant;
 /// Sessions and filters that a turn looks at, however much else it has done: a right that is lost is to go soon.
 const LEAST_PER_TURN: usize = 64;
 
-/// A change of rules that not every session has been looked at for.
+/// Changes of rules during the first of them that are told apart. Beyond these, what is left is looked at in one turn.
+const CHANGES_MAX: usize = 16;
+
+/// A change of rules that not every session has been looked at for, or several.
 #[derive(Debug)]
 pub(crate) struct Withdrawal {
     /// The slot of the next one.
     next: u32,
-    before: Arc<Rules>,
+    /// What held before, oldest first: sessions may have been let in by any of it.
+    before: Vec<Arc<Rules>>,
     /// The session whose subscriptions are judged before the next one is looked at.
     judging: Option<Judging>,
 }
@@ -51,12 +55,18 @@ enum Review {
 impl Worker {
     /// The files of users and access rules say this from now on.
     pub fn reload(&mut self, rules: Arc<Rules>, now: Instant, out: &mut impl Out) {
-        // What a session was let in by is compared with one change only.
-        while self.put_off.withdrawal.is_some() {
+        while self.put_off.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.before.len() >= CHANGES_MAX) {
             self.withdraw_some(now, out);
         }
-        let before = std::mem::replace(&mut self.rules, rules);
-        self.put_off.withdrawal = Some(Withdrawal { next: 0, before, judging: None });
+        let mut withdrawal =
+            self.put_off.withdrawal.take().unwrap_or(Withdrawal { next: 0, before: Vec::new(), judging: None });
+        withdrawal.before.push(std::mem::replace(&mut self.rules, rules));
+        // Everybody is looked at from the beginning. Who has lost a filter already is told, whatever holds now.
+        withdrawal.next = 0;
+        if let Some(judging) = &mut withdrawal.judging {
+            judging.filter.clear();
+        }
+        self.put_off.withdrawal = Some(withdrawal);
     }
 
     /// Goes on with a change of rules, as far as this turn goes.
@@ -86,11 +96,7 @@ impl Worker {
         if review == Review::Ends {
             self.end_session(id, now);
         }
-        let is_same = match (&withdrawal.before.access, &self.rules.access) {
-            (Some(before), Some(access)) => Arc::ptr_eq(before, access),
-            (before, access) => before.is_none() && access.is_none(),
-        };
-        if !is_same {
+        if withdrawal.before.iter().any(|before| !is_same(before.access.as_ref(), self.rules.access.as_ref())) {
             withdrawal.judging = Some(Judging { id, filter: String::new(), has_lost: false });
         }
         true
@@ -104,7 +110,7 @@ impl Worker {
         }
     }
 
-    fn review_client(&self, id: SessionId, before: &Rules, now: Instant) -> Review {
+    fn review_client(&self, id: SessionId, before: &[Arc<Rules>], now: Instant) -> Review {
         let Some(entry) = self.sessions.get(id) else { return Review::Stays };
         let (client_id, user) = (entry.session.client_id(), username(&entry.session));
         if let (Proof::Password, Some(user)) = (entry.proof, user) {
@@ -112,8 +118,12 @@ impl Worker {
             if password.is_none() {
                 return Review::Ends;
             }
-            // Who came since then was let in by the file that is valid now.
-            if entry.let_in_by != self.rules.generation && password != password_of(user, before) {
+            // Who was let in by what is older than all of it has been looked at since then.
+            let let_in_by = before.iter().find(|rules| rules.generation == entry.let_in_by).or_else(|| before.first());
+            // Who came since the last change was let in by the file that is valid now.
+            if entry.let_in_by != self.rules.generation
+                && let_in_by.is_some_and(|rules| password != password_of(user, rules))
+            {
                 return Review::LosesConnection;
             }
         }
@@ -177,6 +187,13 @@ impl Worker {
         // How long a filter may be was judged when the subscription was made.
         let limits = TopicLimits { levels_max: usize::MAX, bytes_max: usize::MAX };
         parse_filter(filter, limits).is_ok_and(|parsed| self.may_subscribe(*id, filter, &parsed))
+    }
+}
+
+fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
     }
 }
 

@@ -376,6 +376,50 @@ fn a_change_of_rules_for_sessions_with_many_filters_is_carried_out_in_portions_a
     }
 }
 
+#[test]
+fn a_change_of_rules_during_another_makes_no_turn_long_and_the_last_one_holds() {
+    let rules = |generation, allowed| {
+        let text = format!("rules: [{{allow: subscribe, filters: {allowed}}}]");
+        let access = AccessFile::parse(&text, AccessLimits::default()).expect("it is an access file");
+        Arc::new(Rules { generation, passwords: None, access: Some(Arc::new(access)) })
+    };
+    let limits = Limits { turn_effort: 1_000_000, subscriptions_per_client: 10_000, ..Limits::default() };
+    let auth = AuthSettings { rules: rules(0, "['a/#', 'b/#']"), ..AuthSettings::new([7; 32]) };
+    let mut thread = Thread::with(limits, auth);
+    for kind in ["a", "b"] {
+        let conn = thread.connect_for(kind, 60);
+        let filters: Vec<_> = (0..5000).map(|number| format!("{kind}/{number}")).collect();
+        for filters in filters.chunks(500) {
+            thread.send(conn, &subscribe(None, filters));
+        }
+        thread.worker.closed(conn, fulmar_worker::Closed::Eof, thread.now, &mut Pauses::default());
+        thread.end_turn();
+    }
+    // Session b loses some under the first, which allows `a`, and all of `a` is lost under the last.
+    for (generation, allowed, turns) in [(1, "['a/#']", 15), (2, "['a/#', 'b/#']", 5), (3, "['b/#']", 0)] {
+        let before = thread.worker.gauges().subscriptions;
+        thread.worker.reload(rules(generation, allowed), thread.now, &mut Pauses::default());
+        assert_eq!(thread.worker.gauges().subscriptions, before, "nothing is done at once");
+        for _ in 0..turns {
+            thread.end_turn();
+        }
+    }
+    let mut turns = 0;
+    loop {
+        let before = thread.worker.gauges().subscriptions;
+        let next = thread.worker.tick(thread.now, &mut Pauses::default());
+        thread.worker.end_turn();
+        let lost = before - thread.worker.gauges().subscriptions;
+        assert!(lost <= 250, "{lost} subscriptions in one turn");
+        turns += 1;
+        if next != Some(thread.now) {
+            break;
+        }
+    }
+    let left = thread.worker.gauges().subscriptions;
+    assert!((3000..=4999).contains(&left), "{left} of b are left, after {turns} turns");
+}
+
 /// Publishes in one read and ends turns until nothing waits. Gives the most bytes that waited at the end of a turn, and
 /// what each reader was sent.
 fn fan_out(thread: &mut Thread, readers: &[ConnId], publishes: &[u8]) -> (usize, Vec<Vec<u8>>) {
