@@ -14,6 +14,11 @@ pub struct TopicLimits {
     pub bytes_max: usize,
 }
 
+impl TopicLimits {
+    /// Only the grammar counts: how long it may be was judged when it came in.
+    pub const NONE: TopicLimits = TopicLimits { levels_max: usize::MAX, bytes_max: usize::MAX };
+}
+
 impl Default for TopicLimits {
     fn default() -> Self {
         Self { levels_max: 128, bytes_max: 65_535 }

@@ -184,9 +184,7 @@ impl Worker {
     }
 
     fn may_keep(&self, Judging { id, filter, .. }: &Judging) -> bool {
-        // How long a filter may be was judged when the subscription was made.
-        let limits = TopicLimits { levels_max: usize::MAX, bytes_max: usize::MAX };
-        parse_filter(filter, limits).is_ok_and(|parsed| self.may_subscribe(*id, filter, &parsed))
+        parse_filter(filter, TopicLimits::NONE).is_ok_and(|parsed| self.may_subscribe(*id, filter, &parsed))
     }
 }
 

@@ -165,9 +165,7 @@ impl<'a> Rights<'a> {
     /// Whether the client may subscribe to this filter, `$share/GROUP/FILTER` included. No filter by the grammar of
     /// MQTT: no.
     pub fn may_subscribe(&self, filter: &str) -> bool {
-        // How many levels are allowed has been judged before; here it must not matter.
-        let limits = TopicLimits { levels_max: usize::MAX, bytes_max: usize::MAX };
-        parse_filter(filter, limits).is_ok_and(|parsed| self.may_subscribe_to(&parsed))
+        parse_filter(filter, TopicLimits::NONE).is_ok_and(|parsed| self.may_subscribe_to(&parsed))
     }
 
     /// The same, for who has taken the filter apart already.
