@@ -19,7 +19,8 @@ pub use cluster::{AuthSpec, ImagePullSecret, MqttCluster, MqttClusterSpec, PodDi
 pub use condition::{ConditionKind, Truth, condition, find_condition, set_condition};
 pub use crd::crds;
 pub use listener::{
-    ClientAuth, ClientIdentity, ListenerProtocol, ListenerService, ListenerSpec, ListenerTls, SelfSigned, ServiceType,
+    ClientAuth, ClientIdentity, ListenerLimits, ListenerProtocol, ListenerService, ListenerSpec, ListenerTls,
+    SelfSigned, ServiceType,
 };
 pub use pods::{PodTemplate, StorageSpec};
 pub use status::{AutoscalingStatus, CertificateStatus, EndpointStatus, MqttClusterStatus, NodeStatus};

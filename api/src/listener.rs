@@ -36,6 +36,24 @@ pub struct ListenerSpec {
     /// How the listener's Service is published. Unset: a ClusterIP Service, reachable inside the Kubernetes cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ListenerService>,
+    /// What the listener's clients may take together on each broker. Unset: as much as all clients may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ListenerLimits>,
+}
+
+/// What the clients of one listener may take together on each broker, besides what config.limits allows those of all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerLimits {
+    /// Connected clients of this listener on each broker; more are closed. Unset: as many as the broker may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000000))]
+    pub connections: Option<i32>,
+    /// Connections that each broker accepts on this listener in a second; more wait in its listen queue, and all are
+    /// served. Unset: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000000))]
+    pub connects_per_second: Option<i32>,
 }
 
 /// What clients of a listener speak.

@@ -191,8 +191,15 @@ fn listener_config(listener: &Listener) -> ListenerConfig {
         address: EVERYWHERE,
         port,
         tls,
-        limits: ListenerLimits::default(),
+        limits: listener_limits(&listener.limits),
     }
+}
+
+/// The schema allows no limit of 0 or less; in the brokers' file 0 is none.
+fn listener_limits(limits: &fulmar_api::ListenerLimits) -> ListenerLimits {
+    let number = |limit: Option<i32>| limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(0));
+    let fulmar_api::ListenerLimits { connections, connects_per_second } = limits;
+    ListenerLimits { connections: number(*connections), connects_per_second: number(*connects_per_second) }
 }
 
 fn with_clients(server: ListenerTls, listener: &str, clients: &ClientCertificates) -> ListenerTls {
@@ -245,6 +252,7 @@ mod tests {
             certificate_secret: None,
             clients: None,
             service: fulmar_api::ListenerService::default(),
+            limits: fulmar_api::ListenerLimits::default(),
         };
         let secure = Listener {
             name: "mqtts".to_owned(),
@@ -268,6 +276,20 @@ mod tests {
         let tls = config.listeners[1].tls.clone().unwrap();
         assert_eq!(tls.cert_file.to_str(), Some("/etc/fulmar/listeners/mqtts/tls.crt"));
         assert_eq!(config.listeners[1].port, 10_443);
+    }
+
+    #[test]
+    fn the_file_has_the_limits_of_each_listener() {
+        let mut listeners = listeners();
+        let limits = |connections, connects_per_second| fulmar_api::ListenerLimits { connections, connects_per_second };
+        listeners[1].limits = limits(Some(5000), None);
+        listeners.push(Listener { name: "other".to_owned(), port: 1884, container_port: 1884, ..listeners[0].clone() });
+        listeners[2].limits = limits(Some(1), Some(200));
+        let config = build_config("demo", "shop", &listeners, &anonymous(), &Map::new()).unwrap();
+        let found = fulmar_config::check(&config.to_yaml()).unwrap();
+        let limits: Vec<_> =
+            found.listeners.iter().map(|it| (it.limits.connections, it.limits.connects_per_second)).collect();
+        assert_eq!(limits, [(0, 0), (5000, 0), (1, 200)]);
     }
 
     #[test]

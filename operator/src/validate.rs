@@ -3,8 +3,8 @@
 //! `ValidatedCluster` is the proof: builders take nothing else, so they cannot fail.
 
 use fulmar_api::{
-    ClientAuth, ClientIdentity, ListenerProtocol, ListenerService, ListenerTls, MqttCluster, MqttClusterSpec, labels,
-    names,
+    ClientAuth, ClientIdentity, ListenerLimits, ListenerProtocol, ListenerService, ListenerTls, MqttCluster,
+    MqttClusterSpec, labels, names,
 };
 use fulmar_config::Config;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -53,6 +53,7 @@ pub(crate) struct Listener {
     pub(crate) certificate_secret: Option<String>,
     pub(crate) clients: Option<ClientCertificates>,
     pub(crate) service: ListenerService,
+    pub(crate) limits: ListenerLimits,
 }
 
 /// How a listener's clients prove themselves by certificates.
@@ -154,6 +155,7 @@ fn validate_listeners(cluster: &str, spec: &MqttClusterSpec) -> Vec<Listener> {
             .map(|tls| tls.secret_name.clone().unwrap_or_else(|| names::listener_tls(cluster, &listener.name))),
         clients: listener.tls.as_ref().and_then(client_certificates),
         service: listener.service.clone().unwrap_or_default(),
+        limits: listener.limits.clone().unwrap_or_default(),
     });
     listeners.collect()
 }

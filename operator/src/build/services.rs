@@ -31,7 +31,8 @@ fn build_nodes(cluster: &ValidatedCluster) -> Service {
 }
 
 fn build_listener(cluster: &ValidatedCluster, listener: &Listener) -> Service {
-    let Listener { name, port, service, protocol: _, container_port: _, certificate_secret: _, clients: _ } = listener;
+    let Listener { name, port, service, protocol: _, container_port: _, certificate_secret: _, clients: _, limits: _ } =
+        listener;
     let mut metadata = metadata(cluster, names::listener_service(&cluster.name, name));
     metadata.labels.get_or_insert_default().insert(labels::LISTENER.to_owned(), name.clone());
     if !service.annotations.is_empty() {
