@@ -158,3 +158,50 @@ fn who_comes_has_nothing_to_catch_up_with() {
     group.ask(0, 9, 9);
     assert_eq!(group.given, [1; 9]);
 }
+
+#[test]
+fn members_that_come_and_go_with_each_message_leave_the_others_their_part() {
+    // One member on thread 0, nine on thread 1, and a tenth that comes or goes before each message.
+    let mut group = Group::new(&[1, 9]);
+    let tenth = on(1, 9);
+    group.members.push(tenth);
+    group.given.push(0);
+    for number in 0..1000 {
+        match number % 2 {
+            0 => drop(group.trie.subscribe_shared("g", "jobs", tenth, OPTIONS).new),
+            _ => assert!(group.trie.set_shared_absent("g", "jobs", tenth)),
+        }
+        group.ask(0, number / 100, 1);
+    }
+    let mine = group.of(0);
+    assert!((80..=120).contains(&mine), "{mine} of 1,000 for one of ten");
+}
+
+#[test]
+fn bursts_of_one_thread_are_spread_evenly_each_and_all_together() {
+    for (burst, members) in [(96, [4, 4]), (96, [1, 9]), (72, [1, 9]), (200, [1, 9])] {
+        let mut group = Group::new(&members);
+        for number in 0..1000 {
+            // Each in a window of its own.
+            group.ask(0, number * 3, burst);
+        }
+        let (mine, all) = (group.of(0), burst * 1000);
+        let wanted = all * members[0] / (members[0] + members[1]);
+        assert!(mine.abs_diff(wanted) <= all / 100, "{mine} for {wanted}, bursts of {burst} for {members:?}");
+    }
+}
+
+#[test]
+fn a_thread_with_small_bursts_does_not_spoil_the_turns_of_others() {
+    let mut group = Group::new(&[4, 4, 4]);
+    for window in 0..500 {
+        group.ask(0, window, 300);
+        group.ask(1, window, 150);
+        if window % 5 == 0 {
+            group.ask(2, window, 80);
+        }
+    }
+    let parts = [0, 1, 2].map(|thread| group.of(thread));
+    let all: u32 = parts.iter().sum();
+    assert!(parts.iter().all(|part| part.abs_diff(all / 3) <= 1000), "{parts:?}");
+}

@@ -16,7 +16,7 @@ pub(crate) trait Core {
     fn certified(&mut self, conn: ConnId, certificate: Arc<CertificateNames>);
     fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed;
     fn answered(&mut self, answer: Answer, out: &mut impl Out);
-    fn reload(&mut self, rules: Arc<Rules>, now: Instant, out: &mut impl Out);
+    fn reload(&mut self, rules: Arc<Rules>);
     fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out);
     fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
     fn drained(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
@@ -58,8 +58,8 @@ impl Core for Worker {
         self.answered(answer, out);
     }
 
-    fn reload(&mut self, rules: Arc<Rules>, now: Instant, out: &mut impl Out) {
-        self.reload(rules, now, out);
+    fn reload(&mut self, rules: Arc<Rules>) {
+        self.reload(rules);
     }
 
     fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out) {

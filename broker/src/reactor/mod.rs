@@ -286,7 +286,7 @@ impl<C: Core> Reactor<C> {
                 Letter::Lane(lane) => self.adopt_lane(*lane, now),
                 Letter::PeerGone { node, epoch } => self.core.peer_gone(node, epoch, now, &mut self.world),
                 Letter::Answer(answer) => self.core.answered(answer, &mut self.world),
-                Letter::Rules(rules) => self.core.reload(rules, now, &mut self.world),
+                Letter::Rules(rules) => self.core.reload(rules),
                 Letter::Tell(messages) => self.core.tell(&messages, now),
                 Letter::ShutDown => {
                     self.listeners.clear();

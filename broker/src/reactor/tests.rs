@@ -129,7 +129,7 @@ impl Core for Puppet {
     }
 
     fn answered(&mut self, _answer: Answer, _out: &mut impl Out) {}
-    fn reload(&mut self, _rules: Arc<Rules>, _now: Instant, _out: &mut impl Out) {}
+    fn reload(&mut self, _rules: Arc<Rules>) {}
 
     fn closed(&mut self, conn: ConnId, how: Closed, _now: Instant, _out: &mut impl Out) {
         self.outputs[conn.slot as usize] = None;

@@ -67,9 +67,6 @@ impl Worker {
                     Flow::Closed
                 }
             };
-            if self.turn.is_packet_heavy() {
-                self.was_heavy(conn);
-            }
             match flow {
                 Flow::Go if self.is_ahead() => {
                     self.read_after_fanouts(conn, out);
@@ -82,11 +79,8 @@ impl Worker {
                     self.counters.bytes_received += used as u64;
                     return Consumed { bytes: used, paused: true };
                 }
-                Flow::Go if self.turn.is_packet_heavy() => {
-                    self.read_next_turn(conn, out);
-                    self.counters.bytes_received += used as u64;
-                    return Consumed { bytes: used, paused: true };
-                }
+                // Whoever called this sees to the rest.
+                Flow::Go if self.turn.is_much() => break,
                 Flow::Go => {}
                 Flow::Pause => {
                     self.counters.bytes_received += used as u64;

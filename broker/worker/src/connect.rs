@@ -128,7 +128,8 @@ impl Worker {
         };
         let held = self.sessions.find(&admitted.client_id).and_then(|id| self.sessions.get(id));
         let is_another_users = held.is_some_and(|entry| !entry.session.same_identity(&admitted.identity));
-        let since = held.map(|entry| entry.since).filter(|_| !is_another_users);
+        let has_lost_user = self.sessions.find(&admitted.client_id).is_some_and(|id| self.has_lost_user(id));
+        let since = held.map(|entry| entry.since).filter(|_| !is_another_users && !has_lost_user);
         if is_another_users && self.node.settings.auth.takeover == Takeover::SameUser {
             self.counters.session_owner_refusals += 1;
             let error = Some("the client id has a session of another user".to_owned());
@@ -144,7 +145,7 @@ impl Worker {
         if let Some(id) = self.sessions.find(&admitted.client_id) {
             self.take_over(id, now, out);
             // What waits in a session is for nobody but its user.
-            if admitted.clean_start || is_another_users {
+            if admitted.clean_start || is_another_users || has_lost_user {
                 self.end_session(id, now);
             }
         }

@@ -36,8 +36,10 @@ pub(crate) struct Connection {
     pub(crate) held: bool,
     /// It is not read because it has sent much while memory is short.
     pub(crate) is_resting: bool,
-    /// Its last packet took much of a turn.
-    pub(crate) is_heavy: bool,
+    /// It is not read until the turn comes that is for it: see `line.rs`.
+    pub(crate) stands_in_line: bool,
+    /// It has taken much of a turn, and stands in line for so many reads yet.
+    pub(crate) reads_in_line: u8,
     /// It is not read until it has the SUBACKs that wait for other nodes.
     pub(crate) awaits_subacks: bool,
     /// What it may publish, once it has; none where that is not bounded.
@@ -132,7 +134,8 @@ impl Connections {
             paused: false,
             held: false,
             is_resting: false,
-            is_heavy: false,
+            stands_in_line: false,
+            reads_in_line: 0,
             awaits_subacks: false,
             meter: None,
             reminder: None,
@@ -316,7 +319,7 @@ impl Connection {
     /// Whether it is not read for a reason for which its client cannot be blamed.
     pub(crate) fn is_unheard(&self) -> bool {
         let is_throttled = self.meter.as_ref().is_some_and(|meter| meter.until().is_some());
-        self.held || self.is_resting || is_throttled
+        self.held || self.is_resting || self.stands_in_line || is_throttled
     }
 
     /// Memory of output that the socket does not take.

@@ -53,9 +53,15 @@ impl Effort {
         self.spent = self.spent.saturating_add(count as u64 * cost);
     }
 
-    /// One in so many parts of a turn was done.
-    pub(crate) fn add_part_of_turn(&mut self, parts: u64) {
+    /// One in so many parts of a turn was done. Gives how much that is.
+    pub(crate) fn add_part_of_turn(&mut self, parts: u64) -> u64 {
         self.spent = self.spent.saturating_add(self.max / parts);
+        self.max / parts
+    }
+
+    /// Nothing is left of the turn.
+    pub(crate) fn spend_all(&mut self) {
+        self.spent = self.spent.max(self.max);
     }
 
     /// Whether the turn has done enough.

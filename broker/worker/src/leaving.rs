@@ -57,7 +57,8 @@ impl Worker {
         }
         self.sessions.subscriptions -= filters.len();
         self.turn.effort.add(filters.len(), cost::FILTER);
-        if self.leave(id, filters.iter().map(|filter| split_share(filter))) {
+        let filters: Vec<_> = filters.iter().map(|filter| split_share(filter)).collect();
+        if self.leave(id, &filters) {
             self.interest_changed();
         }
     }

@@ -29,6 +29,7 @@ mod lanes;
 mod leaving;
 mod letter;
 mod limits;
+mod line;
 mod link;
 mod node;
 mod out;

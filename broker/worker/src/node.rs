@@ -354,7 +354,8 @@ impl Node {
         unpoisoned(self.retained.read()).get(topic, self.milliseconds(now)).is_some()
     }
 
-    /// Appends messages that match, looking at `steps_max` topics at most; true when there are no more.
+    /// Appends messages that match, looking at `steps_max` topics at most. Gives whether there are no more, and how many
+    /// topics it may have looked at.
     pub(crate) fn read_retained(
         &self,
         filter: &str,
@@ -362,14 +363,15 @@ impl Node {
         steps_max: usize,
         now: Instant,
         into: &mut VecDeque<Message>,
-    ) -> bool {
+    ) -> (bool, usize) {
         let retained = if is_sys(filter) { &self.sys.retained } else { &self.retained };
         let retained = unpoisoned(retained.read());
         let scan = retained.scan(filter, cursor, self.milliseconds(now), steps_max, |stored| {
             into.push_back(stored.message.0.clone());
             ControlFlow::Continue(())
         });
-        scan == Scan::Done
+        let RetainedCounts { messages, tombstones, .. } = retained.counts();
+        (scan == Scan::Done, steps_max.min(messages + tombstones))
     }
 
     /// Visits topics with their messages and tombstones until told to stop or `steps_max` were looked at; true when

@@ -174,9 +174,11 @@ impl Worker {
                     }
                     return;
                 }
-                turn.effort.add(RETAINED_CHUNK, cost::TOPIC);
-                read.finished =
+                let (is_done, topics) =
                     node.read_retained(&read.filter, &mut read.cursor, RETAINED_CHUNK, now, &mut read.chunk);
+                read.finished = is_done;
+                // A look at a store with nothing in it is a look.
+                turn.effort.add(1 + topics, cost::TOPIC);
             }
             let Some(message) = read.chunk.front() else {
                 if read.finished {

@@ -20,6 +20,9 @@ use fulmar_session::{Excess, Limit, SubscribeAction};
 use std::num::NonZeroU32;
 use std::time::Instant;
 
+/// Filters that change while nobody else can match.
+const AT_ONCE: usize = 256;
+
 impl Worker {
     pub(crate) fn subscribe(
         &mut self,
@@ -88,7 +91,7 @@ impl Worker {
                 }
             }
         }
-        if self.join(id, joined) {
+        if self.join(id, &joined) {
             self.interest_changed();
         }
         if let Some(reason) = closed {
@@ -119,27 +122,25 @@ impl Worker {
         self.sessions.get(id).is_some_and(|entry| entry.session.takes_packet(suback_length(filters)))
     }
 
-    /// Puts a subscriber into the trie, with all filters at once, because other threads may match meanwhile and each of
-    /// them would have to be waited for; true when other nodes have to be told, which they have not of `$SYS`: each tells
-    /// of itself to its own clients.
-    fn join<'a>(
-        &mut self,
-        id: SessionId,
-        filters: impl IntoIterator<Item = (Option<&'a str>, &'a str, Options)>,
-    ) -> bool {
+    /// Puts a subscriber into the trie, with many filters at once, because other threads may be matching and each time they
+    /// would have to be waited for; true when other nodes have to be told, which they have not of `$SYS`: each tells of
+    /// itself to its own clients.
+    fn join(&mut self, id: SessionId, filters: &[(Option<&str>, &str, Options)]) -> bool {
         let me = subscriber(self.thread, id);
         let mut announce = false;
-        let mut trie = self.turn.trie_mut(&self.node);
-        for (share, filter, options) in filters {
-            let first = match share {
-                Some(group) => trie.subscribe_shared(group, filter, me, options).first,
-                None => trie.subscribe(filter, me, options).first,
-            };
-            if first && is_sys(filter) {
-                self.node.sys.joined();
-            } else if first {
-                self.node.interest().local.add(share, filter);
-                announce = true;
+        for filters in filters.chunks(AT_ONCE) {
+            let mut trie = self.turn.trie_mut(&self.node);
+            for (share, filter, options) in filters {
+                let first = match share {
+                    Some(group) => trie.subscribe_shared(group, filter, me, *options).first,
+                    None => trie.subscribe(filter, me, *options).first,
+                };
+                if first && is_sys(filter) {
+                    self.node.sys.joined();
+                } else if first {
+                    self.node.interest().local.add(*share, filter);
+                    announce = true;
+                }
             }
         }
         announce
@@ -190,7 +191,7 @@ impl Worker {
                 Err(reason) => reason,
             });
         }
-        if self.leave(id, left) {
+        if self.leave(id, &left) {
             self.interest_changed();
         }
         self.forget_reads(id);
@@ -220,26 +221,24 @@ impl Worker {
         Ok(Some(parsed))
     }
 
-    /// Takes a subscriber out of the trie, with all filters at once, as in [`Worker::join`]; true when other nodes have to
+    /// Takes a subscriber out of the trie, with many filters at once, as in [`Worker::join`]; true when other nodes have to
     /// be told.
-    pub(crate) fn leave<'a>(
-        &mut self,
-        id: SessionId,
-        filters: impl IntoIterator<Item = (Option<&'a str>, &'a str)>,
-    ) -> bool {
+    pub(crate) fn leave(&mut self, id: SessionId, filters: &[(Option<&str>, &str)]) -> bool {
         let me = subscriber(self.thread, id);
         let mut announce = false;
-        let mut trie = self.turn.trie_mut(&self.node);
-        for (share, filter) in filters {
-            let last = match share {
-                Some(group) => trie.unsubscribe_shared(group, filter, me).last,
-                None => trie.unsubscribe(filter, me).last,
-            };
-            if last && is_sys(filter) {
-                self.node.sys.left();
-            } else if last {
-                self.node.interest().local.remove(share, filter);
-                announce = true;
+        for filters in filters.chunks(AT_ONCE) {
+            let mut trie = self.turn.trie_mut(&self.node);
+            for (share, filter) in filters {
+                let last = match share {
+                    Some(group) => trie.unsubscribe_shared(group, filter, me).last,
+                    None => trie.unsubscribe(filter, me).last,
+                };
+                if last && is_sys(filter) {
+                    self.node.sys.left();
+                } else if last {
+                    self.node.interest().local.remove(*share, filter);
+                    announce = true;
+                }
             }
         }
         announce
@@ -249,25 +248,21 @@ impl Worker {
     pub(crate) fn leave_shared_groups(&mut self, id: SessionId) {
         let me = subscriber(self.thread, id);
         let shared = self.shared_subscriptions(id);
-        if shared.is_empty() {
-            return;
-        }
         self.turn.effort.add(shared.len(), cost::FILTER);
-        let mut trie = self.turn.trie_mut(&self.node);
-        for (group, filter, _) in shared {
-            trie.set_shared_absent(&group, &filter, me);
+        for shared in shared.chunks(AT_ONCE) {
+            let mut trie = self.turn.trie_mut(&self.node);
+            for (group, filter, _) in shared {
+                trie.set_shared_absent(group, filter, me);
+            }
         }
     }
 
     /// A client that came back takes its turns again.
     pub(crate) fn rejoin_shared_groups(&mut self, id: SessionId) {
         let shared = self.shared_subscriptions(id);
-        if shared.is_empty() {
-            return;
-        }
         self.turn.effort.add(shared.len(), cost::FILTER);
         let filters = shared.iter().map(|(group, filter, options)| (Some(group.as_str()), filter.as_str(), *options));
-        if self.join(id, filters) {
+        if self.join(id, &filters.collect::<Vec<_>>()) {
             self.interest_changed();
         }
     }

@@ -9,6 +9,7 @@ use crate::connections::{Connections, Role};
 use crate::effort::{Effort, cost};
 use crate::fanout::Fanouts;
 use crate::ids::{ConnId, SessionId};
+use crate::line::Line;
 use crate::node::Node;
 use crate::out::Out;
 use crate::timer::{Timer, Timers};
@@ -24,8 +25,8 @@ const BULK_PER_TURN: usize = 256;
 /// Clients that a turn closes, reminders that it looks at, and sessions for which it reads on, however much else it has
 /// done.
 pub(crate) const LEAST_PER_TURN: usize = 16;
-/// A packet that takes more than one in so many parts of a turn is heavy.
-const HEAVY_PART: u64 = 4;
+/// What one read brings is much if it takes more than one in so many parts of a turn.
+const MUCH_PART: u64 = 4;
 /// A time window is so many bits of a count of nanoseconds: 8.4 ms.
 const WINDOW_BITS: u32 = 23;
 /// What waiting for another thread counts as: so many waits are a turn.
@@ -39,14 +40,12 @@ pub(crate) struct Turn {
     pub(crate) window: u16,
     /// Receivers of the message in the last packet.
     pub(crate) last_receivers: usize,
-    /// What had been done when the last packet began.
-    before_packet: u64,
-    /// From here on a packet is heavy.
-    heavy: u64,
-    /// A client has sent a heavy packet: another that did so before waits for the next turn.
-    had_heavy: bool,
-    /// Who was not read at all because somebody else had sent a heavy packet. They are read on first when the turn ends.
-    passed_over: Vec<ConnId>,
+    /// What had been done when the last read began.
+    before_read: u64,
+    /// What one read may take before it is much.
+    much: u64,
+    /// A client has taken much of this turn: see `line.rs`.
+    pub(crate) has_taken_much: bool,
     /// Who was not read on because the turn had done enough. They are when it ends.
     unread: Vec<ConnId>,
     /// Connections that got messages for many and may be written yet.
@@ -59,43 +58,42 @@ impl Turn {
             effort: Effort::new(effort_max),
             window: 0,
             last_receivers: 0,
-            before_packet: 0,
-            heavy: effort_max / HEAVY_PART,
-            had_heavy: false,
-            passed_over: Vec::new(),
+            before_read: 0,
+            much: effort_max / MUCH_PART,
+            has_taken_much: false,
             unread: Vec::new(),
             bulk_left: BULK_PER_TURN,
         }
     }
 
-    /// It is so late, since any fixed time.
+    /// Bytes have come. It is so late, since any fixed time.
     #[inline]
-    pub(crate) fn set_time(&mut self, time: Duration) {
+    pub(crate) fn begin_read(&mut self, time: Duration) {
         self.window = (time.as_nanos() >> WINDOW_BITS) as u16;
+        self.before_read = self.effort.spent();
     }
 
     /// A client has sent one more packet.
     #[inline]
     pub(crate) fn begin_packet(&mut self) {
-        self.before_packet = self.effort.spent();
         self.effort.add(1, cost::PACKET);
         self.last_receivers = 0;
     }
 
-    /// The subscriptions of the node, to change them. Another thread may be matching, which takes as long as a heavy packet:
-    /// who changes them often in a turn would wait each time.
+    /// The subscriptions of the node, to change them. Another thread may be matching a message to thousands of them: who
+    /// changes some often in a turn would wait each time. That is not the fault of whose packet it is.
     pub(crate) fn trie_mut<'a>(&mut self, node: &'a Node) -> RwLockWriteGuard<'a, Trie> {
         let (trie, has_waited) = node.trie_mut();
         if has_waited {
-            self.effort.add_part_of_turn(WAIT_PART);
+            self.before_read += self.effort.add_part_of_turn(WAIT_PART);
         }
         trie
     }
 
-    /// Whether the last packet was heavy.
+    /// Whether what was read last has taken much.
     #[inline]
-    pub(crate) fn is_packet_heavy(&self) -> bool {
-        self.effort.spent().saturating_sub(self.before_packet) > self.heavy
+    pub(crate) fn is_much(&self) -> bool {
+        self.effort.spent().saturating_sub(self.before_read) > self.much
     }
 
     /// Of those who got messages for many, as many as may be are written in this turn.
@@ -105,7 +103,7 @@ impl Turn {
 
     pub(crate) fn end(&mut self) {
         self.effort.end_turn();
-        self.had_heavy = false;
+        self.has_taken_much = false;
         self.bulk_left = BULK_PER_TURN;
     }
 }
@@ -117,6 +115,8 @@ pub(crate) struct PutOff {
     pub(crate) fanouts: Fanouts,
     /// Who was not read on because it has sent more to many than they have got.
     ahead: Vec<ConnId>,
+    /// Who has taken much of a turn and waits for others like it.
+    pub(crate) line: Line,
     /// Reminders that are due.
     due: VecDeque<Timer>,
     /// Sessions whose retained messages go on.
@@ -130,8 +130,8 @@ pub(crate) struct PutOff {
 impl PutOff {
     /// Whether there is nothing for the next turn.
     pub(crate) fn is_empty(&self) -> bool {
-        let PutOff { fanouts, ahead, due, reading_on, leaving, withdrawal } = self;
-        let has_sent_all = fanouts.is_empty() && ahead.is_empty();
+        let PutOff { fanouts, ahead, line, due, reading_on, leaving, withdrawal } = self;
+        let has_sent_all = fanouts.is_empty() && ahead.is_empty() && line.is_empty();
         has_sent_all && due.is_empty() && reading_on.is_empty() && leaving.is_empty() && withdrawal.is_none()
     }
 
@@ -179,28 +179,6 @@ impl Worker {
         self.pause(conn, out);
     }
 
-    /// The last packet of this client was heavy: the next one waits for the next turn, and for those of others like it.
-    /// Who sends light ones does not wait for more than one heavy packet.
-    #[cold]
-    pub(crate) fn was_heavy(&mut self, conn: ConnId) {
-        self.turn.had_heavy = true;
-        if let Some(connection) = self.connections.get_mut(conn) {
-            connection.is_heavy = true;
-        }
-    }
-
-    /// Whether a client whose last packet was heavy waits for the next turn, because this one has had a heavy packet.
-    #[cold]
-    pub(crate) fn is_passed_over(&mut self, conn: ConnId, out: &mut impl Out) -> bool {
-        if self.turn.had_heavy {
-            self.turn.passed_over.push(conn);
-            self.pause(conn, out);
-        } else if let Some(connection) = self.connections.get_mut(conn) {
-            connection.is_heavy = false;
-        }
-        self.turn.had_heavy
-    }
-
     /// The rest of what this connection sent waits until many have got what it sent before.
     pub(crate) fn read_after_fanouts(&mut self, conn: ConnId, out: &mut impl Out) {
         self.put_off.ahead.push(conn);
@@ -212,8 +190,7 @@ impl Worker {
         if !self.has_backlog() {
             self.turn.unread.append(&mut self.put_off.ahead);
         }
-        let mut unread = std::mem::take(&mut self.turn.passed_over);
-        unread.append(&mut self.turn.unread);
+        let mut unread = std::mem::take(&mut self.turn.unread);
         for conn in unread.drain(..) {
             match self.connections.get(conn).map(|connection| connection.role) {
                 Some(Role::Client(session)) => self.resume(conn, session, now, out),
@@ -222,6 +199,7 @@ impl Worker {
             }
         }
         self.turn.unread = unread;
+        self.let_next_through(now, out);
     }
 
     /// Looks at the reminders that are due, as many as fit into this turn.

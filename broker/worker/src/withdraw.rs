@@ -9,21 +9,24 @@ use crate::ids::SessionId;
 use crate::out::Out;
 use crate::rights::username;
 use crate::rules::{Proof, Rules};
+use crate::sessions::Entry;
+use crate::subscribe::split_share;
 use crate::turn::Portion;
 use crate::worker::Worker;
 use fulmar_auth::passwords::Hash;
-use fulmar_codec::{ParsedFilter, ReasonCode, TopicLimits, parse_filter};
+use fulmar_codec::{ReasonCode, TopicLimits, parse_filter};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Sessions and filters that a turn looks at, however much else it has done: a right that is lost is to go soon.
 const LEAST_PER_TURN: usize = 64;
 
-/// Changes of rules during the first of them that are told apart. Beyond these, what is left is looked at in one turn.
-const CHANGES_MAX: usize = 16;
+/// Changes of rules that are carried out together, because each came before the one before it was done: so many files
+/// are kept meanwhile. The next one waits until these are done, and if more follow only the last of them is looked at.
+const CHANGES_MAX: usize = 4;
 
 /// A change of rules that not every session has been looked at for, or several.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Withdrawal {
     /// The slot of the next one.
     next: u32,
@@ -31,6 +34,8 @@ pub(crate) struct Withdrawal {
     before: Vec<Arc<Rules>>,
     /// The session whose subscriptions are judged before the next one is looked at.
     judging: Option<Judging>,
+    /// What holds when this is done.
+    after: Option<Arc<Rules>>,
 }
 
 /// How far the subscriptions of a session have been judged. Those that it gets meanwhile are judged when they are made.
@@ -54,19 +59,18 @@ enum Review {
 
 impl Worker {
     /// The files of users and access rules say this from now on.
-    pub fn reload(&mut self, rules: Arc<Rules>, now: Instant, out: &mut impl Out) {
-        while self.put_off.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.before.len() >= CHANGES_MAX) {
-            self.withdraw_some(now, out);
+    pub fn reload(&mut self, rules: Arc<Rules>) {
+        let withdrawal = self.put_off.withdrawal.get_or_insert_default();
+        if withdrawal.before.len() == CHANGES_MAX {
+            withdrawal.after = Some(rules);
+            return;
         }
-        let mut withdrawal =
-            self.put_off.withdrawal.take().unwrap_or(Withdrawal { next: 0, before: Vec::new(), judging: None });
         withdrawal.before.push(std::mem::replace(&mut self.rules, rules));
         // Everybody is looked at from the beginning. Who has lost a filter already is told, whatever holds now.
         withdrawal.next = 0;
         if let Some(judging) = &mut withdrawal.judging {
             judging.filter.clear();
         }
-        self.put_off.withdrawal = Some(withdrawal);
     }
 
     /// Goes on with a change of rules, as far as this turn goes.
@@ -77,6 +81,9 @@ impl Worker {
             if let Some(judging) = withdrawal.judging.take() {
                 withdrawal.judging = self.judge_some(judging, &mut portion, now, out);
             } else if !self.review_next(&mut withdrawal, now, out) {
+                if let Some(rules) = withdrawal.after {
+                    self.reload(rules);
+                }
                 return;
             }
         }
@@ -102,6 +109,13 @@ impl Worker {
         true
     }
 
+    /// Whether a session is to end because its user was removed, and has not yet.
+    pub(crate) fn has_lost_user(&self, id: SessionId) -> bool {
+        let changes = self.put_off.withdrawal.as_ref();
+        let entry = self.sessions.get(id);
+        entry.zip(changes).is_some_and(|(entry, changes)| was_removed(entry, &changes.before))
+    }
+
     /// The client of a session has lost a right and must come again.
     fn send_away(&mut self, id: SessionId, now: Instant, out: &mut impl Out) {
         if let Some(conn) = self.sessions.get(id).and_then(|entry| entry.connection) {
@@ -115,7 +129,7 @@ impl Worker {
         let (client_id, user) = (entry.session.client_id(), username(&entry.session));
         if let (Proof::Password, Some(user)) = (entry.proof, user) {
             let password = password_of(user, &self.rules);
-            if password.is_none() {
+            if password.is_none() || was_removed(entry, before) {
                 return Review::Ends;
             }
             // Who was let in by what is older than all of it has been looked at since then.
@@ -144,7 +158,7 @@ impl Worker {
         now: Instant,
         out: &mut impl Out,
     ) -> Option<Judging> {
-        let (mut announce, mut loses) = (false, false);
+        let mut lost: Vec<String> = Vec::new();
         let mut is_done = false;
         while portion.goes_on(self.turn.effort.is_spent()) {
             if !self.next_filter(&mut judging) {
@@ -155,19 +169,16 @@ impl Worker {
             if !self.may_keep(&judging) {
                 self.turn.effort.add(1, cost::FILTER);
                 // It was checked when it was made, and is there.
-                if let Ok(Some(ParsedFilter { share, filter, .. })) = self.end_subscription(judging.id, &judging.filter)
-                {
-                    announce |= self.leave(judging.id, [(share, filter)]);
-                }
-                loses = true;
+                let _ = self.end_subscription(judging.id, &judging.filter);
+                lost.push(judging.filter.clone());
             }
         }
-        if loses {
+        if !lost.is_empty() {
             judging.has_lost = true;
             self.forget_reads(judging.id);
-        }
-        if announce {
-            self.interest_changed();
+            if self.leave(judging.id, &lost.iter().map(|filter| split_share(filter)).collect::<Vec<_>>()) {
+                self.interest_changed();
+            }
         }
         if is_done && judging.has_lost {
             self.send_away(judging.id, now, out);
@@ -186,6 +197,14 @@ impl Worker {
     fn may_keep(&self, Judging { id, filter, .. }: &Judging) -> bool {
         parse_filter(filter, TopicLimits::NONE).is_ok_and(|parsed| self.may_subscribe(*id, filter, &parsed))
     }
+}
+
+/// Whether there was no such user at some time since this session was made or resumed: somebody of the same name is
+/// somebody else.
+fn was_removed(entry: &Entry, before: &[Arc<Rules>]) -> bool {
+    let (Proof::Password, Some(user)) = (entry.proof, username(&entry.session)) else { return false };
+    let mut since = before.iter().filter(|rules| rules.generation > entry.let_in_by);
+    since.any(|rules| password_of(user, rules).is_none())
 }
 
 fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {

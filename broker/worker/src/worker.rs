@@ -167,14 +167,20 @@ impl Worker {
         };
         self.turn.effort.add(1, cost::READ);
         self.turn.effort.add(bytes.len() / 1024, cost::KIBIBYTE);
-        self.turn.set_time(now.saturating_duration_since(self.node.settings.start));
-        let (role, is_heavy) = (connection.role, connection.is_heavy);
+        self.turn.begin_read(now.saturating_duration_since(self.node.settings.start));
+        let (role, has_taken_much) = (connection.role, connection.reads_in_line > 0);
         match role {
             Role::AwaitConnect { answer, .. } => self.await_connect(conn, answer, bytes, now, out),
             Role::AwaitAnswer { ticket, .. } => self.exchange_bytes(conn, ticket, bytes, now, out),
-            Role::Client(_) if is_heavy && self.is_passed_over(conn, out) => Consumed { bytes: 0, paused: true },
+            Role::Client(_) if has_taken_much && self.must_stand_in_line(conn, out) => {
+                Consumed { bytes: 0, paused: true }
+            }
             Role::Client(session) => {
-                let taken = self.client_bytes(conn, session, bytes, now, out);
+                let mut taken = self.client_bytes(conn, session, bytes, now, out);
+                if self.turn.is_much() {
+                    self.has_taken_much(conn, out);
+                    taken.paused = true;
+                }
                 self.restrain(conn, taken, now, out)
             }
             Role::Lane(lane) => self.lane_bytes(conn, lane, bytes, now, out),

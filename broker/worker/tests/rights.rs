@@ -250,6 +250,32 @@ fn a_change_of_rules_is_carried_out_in_portions() {
 }
 
 #[test]
+fn the_session_of_a_user_who_was_removed_is_not_for_who_has_the_name_next() {
+    // The second change comes before anybody was looked at for the first, or afterwards.
+    for is_done in [false, true] {
+        let mut world = world(rules(0, &[ANNA, OTTO], METERS));
+        let (old, otto) = (
+            world.connect_with(0, "a", durable("anna", "secret")),
+            world.connect_with(0, "o", as_user("otto", "secret")),
+        );
+        world.subscribe(old, "meters/#", QoS::AtLeastOnce);
+        world.settle();
+        world.vanish(old);
+        world.publish(otto, "meters/otto/mail", "for the first anna", QoS::AtLeastOnce);
+        world.settle();
+        world.reload(rules(1, &[OTTO], METERS));
+        if is_done {
+            world.pass(Duration::from_secs(1));
+        }
+        world.reload(rules(2, &[OTTO, ("anna", "another")], METERS));
+        let new = world.connect_with(0, "a", durable("anna", "another"));
+        world.settle();
+        let welcome = Got::ConnAck { session_present: false, reason: ReasonCode::SUCCESS };
+        assert_eq!(world.clients[new].take(), [welcome], "done: {is_done}");
+    }
+}
+
+#[test]
 fn who_loses_many_subscriptions_in_several_turns_is_sent_away_once_and_keeps_the_others() {
     let auth = AuthSettings { rules: Arc::new(rules(0, &[ANNA], METERS)), ..AuthSettings::new([7; 32]) };
     let limits = Limits { turn_effort: 100_000, ..Limits::default() };

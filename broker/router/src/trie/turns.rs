@@ -17,8 +17,8 @@ use crate::subscriber::{Member, SubscriberId};
 
 /// A window that has brought a thread so many messages for the group has brought many.
 const MANY: u16 = 64;
-/// For so many messages a thread decides at one time, while there are many. Looking at what all threads have given, for
-/// each of them, would cost as much as it saves.
+/// For so many messages a thread decides at one time, while others have many too. Looking at what all threads have given,
+/// for each of them, would cost as much as it saves.
 const DECIDED: u16 = 32;
 /// Messages that the members of a thread may be ahead of those of another, while both have many.
 const AHEAD_MAX: u64 = 256;
@@ -37,7 +37,8 @@ pub(super) struct Share {
     thread: u16,
     members: Indexed<Member>,
     turn: AtomicU32,
-    /// Messages that its members were given since members last came or went, or there last were many.
+    /// Messages that its members were given, in relation to what others were: whoever comes begins with as many as others
+    /// have, and takes with them what it had when it goes.
     given: AtomicU64,
     /// What the thread has had and decided: only the thread itself changes it.
     pace: AtomicU64,
@@ -70,31 +71,32 @@ impl Present {
     /// Adds a member that is not there.
     pub(super) fn add(&mut self, member: Member, hashes: &Hashes) {
         let thread = member.subscriber.thread;
-        let at = self.shares.iter().position(|share| share.thread == thread).unwrap_or_else(|| {
-            self.shares.push(Share::of(thread));
-            self.shares.len() - 1
-        });
-        self.shares[at].members.add(member, hashes);
-        self.begin_anew();
+        if let Some(share) = self.shares.iter_mut().find(|share| share.thread == thread) {
+            share.change(|members| {
+                members.add(member, hashes);
+            });
+            return;
+        }
+        let all = self.shares.iter_mut().map(|share| (*share.given.get_mut(), share.members.len() as u64));
+        let (given, count) = all.fold((0, 0), |sum, share| (sum.0 + share.0, sum.1 + share.1));
+        let mut share = Share::of(thread);
+        share.members.add(member, hashes);
+        *share.given.get_mut() = given / count.max(1);
+        self.shares.push(share);
     }
 
     pub(super) fn take(&mut self, subscriber: SubscriberId, hashes: &Hashes) -> Option<Member> {
         let at = self.shares.iter().position(|share| share.thread == subscriber.thread)?;
-        let members = &mut self.shares[at].members;
-        let member = members.remove(members.find(&subscriber, hashes)?, hashes);
-        if members.is_empty() {
+        let share = &mut self.shares[at];
+        let member_at = share.members.find(&subscriber, hashes)?;
+        let mut taken = None;
+        share.change(|members| taken = Some(members.remove(member_at, hashes)));
+        if share.members.is_empty() {
             self.shares.swap_remove(at);
+            // What was decided names shares by where they stand.
+            self.shares.iter_mut().for_each(Share::forget_decision);
         }
-        self.begin_anew();
-        Some(member)
-    }
-
-    /// Who comes has nothing to catch up with, and what was decided may be about somebody who is gone.
-    fn begin_anew(&mut self) {
-        for share in &mut self.shares {
-            *share.given.get_mut() = 0;
-            *share.pace.get_mut() = 0;
-        }
+        taken
     }
 
     pub(super) fn shares(&self) -> &[Share] {
@@ -110,6 +112,19 @@ impl Share {
 
     pub(super) fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// A member comes or goes. Each of the others was given what it was.
+    fn change(&mut self, change: impl FnOnce(&mut Indexed<Member>)) {
+        let before = self.members.len() as u64;
+        change(&mut self.members);
+        let given = u128::from(*self.given.get_mut()) * self.members.len() as u128;
+        *self.given.get_mut() = ((given + u128::from(before / 2)) / u128::from(before.max(1))) as u64;
+    }
+
+    fn forget_decision(&mut self) {
+        let pace = self.pace.get_mut();
+        *pace = Pace { left: 0, ..Pace::from_bits(*pace) }.to_bits();
     }
 
     /// The members, starting with the one whose turn it is.
@@ -158,18 +173,28 @@ fn next_share(shares: &[Share], asking: u16, window: u16, turn: &AtomicU32) -> u
     if pace.left > 0 {
         pace.left -= 1;
     } else {
+        let tallies = shares.iter().map(|share| share.tally(window));
         let has_many = pace.has_many(window);
         if last.has_many(last.window) && !has_many {
-            // What some were ahead is forgiven: they would be idle now until the others have as much.
-            shares.iter().for_each(|share| share.given.store(0, Ordering::Relaxed));
+            forgive(shares, own, tallies.clone());
         }
-        let size = if has_many { DECIDED } else { 1 };
-        let to = choose(shares.iter().map(|share| share.tally(window)), own, size);
+        let is_shared = has_many && tallies.clone().enumerate().any(|(index, tally)| index != own && tally.has_many);
+        let size = if is_shared { DECIDED } else { 1 };
+        let to = choose(tallies, own, is_shared);
         shares[to].given.fetch_add(u64::from(size), Ordering::Relaxed);
         (pace.to, pace.left) = (to as u16, size - 1);
     }
     shares[own].pace.store(pace.to_bits(), Ordering::Relaxed);
     usize::from(pace.to)
+}
+
+/// The thread has no longer many. What its members are ahead of others is forgiven but for a message each: they would be
+/// idle until the others have as much.
+fn forgive(shares: &[Share], own: usize, tallies: impl Iterator<Item = Tally>) {
+    let members = shares[own].members.len() as u64;
+    let least = tallies.map(|tally| tally.given * members / tally.members.max(1)).min();
+    let most = least.unwrap_or(0).saturating_add(members);
+    shares[own].given.fetch_min(most, Ordering::Relaxed);
 }
 
 /// What the members of a share were given, and whether their thread has many messages.
@@ -187,11 +212,11 @@ impl Tally {
     }
 }
 
-/// Where the next messages go, of which there are many if it is more than one: to the own share, unless its members are
-/// too far ahead of another's; then to the one that was given least.
-fn choose(shares: impl Iterator<Item = Tally> + Clone, own: usize, size: u16) -> usize {
+/// Where the next messages go: to the own share, unless its members are too far ahead of another's; then to the one that
+/// was given least. `is_shared`: this thread has many, and so has another.
+fn choose(shares: impl Iterator<Item = Tally> + Clone, own: usize, is_shared: bool) -> usize {
     let Some(mine) = shares.clone().nth(own) else { return own };
-    let may_be_ahead = |other: &Tally| if size > 1 && other.has_many { AHEAD_MAX } else { u64::from(size) - 1 };
+    let may_be_ahead = |other: &Tally| if is_shared && other.has_many { AHEAD_MAX } else { 0 };
     if !shares.clone().any(|share| share.is_behind(mine, may_be_ahead(&share))) {
         return own;
     }

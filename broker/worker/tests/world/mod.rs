@@ -400,10 +400,7 @@ impl World {
         let rules = Arc::new(rules);
         for node in 0..self.nodes.len() {
             for thread in 0..self.nodes[node].threads.len() {
-                let now = self.now;
-                let mut out = Recorder::default();
-                self.nodes[node].threads[thread].worker.reload(Arc::clone(&rules), now, &mut out);
-                self.carry_out(node, thread, out);
+                self.nodes[node].threads[thread].worker.reload(Arc::clone(&rules));
                 self.end_turn(node, thread);
             }
         }
