@@ -138,7 +138,7 @@ counters! {
         wills_published,
         /// Sessions that ended because their expiry passed.
         sessions_expired,
-        /// Reads of a client that took more than a quarter of a turn of the event loop. Who has such reads waits for others like it.
+        /// Reads of a client that took more than a quarter of a turn of the event loop, deliveries not counted. Who has such reads waits for others like it.
         heavy_reads,
         /// SUBACKs sent before every linked node had confirmed the filter, after the longest wait.
         subscribe_barrier_timeouts,

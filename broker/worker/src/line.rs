@@ -2,7 +2,7 @@
 //! of them at most, and not for all.
 //!
 //! What counts is all that one read brought, however many packets it is: a message that matches thousands of
-//! subscriptions, or a flood. Who is alone in the line is read again in the next turn and loses nothing by it.
+//! subscriptions, or a flood; not how many get it. Who is alone in the line is read again in the next turn and loses nothing by it.
 
 use crate::connections::Role;
 use crate::ids::ConnId;

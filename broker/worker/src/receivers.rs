@@ -4,7 +4,6 @@
 
 use crate::connections::Connections;
 use crate::counters::Counters;
-use crate::effort::cost;
 use crate::fanout::Fanouts;
 use crate::letter::Outboxes;
 use crate::limits::Limits;
@@ -91,7 +90,7 @@ impl Receivers<'_> {
             if index > first && is_enough {
                 return index;
             }
-            self.turn.effort.add(1, cost::DELIVERY);
+            self.turn.add_delivered(1, 0);
             let id = local.options.subscription_id();
             if more_ids.is_empty() {
                 let id = id.map_or(0, NonZeroU32::get);
@@ -160,7 +159,7 @@ impl Receivers<'_> {
                 }
                 receiver.given += given;
                 connections.given_bytes += given;
-                turn.effort.add(given / 1024, cost::KIBIBYTE);
+                turn.add_delivered(0, given);
                 delivered
             }
             // An absent client has no buffer; its session writes nothing.

@@ -311,7 +311,7 @@ impl Worker {
     /// `message` is the same, if it is kept already.
     pub(crate) fn deliver_found(&mut self, outgoing: &Outgoing<'_>, message: Option<&Message>, now: Instant) {
         let Delivery { mut receivers, found, buffer, share, fanouts, outboxes } = self.delivery(now);
-        receivers.turn.effort.add(found.others.len(), cost::DELIVERY);
+        receivers.turn.add_delivered(found.others.len(), 0);
         receivers.turn.effort.add(found.merged, cost::MATCH);
         receivers.turn.last_receivers = found.locals.len() + found.others.len();
         found.more_ids.sort_by_key(|(index, _)| *index);

@@ -90,7 +90,17 @@ impl Turn {
         trie
     }
 
-    /// Whether what was read last has taken much.
+    /// A message went to so many receivers, or so many bytes to one. That is what messages are for, however many they are,
+    /// and what they get in one turn is written at one time: it is bounded elsewhere (`fanout.rs`).
+    #[inline]
+    pub(crate) fn add_delivered(&mut self, receivers: usize, bytes: usize) {
+        let before = self.effort.spent();
+        self.effort.add(receivers, cost::DELIVERY);
+        self.effort.add(bytes / 1024, cost::KIBIBYTE);
+        self.before_read += self.effort.spent() - before;
+    }
+
+    /// Whether what was read last has taken much, but for deliveries.
     #[inline]
     pub(crate) fn is_much(&self) -> bool {
         self.effort.spent().saturating_sub(self.before_read) > self.much
