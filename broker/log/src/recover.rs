@@ -1,0 +1,195 @@
+//! Opening a folder: what the segments say, what is cut, what is refused.
+//!
+//! **Torn or damaged.** A crash may leave anything behind the last sync, in any order of sectors: a batch that is not
+//! intact there was never promised to anyone and is cut off, with all behind it. The same bytes before the last sync
+//! are acknowledged data that the disk lost, and a node that cut them would break its word (a vote, a commit). So the
+//! question is where the last sync was, and the log itself must answer it:
+//!
+//! 1. Every segment but the last was synced to its end before the next one got its name. Nothing in it can be torn.
+//! 2. The first batch of a segment was synced before the segment got its name. It can't be torn either.
+//! 3. Every batch says how much of its segment was synced before it. If any batch whose head is intact, at the broken
+//!    place or anywhere behind it, says more than up to there, the broken place was synced: damage. If none does, it
+//!    is torn, also when intact batches follow: several may have been written since the last sync, and sectors reach
+//!    a disk in any order. (That a valid batch follows is therefore no sign of damage by itself.)
+//! 4. What a log wrote last before it was idle has no batch behind it; [`settle`](crate::Log::settle) puts one there.
+//!    What remains undecided is damage to the very last synced batch of a log that was neither settled nor written to
+//!    afterwards: it is taken for torn, cut, and reported.
+//!
+//! **What a sync lost.** After a failed sync the kernel may call pages clean that never reached the disk: a later
+//! sync succeeds, and they can be read until they are evicted. The log itself never goes on after a failure, but the
+//! process that is started next would read, and trust, such pages. Hence all that no batch proves to be synced is
+//! written over with itself and synced, before anyone is told of it.
+//!
+//! **What may be missing.** Segments are reclaimed from the front. Those that follow each other up to the last are
+//! read; older ones before a gap came back after a crash and are removed, if all entries are found without them.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use crate::batch::Groups;
+use crate::error::Defect;
+use crate::format::{BATCH_HEAD, SEGMENT_HEAD, SegmentHead, VERSION};
+use crate::log::Cut;
+use crate::replay::Replay;
+use crate::scan::{Chain, ScanError, Scanned, rewrite, scan, was_synced};
+use crate::segment::{self, Segment, Tail, UNFINISHED};
+use crate::settings::sabotaged;
+use crate::{Damage, Disk, File, OpenError, Settings, WriteError};
+
+/// What a log is made of when it was opened.
+pub(crate) struct Found<F> {
+    pub(crate) groups: Groups,
+    pub(crate) segments: VecDeque<Segment<F>>,
+    pub(crate) tail: Tail,
+    pub(crate) cut: Option<Cut>,
+}
+
+/// Reads the folder, and makes a log of it that can be written to.
+pub(crate) fn recover<D: Disk>(disk: &D, folder: &Path, settings: &Settings) -> Result<Found<D::File>, OpenError> {
+    disk.create_folder(folder).map_err(OpenError::disk("create", folder))?;
+    let names = disk.list(folder).map_err(OpenError::disk("list", folder))?;
+    let (left_over, run) = last_run(names.iter().filter_map(|name| segment::number(name)).collect());
+
+    let mut replay = Replay::default();
+    let mut segments = VecDeque::new();
+    let mut chain = None;
+    let mut end = None;
+    for &number in &run {
+        let is_last = run.last() == Some(&number);
+        let (segment, scanned) = read_segment(disk, folder, settings, number, chain, is_last, &mut replay)?;
+        chain = Some(scanned.chain);
+        end = Some(scanned);
+        segments.push_back(segment);
+    }
+    if let Some(missing) = replay.groups.iter().find_map(|(&group, it)| Some((group, it.missing()?))) {
+        let (group, (from, until)) = missing;
+        return Err(OpenError::Missing { group, from, until, segment: run[0] });
+    }
+
+    // From here on the folder is changed.
+    let unfinished = names.iter().filter(|name| name.ends_with(UNFINISHED)).cloned();
+    for name in left_over.into_iter().map(segment::name).chain(unfinished) {
+        let path = folder.join(name);
+        disk.remove(&path).map_err(OpenError::disk("remove", &path))?;
+    }
+    let (tail, cut) = match (segments.back_mut(), end) {
+        (Some(segment), Some(end)) => settle_tail(segment, end, settings)?,
+        _ => {
+            let nothing = Tail { length: 0, synced: 0, proven: 0, sequence: 1, previous: 0 };
+            let made = segment::create(disk, folder, settings, 1, &Groups::new(), nothing);
+            let (segment, tail) = made.map_err(|error| not_created(folder, error))?;
+            segments.push_back(segment);
+            (tail, None)
+        }
+    };
+    disk.sync_folder(folder).map_err(OpenError::disk("sync", folder))?;
+    Ok(Found { groups: replay.groups, segments, tail, cut })
+}
+
+/// Divides numbers into those before the last gap, and those that follow each other up to the last.
+fn last_run(mut numbers: Vec<u64>) -> (Vec<u64>, Vec<u64>) {
+    numbers.sort_unstable();
+    let begin = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]).map_or(0, |gap| gap + 1);
+    let run = numbers.split_off(begin);
+    (numbers, run)
+}
+
+fn read_segment<D: Disk>(
+    disk: &D,
+    folder: &Path,
+    settings: &Settings,
+    number: u64,
+    before: Option<Chain>,
+    is_last: bool,
+    replay: &mut Replay,
+) -> Result<(Segment<D::File>, Scanned), OpenError> {
+    let path = folder.join(segment::name(number));
+    let file = disk.open(&path).map_err(OpenError::disk("open", &path))?;
+    let (head, seed) = read_head(&file, &path, settings, number)?;
+    let chain = Chain { sequence: head.sequence, previous: head.previous };
+    if let Some(before) = before.filter(|before| *before != chain) {
+        let defect = if before.sequence == chain.sequence {
+            let (found, wanted) = (u64::from(chain.previous), u64::from(before.previous));
+            Defect { what: "checksum of the last batch of the segment before", found, wanted }
+        } else {
+            Defect { what: "sequence of a segment", found: chain.sequence, wanted: before.sequence }
+        };
+        return Err(defect.in_file(&path, 0).into());
+    }
+    let mut is_first = true;
+    let scanned = scan(&file, seed, chain, settings, |offset, records| {
+        if std::mem::take(&mut is_first) { replay.carried(records) } else { replay.written(number, offset, records) }
+    });
+    let scanned = scanned.map_err(|error| match error {
+        ScanError::Disk(source) => OpenError::disk("read", &path)(source),
+        ScanError::Records(offset, defect) => defect.in_file(&path, offset).into(),
+    })?;
+    let damage = |defect: Defect| -> Damage { defect.in_file(&path, scanned.length) };
+    if is_first {
+        // Also of an empty rest there must be a first batch.
+        let nothing = Defect { what: "length of a batch's head", found: 0, wanted: BATCH_HEAD as u64 };
+        return Err(damage(scanned.defect.unwrap_or(nothing)).into());
+    }
+    if let Some(defect) = scanned.defect {
+        let synced = !is_last || was_synced(&file, seed, scanned.length).map_err(OpenError::disk("read", &path))?;
+        if synced {
+            return Err(damage(defect).into());
+        }
+    }
+    Ok((Segment { number, path, file, seed, length: scanned.length }, scanned))
+}
+
+fn read_head<F: File>(
+    file: &F,
+    path: &Path,
+    settings: &Settings,
+    number: u64,
+) -> Result<(SegmentHead, u32), OpenError> {
+    let length = file.length().map_err(OpenError::disk("read", path))?;
+    let mut bytes = [0; SEGMENT_HEAD];
+    if length < SEGMENT_HEAD as u64 {
+        let defect = Defect { what: "length of the segment's head", found: length, wanted: SEGMENT_HEAD as u64 };
+        return Err(defect.in_file(path, 0).into());
+    }
+    file.read_at(0, &mut bytes).map_err(OpenError::disk("read", path))?;
+    let (head, seed) = SegmentHead::decode(&bytes).map_err(|defect| defect.in_file(path, 0))?;
+    if head.version != VERSION {
+        return Err(OpenError::Version { file: path.to_owned(), found: head.version, wanted: VERSION });
+    }
+    if head.node != settings.node {
+        return Err(OpenError::OtherNode { file: path.to_owned(), found: head.node, wanted: settings.node });
+    }
+    if head.number != number {
+        let defect = Defect { what: "number of the segment", found: head.number, wanted: number };
+        return Err(defect.in_file(path, 0).into());
+    }
+    Ok((head, seed))
+}
+
+/// Cuts what is torn, and makes sure that the rest is on the disk.
+fn settle_tail<F: File>(
+    segment: &Segment<F>,
+    end: Scanned,
+    settings: &Settings,
+) -> Result<(Tail, Option<Cut>), OpenError> {
+    let Scanned { length, proven, chain: Chain { sequence, previous }, defect } = end;
+    let Segment { file, path, .. } = segment;
+    let on_disk = file.length().map_err(OpenError::disk("read", path))?;
+    let cut = defect.map(|defect| Cut { file: path.clone(), offset: length, bytes: on_disk - length, defect });
+    if cut.is_some() && !sabotaged!(settings, TailNotCut) {
+        file.set_length(length).map_err(OpenError::disk("cut", path))?;
+    }
+    if !sabotaged!(settings, TailNotRewritten) {
+        rewrite(file, proven, length).map_err(OpenError::disk("write", path))?;
+    }
+    file.sync().map_err(OpenError::disk("sync", path))?;
+    Ok((Tail { length, synced: length, proven, sequence, previous }, cut))
+}
+
+fn not_created(folder: &Path, error: WriteError) -> OpenError {
+    let source = match error {
+        WriteError::Full { .. } => std::io::ErrorKind::StorageFull.into(),
+        other => std::io::Error::other(other),
+    };
+    OpenError::disk("begin a log in", folder)(source)
+}
