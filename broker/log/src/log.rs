@@ -27,6 +27,8 @@ pub struct Log<D: Disk> {
     /// With consecutive numbers; never empty.
     pub(crate) segments: VecDeque<Segment<D::File>>,
     tail: Tail,
+    /// Whether the last segment was cut back since the last sync: a crash may bring back what was cut off.
+    was_cut: bool,
     /// Older segments may go: nothing that is synced needs them.
     needed_from: u64,
     pub(crate) failed: Option<Failed>,
@@ -95,6 +97,7 @@ impl<D: Disk> Log<D> {
             groups: found.groups,
             segments: found.segments,
             tail: found.tail,
+            was_cut: false,
             needed_from: 0,
             failed: None,
             buffer: Vec::new(),
@@ -130,13 +133,15 @@ impl<D: Disk> Log<D> {
     /// Makes all that was written durable. After an error the log takes nothing more: [`Failed`].
     pub fn sync(&mut self) -> Result<(), Failed> {
         self.usable()?;
-        if self.tail.synced < self.tail.length && !sabotaged!(self.settings, NoSync) {
+        let is_dirty = self.tail.synced < self.tail.length || self.was_cut;
+        if is_dirty && !sabotaged!(self.settings, NoSync) {
             let Segment { file, path, .. } = self.last_segment();
             if let Err(error) = file.sync() {
                 return Err(self.fail(Failed::new("sync segment", &path.clone(), &error)));
             }
         }
         self.tail.synced = self.tail.length;
+        self.was_cut = false;
         self.needed_from = self.oldest_needed();
         Ok(())
     }
@@ -246,6 +251,7 @@ impl<D: Disk> Log<D> {
         buffer.shrink_to(BUFFER_KEPT_BYTES);
         self.buffer = buffer;
         if let Err(error) = written {
+            self.was_cut = true;
             return Err(self.note(error));
         }
         self.tail = Tail { length, synced, proven: synced, sequence: sequence + 1, previous };

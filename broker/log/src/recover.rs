@@ -28,7 +28,7 @@ use std::path::Path;
 
 use crate::batch::Groups;
 use crate::error::Defect;
-use crate::format::{BATCH_HEAD, SEGMENT_HEAD, SegmentHead, VERSION};
+use crate::format::{BATCH_HEAD, SEGMENT_HEAD, SegmentHead, VERSION, aligned};
 use crate::log::Cut;
 use crate::replay::Replay;
 use crate::scan::{Chain, ScanError, Scanned, rewrite, scan, was_synced};
@@ -176,7 +176,11 @@ fn settle_tail<F: File>(
     let Segment { file, path, .. } = segment;
     let on_disk = file.length().map_err(OpenError::disk("read", path))?;
     let cut = defect.map(|defect| Cut { file: path.clone(), offset: length, bytes: on_disk - length, defect });
-    if cut.is_some() && !sabotaged!(settings, TailNotCut) {
+    if sabotaged!(settings, TailNotCut) {
+        let length = aligned(on_disk);
+        return Ok((Tail { length, synced: length, proven, sequence, previous }, cut));
+    }
+    if cut.is_some() {
         file.set_length(length).map_err(OpenError::disk("cut", path))?;
     }
     if !sabotaged!(settings, TailNotRewritten) {
