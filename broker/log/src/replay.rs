@@ -23,6 +23,9 @@ impl Replay {
             let Record::Carry(carry) = record else {
                 return Err(Defect { what: "records before those that carry", found: 1, wanted: 0 });
             };
+            if carry.next <= carry.purged {
+                return Err(Defect { what: "next index of a group", found: carry.next, wanted: carry.purged });
+            }
             carried.push(carry);
             records = &records[used..];
         }

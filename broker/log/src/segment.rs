@@ -36,7 +36,7 @@ pub(crate) struct Tail {
     pub(crate) length: u64,
     /// How much of it is known to be on the disk.
     pub(crate) synced: u64,
-    /// How much of it the batches in it say is on the disk.
+    /// How much of it, but for batches without records, its batches say is on the disk.
     pub(crate) proven: u64,
     /// Of the next batch.
     pub(crate) sequence: u64,

@@ -19,7 +19,8 @@ pub struct Settings {
     /// A number that nobody outside can guess, for the segments made from now on. Checksums begin with it, so that a
     /// message whose bytes imitate a batch is not taken for one.
     pub salt: u64,
-    /// A segment that is as long takes no more batches.
+    /// A segment that is as long takes no more batches. Each begins with the states of all groups, which should be but
+    /// a small part of it.
     pub segment_bytes: u64,
     /// How many groups there may be.
     pub groups_max: usize,
@@ -29,14 +30,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// 64 MiB for each segment, 1,024 groups.
+    /// 64 MiB for each segment, 128 groups.
     #[must_use]
     pub const fn new(node: u64, salt: u64) -> Self {
         Self {
             node,
             salt,
             segment_bytes: 64 * 1024 * 1024,
-            groups_max: 1024,
+            groups_max: 128,
             #[cfg(test)]
             sabotage: None,
         }

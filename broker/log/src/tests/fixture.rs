@@ -1,6 +1,6 @@
 //! Short ways to say what a test is about.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::disk::SimulatedDisk;
 use crate::{Disk, GroupId, Index, Log, OpenError, Recovered, Settings, Term, Write};
@@ -22,6 +22,21 @@ pub(crate) fn open(disk: &SimulatedDisk) -> Result<(Log<SimulatedDisk>, Recovere
 
 pub(crate) fn append(group: GroupId, index: Index, term: Term, payload: &[u8]) -> Write<'_> {
     Write::Append { group, index, term, payload }
+}
+
+/// A log with one entry of 100 bytes in each batch, all synced.
+pub(crate) fn filled(disk: &SimulatedDisk, entries: Index) -> Log<SimulatedDisk> {
+    let (mut log, _) = open(disk).expect("an empty disk");
+    for index in 1..=entries {
+        log.write(&[append(1, index, 1, &[index as u8; 100])]).expect("a disk with room");
+        log.sync().expect("a disk that works");
+    }
+    log
+}
+
+/// The path of a segment.
+pub(crate) fn segment(number: u64) -> PathBuf {
+    folder().join(crate::segment::name(number))
 }
 
 /// Everything that can be read of a group.

@@ -1,7 +1,13 @@
 //! What the log promises, on a simulated disk and on the real one.
 
+mod bytes;
+mod damage;
+mod failures;
 mod fixture;
 mod model;
 mod mutations;
 mod random;
+mod reclaim;
+mod refused;
 mod reopen;
+mod torn;
