@@ -16,7 +16,7 @@
 //!            4 length of what follows (32) 13 index
 //!            8 kind (8 bits)              21 term             29 the bytes
 //! ```
-//! Integers are little-endian and have 64 bits where nothing else is said. Checksums are CRC-32C.
+//! The head of a segment looks like this in every version. Integers are little-endian and have 64 bits where nothing else is said. Checksums are CRC-32C.
 //!
 //! - That of a segment's head is over the head, zeros in its place. All others in the segment begin with it, and those
 //!   of batches and records take in their offset: what was written elsewhere, in another life of the blocks, or by a

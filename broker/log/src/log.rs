@@ -27,8 +27,6 @@ pub struct Log<D: Disk> {
     /// With consecutive numbers; never empty.
     pub(crate) segments: VecDeque<Segment<D::File>>,
     tail: Tail,
-    /// Whether the last segment was cut back since the last sync: a crash may bring back what was cut off.
-    was_cut: bool,
     /// Older segments may go: nothing that is synced needs them.
     needed_from: u64,
     pub(crate) failed: Option<Failed>,
@@ -97,7 +95,6 @@ impl<D: Disk> Log<D> {
             groups: found.groups,
             segments: found.segments,
             tail: found.tail,
-            was_cut: false,
             needed_from: 0,
             failed: None,
             buffer: Vec::new(),
@@ -133,15 +130,13 @@ impl<D: Disk> Log<D> {
     /// Makes all that was written durable. After an error the log takes nothing more: [`Failed`].
     pub fn sync(&mut self) -> Result<(), Failed> {
         self.usable()?;
-        let is_dirty = self.tail.synced < self.tail.length || self.was_cut;
-        if is_dirty && !sabotaged!(self.settings, NoSync) {
+        if self.tail.synced < self.tail.length && !sabotaged!(self.settings, NoSync) {
             let Segment { file, path, .. } = self.last_segment();
             if let Err(error) = file.sync() {
                 return Err(self.fail(Failed::new("sync segment", &path.clone(), &error)));
             }
         }
         self.tail.synced = self.tail.length;
-        self.was_cut = false;
         self.needed_from = self.oldest_needed();
         Ok(())
     }
@@ -240,7 +235,7 @@ impl<D: Disk> Log<D> {
             Position { seed: segment.seed, offset: to_u32(offset), sequence, previous, synced: to_u32(synced) };
         let previous = batch::encode(&mut buffer, position, writes.iter().copied().map(Record::Write));
         let written = segment.file.write_at(offset, &buffer).map_err(|error| {
-            // What part of it is there must not stand before the next batch.
+            // A crash may bring back what is cut here; it continues nothing then, and is cut again or passed over.
             let cut = segment.file.set_length(offset);
             match cut {
                 Ok(()) if segment::is_full(&error) => WriteError::Full { wanted: buffer.len() },
@@ -253,7 +248,6 @@ impl<D: Disk> Log<D> {
         buffer.shrink_to(BUFFER_KEPT_BYTES);
         self.buffer = buffer;
         if let Err(error) = written {
-            self.was_cut = true;
             return Err(self.note(error));
         }
         self.tail = Tail { length, synced, proven: synced, sequence: sequence + 1, previous };

@@ -5,7 +5,9 @@
 //! are acknowledged data that the disk lost, and a node that cut them would break its word (a vote, a commit). So the
 //! question is where the last sync was, and the log itself must answer it:
 //!
-//! 1. Every segment but the last was synced to its end before the next one got its name. Nothing in it can be torn.
+//! 1. Every segment but the last was synced to its end before the next one got its name, and that one names the last
+//!    batch before it. Nothing up to there can be torn; bytes behind it (left by a batch that found the disk full)
+//!    were never data and are passed over.
 //! 2. The first batch of a segment was synced before the segment got its name. It can't be torn either.
 //! 3. Every batch says how much of its segment was synced before it. If any batch whose head is intact, at the broken
 //!    place or anywhere behind it, says more than up to there, the broken place was synced: damage. If none does, it
@@ -52,14 +54,21 @@ pub(crate) fn recover<D: Disk>(disk: &D, folder: &Path, settings: &Settings) -> 
 
     let mut replay = Replay::default();
     let mut segments = VecDeque::new();
-    let mut chain = None;
-    let mut end = None;
+    let mut end: Option<Scanned> = None;
     for &number in &run {
-        let is_last = run.last() == Some(&number);
-        let (segment, scanned) = read_segment(disk, folder, settings, number, chain, is_last, &mut replay)?;
-        chain = Some(scanned.chain);
+        let (segment, head) = open_segment(disk, folder, settings, number)?;
+        let chain = Chain { sequence: head.sequence, previous: head.previous };
+        if let (Some(before), Some(end)) = (segments.back(), end) {
+            continues(&segment, chain, before, end)?;
+        }
+        let scanned = read_segment(&segment, chain, settings, &mut replay)?;
         end = Some(scanned);
-        segments.push_back(segment);
+        segments.push_back(Segment { length: scanned.length, ..segment });
+    }
+    if let (Some(last), Some(Scanned { length, defect: Some(defect), .. })) = (segments.back(), end)
+        && was_synced(&last.file, last.seed, length).map_err(OpenError::disk("read", &last.path))?
+    {
+        return Err(defect.in_file(&last.path, length).into());
     }
     if let Some(missing) = replay.groups.iter().find_map(|(&group, it)| Some((group, it.missing()?))) {
         let (group, (from, until)) = missing;
@@ -72,7 +81,7 @@ pub(crate) fn recover<D: Disk>(disk: &D, folder: &Path, settings: &Settings) -> 
         let path = folder.join(name);
         disk.remove(&path).map_err(OpenError::disk("remove", &path))?;
     }
-    let (tail, cut) = match (segments.back_mut(), end) {
+    let (tail, cut) = match (segments.back(), end) {
         (Some(segment), Some(end)) => settle_tail(segment, end, settings)?,
         _ => {
             let nothing = Tail { length: 0, synced: 0, proven: 0, sequence: 1, previous: 0 };
@@ -94,49 +103,56 @@ fn last_run(mut numbers: Vec<u64>) -> (Vec<u64>, Vec<u64>) {
     (numbers, run)
 }
 
-fn read_segment<D: Disk>(
+fn open_segment<D: Disk>(
     disk: &D,
     folder: &Path,
     settings: &Settings,
     number: u64,
-    before: Option<Chain>,
-    is_last: bool,
-    replay: &mut Replay,
-) -> Result<(Segment<D::File>, Scanned), OpenError> {
+) -> Result<(Segment<D::File>, SegmentHead), OpenError> {
     let path = folder.join(segment::name(number));
     let file = disk.open(&path).map_err(OpenError::disk("open", &path))?;
     let (head, seed) = read_head(&file, &path, settings, number)?;
-    let chain = Chain { sequence: head.sequence, previous: head.previous };
-    if let Some(before) = before.filter(|before| *before != chain) {
-        let defect = if before.sequence == chain.sequence {
-            let (found, wanted) = (u64::from(chain.previous), u64::from(before.previous));
-            Defect { what: "checksum of the last batch of the segment before", found, wanted }
-        } else {
-            Defect { what: "sequence of a segment", found: chain.sequence, wanted: before.sequence }
-        };
-        return Err(defect.in_file(&path, 0).into());
+    Ok((Segment { number, path, file, seed, length: 0 }, head))
+}
+
+/// Whether a segment begins where the one before it ends.
+fn continues<F>(segment: &Segment<F>, chain: Chain, before: &Segment<F>, end: Scanned) -> Result<(), Damage> {
+    if chain == end.chain {
+        return Ok(());
     }
+    if let Some(defect) = end.defect {
+        return Err(defect.in_file(&before.path, end.length));
+    }
+    let defect = if chain.sequence == end.chain.sequence {
+        let (found, wanted) = (u64::from(chain.previous), u64::from(end.chain.previous));
+        Defect { what: "checksum of the last batch of the segment before", found, wanted }
+    } else {
+        Defect { what: "sequence of a segment", found: chain.sequence, wanted: end.chain.sequence }
+    };
+    Err(defect.in_file(&segment.path, 0))
+}
+
+/// Replays the intact batches of a segment, of which the first one must be there.
+fn read_segment<F: File>(
+    segment: &Segment<F>,
+    chain: Chain,
+    settings: &Settings,
+    replay: &mut Replay,
+) -> Result<Scanned, OpenError> {
+    let Segment { number, path, file, seed, .. } = segment;
     let mut is_first = true;
-    let scanned = scan(&file, seed, chain, settings, |offset, records| {
-        if std::mem::take(&mut is_first) { replay.carried(records) } else { replay.written(number, offset, records) }
+    let scanned = scan(file, *seed, chain, settings, |offset, records| {
+        if std::mem::take(&mut is_first) { replay.carried(records) } else { replay.written(*number, offset, records) }
     });
     let scanned = scanned.map_err(|error| match error {
-        ScanError::Disk(source) => OpenError::disk("read", &path)(source),
-        ScanError::Records(offset, defect) => defect.in_file(&path, offset).into(),
+        ScanError::Disk(source) => OpenError::disk("read", path)(source),
+        ScanError::Records(offset, defect) => defect.in_file(path, offset).into(),
     })?;
-    let damage = |defect: Defect| -> Damage { defect.in_file(&path, scanned.length) };
     if is_first {
-        // Also of an empty rest there must be a first batch.
         let nothing = Defect { what: "length of a batch's head", found: 0, wanted: BATCH_HEAD as u64 };
-        return Err(damage(scanned.defect.unwrap_or(nothing)).into());
+        return Err(scanned.defect.unwrap_or(nothing).in_file(path, scanned.length).into());
     }
-    if let Some(defect) = scanned.defect {
-        let synced = !is_last || was_synced(&file, seed, scanned.length).map_err(OpenError::disk("read", &path))?;
-        if synced {
-            return Err(damage(defect).into());
-        }
-    }
-    Ok((Segment { number, path, file, seed, length: scanned.length }, scanned))
+    Ok(scanned)
 }
 
 fn read_head<F: File>(

@@ -260,7 +260,8 @@ impl State {
         for change in &inode.unsynced[..kept] {
             change.apply(&mut inode.stored);
         }
-        if let Some(Change::Write { offset, bytes }) = inode.unsynced.get(kept) {
+        let is_torn = self.coin();
+        if let Some(Change::Write { offset, bytes }) = inode.unsynced.get(kept).filter(|_| is_torn) {
             let count = self.up_to(bytes.len());
             Change::Write { offset: *offset, bytes: bytes[..count].to_vec() }.apply(&mut inode.stored);
         }

@@ -1,5 +1,6 @@
 //! What the log promises, on a simulated disk and on the real one.
 
+mod any_bytes;
 mod bytes;
 mod damage;
 mod failures;
@@ -10,4 +11,5 @@ mod random;
 mod reclaim;
 mod refused;
 mod reopen;
+mod simulated;
 mod torn;

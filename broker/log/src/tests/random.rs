@@ -3,7 +3,7 @@
 //! At any time there is a last state that is surely on the disk, and those written since. A crash may leave any of
 //! them and nothing else, whole batches only; what a log once said it holds, it holds for ever.
 //!
-//! A failure prints its seed; `FULMAR_SEED=n` runs that one alone.
+//! A failure prints its seed; `FULMAR_SEED=n` runs that one alone, `FULMAR_SEEDS=n` as many as that.
 
 use crate::disk::{CrashKeeps, SimulatedDisk};
 use crate::settings::Sabotage;
@@ -278,14 +278,12 @@ impl World {
 
 #[test]
 fn any_crash_leaves_what_was_synced_and_whole_batches() {
-    let seeds = match std::env::var("FULMAR_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().expect("FULMAR_SEED is a number");
-            seed..seed + 1
-        }
-        Err(_) => 0..600,
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a seed is a number"));
+    let seeds: std::ops::Range<u64> = match number("FULMAR_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("FULMAR_SEEDS").unwrap_or(600),
     };
-    let all = seeds.end - seeds.start > 1;
+    let all = seeds.end - seeds.start >= 600;
     let mut sum = Reached::default();
     for seed in seeds {
         match run(seed, None) {

@@ -108,3 +108,28 @@ fn folder_of_another_node_is_refused() {
         "/log/0000000000000001.log was written by node 0123456789abcdef, wanted 0000000000000001"
     );
 }
+
+#[test]
+fn batch_larger_than_a_segment_is_found_whole() {
+    let disk = SimulatedDisk::new(1);
+    let (mut log, _) = open(&disk).unwrap();
+    let large = vec![7; 3_000_000];
+    log.write(&[append(1, 1, 1, b"before"), append(1, 2, 1, &large), append(2, 1, 1, b"beside")]).unwrap();
+    log.write(&[append(1, 3, 1, b"after")]).unwrap();
+    log.sync().unwrap();
+    disk.crash(CrashKeeps::Nothing);
+    let (mut log, recovered) = open(&disk).unwrap();
+    assert_eq!((log.usage().segments, recovered.cut), (2, None));
+    assert_eq!(all(&mut log, 1), [(1, 1, b"before".to_vec()), (2, 1, large), (3, 1, b"after".to_vec())]);
+    assert_eq!(all(&mut log, 2), [(1, 1, b"beside".to_vec())]);
+}
+
+#[test]
+fn log_may_live_on_a_thread_of_its_own() {
+    fn moves<T: Send>(_: &T) {}
+    moves(&open(&SimulatedDisk::new(1)).unwrap().0);
+    fn real(log: &Log<StdDisk>) {
+        moves(log);
+    }
+    let _ = real;
+}
