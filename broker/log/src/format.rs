@@ -6,7 +6,7 @@
 //!            8 version (32 bits)          32 salt
 //!           12 checksum (32 bits)         40 sequence of its first batch
 //!           16 node that writes it        48 checksum of the head of the batch before that, 0 if there is none (32 bits)
-//!                                         52 zeros
+//!                                         52 bytes of the file it was made of, 0 if new (32 bits); zeros
 //! batch   = head (32 bytes) record* zeros, up to a multiple of 32 bytes
 //! head    =  0 magic "FBAT" (32 bits)     16 length of the records (32 bits)
 //!            4 checksum (32 bits)         20 checksum of records and zeros (32 bits)
@@ -92,6 +92,8 @@ pub(crate) struct SegmentHead {
     pub(crate) sequence: u64,
     /// The checksum of the head of the last batch of the segment before.
     pub(crate) previous: u32,
+    /// The length of the old segment that it was made of: up to there, what follows the last batch may be old.
+    pub(crate) recycled: u32,
 }
 
 impl SegmentHead {
@@ -105,6 +107,7 @@ impl SegmentHead {
         bytes[32..40].copy_from_slice(&self.salt.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[48..52].copy_from_slice(&self.previous.to_le_bytes());
+        bytes[52..56].copy_from_slice(&self.recycled.to_le_bytes());
         let seed = crc32c::crc32c(&bytes);
         bytes[12..16].copy_from_slice(&seed.to_le_bytes());
         (bytes, seed)
@@ -124,6 +127,7 @@ impl SegmentHead {
             salt: u64_at(bytes, 32),
             sequence: u64_at(bytes, 40),
             previous: u32_at(bytes, 48),
+            recycled: u32_at(bytes, 52),
         };
         Ok((head, seed))
     }

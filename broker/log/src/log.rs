@@ -10,7 +10,7 @@ use crate::error::{Defect, Failed};
 use crate::format::Record;
 use crate::index::Place;
 use crate::recover;
-use crate::segment::{self, Segment, Tail};
+use crate::segment::{self, Segment, Spare, Tail};
 use crate::settings::sabotaged;
 use crate::{Disk, File, GroupId, Index, OpenError, Settings, Term, Write, WriteError};
 
@@ -27,6 +27,7 @@ pub struct Log<D: Disk> {
     /// With consecutive numbers; never empty.
     pub(crate) segments: VecDeque<Segment<D::File>>,
     tail: Tail,
+    spare: Option<Spare<D::File>>,
     /// Older segments may go: nothing that is synced needs them.
     needed_from: u64,
     pub(crate) failed: Option<Failed>,
@@ -95,6 +96,7 @@ impl<D: Disk> Log<D> {
             groups: found.groups,
             segments: found.segments,
             tail: found.tail,
+            spare: None,
             needed_from: 0,
             failed: None,
             buffer: Vec::new(),
@@ -111,10 +113,10 @@ impl<D: Disk> Log<D> {
         if writes.is_empty() {
             return Ok(());
         }
-        if self.tail.length >= self.settings.segment_bytes {
-            self.begin_segment()?;
-        }
-        let offset = self.write_batch(writes)?;
+        let offset = match self.write_where_it_fits(writes) {
+            Err(WriteError::Full { .. }) if self.give_up_spare()? => self.write_where_it_fits(writes)?,
+            other => other?,
+        };
         let mut at = offset + crate::format::BATCH_HEAD as u64;
         let segment = self.last_segment().number;
         for write in writes {
@@ -163,19 +165,23 @@ impl<D: Disk> Log<D> {
         Ok(self.sync()?)
     }
 
-    /// Removes the segments that nothing needs since the last sync, and says how many.
+    /// Removes the segments that nothing needs since the last sync, and says how many. The file of one is kept for the
+    /// next segment.
     pub fn reclaim(&mut self) -> Result<usize, Failed> {
         self.usable()?;
         let needed_from =
             if sabotaged!(self.settings, ReclaimBeforeSync) { self.oldest_needed() } else { self.needed_from };
         let mut removed = 0;
         while let Some(segment) = self.segments.pop_front_if(|segment| segment.number < needed_from) {
-            if let Err(error) = self.disk.remove(&segment.path) {
+            removed += 1;
+            if self.spare.is_none() {
+                self.keep_as_spare(segment)?;
+            } else if let Err(error) = self.disk.remove(&segment.path) {
                 return Err(self.fail(Failed::new("remove segment", &segment.path, &error)));
             }
-            removed += 1;
+            // After a removal the folder is not synced: a segment that comes back is one that nothing needs, and goes
+            // when the log is opened.
         }
-        // The folder is not synced: a segment that comes back is one that nothing needs, and goes when the log is opened.
         Ok(removed)
     }
 
@@ -226,6 +232,32 @@ impl<D: Disk> Log<D> {
         self.groups.values().filter_map(crate::index::Group::oldest_segment).min().unwrap_or(last)
     }
 
+    fn keep_as_spare(&mut self, segment: Segment<D::File>) -> Result<(), Failed> {
+        let sync_folder = !sabotaged!(self.settings, SpareNotSynced);
+        let spare = segment::set_aside(&self.disk, &self.folder, segment, sync_folder);
+        self.spare = Some(spare.map_err(|failed| self.fail(failed))?);
+        Ok(())
+    }
+
+    /// Makes room on a full disk, if there is a spare.
+    fn give_up_spare(&mut self) -> Result<bool, Failed> {
+        let Some(Spare { path, .. }) = self.spare.take() else {
+            return Ok(false);
+        };
+        match self.disk.remove(&path) {
+            Ok(()) => Ok(true),
+            Err(error) => Err(self.fail(Failed::new("remove segment", &path, &error))),
+        }
+    }
+
+    /// Appends a batch to the last segment, or begins the next if that is full.
+    fn write_where_it_fits(&mut self, writes: &[Write<'_>]) -> Result<u64, WriteError> {
+        if self.tail.length >= self.settings.segment_bytes {
+            self.begin_segment()?;
+        }
+        self.write_batch(writes)
+    }
+
     /// Appends the bytes of a batch, and says where it begins.
     fn write_batch(&mut self, writes: &[Write<'_>]) -> Result<u64, WriteError> {
         let Tail { length: offset, synced, sequence, previous, .. } = self.tail;
@@ -258,7 +290,8 @@ impl<D: Disk> Log<D> {
     fn begin_segment(&mut self) -> Result<(), WriteError> {
         self.sync()?;
         let number = self.last_segment().number + 1;
-        let made = segment::create(&self.disk, &self.folder, &self.settings, number, &self.groups, self.tail);
+        let spare = self.spare.take();
+        let made = segment::create(&self.disk, &self.folder, &self.settings, number, &self.groups, self.tail, spare);
         let (segment, tail) = made.map_err(|error| self.note(error))?;
         let sealed = self.tail.length;
         self.segments.back_mut().expect("a log has a segment from the beginning").length = sealed;

@@ -33,7 +33,7 @@ use crate::error::Defect;
 use crate::format::{BATCH_HEAD, SEGMENT_HEAD, SegmentHead, VERSION, aligned};
 use crate::log::Cut;
 use crate::replay::Replay;
-use crate::scan::{Chain, ScanError, Scanned, rewrite, scan, was_synced};
+use crate::scan::{Chain, ScanError, Scanned, is_head, rewrite, scan, was_synced};
 use crate::segment::{self, Segment, Tail, UNFINISHED};
 use crate::settings::sabotaged;
 use crate::{Damage, Disk, File, OpenError, Settings, WriteError};
@@ -55,12 +55,14 @@ pub(crate) fn recover<D: Disk>(disk: &D, folder: &Path, settings: &Settings) -> 
     let mut replay = Replay::default();
     let mut segments = VecDeque::new();
     let mut end: Option<Scanned> = None;
+    let mut recycled = 0;
     for &number in &run {
         let (segment, head) = open_segment(disk, folder, settings, number)?;
         let chain = Chain { sequence: head.sequence, previous: head.previous };
         if let (Some(before), Some(end)) = (segments.back(), end) {
             continues(&segment, chain, before, end)?;
         }
+        recycled = u64::from(head.recycled);
         let scanned = read_segment(&segment, chain, settings, &mut replay)?;
         end = Some(scanned);
         segments.push_back(Segment { length: scanned.length, ..segment });
@@ -82,10 +84,10 @@ pub(crate) fn recover<D: Disk>(disk: &D, folder: &Path, settings: &Settings) -> 
         disk.remove(&path).map_err(OpenError::disk("remove", &path))?;
     }
     let (tail, cut) = match (segments.back(), end) {
-        (Some(segment), Some(end)) => settle_tail(segment, end, settings)?,
+        (Some(segment), Some(end)) => settle_tail(segment, end, recycled, settings)?,
         _ => {
             let nothing = Tail { length: 0, synced: 0, proven: 0, sequence: 1, previous: 0 };
-            let made = segment::create(disk, folder, settings, 1, &Groups::new(), nothing);
+            let made = segment::create(disk, folder, settings, 1, &Groups::new(), nothing, None);
             let (segment, tail) = made.map_err(|error| not_created(folder, error))?;
             segments.push_back(segment);
             (tail, None)
@@ -186,16 +188,18 @@ fn read_head<F: File>(
 fn settle_tail<F: File>(
     segment: &Segment<F>,
     end: Scanned,
+    recycled: u64,
     settings: &Settings,
 ) -> Result<(Tail, Option<Cut>), OpenError> {
     let Scanned { length, proven, chain: Chain { sequence, previous }, defect } = end;
-    let Segment { file, path, .. } = segment;
+    let Segment { file, path, seed, .. } = segment;
     let on_disk = file.length().map_err(OpenError::disk("read", path))?;
     let cut = defect.map(|defect| Cut { file: path.clone(), offset: length, bytes: on_disk - length, defect });
     if sabotaged!(settings, TailNotCut) {
         let length = aligned(on_disk);
         return Ok((Tail { length, synced: length, proven, sequence, previous }, cut));
     }
+    let is_old = length < recycled && !is_head(file, *seed, length).map_err(OpenError::disk("read", path))?;
     if cut.is_some() {
         file.set_length(length).map_err(OpenError::disk("cut", path))?;
     }
@@ -203,7 +207,8 @@ fn settle_tail<F: File>(
         rewrite(file, proven, length).map_err(OpenError::disk("write", path))?;
     }
     file.sync().map_err(OpenError::disk("sync", path))?;
-    Ok((Tail { length, synced: length, proven, sequence, previous }, cut))
+    // What an old segment left there is no loss that anyone should hear of.
+    Ok((Tail { length, synced: length, proven, sequence, previous }, cut.filter(|_| !is_old)))
 }
 
 fn not_created(folder: &Path, error: WriteError) -> OpenError {

@@ -90,6 +90,13 @@ pub(crate) fn was_synced<F: File>(file: &F, seed: u32, offset: u64) -> io::Resul
     Ok(false)
 }
 
+/// Whether a batch of this segment was begun at `offset`.
+pub(crate) fn is_head<F: File>(file: &F, seed: u32, offset: u64) -> io::Result<bool> {
+    let mut window = Window::new(file)?;
+    let bytes = window.get(offset, BATCH_HEAD)?;
+    Ok(bytes.is_some_and(|bytes| BatchHead::decode(bytes, seed, batch_offset(offset)).is_ok()))
+}
+
 type Batch<'w> = (BatchHead, u32, &'w [u8]);
 
 fn batch_at<'w, F: File>(

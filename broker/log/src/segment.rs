@@ -2,6 +2,10 @@
 //!
 //! A segment is made under a name that does not count, synced with its first batch, and only then named. So what
 //! bears the name of a segment was whole once, and a head that is not intact is damage, never a torn write.
+//!
+//! One segment that is not needed any more is kept to be written over. A sync of blocks that a file has already takes
+//! about half as long as one that must also record that it grew (ext4: 150 against 280 us; blocks that were only
+//! allocated gain nothing). What it held can't be taken for new: all checksums begin with that of the new head.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,6 +48,33 @@ pub(crate) struct Tail {
     pub(crate) previous: u32,
 }
 
+/// An old segment to make a new one of; there is at most one. Its name was taken away durably.
+#[derive(Debug)]
+pub(crate) struct Spare<F> {
+    pub(crate) path: PathBuf,
+    pub(crate) file: F,
+    pub(crate) length: u32,
+}
+
+/// Makes a spare of a segment.
+pub(crate) fn set_aside<D: Disk>(
+    disk: &D,
+    folder: &Path,
+    segment: Segment<D::File>,
+    sync_folder: bool,
+) -> Result<Spare<D::File>, Failed> {
+    let Segment { path: old, file, .. } = segment;
+    let path = folder.join(format!("spare{UNFINISHED}"));
+    let length = file.length().map_err(|error| Failed::new("read", &old, &error))?;
+    disk.rename(&old, &path).map_err(|error| Failed::new("put segment aside", &old, &error))?;
+    // Only then may it be written over: a crash must not bring its old name back with new contents.
+    if sync_folder {
+        disk.sync_folder(folder).map_err(|error| Failed::new("sync folder", folder, &error))?;
+    }
+    // No segment is longer than offsets of 32 bits can say.
+    Ok(Spare { path, file, length: u32::try_from(length).unwrap_or(u32::MAX) })
+}
+
 /// The name of a segment: its number in hexadecimal digits.
 pub(crate) fn name(number: u64) -> String {
     format!("{number:0DIGITS$x}{SUFFIX}")
@@ -64,12 +95,14 @@ pub(crate) fn create<D: Disk>(
     number: u64,
     groups: &Groups,
     before: Tail,
+    spare: Option<Spare<D::File>>,
 ) -> Result<(Segment<D::File>, Tail), WriteError> {
     let path = folder.join(name(number));
     let unfinished = path.with_extension(&UNFINISHED[1..]);
     let Settings { node, salt, .. } = *settings;
     let Tail { sequence, previous, .. } = before;
-    let (head, seed) = SegmentHead { version: VERSION, node, number, salt, sequence, previous }.encode();
+    let recycled = spare.as_ref().map_or(0, |spare| spare.length);
+    let (head, seed) = SegmentHead { version: VERSION, node, number, salt, sequence, previous, recycled }.encode();
 
     let carried = groups.iter().filter(|_| !sabotaged!(settings, StateNotCarried));
     let carried = carried.map(|(&group, it)| Record::Carry(it.carry(group)));
@@ -82,7 +115,7 @@ pub(crate) fn create<D: Disk>(
     bytes.splice(0..0, head);
 
     let length = bytes.len() as u64;
-    let file = match write_new(disk, &unfinished, &bytes) {
+    let file = match write_new(disk, &unfinished, spare, &bytes) {
         Ok(file) => file,
         Err(error) if is_full(&error) => {
             let _ = disk.remove(&unfinished);
@@ -99,8 +132,14 @@ pub(crate) fn create<D: Disk>(
     Ok((Segment { number, path, file, seed, length }, tail))
 }
 
-fn write_new<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<D::File> {
-    let file = disk.create(path)?;
+fn write_new<D: Disk>(disk: &D, path: &Path, spare: Option<Spare<D::File>>, bytes: &[u8]) -> io::Result<D::File> {
+    let file = match spare {
+        Some(spare) => {
+            disk.rename(&spare.path, path)?;
+            spare.file
+        }
+        None => disk.create(path)?,
+    };
     file.write_at(0, bytes)?;
     Ok(file)
 }

@@ -73,6 +73,8 @@ pub(crate) enum Sabotage {
     StateNotCarried,
     /// Segments go before the purge that allows it is synced.
     ReclaimBeforeSync,
+    /// An old segment is written over while its old name may come back.
+    SpareNotSynced,
     /// What a failed sync may have lost is trusted when it can be read at open.
     TailNotRewritten,
 }

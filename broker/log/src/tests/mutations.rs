@@ -44,6 +44,11 @@ fn segment_reclaimed_before_its_purge_is_synced_is_found() {
 }
 
 #[test]
+fn segment_written_over_while_its_name_may_come_back_is_found() {
+    assert_found(Sabotage::SpareNotSynced);
+}
+
+#[test]
 fn tail_that_a_failed_sync_lost_and_nobody_rewrote_is_found() {
     assert_found(Sabotage::TailNotRewritten);
 }

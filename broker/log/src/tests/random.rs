@@ -63,6 +63,8 @@ struct World {
     settings: Settings,
     /// Nothing while the process does not run.
     log: Option<Log<SimulatedDisk>>,
+    /// Whether the process was killed while all was well, so that nothing can be torn.
+    is_whole: bool,
     /// The last state that is surely on the disk, and those written since.
     states: Vec<Model>,
     reached: Reached,
@@ -74,7 +76,7 @@ pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<Reached, Stri
     let disk = SimulatedDisk::new(random.next());
     let settings = Settings { sabotage, segment_bytes: 2000 + random.below(6000), ..settings() };
     let states = vec![Model::default()];
-    let mut world = World { random, disk, settings, log: None, states, reached: Reached::default() };
+    let mut world = World { random, disk, settings, log: None, is_whole: false, states, reached: Reached::default() };
     for _ in 0..250 {
         world.step()?;
     }
@@ -93,8 +95,8 @@ impl World {
         match self.random.below(100) {
             0..=49 => self.write(),
             50..=74 => self.sync(),
-            75..=79 => self.settle(),
-            80..=85 => self.reclaim(),
+            75..=77 => self.settle(),
+            78..=85 => self.reclaim(),
             86..=88 => self.compare(),
             89..=91 => {
                 self.crash();
@@ -102,21 +104,22 @@ impl World {
             }
             92..=93 => {
                 self.reached.kills += 1;
+                self.is_whole = true;
                 self.log = None;
                 Ok(())
             }
-            94..=95 => {
+            94 => {
                 let more = self.random.below(3000);
                 self.disk.set_capacity(Some(self.disk.used() + more));
                 Ok(())
             }
-            96..=97 => {
+            95..=96 => {
                 self.disk.set_capacity(None);
                 Ok(())
             }
-            98 => self.write_nonsense(),
+            97 => self.write_nonsense(),
             _ => {
-                self.disk.fail_sync(1 + self.random.below(4));
+                self.disk.fail_sync(1 + self.random.below(5));
                 Ok(())
             }
         }
@@ -198,7 +201,9 @@ impl World {
     }
 
     fn reclaim(&mut self) -> Result<(), String> {
-        let removed = self.log().reclaim().map_err(|error| error.to_string())?;
+        let Ok(removed) = self.log().reclaim() else {
+            return self.failed();
+        };
         self.reached.reclaimed += removed as u64;
         let several = self.log().usage().segments > 1;
         // With all synced, who keeps a segment is known.
@@ -232,6 +237,7 @@ impl World {
     fn crash(&mut self) {
         self.reached.crashes += 1;
         self.log = None;
+        self.is_whole = false;
         let keeps = [CrashKeeps::Nothing, CrashKeeps::Prefix, CrashKeeps::Sectors];
         self.disk.crash(keeps[usize::try_from(self.random.below(3)).unwrap()]);
     }
@@ -247,6 +253,10 @@ impl World {
             Err(error) => return Err(format!("open: {error}")),
         };
         self.log = Some(log);
+        if let Some(cut) = recovered.cut.as_ref().filter(|_| self.is_whole) {
+            return Err(format!("nothing was torn, and {cut:?} was cut"));
+        }
+        self.is_whole = false;
         self.reached.cuts += u64::from(recovered.cut.is_some());
         let mut found = None;
         for state in self.states.iter().rev().filter(|state| state.is(&recovered)) {

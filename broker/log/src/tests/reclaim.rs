@@ -1,8 +1,8 @@
 //! Which segments go, and who keeps them.
 
 use crate::disk::{CrashKeeps, SimulatedDisk};
-use crate::tests::fixture::{append, filled, open};
-use crate::{Index, RecoveredGroup, Write};
+use crate::tests::fixture::{all, append, filled, folder, open, segment};
+use crate::{Index, Log, RecoveredGroup, Write};
 
 #[test]
 fn segments_go_once_the_purge_of_their_last_entry_is_synced() {
@@ -17,6 +17,63 @@ fn segments_go_once_the_purge_of_their_last_entry_is_synced() {
     assert_eq!((log.usage().segments, log.reclaim()), (1, Ok(0)));
     let (_, recovered) = open(&disk).unwrap();
     assert_eq!(recovered.groups[0].entries, Some([(90, 1), (90, 1)]));
+}
+
+/// Entries up to 43, the last one unsynced in segment 3, which was made of segment 1.
+fn recycled(disk: &SimulatedDisk) -> Log<SimulatedDisk> {
+    let mut log = filled(disk, 41);
+    log.write(&[Write::Purge { group: 1, until: 21 }]).unwrap();
+    log.sync().unwrap();
+    assert_eq!(log.reclaim(), Ok(1));
+    let names = |disk: &SimulatedDisk| disk.files().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    assert_eq!(names(disk), [segment(2), folder().join("spare.new")]);
+    log.write(&[append(1, 42, 1, &[42; 100])]).unwrap();
+    log.sync().unwrap();
+    log.write(&[append(1, 43, 1, &[43; 100])]).unwrap();
+    assert_eq!(names(disk), [segment(2), segment(3)]);
+    log
+}
+
+#[test]
+fn old_segment_is_written_over_and_not_taken_for_new() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = recycled(&disk);
+    log.sync().unwrap();
+    let length = disk.files()[1].1;
+    assert!(length > 4096, "it has the length of the old one: {length}");
+    disk.crash(CrashKeeps::Nothing);
+    let (mut log, recovered) = open(&disk).unwrap();
+    assert_eq!((recovered.groups[0].entries, recovered.cut), (Some([(22, 1), (43, 1)]), None));
+    assert_eq!(all(&mut log, 1).len(), 22);
+}
+
+#[test]
+fn torn_batch_in_a_segment_that_was_written_over_is_reported() {
+    let disk = SimulatedDisk::new(1);
+    drop(recycled(&disk));
+    // Head, carried group 1, then the batch with entry 43, of which the payload did not reach the disk.
+    disk.flip(&segment(3), (64 + 64 + 32 + 60) * 8);
+    let (_, recovered) = open(&disk).unwrap();
+    let cut = recovered.cut.unwrap();
+    assert_eq!(
+        (recovered.groups[0].entries, cut.offset, cut.defect.what),
+        (Some([(22, 1), (42, 1)]), 128, "checksum of a batch")
+    );
+}
+
+#[test]
+fn spare_makes_room_on_a_full_disk() {
+    let disk = SimulatedDisk::new(1);
+    let mut log = filled(&disk, 30);
+    log.write(&[Write::Purge { group: 1, until: 21 }]).unwrap();
+    log.sync().unwrap();
+    log.reclaim().unwrap();
+    disk.set_capacity(Some(disk.used()));
+    log.write(&[append(1, 31, 1, b"fits")]).unwrap();
+    log.sync().unwrap();
+    assert_eq!(disk.files().len(), 1);
+    disk.crash(CrashKeeps::Nothing);
+    assert_eq!(open(&disk).unwrap().1.groups[0].entries, Some([(22, 1), (31, 1)]));
 }
 
 #[test]
