@@ -2,6 +2,7 @@
 
 use crate::disk::{CrashKeeps, SimulatedDisk};
 use crate::tests::fixture::{all, append, filled, folder, open, segment};
+use crate::tests::random::Random;
 use crate::{Disk, File, Index, OpenError, ReadError, Recovered, Write};
 
 const ENTRIES: Index = 60;
@@ -45,6 +46,40 @@ fn any_bit_flip_in_a_closed_log_is_damage() {
         }
     }
     unreachable!("the last batch ends the test");
+}
+
+#[test]
+fn bytes_that_were_written_over_are_never_data() {
+    let mut random = Random::new(1);
+    let mut found = 0;
+    for _ in 0..500 {
+        let disk = SimulatedDisk::new(1);
+        let whole = closed(&disk);
+        let files = disk.files();
+        let (path, length) = &files[usize::try_from(random.below(3)).unwrap()];
+        let begin = random.below(*length);
+        let count = 1 + random.below((length - begin).min(3000));
+        let junk: Vec<u8> = (0..count).map(|_| random.next().to_le_bytes()[0]).collect();
+        disk.open(path).unwrap().write_at(begin, &junk).unwrap();
+        match open(&disk) {
+            Err(OpenError::Damage(damage)) => {
+                assert!(damage.file == *path && damage.offset < begin + count, "{damage}");
+                found += 1;
+            }
+            // All that could have proved it was written over too, or it had no effect.
+            Ok((mut log, recovered)) => {
+                let reaches_the_end = path == &segment(3) && begin + count > length - 32;
+                assert!(
+                    reaches_the_end && recovered.cut.is_some() || recovered == whole,
+                    "{begin} {count} {recovered:?}"
+                );
+                let entries = all(&mut log, 1);
+                assert!(entries.iter().zip(1..).all(|((index, ..), wanted)| *index == wanted));
+            }
+            Err(error) => panic!("{count} bytes from {begin} of {}: {error}", path.display()),
+        }
+    }
+    assert!(found > 400, "{found} of 500 were noticed");
 }
 
 #[test]
