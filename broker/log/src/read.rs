@@ -11,6 +11,9 @@ use crate::{Damage, Disk, File, GroupId, Index, Log, ReadError, Term, Write};
 /// Records of other groups between two that are wanted are read with them, up to this many bytes.
 const GAP_BYTES: u32 = 16 * 1024;
 
+/// What is read with the wanted records is at most so many times as much as they may be.
+const GAPS_TIMES_MAX: usize = 16;
+
 /// An entry that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
@@ -38,11 +41,18 @@ impl Wanted {
     fn length(&self) -> usize {
         RECORD_HEAD + self.place.length as usize
     }
+
+    /// What stands between this record and a later one, if it is so little that both are read at once.
+    fn gap(&self, next: &Wanted) -> Option<u32> {
+        let gap = next.place.offset.checked_sub(self.end()).filter(|gap| *gap <= GAP_BYTES);
+        gap.filter(|_| self.segment == next.segment)
+    }
 }
 
 impl<D: Disk> Log<D> {
-    /// Reads the entries of a group from an index on: as many as have at most `bytes_max` together, but at least one.
-    /// There are none from the next index on, and none of a group that is not known.
+    /// Reads the entries of a group from an index on: as many as take at most `bytes_max` together, each with 29
+    /// bytes around its payload, but at least one. There are none from the next index on, and none of a group that is
+    /// not known.
     pub fn read(&mut self, group: GroupId, from: Index, bytes_max: usize) -> Result<Vec<Entry<'_>>, ReadError> {
         self.usable()?;
         let Some(known) = self.groups.get(&group) else {
@@ -53,13 +63,15 @@ impl<D: Disk> Log<D> {
             return Err(ReadError::Purged { group, found: from, first: purged + 1 });
         }
         let mut wanted: Vec<Wanted> = Vec::new();
-        let mut total = 0;
+        let (mut total, mut gaps) = (0, 0);
         for (index, segment, place) in known.places(from) {
-            total += place.length as usize;
-            if !wanted.is_empty() && total > bytes_max {
+            let next = Wanted { index, segment, place, at: 0 };
+            total += next.length();
+            gaps += wanted.last().and_then(|last| last.gap(&next)).unwrap_or(0) as usize;
+            if !wanted.is_empty() && (total > bytes_max || gaps > bytes_max.saturating_mul(GAPS_TIMES_MAX)) {
                 break;
             }
-            wanted.push(Wanted { index, segment, place, at: 0 });
+            wanted.push(next);
         }
         self.read_buffer.clear();
         self.read_buffer.shrink_to(BUFFER_KEPT_BYTES);
@@ -69,8 +81,7 @@ impl<D: Disk> Log<D> {
 
     /// Fills the buffer, with one call for records that stand close to each other.
     fn fetch(&mut self, wanted: &mut [Wanted]) -> Result<(), ReadError> {
-        let near = |a: &Wanted, b: &Wanted| a.segment == b.segment && b.place.offset.abs_diff(a.end()) <= GAP_BYTES;
-        for neighbours in wanted.chunk_by_mut(near) {
+        for neighbours in wanted.chunk_by_mut(|a, b| a.gap(b).is_some()) {
             let [first, ..] = neighbours else { continue };
             let (segment, begin, at) = (first.segment, first.place.offset, self.read_buffer.len());
             let end = neighbours.last().map_or(begin, Wanted::end);

@@ -112,7 +112,7 @@ impl Model {
                 if read.is_empty() {
                     break;
                 }
-                let bytes: usize = read.iter().map(|entry| entry.payload.len()).sum();
+                let bytes: usize = read.iter().map(|entry| 29 + entry.payload.len()).sum();
                 if read.len() > 1 && bytes > max {
                     return Err(format!("read {bytes} bytes of {} entries, wanted at most {max}", read.len()));
                 }

@@ -73,7 +73,21 @@ fn purge_beyond_the_last_entry_moves_the_group_on() {
 fn reading_stops_at_the_limit_but_gives_one_entry() {
     let mut log = filled(&SimulatedDisk::new(1), 50);
     let mut count = |from, bytes_max| log.read(1, from, bytes_max).unwrap().len();
-    assert_eq!([count(1, 0), count(1, 199), count(1, 200), count(30, 1000), count(50, 1000)], [1, 1, 2, 10, 1]);
+    // Payloads of 100 bytes, and 29 around each.
+    assert_eq!([count(1, 0), count(1, 257), count(1, 258), count(30, 1290), count(50, 1290)], [1, 1, 2, 10, 1]);
     assert_eq!(count(51, 1000), 0, "there is no entry yet");
     assert!(log.read(8, 1, 1000).unwrap().is_empty(), "nobody knows that group");
+}
+
+#[test]
+fn reading_of_entries_far_apart_takes_bounded_memory() {
+    let disk = SimulatedDisk::new(1);
+    let (mut log, _) = Log::open(disk, folder(), Settings::new(settings().node, 1)).unwrap();
+    for index in 1..=100 {
+        log.write(&[append(1, index, 1, b""), append(2, index, 1, &[0; 10_000])]).unwrap();
+    }
+    // A hundred empty entries would fit into the limit, but not a megabyte of what stands between them.
+    assert_eq!(log.read(1, 1, 2_900).unwrap().len(), 5);
+    assert!(log.read_buffer.len() < 2_900 * 17, "{}", log.read_buffer.len());
+    assert_eq!(log.read(1, 1, 100_000).unwrap().len(), 100);
 }
