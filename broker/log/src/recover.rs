@@ -67,10 +67,11 @@ pub(crate) fn recover<D: Disk>(disk: &D, folder: &Path, settings: &Settings) -> 
         end = Some(scanned);
         segments.push_back(Segment { length: scanned.length, ..segment });
     }
-    if let (Some(last), Some(Scanned { length, defect: Some(defect), .. })) = (segments.back(), end)
-        && was_synced(&last.file, last.seed, length).map_err(OpenError::disk("read", &last.path))?
+    if let (Some(last), Some(end)) = (segments.back(), end)
+        && let Some(defect) = end.defect
+        && was_synced(&last.file, last.seed, &end).map_err(OpenError::disk("read", &last.path))?
     {
-        return Err(defect.in_file(&last.path, length).into());
+        return Err(defect.in_file(&last.path, end.length).into());
     }
     if let Some(missing) = replay.groups.iter().find_map(|(&group, it)| Some((group, it.missing()?))) {
         let (group, (from, until)) = missing;

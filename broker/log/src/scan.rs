@@ -74,14 +74,19 @@ pub(crate) fn scan<F: File>(
     Ok(Scanned { length: offset, proven, chain, defect })
 }
 
-/// Whether a batch at `offset` or behind says that more than what is before `offset` was synced. Then the bytes at
-/// `offset` were on the disk once, and what is wrong with them is damage.
-pub(crate) fn was_synced<F: File>(file: &F, seed: u32, offset: u64) -> io::Result<bool> {
+/// Whether a batch behind the intact ones says that more than those was synced. Then what stands next was on the disk
+/// once, and what is wrong with it is damage.
+///
+/// In a segment made of an old one stand thousands of old heads, of which a checksum alone might let one pass some day.
+/// Their sequence does not: it is lower than that of any batch here.
+pub(crate) fn was_synced<F: File>(file: &F, seed: u32, intact: &Scanned) -> io::Result<bool> {
+    let Scanned { length: offset, chain: Chain { sequence, .. }, .. } = *intact;
     let mut window = Window::new(file)?;
     let mut at = offset;
     while let Some(bytes) = window.get(at, BATCH_HEAD)? {
         if let Ok((head, _)) = BatchHead::decode(bytes, seed, batch_offset(at))
             && u64::from(head.synced) > offset
+            && (sequence..=sequence + (at - offset) / BATCH_HEAD as u64).contains(&head.sequence)
         {
             return Ok(true);
         }

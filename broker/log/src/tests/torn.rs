@@ -71,25 +71,28 @@ fn batch_of_another_history_does_not_continue_this_one() {
 #[test]
 fn message_that_imitates_a_batch_is_not_taken_for_one() {
     // A client guesses where its message will stand, and fills it with heads that claim a later sync.
-    let heads = |seed: u32, begin: u64| -> Vec<u8> {
+    let heads = |seed: u32, begin: u64, sequence: u64| -> Vec<u8> {
         let at = |head: u64| u32::try_from(begin + head * 32).unwrap();
-        let head = BatchHead { sequence: 9, length: 0, checksum: 0, synced: 4000, previous: 0 };
+        let head = BatchHead { sequence, length: 0, checksum: 0, synced: 4000, previous: 0 };
         // Heads count at multiples of 32 bytes only, and a payload begins 3 bytes before one.
         let heads = (1..20).flat_map(|number| head.encode(seed, at(number)).0);
         [0; 3].into_iter().chain(heads).collect()
     };
-    let torn = |seed: Option<u32>| {
+    let torn = |seed: Option<u32>, sequence: u64| {
         let disk = SimulatedDisk::new(1);
         let mut log = filled(&disk, 2);
         let real = log.segments[0].seed;
-        log.write(&[append(1, 3, 1, &heads(seed.unwrap_or(real), SYNCED + 32))]).unwrap();
+        log.write(&[append(1, 3, 1, &heads(seed.unwrap_or(real), SYNCED + 32, sequence))]).unwrap();
         drop(log);
         disk.flip(&segment(1), (SYNCED + 8) * 8);
         open(&disk).map(|(_, recovered)| recovered.cut.is_some()).map_err(|error| error.to_string())
     };
-    assert_eq!(torn(Some(0)), Ok(true));
+    assert_eq!(torn(Some(0), 9), Ok(true));
     // Who knew what the checksums begin with could do it: that is why they begin with something nobody knows.
-    assert!(torn(None).is_err());
+    assert!(torn(None, 9).is_err());
+    // A head that was there before this segment has a lower sequence than the torn batch, which is the fourth; and
+    // between them there is not room for a hundred.
+    assert_eq!([torn(None, 3), torn(None, 100)], [Ok(true), Ok(true)]);
 }
 
 #[test]
