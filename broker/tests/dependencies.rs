@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fulmar-session", &["fulmar-codec"]),
     ("fulmar-router", &["fulmar-codec"]),
     ("fulmar-cluster", &["fulmar-codec"]),
+    ("fulmar-store", &["fulmar-codec"]),
     ("fulmar-worker", &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster"]),
     (
         "fulmar-broker",
@@ -46,7 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// Crates that decide and do no I/O.
 const PURE: &[&str] =
-    &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-worker"];
+    &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-store", "fulmar-worker"];
 
 /// What does I/O, keeps time or runs futures.
 const IMPURE: &[&str] = &["tokio", "mio", "openraft", "socket2", "rustls", "axum", "getrandom", "kube"];

@@ -1,0 +1,144 @@
+//! What queues, retained messages and the outbox of a shard have in common: the bodies of messages, kept once with a
+//! count of who holds them; the table of what is due when; and how many bytes all of it takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::message::{Message, after_seconds};
+use crate::names::{ClientId, Sequence, Time};
+use crate::settings::{Bound, cost};
+
+/// Which body of the shard.
+pub(crate) type MessageId = u64;
+
+/// A message that is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Body {
+    pub(crate) message: Message,
+    pub(crate) expires: Option<Time>,
+    /// How many places hold it. Not part of a snapshot: counted again when it is loaded.
+    pub(crate) references: u32,
+}
+
+impl Body {
+    pub(crate) fn is_expired(&self, now: Time) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// What is to be cleared up at some time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// An absent client's will.
+    Will(ClientId),
+    /// An absent client's session.
+    Session(ClientId),
+    /// A message that waits in a queue. Those in flight have no row: they are never dropped.
+    Queued(ClientId, Sequence),
+    /// The retained message of a topic.
+    Retained(Arc<str>),
+}
+
+/// What was lost by policy since the shard began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Messages that made room for newer ones in full queues.
+    pub dropped: u64,
+    /// Messages that a queue had no room for.
+    pub refused: u64,
+    /// Messages that nobody wanted any more before they were sent.
+    pub expired: u64,
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger {
+    bodies: BTreeMap<MessageId, Body>,
+    pub(crate) next_message: MessageId,
+    due: BTreeSet<(Time, Due)>,
+    bytes: u64,
+    /// Messages in all queues.
+    pub(crate) queued: u64,
+    pub(crate) totals: Totals,
+}
+
+impl Ledger {
+    /// Keeps a message. Whoever called this calls [`Self::drop_unused`] when all who want to hold it do.
+    pub(crate) fn add_body(&mut self, message: &Message, now: Time) -> MessageId {
+        let id = self.next_message;
+        self.next_message += 1;
+        let expires = message.lifetime_seconds.map(|seconds| after_seconds(now, seconds));
+        self.insert_body(id, Body { message: message.clone(), expires, references: 0 });
+        id
+    }
+
+    pub(crate) fn insert_body(&mut self, id: MessageId, body: Body) {
+        self.bytes += body_bytes(&body.message);
+        self.bodies.insert(id, body);
+    }
+
+    /// The body that somebody holds.
+    pub(crate) fn body(&self, id: MessageId) -> &Body {
+        &self.bodies[&id]
+    }
+
+    pub(crate) fn bodies(&self) -> &BTreeMap<MessageId, Body> {
+        &self.bodies
+    }
+
+    pub(crate) fn hold(&mut self, id: MessageId) {
+        self.bodies.get_mut(&id).expect("a body is held while it is there").references += 1;
+    }
+
+    pub(crate) fn let_go(&mut self, id: MessageId) {
+        let body = self.bodies.get_mut(&id).expect("a body is there as long as somebody holds it");
+        body.references -= 1;
+        self.drop_unused(id);
+    }
+
+    pub(crate) fn drop_unused(&mut self, id: MessageId) {
+        if self.bodies.get(&id).is_some_and(|body| body.references == 0) {
+            let body = self.bodies.remove(&id).expect("it was there just now");
+            self.bytes -= body_bytes(&body.message);
+        }
+    }
+
+    /// Whether so many bytes more stay within the bound.
+    pub(crate) fn has_room(&self, bytes: u64, bytes_max: u64) -> Result<(), Bound> {
+        if self.bytes.saturating_add(bytes) <= bytes_max { Ok(()) } else { Err(Bound::ShardBytes) }
+    }
+
+    pub(crate) fn take(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn give_back(&mut self, bytes: u64) {
+        self.bytes -= bytes;
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn add_due(&mut self, at: Time, what: Due) {
+        self.due.insert((at, what));
+    }
+
+    pub(crate) fn remove_due(&mut self, at: Time, what: Due) {
+        self.due.remove(&(at, what));
+    }
+
+    /// What is due first.
+    pub(crate) fn next_due(&self) -> Option<&(Time, Due)> {
+        self.due.first()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn due(&self) -> &BTreeSet<(Time, Due)> {
+        &self.due
+    }
+}
+
+pub(crate) fn body_bytes(message: &Message) -> u64 {
+    cost::BODY + message.bytes()
+}

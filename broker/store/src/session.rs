@@ -1,0 +1,125 @@
+//! A session as the shard keeps it: who owns it, what it subscribed to, what waits for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use fulmar_codec::PacketId;
+
+use crate::command::{Subscription, Will};
+use crate::ledger::Ledger;
+use crate::message::after_seconds;
+use crate::names::{ClientId, Epoch, Generation, Node, Time, WillId};
+use crate::queue::Queue;
+use crate::reply::Claimed;
+use crate::settings::cost;
+
+/// Nonces of earlier claims that a session remembers, so that one sent again after a later one is recognised.
+pub(crate) const EARLIER_CLAIMS: usize = 4;
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) generation: Generation,
+    pub(crate) claim: LastClaim,
+    pub(crate) presence: Presence,
+    /// In seconds after the connection; `u32::MAX` is for ever.
+    pub(crate) expiry_seconds: u32,
+    pub(crate) receive_maximum: NonZeroU16,
+    pub(crate) will: Option<Will>,
+    pub(crate) subscriptions: BTreeMap<Arc<str>, Subscription>,
+    pub(crate) queue: Queue,
+    /// QoS 2 packet identifiers of the client that were not released yet.
+    pub(crate) received: BTreeSet<PacketId>,
+}
+
+/// The claim that counts, with its answer, and those before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LastClaim {
+    pub(crate) node: Node,
+    pub(crate) nonce: u64,
+    pub(crate) answer: Claimed,
+    /// The latest last; at most [`EARLIER_CLAIMS`].
+    pub(crate) earlier: Vec<(Node, u64)>,
+}
+
+/// Whether somebody owns a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// The node of the last claim does.
+    Owned,
+    /// Nobody does.
+    Absent {
+        /// When the session ends.
+        ends: Option<Time>,
+        /// When the will is to be published, if there is one: not after the end.
+        will_due: Option<Time>,
+    },
+}
+
+impl Session {
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.claim.answer.epoch
+    }
+
+    pub(crate) fn owner(&self) -> Option<Node> {
+        (self.presence == Presence::Owned).then_some(self.claim.node)
+    }
+
+    /// Whether it is over, though not cleared up yet.
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        matches!(self.presence, Presence::Absent { ends: Some(ends), .. } if ends <= now)
+    }
+
+    /// When a session that is left at `at` ends, and when its will is due.
+    pub(crate) fn absent_from(&self, at: Time) -> Presence {
+        let ends = (self.expiry_seconds != u32::MAX).then(|| after_seconds(at, self.expiry_seconds));
+        let will_due = self.will.as_ref().map(|will| {
+            let due = after_seconds(at, will.delay_seconds);
+            ends.map_or(due, |ends| ends.min(due))
+        });
+        Presence::Absent { ends, will_due }
+    }
+
+    /// The bytes of its own, without queue.
+    pub(crate) fn own_bytes(&self, client: &ClientId) -> u64 {
+        let subscriptions: u64 = self.subscriptions.keys().map(subscription_bytes).sum();
+        let received = self.received.len() as u64 * cost::RECEIVED;
+        head_bytes(client) + subscriptions + received + self.will.as_ref().map_or(0, will_bytes)
+    }
+
+    /// Moves the window of the queue, as far as there is an owner to send it.
+    pub(crate) fn advance(&mut self, client: &ClientId, ledger: &mut Ledger) {
+        if self.presence == Presence::Owned {
+            self.queue.advance(client, self.receive_maximum, ledger);
+        }
+    }
+}
+
+/// A will whose time has come. It is published whatever its client does now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PendingWill {
+    pub(crate) client: ClientId,
+    pub(crate) will: Will,
+}
+
+pub(crate) fn head_bytes(client: &ClientId) -> u64 {
+    cost::SESSION + client.len() as u64
+}
+
+pub(crate) fn subscription_bytes(filter: &Arc<str>) -> u64 {
+    cost::SUBSCRIPTION + filter.len() as u64
+}
+
+pub(crate) fn will_bytes(will: &Will) -> u64 {
+    cost::WILL + will.message.bytes()
+}
+
+/// What is left of the will of a session that was left or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// The session is there.
+    Kept,
+    /// The session ended.
+    Ended(Option<WillId>),
+}

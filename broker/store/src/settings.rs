@@ -1,0 +1,119 @@
+//! The bounds of a shard. They are part of its state, changed by a command, so that all replicas refuse alike.
+
+use thiserror::Error;
+
+/// What a shard may grow to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The sessions of the shard.
+    pub sessions_max: u32,
+    /// All that the shard keeps, by the measure of [`crate::cost`]. A body counts once, however many queues hold it.
+    pub shard_bytes_max: u64,
+    /// The messages of one queue, those in flight included.
+    pub queue_messages_max: u32,
+    /// Their bytes. A body counts in full in each queue.
+    pub queue_bytes_max: u64,
+    /// What a full queue does with one message more.
+    pub queue_policy: QueuePolicy,
+    /// The subscriptions of one session.
+    pub subscriptions_max: u32,
+    /// Topic, properties and payload of a will.
+    pub will_bytes_max: u32,
+    /// The QoS 2 packet identifiers that one client may have open: the receive maximum that it was told.
+    pub received_ids_max: u16,
+    /// The retained messages of the shard.
+    pub retained_max: u32,
+    /// The messages that wait for one destination of the outbox.
+    pub outbox_messages_max: u32,
+    /// The lives of nodes that send, and the nodes that are remembered as gone.
+    pub nodes_max: u32,
+    /// How much one command that clears up may do: sessions and messages together. At least one session is always
+    /// dealt with, however full its queue.
+    pub portion: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sessions_max: 100_000,
+            shard_bytes_max: 512 << 20,
+            queue_messages_max: 1000,
+            queue_bytes_max: 8 << 20,
+            queue_policy: QueuePolicy::DropOldest,
+            subscriptions_max: 1000,
+            will_bytes_max: 64 << 10,
+            received_ids_max: 1000,
+            retained_max: 100_000,
+            outbox_messages_max: 100_000,
+            nodes_max: 1024,
+            portion: 1000,
+        }
+    }
+}
+
+/// What a full queue does with one message more. What is in flight is never dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum QueuePolicy {
+    /// The oldest messages that wait make room.
+    DropOldest = 1,
+    /// The new message is refused.
+    Refuse = 2,
+}
+
+/// A bound of [`Settings`] that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Error)]
+#[repr(u8)]
+pub enum Bound {
+    /// [`Settings::sessions_max`].
+    #[error("the shard has no room for one more session")]
+    Sessions = 1,
+    /// [`Settings::shard_bytes_max`].
+    #[error("the shard has no room for so many bytes more")]
+    ShardBytes = 2,
+    /// [`Settings::queue_messages_max`].
+    #[error("the queue has no room for one more message")]
+    QueueMessages = 3,
+    /// [`Settings::queue_bytes_max`].
+    #[error("the queue has no room for so many bytes more")]
+    QueueBytes = 4,
+    /// [`Settings::subscriptions_max`].
+    #[error("the session has no room for one more subscription")]
+    Subscriptions = 5,
+    /// [`Settings::will_bytes_max`].
+    #[error("the will is larger than a will may be")]
+    WillBytes = 6,
+    /// [`Settings::received_ids_max`].
+    #[error("the client has no room for one more open QoS 2 packet identifier")]
+    ReceivedIds = 7,
+    /// [`Settings::retained_max`].
+    #[error("the shard has no room for one more retained message")]
+    Retained = 8,
+    /// [`Settings::outbox_messages_max`].
+    #[error("the outbox has no room for one more message to that destination")]
+    Outbox = 9,
+    /// [`Settings::nodes_max`].
+    #[error("the shard has no room for one more node that sends")]
+    Nodes = 10,
+}
+
+/// What things count against [`Settings::shard_bytes_max`] beside their own bytes. Fixed numbers, because replicas of
+/// different builds must refuse alike.
+pub mod cost {
+    /// A session, beside its client identifier.
+    pub const SESSION: u64 = 512;
+    /// A subscription, beside its filter.
+    pub const SUBSCRIPTION: u64 = 128;
+    /// A message in a queue.
+    pub const PLACE: u64 = 64;
+    /// A message that is kept, beside topic, properties and payload.
+    pub const BODY: u64 = 96;
+    /// A will, beside topic, properties and payload.
+    pub const WILL: u64 = 96;
+    /// A retained message, beside its body.
+    pub const RETAINED: u64 = 96;
+    /// A message in the outbox, beside its body and the publisher's client identifier.
+    pub const OUTBOX: u64 = 64;
+    /// An open QoS 2 packet identifier of a client.
+    pub const RECEIVED: u64 = 16;
+}

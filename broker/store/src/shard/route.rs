@@ -1,0 +1,100 @@
+//! Messages that one entry brings on their whole way: of QoS 2, and wills. What this shard does itself and what others
+//! are to get is committed together, so a retry is never matched again.
+
+use std::collections::BTreeSet;
+
+use fulmar_codec::PacketId;
+
+use super::{Shard, sabotaged};
+use crate::command::Routed;
+use crate::ledger::body_bytes;
+use crate::names::{ClientId, Epoch, Number, Party, WillId};
+use crate::outbox::{Waiting, waiting_bytes};
+use crate::reply::{Refusal, Reply, Stored};
+use crate::session::will_bytes;
+use crate::settings::{Bound, cost};
+
+impl Shard {
+    pub(super) fn receive_qos2(
+        &mut self,
+        client: &ClientId,
+        epoch: Epoch,
+        packet_id: PacketId,
+        routed: &Routed,
+    ) -> Result<Reply, Refusal> {
+        let session = self.owned_session(client, epoch)?;
+        if session.received.contains(&packet_id) && !sabotaged!(self, RetryMatchedAgain) {
+            return Ok(Reply::Duplicate);
+        }
+        if session.received.len() >= usize::from(self.settings.received_ids_max) {
+            return Err(Refusal::Bound(Bound::ReceivedIds));
+        }
+        self.room_for(routed, client, cost::RECEIVED, 0)?;
+        let (session, ledger) = self.owned_session_mut(client, epoch)?;
+        session.received.insert(packet_id);
+        ledger.take(cost::RECEIVED);
+        Ok(Reply::Routed(self.route(routed, client)))
+    }
+
+    pub(super) fn release(&mut self, client: &ClientId, epoch: Epoch, packet_id: PacketId) -> Result<Reply, Refusal> {
+        let (session, ledger) = self.owned_session_mut(client, epoch)?;
+        let was_open = session.received.remove(&packet_id);
+        ledger.give_back(if was_open { cost::RECEIVED } else { 0 });
+        Ok(Reply::Released(was_open))
+    }
+
+    pub(super) fn publish_will(&mut self, will: WillId, routed: &Routed) -> Result<Reply, Refusal> {
+        let pending = self.wills.get(&will).ok_or(Refusal::NoWill(will))?;
+        let (client, freed) = (pending.client.clone(), will_bytes(&pending.will));
+        self.room_for(routed, &client, 0, freed)?;
+        self.wills.remove(&will);
+        self.ledger.give_back(freed);
+        Ok(Reply::Routed(self.route(routed, &client)))
+    }
+
+    pub(super) fn outbox_done(&mut self, destination: Party, until: Number) -> Result<Reply, Refusal> {
+        let last = self.outbox.get(&destination).map_or(0, |outbox| outbox.last());
+        if until > last {
+            return Err(Refusal::NeverSent { found: until, last });
+        }
+        if let Some(outbox) = self.outbox.get_mut(&destination) {
+            outbox.done(until, &mut self.ledger);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Whether all destinations have room: what goes on its way in one entry goes whole or not at all.
+    fn room_for(&self, routed: &Routed, publisher: &ClientId, takes: u64, freed: u64) -> Result<(), Bound> {
+        let destinations = self.living(&routed.destinations);
+        let is_full = |destination: &Party| {
+            let waiting = self.outbox.get(destination).map_or(0, |outbox| outbox.len());
+            waiting >= self.settings.outbox_messages_max as usize
+        };
+        if destinations.iter().any(is_full) {
+            return Err(Bound::Outbox);
+        }
+        let outbox = waiting_bytes(publisher) * destinations.len() as u64;
+        let body = if destinations.is_empty() { 0 } else { body_bytes(&routed.item.message) };
+        match takes + outbox + body {
+            0 => Ok(()),
+            all => self.ledger.has_room(all.saturating_sub(freed), self.settings.shard_bytes_max),
+        }
+    }
+
+    fn route(&mut self, routed: &Routed, publisher: &ClientId) -> Stored {
+        let body = self.ledger.add_body(&routed.item.message, self.time);
+        for destination in self.living(&routed.destinations) {
+            let outbox = self.outbox.entry(destination).or_default();
+            outbox.push(Waiting { body, publisher: publisher.clone() }, &mut self.ledger);
+        }
+        let stored = self.store_body(&routed.item, body);
+        self.ledger.drop_unused(body);
+        stored
+    }
+
+    /// Each destination once, without nodes that are gone: they have no subscribers any more.
+    fn living(&self, destinations: &[Party]) -> BTreeSet<Party> {
+        let is_living = |destination: &Party| !matches!(destination, Party::Node(node) if self.is_gone(*node));
+        destinations.iter().copied().filter(is_living).collect()
+    }
+}
