@@ -1,8 +1,12 @@
 //! What a shard does, by topic. Whole replies are compared, so that what should not happen is tested too.
 
+mod bounds;
 mod claim;
+mod exactly_once;
+mod leaving;
 mod publish;
 mod queue;
+mod retained;
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;

@@ -64,18 +64,21 @@ impl Shard {
         Ok(answer)
     }
 
-    /// The answer that this very claim got, when it is sent again because the first answer was lost.
+    /// The answer that this very claim got, when it is sent again because the first answer was lost. Who gave the session
+    /// up since has had it, and owns nothing.
     fn answered_before(&self, client: &ClientId, node: Node, nonce: u64) -> Result<Option<Claimed>, Refusal> {
-        let Some(Session { claim: last, .. }) = self.sessions.get(client) else { return Ok(None) };
+        let Some(session) = self.sessions.get(client) else { return Ok(None) };
+        let (last, epoch) = (&session.claim, session.epoch());
         if sabotaged!(self, ClaimRepeated) {
             return Ok(None);
         }
-        if (last.node, last.nonce) == (node, nonce) {
-            return Ok(Some(last.answer));
+        if last.earlier.contains(&(node, nonce)) {
+            return Err(Refusal::Superseded { epoch });
         }
-        match last.earlier.contains(&(node, nonce)) {
-            true => Err(Refusal::Superseded { epoch: last.answer.epoch }),
+        match (last.node, last.nonce) == (node, nonce) {
             false => Ok(None),
+            true if session.owner().is_some() => Ok(Some(last.answer)),
+            true => Err(Refusal::NotOwned { epoch }),
         }
     }
 

@@ -59,6 +59,8 @@ fn a_claim_that_is_sent_again_changes_nothing() {
     assert_eq!(format!("{:?}", world.shard.session("c")), before);
     let other = world.claim(&claim("c", A, 8));
     assert_eq!((other.epoch, other.took_over), (2, Some(A)));
+    world.apply(disconnect("c", 2, WillFate::Keep));
+    assert_eq!(world.apply(Command::Claim(claim("c", A, 8))), Reply::Refused(Refusal::NotOwned { epoch: 2 }));
 }
 
 #[test]
