@@ -60,15 +60,18 @@ pub(crate) struct Ledger {
     /// Messages in all queues.
     pub(crate) queued: u64,
     pub(crate) totals: Totals,
+    #[cfg(test)]
+    pub(crate) sabotage: Option<Sabotage>,
 }
 
 impl Ledger {
-    /// Keeps a message. Whoever called this calls [`Self::drop_unused`] when all who want to hold it do.
+    /// Keeps a message, held by the caller until it lets go: it may go to a queue and be dropped there while it is still
+    /// on its way to others.
     pub(crate) fn add_body(&mut self, message: &Message, now: Time) -> MessageId {
         let id = self.next_message;
         self.next_message += 1;
         let expires = message.lifetime_seconds.map(|seconds| after_seconds(now, seconds));
-        self.insert_body(id, Body { message: message.clone(), expires, references: 0 });
+        self.insert_body(id, Body { message: message.clone(), expires, references: 1 });
         id
     }
 
@@ -93,13 +96,10 @@ impl Ledger {
     pub(crate) fn let_go(&mut self, id: MessageId) {
         let body = self.bodies.get_mut(&id).expect("a body is there as long as somebody holds it");
         body.references -= 1;
-        self.drop_unused(id);
-    }
-
-    pub(crate) fn drop_unused(&mut self, id: MessageId) {
-        if self.bodies.get(&id).is_some_and(|body| body.references == 0) {
-            let body = self.bodies.remove(&id).expect("it was there just now");
-            self.bytes -= body_bytes(&body.message);
+        if body.references == 0 {
+            let bytes = body_bytes(&body.message);
+            self.bodies.remove(&id);
+            self.bytes -= bytes;
         }
     }
 
@@ -142,3 +142,29 @@ impl Ledger {
 pub(crate) fn body_bytes(message: &Message) -> u64 {
     cost::BODY + message.bytes()
 }
+
+/// Mistakes that the tests must notice.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    EpochNotChecked,
+    GapAccepted,
+    GenerationNotChecked,
+    WillFiredTwice,
+    RetryMatchedAgain,
+    InFlightDropped,
+    ClaimRepeated,
+    SnapshotWithoutInFlight,
+}
+
+/// Whether the test at hand asks for this mistake. Other builds have none of them.
+macro_rules! sabotaged {
+    ($ledger:expr, $mistake:ident) => {{
+        #[cfg(test)]
+        let sabotaged = $ledger.sabotage == Some($crate::ledger::Sabotage::$mistake);
+        #[cfg(not(test))]
+        let sabotaged = false;
+        sabotaged
+    }};
+}
+pub(crate) use sabotaged;

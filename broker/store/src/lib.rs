@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+mod bytes;
 mod command;
 mod ledger;
 mod message;
@@ -15,6 +16,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
+pub use bytes::{BytesError, LEVEL, Loader, Snapshot, SnapshotError};
 pub use command::{Ack, Claim, Command, Entry, Item, Routed, Subscription, Target, Will, WillFate};
 pub use ledger::Totals;
 pub use message::Message;

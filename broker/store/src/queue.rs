@@ -15,13 +15,13 @@ use std::num::{NonZeroU16, NonZeroU32};
 use fulmar_codec::{PacketId, QoS};
 
 use crate::command::Ack;
-use crate::ledger::{Due, Ledger, MessageId};
+use crate::ledger::{Due, Ledger, MessageId, sabotaged};
 use crate::names::{ClientId, Sequence};
 use crate::reply::AckReply;
 use crate::settings::{Bound, QueuePolicy, Settings, cost};
 
 /// As many identifiers as there are.
-const IDS: u64 = 65_535;
+pub(crate) const IDS: u64 = 65_535;
 
 /// The packet identifier of a message.
 pub(crate) fn packet_id(sequence: Sequence) -> PacketId {
@@ -40,7 +40,7 @@ pub(crate) struct Place {
 }
 
 /// See the [module](self).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Queue {
     places: BTreeMap<Sequence, Place>,
     /// That of the next message.
@@ -131,6 +131,7 @@ impl Queue {
         let messages_max = settings.queue_messages_max as usize;
         let bytes_max = settings.queue_bytes_max;
         let (kept, kept_bytes) = match settings.queue_policy {
+            QueuePolicy::DropOldest if sabotaged!(ledger, InFlightDropped) => (0, 0),
             QueuePolicy::DropOldest => (self.in_flight as usize, self.in_flight_bytes),
             QueuePolicy::Refuse => (self.places.len(), self.bytes),
         };
@@ -142,8 +143,8 @@ impl Queue {
         }
         let mut dropped = 0;
         while self.places.len() >= messages_max || self.bytes.saturating_add(bytes) > bytes_max {
-            let (&oldest, _) =
-                self.places.range(self.window_end..).next().expect("without those that wait there is room");
+            let droppable = if sabotaged!(ledger, InFlightDropped) { 0 } else { self.window_end };
+            let (&oldest, _) = self.places.range(droppable..).next().expect("without those that wait there is room");
             self.remove(client, oldest, ledger);
             dropped += 1;
         }

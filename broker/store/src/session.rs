@@ -81,13 +81,6 @@ impl Session {
         Presence::Absent { ends, will_due }
     }
 
-    /// The bytes of its own, without queue.
-    pub(crate) fn own_bytes(&self, client: &ClientId) -> u64 {
-        let subscriptions: u64 = self.subscriptions.keys().map(subscription_bytes).sum();
-        let received = self.received.len() as u64 * cost::RECEIVED;
-        head_bytes(client) + subscriptions + received + self.will.as_ref().map_or(0, will_bytes)
-    }
-
     /// Moves the window of the queue, as far as there is an owner to send it.
     pub(crate) fn advance(&mut self, client: &ClientId, ledger: &mut Ledger) {
         if self.presence == Presence::Owned {

@@ -18,13 +18,13 @@ use std::sync::Arc;
 pub use read::{Counts, Credit, Delivery, OutboxMessage, SessionView};
 
 use crate::command::{Command, Entry, Subscription};
-use crate::ledger::{Due, Ledger};
+use crate::ledger::{Due, Ledger, sabotaged};
 use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, ShardId, Time, WillId};
 use crate::outbox::Outbox;
 use crate::reply::{Applied, Refusal, Reply, SubscriptionChange, WillState};
 use crate::session::{Left, PendingWill, Presence, Session, head_bytes, subscription_bytes, will_bytes};
 use crate::settings::{Settings, cost};
-use retained::Retained;
+pub(crate) use retained::Retained;
 
 /// The durable state of a shard: see the [crate].
 #[derive(Debug, Clone)]
@@ -57,8 +57,6 @@ pub struct Shard {
     changes: Vec<SubscriptionChange>,
     /// How many messages the entry at hand had so far.
     position: u32,
-    #[cfg(test)]
-    pub(crate) sabotage: Option<Sabotage>,
 }
 
 /// A node, all of whose lives up to one are over.
@@ -69,32 +67,6 @@ pub(crate) struct Gone {
     /// Which entry said so: the oldest is forgotten first.
     pub(crate) index: Index,
 }
-
-/// Mistakes that the tests must notice.
-#[cfg(test)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sabotage {
-    EpochNotChecked,
-    GapAccepted,
-    GenerationNotChecked,
-    WillFiredTwice,
-    RetryMatchedAgain,
-    InFlightDropped,
-    ClaimRepeated,
-    SnapshotWithoutInFlight,
-}
-
-/// Whether the test at hand asks for this mistake. Other builds have none of them.
-macro_rules! sabotaged {
-    ($shard:expr, $mistake:ident) => {{
-        #[cfg(test)]
-        let sabotaged = $shard.sabotage == Some($crate::shard::Sabotage::$mistake);
-        #[cfg(not(test))]
-        let sabotaged = false;
-        sabotaged
-    }};
-}
-pub(crate) use sabotaged;
 
 impl Shard {
     /// A shard that has nothing yet.
@@ -118,8 +90,6 @@ impl Shard {
             subscriptions: 0,
             changes: Vec::new(),
             position: 0,
-            #[cfg(test)]
-            sabotage: None,
         }
     }
 
@@ -167,7 +137,7 @@ impl Shard {
     fn owned_session(&self, client: &ClientId, epoch: Epoch) -> Result<&Session, Refusal> {
         let session = self.sessions.get(client).ok_or(Refusal::NoSession)?;
         let current = session.epoch();
-        if epoch != current && !sabotaged!(self, EpochNotChecked) {
+        if epoch != current && !sabotaged!(self.ledger, EpochNotChecked) {
             return Err(Refusal::Epoch { found: epoch, current });
         }
         match session.owner() {
@@ -243,7 +213,7 @@ impl Shard {
     fn fire_will(&mut self, client: &ClientId) -> Option<WillId> {
         self.take_due_of_will(client);
         let session = self.sessions.get_mut(client)?;
-        let will = if sabotaged!(self, WillFiredTwice) { session.will.clone()? } else { session.will.take()? };
+        let will = if sabotaged!(self.ledger, WillFiredTwice) { session.will.clone()? } else { session.will.take()? };
         self.last_will += 1;
         self.wills.insert(self.last_will, PendingWill { client: client.clone(), will });
         Some(self.last_will)
@@ -281,6 +251,18 @@ impl Shard {
         was: Option<Subscription>,
         is: Option<Subscription>,
     ) {
+        let subscribers = self.count_subscription(filter, was, is);
+        let (client, filter) = (client.clone(), filter.clone());
+        self.changes.push(SubscriptionChange { client, generation, filter, subscription: is, subscribers });
+    }
+
+    /// Counts one session more or less that has a filter, and tells how many have it now.
+    pub(crate) fn count_subscription(
+        &mut self,
+        filter: &Arc<str>,
+        was: Option<Subscription>,
+        is: Option<Subscription>,
+    ) -> u32 {
         let subscribers = self.filters.get(filter).copied().unwrap_or(0);
         let subscribers = match (was, is) {
             (None, Some(_)) => {
@@ -297,8 +279,7 @@ impl Shard {
             0 => self.filters.remove(filter),
             _ => self.filters.insert(filter.clone(), subscribers),
         };
-        let (client, filter) = (client.clone(), filter.clone());
-        self.changes.push(SubscriptionChange { client, generation, filter, subscription: is, subscribers });
+        subscribers
     }
 }
 

@@ -4,11 +4,14 @@ mod bounds;
 mod claim;
 mod exactly_once;
 mod leaving;
+mod model;
 mod publish;
 mod queue;
+mod random;
+mod replicas;
 mod retained;
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use fulmar_codec::{QoS, SubscriptionOptions};

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Shard, remove_owned, sabotaged};
+use super::{Shard, remove_owned};
 use crate::command::Claim;
+use crate::ledger::sabotaged;
 use crate::names::{ClientId, Node};
 use crate::queue::Queue;
 use crate::reply::{Claimed, Refusal};
@@ -69,7 +70,7 @@ impl Shard {
     fn answered_before(&self, client: &ClientId, node: Node, nonce: u64) -> Result<Option<Claimed>, Refusal> {
         let Some(session) = self.sessions.get(client) else { return Ok(None) };
         let (last, epoch) = (&session.claim, session.epoch());
-        if sabotaged!(self, ClaimRepeated) {
+        if sabotaged!(self.ledger, ClaimRepeated) {
             return Ok(None);
         }
         if last.earlier.contains(&(node, nonce)) {

@@ -1,13 +1,14 @@
 //! Messages of a numbered stream, and how any message gets into the queues of this shard.
 
-use super::{Shard, sabotaged};
+use fulmar_codec::QoS;
+
+use super::Shard;
 use crate::command::{Item, Target};
-use crate::ledger::MessageId;
+use crate::ledger::{MessageId, sabotaged};
 use crate::names::{Number, Party};
 use crate::queue::Place;
 use crate::reply::{ItemReply, Refusal, Reply, Stored};
 use crate::settings::Bound;
-use fulmar_codec::QoS;
 
 impl Shard {
     /// Only the next expected number goes on with a stream: what is earlier was dealt with, what is later waits for what
@@ -19,7 +20,7 @@ impl Shard {
             return Err(Refusal::NodeGone(node));
         }
         let expected = self.expected(source);
-        if first > expected && !sabotaged!(self, GapAccepted) {
+        if first > expected && !sabotaged!(self.ledger, GapAccepted) {
             return Err(Refusal::OutOfOrder { found: first, expected });
         }
         if !self.sources.contains_key(&source) && self.sources.len() >= self.settings.nodes_max as usize {
@@ -43,7 +44,7 @@ impl Shard {
     pub(super) fn store(&mut self, item: &Item) -> Stored {
         let body = self.ledger.add_body(&item.message, self.time);
         let stored = self.store_body(item, body);
-        self.ledger.drop_unused(body);
+        self.ledger.let_go(body);
         stored
     }
 
@@ -80,7 +81,7 @@ impl Shard {
     fn queue(&mut self, target: &Target, body: MessageId) -> Option<Result<u32, Bound>> {
         let Target { client, generation, qos, retain, subscription_ids } = target;
         let session = self.sessions.get_mut(client)?;
-        let is_other_life = session.generation != *generation && !sabotaged!(self, GenerationNotChecked);
+        let is_other_life = session.generation != *generation && !sabotaged!(self.ledger, GenerationNotChecked);
         if is_other_life || session.is_over(self.time) || *qos == QoS::AtMostOnce {
             return None;
         }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use fulmar_codec::PacketId;
 
-use super::{Shard, sabotaged};
+use super::Shard;
 use crate::command::Routed;
-use crate::ledger::body_bytes;
+use crate::ledger::{body_bytes, sabotaged};
 use crate::names::{ClientId, Epoch, Number, Party, WillId};
 use crate::outbox::{Waiting, waiting_bytes};
 use crate::reply::{Refusal, Reply, Stored};
@@ -23,7 +23,7 @@ impl Shard {
         routed: &Routed,
     ) -> Result<Reply, Refusal> {
         let session = self.owned_session(client, epoch)?;
-        if session.received.contains(&packet_id) && !sabotaged!(self, RetryMatchedAgain) {
+        if session.received.contains(&packet_id) && !sabotaged!(self.ledger, RetryMatchedAgain) {
             return Ok(Reply::Duplicate);
         }
         if session.received.len() >= usize::from(self.settings.received_ids_max) {
@@ -88,7 +88,7 @@ impl Shard {
             outbox.push(Waiting { body, publisher: publisher.clone() }, &mut self.ledger);
         }
         let stored = self.store_body(&routed.item, body);
-        self.ledger.drop_unused(body);
+        self.ledger.let_go(body);
         stored
     }
 

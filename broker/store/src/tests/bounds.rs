@@ -27,6 +27,18 @@ fn a_full_queue_drops_the_oldest_that_wait() {
 }
 
 #[test]
+fn a_message_that_makes_room_for_itself_is_kept() {
+    let mut world = World::with(Settings { queue_messages_max: 1, ..Settings::default() });
+    absent(&mut world, "c");
+    let target = target("c", 1, QoS::AtLeastOnce);
+    let both = Stored { queued: 2, dropped: 1, ..Stored::default() };
+    let reply = world.apply(publish(1, &[item("x", &[target.clone(), target])]));
+    assert_eq!(reply, published(vec![ItemReply::Stored(both)], 2));
+    world.claim(&claim("c", A, 2));
+    assert_eq!(world.deliverable("c"), [(1, 2, "x".to_owned())]);
+}
+
+#[test]
 fn a_full_queue_drops_nothing_that_is_in_flight() {
     let mut world = World::with(Settings { queue_messages_max: 3, ..Settings::default() });
     let two = Claim { receive_maximum: NonZeroU16::new(2).unwrap(), ..claim("c", A, 1) };

@@ -1,0 +1,132 @@
+//! Entries: format, time, commands.
+
+use fulmar_codec::{QoS, RetainHandling, SubscriptionOptions, Version as MqttVersion};
+
+use super::{Bytes, BytesError, FORMAT, LEVEL, Reader, bytes_of_enum, bytes_of_struct, unknown};
+use crate::command::{Ack, Claim, Command, Entry, Item, Routed, Subscription, Target, Will, WillFate};
+use crate::message::Message;
+use crate::names::{Node, Party, ShardId};
+use crate::settings::{QueuePolicy, Settings};
+
+impl Entry {
+    /// Appends the entry.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let Self { time, commands } = self;
+        FORMAT.put(out);
+        time.put(out);
+        commands.put(out);
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, and nothing else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
+        let mut reader = Reader::new(bytes)?;
+        let entry = Self { time: Bytes::get(&mut reader)?, commands: Bytes::get(&mut reader)? };
+        reader.finish()?;
+        Ok(entry)
+    }
+}
+
+bytes_of_enum!(Command, |found| BytesError::UnknownCommand { found, level: LEVEL }, {
+    1 => Settings(settings),
+    2 => Claim(claim),
+    3 => Subscribe { client, epoch, subscriptions },
+    4 => Unsubscribe { client, epoch, filters },
+    5 => Publish { source, first, items },
+    6 => Acknowledge { client, epoch, acks },
+    7 => ReceiveQos2 { client, epoch, packet_id, routed },
+    8 => Release { client, epoch, packet_id },
+    9 => Disconnect { client, epoch, expiry_seconds, will },
+    10 => NodeGone(node),
+    11 => PublishWill { will, routed },
+    12 => OutboxDone { destination, until },
+    13 => Expire,
+});
+
+bytes_of_struct!(Claim { client, node, nonce, clean, expiry_seconds, receive_maximum, will });
+bytes_of_struct!(Will { message, delay_seconds });
+bytes_of_struct!(Subscription { options, id });
+bytes_of_struct!(Item { message, retain, targets });
+bytes_of_struct!(Target { client, generation, qos, retain, subscription_ids });
+bytes_of_struct!(Routed { item, destinations });
+bytes_of_struct!(Node { id, incarnation });
+bytes_of_struct!(Settings {
+    sessions_max,
+    shard_bytes_max,
+    queue_messages_max,
+    queue_bytes_max,
+    queue_policy,
+    subscriptions_max,
+    will_bytes_max,
+    received_ids_max,
+    retained_max,
+    outbox_messages_max,
+    nodes_max,
+    portion,
+});
+
+bytes_of_enum!(Ack, unknown!("acknowledgement"), { 1 => Ack, 2 => Received, 3 => Complete, 4 => Discard, });
+bytes_of_enum!(WillFate, unknown!("fate of a will"), { 1 => Keep, 2 => Delete, 3 => Fire, });
+bytes_of_enum!(QueuePolicy, unknown!("queue policy"), { 1 => DropOldest, 2 => Refuse, });
+bytes_of_enum!(Party, unknown!("party"), { 1 => Node(node), 2 => Shard(shard), });
+
+impl Bytes for ShardId {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
+        Bytes::get(reader).map(Self)
+    }
+}
+
+/// The byte of SUBSCRIBE in MQTT 5.0 (3.8.3.1).
+impl Bytes for SubscriptionOptions {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(self.to_byte(MqttVersion::V5));
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
+        let byte = u8::get(reader)?;
+        let wrong = BytesError::Value { what: "subscription options", found: byte.into() };
+        let qos = QoS::new(byte & 0b11).ok_or(wrong)?;
+        let retain_handling = match byte >> 4 {
+            0 => RetainHandling::Send,
+            1 => RetainHandling::SendIfNew,
+            2 => RetainHandling::DoNotSend,
+            _ => return Err(wrong),
+        };
+        Ok(Self { qos, no_local: byte & 0b100 != 0, retain_as_published: byte & 0b1000 != 0, retain_handling })
+    }
+}
+
+/// Head, lengths of topic, properties and payload, and these together.
+impl Bytes for Message {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.qos.put(out);
+        self.retain.put(out);
+        self.lifetime_seconds.put(out);
+        for part in [self.topic().as_bytes(), self.properties(), self.payload()] {
+            u32::try_from(part.len()).expect("a packet of MQTT has at most 256 MB").put(out);
+        }
+        out.extend_from_slice(self.topic().as_bytes());
+        out.extend_from_slice(self.properties());
+        out.extend_from_slice(self.payload());
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
+        let qos = Bytes::get(reader)?;
+        let retain = Bytes::get(reader)?;
+        let lifetime_seconds = Bytes::get(reader)?;
+        let [topic, properties, payload] = [u32::get(reader)?, u32::get(reader)?, u32::get(reader)?];
+        if topic > u16::MAX.into() {
+            return Err(BytesError::Value { what: "length of a topic", found: topic.into() });
+        }
+        let at = reader.at;
+        let topic = reader.take(topic as usize)?;
+        let topic = str::from_utf8(topic).map_err(|_| BytesError::NotUtf8 { at })?;
+        let properties = reader.take(properties as usize)?;
+        let payload = reader.take(payload as usize)?;
+        let message = Message::new(topic, qos, properties, payload);
+        Ok(message.with_retain(retain).with_lifetime(lifetime_seconds))
+    }
+}

@@ -1,0 +1,268 @@
+//! Makes a shard of the chunks of a snapshot. Nothing in them is believed: a shard that comes out of it is one that
+//! entries could have made, as far as anything depends on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulmar_codec::QoS;
+use thiserror::Error;
+
+use super::snapshot::{Head, Record, SessionHead};
+use super::{Bytes, BytesError, Reader};
+use crate::ledger::{Body, Due, MessageId};
+use crate::names::{ClientId, Node, Party, Sequence};
+use crate::outbox::{Outbox, Waiting};
+use crate::queue::{IDS, Place, Queue};
+use crate::session::{EARLIER_CLAIMS, PendingWill, Presence, Session, head_bytes, subscription_bytes, will_bytes};
+use crate::settings::cost;
+use crate::shard::{Gone, Retained, Shard};
+
+/// Numbers that count up stay below this for ever.
+const COUNTER_MAX: u64 = 1 << 62;
+
+/// Why chunks are no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SnapshotError {
+    /// They can't be read.
+    #[error("snapshot chunk {chunk}: {error}")]
+    Bytes {
+        /// Which.
+        chunk: u32,
+        /// Why.
+        error: BytesError,
+    },
+    /// One is missing or came twice.
+    #[error("snapshot chunk {found}, expected {expected}")]
+    OutOfOrder {
+        /// The one that came.
+        found: u32,
+        /// The one that is wanted.
+        expected: u32,
+    },
+    /// They don't fit together.
+    #[error("snapshot record {record}: {what}")]
+    Inconsistent {
+        /// Which, counted from 0.
+        record: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// There were not all.
+    #[error("snapshot ends after {records} records without an end")]
+    Incomplete {
+        /// How many there were.
+        records: u64,
+    },
+}
+
+/// Takes the chunks of a snapshot one after the other.
+#[derive(Default)]
+pub struct Loader {
+    shard: Option<Shard>,
+    chunks: u32,
+    records: u64,
+    is_complete: bool,
+    /// What records that belong to one before them belong to.
+    session: Option<ClientId>,
+    destination: Option<Party>,
+}
+
+type Checked = Result<(), &'static str>;
+
+fn check(holds: bool, what: &'static str) -> Checked {
+    if holds { Ok(()) } else { Err(what) }
+}
+
+impl Loader {
+    /// Before the first chunk.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next chunk.
+    pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let expected = self.chunks;
+        let failed = |error| SnapshotError::Bytes { chunk: expected, error };
+        let mut reader = Reader::new(bytes).map_err(failed)?;
+        let found = u32::get(&mut reader).map_err(failed)?;
+        if found != expected {
+            return Err(SnapshotError::OutOfOrder { found, expected });
+        }
+        while !reader.is_empty() {
+            let record = Record::get(&mut reader).map_err(failed)?;
+            let at = self.records;
+            self.record(record).map_err(|what| SnapshotError::Inconsistent { record: at, what })?;
+            self.records += 1;
+        }
+        self.chunks = self.chunks.saturating_add(1);
+        Ok(())
+    }
+
+    /// After the last chunk.
+    pub fn finish(self) -> Result<Shard, SnapshotError> {
+        match (self.shard, self.is_complete) {
+            (Some(shard), true) => Ok(shard),
+            _ => Err(SnapshotError::Incomplete { records: self.records }),
+        }
+    }
+
+    fn record(&mut self, record: Record) -> Checked {
+        check(!self.is_complete, "it follows the end")?;
+        let Some(shard) = &mut self.shard else {
+            let Record::Head(head) = record else { return Err("it is not the head") };
+            self.shard = Some(shard_of(&head)?);
+            return Ok(());
+        };
+        match record {
+            Record::Head(_) => Err("there is a head already"),
+            Record::Source(source, next) => {
+                check(next <= COUNTER_MAX, "a number is too high")?;
+                check(shard.sources.insert(source, next).is_none(), "a source is there twice")
+            }
+            Record::Gone(Node { id, incarnation }, since, index) => {
+                let gone = Gone { incarnation, since, index };
+                check(shard.gone.insert(id, gone).is_none(), "a node that is gone is there twice")
+            }
+            Record::Body(id, expires, message) => {
+                check(id < shard.ledger.next_message, "a message is newer than the newest")?;
+                check(!shard.ledger.bodies().contains_key(&id), "a message is there twice")?;
+                shard.ledger.insert_body(id, Body { message, expires, references: 0 });
+                Ok(())
+            }
+            Record::Session(head) => {
+                self.session = Some(head.client.clone());
+                insert_session(shard, head)
+            }
+            Record::Retained(body, version) => {
+                check_body(shard, body)?;
+                let topic = shard.ledger.body(body).message.topic().into();
+                check(!shard.retained.contains_key(&topic), "a topic has two retained messages")?;
+                shard.insert_retained(topic, Retained { body, version });
+                Ok(())
+            }
+            Record::Will(id, client, will) => {
+                check((1..=shard.last_will).contains(&id), "a will is newer than the newest")?;
+                shard.ledger.take(will_bytes(&will));
+                check(shard.wills.insert(id, PendingWill { client, will }).is_none(), "a will is there twice")
+            }
+            Record::Outbox(destination, last_done) => {
+                self.destination = Some(destination);
+                check(last_done <= COUNTER_MAX, "a number is too high")?;
+                let outbox = Outbox::restored(last_done);
+                check(shard.outbox.insert(destination, outbox).is_none(), "a destination is there twice")
+            }
+            Record::Waiting(body, publisher) => {
+                check_body(shard, body)?;
+                let outbox = self.destination.and_then(|destination| shard.outbox.get_mut(&destination));
+                outbox.ok_or("no destination is before it")?.push(Waiting { body, publisher }, &mut shard.ledger);
+                Ok(())
+            }
+            Record::End(records) => {
+                check(records == self.records, "the end counts other records")?;
+                let is_held = shard.ledger.bodies().values().all(|body| body.references > 0);
+                check(is_held, "a message is held by nobody")?;
+                self.is_complete = true;
+                Ok(())
+            }
+            Record::Subscription(..) | Record::Received(_) | Record::Place(..) => {
+                let client = self.session.clone().ok_or("no session is before it")?;
+                insert_into_session(shard, &client, record)
+            }
+        }
+    }
+}
+
+fn shard_of(head: &Head) -> Result<Shard, &'static str> {
+    let Head { id, settings, applied, time, last_epoch, last_will, next_message, totals } = *head;
+    let highest = last_epoch.max(last_will).max(next_message).max(applied);
+    let most = totals.dropped.max(totals.refused).max(totals.expired);
+    check(highest.max(most) <= COUNTER_MAX, "a number is too high")?;
+    let mut shard = Shard::new(id);
+    (shard.settings, shard.applied, shard.time) = (settings, applied, time);
+    (shard.last_epoch, shard.last_will) = (last_epoch, last_will);
+    shard.ledger.next_message = next_message;
+    shard.ledger.totals = totals;
+    Ok(shard)
+}
+
+fn check_body(shard: &Shard, body: MessageId) -> Checked {
+    check(shard.ledger.bodies().contains_key(&body), "its message is not there")
+}
+
+fn insert_session(shard: &mut Shard, head: SessionHead) -> Checked {
+    let SessionHead { client, generation, claim, presence, expiry_seconds, receive_maximum, will, next, window_end } =
+        head;
+    check(!shard.sessions.contains_key(&client), "a session is there twice")?;
+    check(generation <= claim.answer.epoch, "a generation is newer than the epoch")?;
+    check(claim.answer.epoch <= shard.last_epoch, "an epoch is newer than the newest")?;
+    check(claim.earlier.len() <= EARLIER_CLAIMS, "too many earlier claims")?;
+    check(window_end <= next && next <= COUNTER_MAX, "a window ends behind the queue")?;
+    match presence {
+        Presence::Owned => {
+            shard.owned.entry(claim.node).or_default().insert(client.clone());
+        }
+        Presence::Absent { ends, will_due } => {
+            check(will_due.is_some() == will.is_some(), "a will has no time, or a time no will")?;
+            if let Some(ends) = ends {
+                shard.ledger.add_due(ends, Due::Session(client.clone()));
+            }
+            if let Some(due) = will_due {
+                shard.ledger.add_due(due, Due::Will(client.clone()));
+            }
+        }
+    }
+    shard.ledger.take(head_bytes(&client) + will.as_ref().map_or(0, will_bytes));
+    let session = Session {
+        generation,
+        claim,
+        presence,
+        expiry_seconds,
+        receive_maximum,
+        will,
+        subscriptions: BTreeMap::new(),
+        queue: Queue::restored(next, window_end),
+        received: BTreeSet::new(),
+    };
+    shard.sessions.insert(client, session);
+    Ok(())
+}
+
+fn insert_into_session(shard: &mut Shard, client: &ClientId, record: Record) -> Checked {
+    match record {
+        Record::Subscription(filter, subscription) => {
+            let session = shard.sessions.get_mut(client).ok_or("its session is not there")?;
+            let before = session.subscriptions.insert(filter.clone(), subscription);
+            check(before.is_none(), "a subscription is there twice")?;
+            shard.ledger.take(subscription_bytes(&filter));
+            shard.count_subscription(&filter, None, Some(subscription));
+            Ok(())
+        }
+        Record::Received(packet_id) => {
+            let session = shard.sessions.get_mut(client).ok_or("its session is not there")?;
+            check(session.received.insert(packet_id), "a packet identifier is there twice")?;
+            shard.ledger.take(cost::RECEIVED);
+            Ok(())
+        }
+        Record::Place(sequence, place) => {
+            check_place(shard, client, sequence, &place)?;
+            let session = shard.sessions.get_mut(client).ok_or("its session is not there")?;
+            session.queue.insert(client, sequence, place, &mut shard.ledger);
+            Ok(())
+        }
+        _ => Err("it does not belong to a session"),
+    }
+}
+
+fn check_place(shard: &Shard, client: &ClientId, sequence: Sequence, place: &Place) -> Checked {
+    let queue = &shard.sessions.get(client).ok_or("its session is not there")?.queue;
+    check(sequence < queue.next(), "a message is behind the end of its queue")?;
+    check(queue.places().last_key_value().is_none_or(|(last, _)| *last < sequence), "a queue is out of order")?;
+    let oldest = queue.places().first_key_value().map_or(sequence, |(oldest, _)| *oldest);
+    let is_in_flight = sequence < queue.window_end();
+    check(!is_in_flight || sequence - oldest < IDS, "a window is wider than there are identifiers")?;
+    match (place.body, place.qos) {
+        (_, QoS::AtMostOnce) => Err("a message of QoS 0 waits"),
+        (Some(body), _) => check_body(shard, body),
+        (None, QoS::ExactlyOnce) => check(is_in_flight, "a message was released before it was sent"),
+        (None, QoS::AtLeastOnce) => Err("a message of QoS 1 was released"),
+    }
+}

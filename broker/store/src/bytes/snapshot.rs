@@ -1,0 +1,209 @@
+//! The whole state of a shard, cut into chunks of bounded size.
+//!
+//! A chunk is the format, its number (the first is 0) and whole records up to the size that was asked for, or exactly
+//! one that is larger. The same state makes the same chunks, so replicas can be compared by them. What can be derived
+//! is not written: counts of references, the table of what is due, who owns what, and all sums.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use fulmar_codec::PacketId;
+
+use super::{Bytes, BytesError, FORMAT, Reader, bytes_of_enum, bytes_of_struct, unknown};
+use crate::command::{Subscription, Will};
+use crate::ledger::{MessageId, Totals, sabotaged};
+use crate::message::Message;
+use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
+use crate::queue::Place;
+use crate::session::{LastClaim, Presence, Session};
+use crate::settings::Settings;
+use crate::shard::Shard;
+
+/// One piece of the state.
+pub(super) enum Record {
+    /// The first.
+    Head(Head),
+    Source(Party, Number),
+    /// A node, the last life that is over, since when, and which entry said so.
+    Gone(Node, Time, Index),
+    /// A message that records behind it refer to.
+    Body(MessageId, Option<Time>, Message),
+    Session(SessionHead),
+    /// Of the session before it, like the next two.
+    Subscription(Arc<str>, Subscription),
+    Received(PacketId),
+    Place(Sequence, Place),
+    Retained(MessageId, Version),
+    Will(WillId, ClientId, Will),
+    /// A destination, and the last number that it has.
+    Outbox(Party, Number),
+    /// Of the destination before it.
+    Waiting(MessageId, ClientId),
+    /// The last: how many there were before it.
+    End(u64),
+}
+
+pub(super) struct Head {
+    pub(super) id: ShardId,
+    pub(super) settings: Settings,
+    pub(super) applied: Index,
+    pub(super) time: Time,
+    pub(super) last_epoch: Epoch,
+    pub(super) last_will: WillId,
+    pub(super) next_message: MessageId,
+    pub(super) totals: Totals,
+}
+
+pub(super) struct SessionHead {
+    pub(super) client: ClientId,
+    pub(super) generation: Generation,
+    pub(super) claim: LastClaim,
+    pub(super) presence: Presence,
+    pub(super) expiry_seconds: u32,
+    pub(super) receive_maximum: NonZeroU16,
+    pub(super) will: Option<Will>,
+    pub(super) next: Sequence,
+    pub(super) window_end: Sequence,
+}
+
+bytes_of_enum!(Record, unknown!("record"), {
+    1 => Head(head),
+    2 => Source(source, next),
+    3 => Gone(node, since, index),
+    4 => Body(id, expires, message),
+    5 => Session(head),
+    6 => Subscription(filter, subscription),
+    7 => Received(packet_id),
+    8 => Place(sequence, place),
+    9 => Retained(body, version),
+    10 => Will(id, client, will),
+    11 => Outbox(destination, last_done),
+    12 => Waiting(body, publisher),
+    13 => End(records),
+});
+
+bytes_of_struct!(Head { id, settings, applied, time, last_epoch, last_will, next_message, totals });
+bytes_of_struct!(Totals { dropped, refused, expired });
+bytes_of_struct!(SessionHead {
+    client,
+    generation,
+    claim,
+    presence,
+    expiry_seconds,
+    receive_maximum,
+    will,
+    next,
+    window_end,
+});
+bytes_of_struct!(LastClaim { node, nonce, answer, earlier });
+bytes_of_enum!(Presence, unknown!("presence"), { 1 => Owned, 2 => Absent { ends, will_due }, });
+
+impl Bytes for Place {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { body, qos, retain, subscription_ids } = self;
+        body.put(out);
+        qos.put(out);
+        retain.put(out);
+        subscription_ids.to_vec().put(out);
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
+        let (body, qos, retain) = (Bytes::get(reader)?, Bytes::get(reader)?, Bytes::get(reader)?);
+        let subscription_ids: Vec<_> = Bytes::get(reader)?;
+        Ok(Self { body, qos, retain, subscription_ids: subscription_ids.into() })
+    }
+}
+
+/// The chunks of a shard's state: see [`Shard::snapshot`].
+pub struct Snapshot<'a> {
+    records: Box<dyn Iterator<Item = Record> + 'a>,
+    /// One that did not fit into the chunk before.
+    put_off: Vec<u8>,
+    chunk_bytes: usize,
+    number: u32,
+}
+
+impl Shard {
+    /// The whole state as chunks of at most so many bytes, or of exactly one record that is larger. A [`Loader`] makes
+    /// a shard of them. The shard is borrowed as long as it is read; a clone shares all messages and can be written while
+    /// the shard goes on.
+    ///
+    /// [`Loader`]: super::Loader
+    pub fn snapshot(&self, chunk_bytes: usize) -> Snapshot<'_> {
+        let records = self.records().enumerate().map(|(before, record)| match record {
+            Record::End(_) => Record::End(before as u64),
+            other => other,
+        });
+        Snapshot { records: Box::new(records), put_off: Vec::new(), chunk_bytes, number: 0 }
+    }
+
+    fn records(&self) -> impl Iterator<Item = Record> {
+        let head = Record::Head(Head {
+            id: self.id,
+            settings: self.settings,
+            applied: self.applied,
+            time: self.time,
+            last_epoch: self.last_epoch,
+            last_will: self.last_will,
+            next_message: self.ledger.next_message,
+            totals: self.ledger.totals,
+        });
+        let sources = self.sources.iter().map(|(source, next)| Record::Source(*source, *next));
+        let gone = self.gone.iter().map(|(id, gone)| {
+            let node = Node { id: *id, incarnation: gone.incarnation };
+            Record::Gone(node, gone.since, gone.index)
+        });
+        let bodies = self.ledger.bodies().iter();
+        let bodies = bodies.map(|(id, body)| Record::Body(*id, body.expires, body.message.clone()));
+        let sessions = self.sessions.iter().flat_map(|(client, session)| self.session_records(client, session));
+        let retained = self.retained.values().map(|retained| Record::Retained(retained.body, retained.version));
+        let wills =
+            self.wills.iter().map(|(id, pending)| Record::Will(*id, pending.client.clone(), pending.will.clone()));
+        let outbox = self.outbox.iter().flat_map(|(destination, outbox)| {
+            let waiting = outbox.from(0).map(|(_, it)| Record::Waiting(it.body, it.publisher.clone()));
+            std::iter::once(Record::Outbox(*destination, outbox.last_done())).chain(waiting)
+        });
+        let all = std::iter::once(head).chain(sources).chain(gone).chain(bodies).chain(sessions);
+        all.chain(retained).chain(wills).chain(outbox).chain([Record::End(0)])
+    }
+
+    fn session_records<'a>(&'a self, client: &'a ClientId, session: &'a Session) -> impl Iterator<Item = Record> + 'a {
+        let queue = &session.queue;
+        let head = Record::Session(SessionHead {
+            client: client.clone(),
+            generation: session.generation,
+            claim: session.claim.clone(),
+            presence: session.presence,
+            expiry_seconds: session.expiry_seconds,
+            receive_maximum: session.receive_maximum,
+            will: session.will.clone(),
+            next: queue.next(),
+            window_end: if sabotaged!(self.ledger, SnapshotWithoutInFlight) { 0 } else { queue.window_end() },
+        });
+        let subscriptions = session.subscriptions.iter().map(|(filter, it)| Record::Subscription(filter.clone(), *it));
+        let received = session.received.iter().map(|id| Record::Received(*id));
+        let places = queue.places().iter().map(|(sequence, place)| Record::Place(*sequence, place.clone()));
+        std::iter::once(head).chain(subscriptions).chain(received).chain(places)
+    }
+}
+
+impl Iterator for Snapshot<'_> {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let mut chunk = vec![FORMAT];
+        self.number.put(&mut chunk);
+        let head = chunk.len();
+        chunk.append(&mut self.put_off);
+        for record in self.records.by_ref() {
+            let start = chunk.len();
+            record.put(&mut chunk);
+            if chunk.len() > self.chunk_bytes && start > head {
+                self.put_off = chunk.split_off(start);
+                break;
+            }
+        }
+        self.number += 1;
+        (chunk.len() > head).then_some(chunk)
+    }
+}

@@ -1,0 +1,642 @@
+//! The same rules as plainly as they can be written: no table of what is due, no counts of references, no sums. All is
+//! found by looking at everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+
+use fulmar_codec::{PacketId, QoS};
+
+use crate::*;
+
+/// A message that is kept. Two with the same number are the same one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    number: u64,
+    pub(super) message: Message,
+    expires: Option<Time>,
+}
+
+impl Kept {
+    fn is_expired(&self, now: Time) -> bool {
+        self.expires.is_some_and(|at| at <= now)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) sequence: Sequence,
+    pub(super) kept: Option<Kept>,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) ids: Vec<NonZeroU32>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) generation: Generation,
+    pub(super) answer: Claimed,
+    pub(super) node: Node,
+    pub(super) claims: Vec<(Node, u64)>,
+    pub(super) left_at: Option<Time>,
+    expiry_seconds: u32,
+    receive_maximum: usize,
+    will: Option<Will>,
+    pub(super) subscriptions: BTreeMap<ClientId, Subscription>,
+    pub(super) queue: Vec<Place>,
+    next: Sequence,
+    pub(super) sent_until: Sequence,
+    pub(super) received: BTreeSet<PacketId>,
+}
+
+impl Session {
+    fn ends(&self) -> Option<Time> {
+        let left_at = self.left_at?;
+        (self.expiry_seconds != u32::MAX).then(|| left_at + u64::from(self.expiry_seconds) * 1000)
+    }
+
+    fn will_due(&self) -> Option<Time> {
+        let due = self.left_at? + u64::from(self.will.as_ref()?.delay_seconds) * 1000;
+        Some(due.min(self.ends().unwrap_or(u64::MAX)))
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.queue.iter().filter(|place| place.sequence < self.sent_until).count()
+    }
+
+    fn move_window(&mut self) {
+        if self.left_at.is_some() {
+            return;
+        }
+        while let Some(place) = self.queue.iter().find(|place| place.sequence >= self.sent_until) {
+            if self.in_flight() >= self.receive_maximum || place.sequence - self.queue[0].sequence >= 65_535 {
+                return;
+            }
+            self.sent_until = place.sequence + 1;
+        }
+    }
+
+    pub(super) fn queue_bytes(&self) -> u64 {
+        self.queue.iter().filter_map(|place| place.kept.as_ref()).map(|kept| kept.message.bytes()).sum()
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Model {
+    pub(super) settings: Settings,
+    applied: Index,
+    pub(super) time: Time,
+    last_epoch: Epoch,
+    last_will: WillId,
+    last_number: u64,
+    position: u32,
+    pub(super) sessions: BTreeMap<ClientId, Session>,
+    sources: BTreeMap<Party, Number>,
+    /// A node, since when, and which entry said so.
+    gone: Vec<(Node, Time, Index)>,
+    pub(super) retained: BTreeMap<String, (Kept, Version)>,
+    pub(super) wills: BTreeMap<WillId, (ClientId, Will)>,
+    pub(super) outbox: BTreeMap<Party, (Number, Vec<(Number, Kept, ClientId)>)>,
+    pub(super) totals: Totals,
+}
+
+impl Model {
+    pub(super) fn apply(&mut self, index: Index, entry: &Entry) -> Vec<Reply> {
+        self.applied = index;
+        self.time = self.time.max(entry.time);
+        self.position = 0;
+        entry.commands.iter().map(|command| self.command(command).unwrap_or_else(Reply::Refused)).collect()
+    }
+
+    fn command(&mut self, command: &Command) -> Result<Reply, Refusal> {
+        match command.clone() {
+            Command::Settings(settings) => self.settings = settings,
+            Command::Claim(claim) => return self.claim(claim),
+            Command::Subscribe { client, epoch, subscriptions } => {
+                self.owned(&client, epoch)?;
+                let each = subscriptions.into_iter().map(|(filter, it)| self.subscribe(&client, filter, it));
+                return Ok(Reply::Subscribed(each.collect()));
+            }
+            Command::Unsubscribe { client, epoch, filters } => {
+                let session = self.owned(&client, epoch)?;
+                let each = filters.iter().map(|filter| session.subscriptions.remove(filter).is_some());
+                return Ok(Reply::Unsubscribed(each.collect()));
+            }
+            Command::Publish { source, first, items } => return self.publish(source, first, &items),
+            Command::Acknowledge { client, epoch, acks } => {
+                let session = self.owned(&client, epoch)?;
+                let each = acks.into_iter().map(|(sequence, ack)| acknowledge(session, sequence, ack)).collect();
+                session.move_window();
+                return Ok(Reply::Acknowledged(each));
+            }
+            Command::ReceiveQos2 { client, epoch, packet_id, routed } => {
+                let received = self.owned(&client, epoch)?.received.clone();
+                if received.contains(&packet_id) {
+                    return Ok(Reply::Duplicate);
+                }
+                if received.len() >= self.settings.received_ids_max.into() {
+                    return Err(Bound::ReceivedIds.into());
+                }
+                self.room_to_route(&routed, &client, cost::RECEIVED, 0)?;
+                self.owned(&client, epoch)?.received.insert(packet_id);
+                return Ok(Reply::Routed(self.route(&routed, &client)));
+            }
+            Command::Release { client, epoch, packet_id } => {
+                return Ok(Reply::Released(self.owned(&client, epoch)?.received.remove(&packet_id)));
+            }
+            Command::Disconnect { client, epoch, expiry_seconds, will } => {
+                return self.disconnect(&client, epoch, expiry_seconds, will);
+            }
+            Command::NodeGone(node) => {
+                if !self.is_gone(node) {
+                    self.gone.retain(|(other, ..)| other.id != node.id);
+                    self.gone.push((node, self.time, self.applied));
+                    let is_over = |party: &Party| matches!(party, Party::Node(it) if it.id == node.id && it.incarnation <= node.incarnation);
+                    self.sources.retain(|source, _| !is_over(source));
+                    self.outbox.retain(|destination, _| !is_over(destination));
+                }
+                let cleared = self.clear();
+                self.forget_gone();
+                return Ok(Reply::Cleared(cleared));
+            }
+            Command::PublishWill { will, routed } => {
+                let (client, message) = self.wills.get(&will).cloned().ok_or(Refusal::NoWill(will))?;
+                self.room_to_route(&routed, &client, 0, cost::WILL + message.message.bytes())?;
+                self.wills.remove(&will);
+                return Ok(Reply::Routed(self.route(&routed, &client)));
+            }
+            Command::OutboxDone { destination, until } => {
+                let last = self.outbox.get(&destination).map_or(0, |(last, _)| *last);
+                if until > last {
+                    return Err(Refusal::NeverSent { found: until, last });
+                }
+                if let Some((_, waiting)) = self.outbox.get_mut(&destination) {
+                    waiting.retain(|(number, ..)| *number > until);
+                }
+            }
+            Command::Expire => return Ok(Reply::Cleared(self.clear())),
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn is_gone(&self, node: Node) -> bool {
+        self.gone.iter().any(|(gone, ..)| gone.id == node.id && node.incarnation <= gone.incarnation)
+    }
+
+    fn owned(&mut self, client: &ClientId, epoch: Epoch) -> Result<&mut Session, Refusal> {
+        let session = self.sessions.get(client).ok_or(Refusal::NoSession)?;
+        let (current, node) = (session.answer.epoch, session.node);
+        match session.left_at {
+            _ if epoch != current => Err(Refusal::Epoch { found: epoch, current }),
+            Some(_) => Err(Refusal::NotOwned { epoch }),
+            None if self.is_gone(node) => Err(Refusal::NodeGone(node)),
+            None => Ok(self.sessions.get_mut(client).unwrap()),
+        }
+    }
+
+    fn claim(&mut self, claim: Claim) -> Result<Reply, Refusal> {
+        let Claim { client, node, nonce, clean, expiry_seconds, receive_maximum, will } = claim;
+        if self.is_gone(node) {
+            return Err(Refusal::NodeGone(node));
+        }
+        let old = self.sessions.get(&client).cloned();
+        let mut claims = old.as_ref().map_or(Vec::new(), |session| session.claims.clone());
+        if let Some(session) = &old {
+            let epoch = session.answer.epoch;
+            match session.claims.iter().rposition(|it| *it == (node, nonce)) {
+                Some(at) if at + 1 < claims.len() => return Err(Refusal::Superseded { epoch }),
+                Some(_) if session.left_at.is_some() => return Err(Refusal::NotOwned { epoch }),
+                Some(_) => return Ok(Reply::Claimed(session.answer)),
+                None => {}
+            }
+        }
+        let will_bytes = will.as_ref().map_or(0, |will| cost::WILL + will.message.bytes());
+        if will_bytes > cost::WILL + u64::from(self.settings.will_bytes_max) {
+            return Err(Bound::WillBytes.into());
+        }
+        if old.is_none() && self.sessions.len() >= self.settings.sessions_max as usize {
+            return Err(Bound::Sessions.into());
+        }
+        let takes = will_bytes + if old.is_none() { cost::SESSION + client.len() as u64 } else { 0 };
+        if takes > 0 && self.bytes() + takes > self.settings.shard_bytes_max {
+            return Err(Bound::ShardBytes.into());
+        }
+        if let Some(owner) = old.as_ref().filter(|it| it.left_at.is_none()).map(|it| it.node)
+            && self.is_gone(owner)
+        {
+            let since = self.gone.iter().find(|(gone, ..)| gone.id == owner.id).unwrap().1;
+            self.leave(&client, since);
+        }
+        let took_over = self.sessions.get(&client).filter(|it| it.left_at.is_none()).map(|it| it.node);
+        let is_over = self.sessions.get(&client).and_then(Session::ends).is_some_and(|ends| ends <= self.time);
+        if clean || is_over {
+            self.end(&client);
+        } else if let Some(session) = self.sessions.get(&client) {
+            let is_late = match session.left_at {
+                None => session.will.as_ref().is_some_and(|will| will.delay_seconds == 0),
+                Some(_) => session.will_due().is_some_and(|due| due <= self.time),
+            };
+            if is_late {
+                self.fire(&client);
+            }
+        }
+        self.last_epoch += 1;
+        let epoch = self.last_epoch;
+        let before = self.sessions.remove(&client);
+        let present = before.is_some();
+        let (generation, sent_until) = before.as_ref().map_or((epoch, 0), |it| (it.generation, it.sent_until));
+        let answer = Claimed { epoch, generation, present, took_over, sent_until };
+        claims.push((node, nonce));
+        claims.drain(..claims.len().saturating_sub(5));
+        let mut session = Session {
+            generation,
+            answer,
+            node,
+            claims,
+            left_at: None,
+            expiry_seconds,
+            receive_maximum: receive_maximum.get().into(),
+            will,
+            subscriptions: before.as_ref().map_or(BTreeMap::new(), |it| it.subscriptions.clone()),
+            next: before.as_ref().map_or(0, |it| it.next),
+            sent_until,
+            received: before.as_ref().map_or(BTreeSet::new(), |it| it.received.clone()),
+            queue: before.map_or(Vec::new(), |it| it.queue),
+        };
+        session.move_window();
+        self.sessions.insert(client, session);
+        Ok(Reply::Claimed(answer))
+    }
+
+    fn subscribe(&mut self, client: &ClientId, filter: ClientId, it: Subscription) -> Result<bool, Bound> {
+        let bytes = self.bytes();
+        let session = self.sessions.get_mut(client).unwrap();
+        if !session.subscriptions.contains_key(&filter) {
+            if session.subscriptions.len() >= self.settings.subscriptions_max as usize {
+                return Err(Bound::Subscriptions);
+            }
+            if bytes + cost::SUBSCRIPTION + filter.len() as u64 > self.settings.shard_bytes_max {
+                return Err(Bound::ShardBytes);
+            }
+        }
+        Ok(session.subscriptions.insert(filter, it).is_none())
+    }
+
+    fn publish(&mut self, source: Party, first: Number, items: &[Item]) -> Result<Reply, Refusal> {
+        if let Party::Node(node) = source
+            && self.is_gone(node)
+        {
+            return Err(Refusal::NodeGone(node));
+        }
+        let expected = self.expected(source);
+        if first > expected {
+            return Err(Refusal::OutOfOrder { found: first, expected });
+        }
+        if !self.sources.contains_key(&source) && self.sources.len() >= self.settings.nodes_max as usize {
+            return Err(Bound::Nodes.into());
+        }
+        let each = (first..).zip(items).map(|(number, item)| {
+            if number < expected {
+                return ItemReply::DoneBefore;
+            }
+            let kept = self.keep(&item.message);
+            ItemReply::Stored(self.store(item, &kept))
+        });
+        let items: Vec<_> = each.collect();
+        let expected = expected.max(first + items.len() as u64);
+        self.sources.insert(source, expected);
+        Ok(Reply::Published { items, expected })
+    }
+
+    pub(super) fn expected(&self, source: Party) -> Number {
+        self.sources.get(&source).copied().unwrap_or(1)
+    }
+
+    fn keep(&mut self, message: &Message) -> Kept {
+        self.last_number += 1;
+        let expires = message.lifetime_seconds.map(|seconds| self.time + u64::from(seconds) * 1000);
+        Kept { number: self.last_number, message: message.clone(), expires }
+    }
+
+    fn store(&mut self, item: &Item, kept: &Kept) -> Stored {
+        self.position += 1;
+        let mut stored = Stored { is_expired: kept.is_expired(self.time), ..Stored::default() };
+        if item.retain {
+            stored.retained = Some(self.retain(kept));
+        }
+        if stored.is_expired {
+            self.totals.expired += item.targets.len() as u64;
+            return stored;
+        }
+        for (position, target) in item.targets.iter().enumerate() {
+            match self.queue(target, kept) {
+                Ok(None) => stored.ignored += 1,
+                Ok(Some(dropped)) => {
+                    stored.queued += 1;
+                    stored.dropped += dropped;
+                    self.totals.dropped += u64::from(dropped);
+                }
+                Err(bound) => {
+                    self.totals.refused += 1;
+                    stored.refused.push((position as u32, bound));
+                }
+            }
+        }
+        stored
+    }
+
+    fn retain(&mut self, kept: &Kept) -> Result<Version, Bound> {
+        let version = Version { index: self.applied, position: self.position };
+        let topic = kept.message.topic().to_owned();
+        if kept.message.payload().is_empty() || kept.is_expired(self.time) {
+            self.retained.remove(&topic);
+            return Ok(version);
+        }
+        let is_new = !self.retained.contains_key(&topic);
+        if is_new && self.retained.len() >= self.settings.retained_max as usize {
+            return Err(Bound::Retained);
+        }
+        let takes = if is_new { cost::RETAINED + topic.len() as u64 } else { 0 };
+        if self.bytes_with(kept) + takes > self.settings.shard_bytes_max {
+            return Err(Bound::ShardBytes);
+        }
+        self.retained.insert(topic, (kept.clone(), version));
+        Ok(version)
+    }
+
+    fn queue(&mut self, target: &Target, kept: &Kept) -> Result<Option<u32>, Bound> {
+        let bytes = self.bytes_with(kept);
+        let (settings, now) = (self.settings, self.time);
+        let Some(session) = self.sessions.get_mut(&target.client) else { return Ok(None) };
+        let is_over = session.ends().is_some_and(|ends| ends <= now);
+        if session.generation != target.generation || is_over || target.qos == QoS::AtMostOnce {
+            return Ok(None);
+        }
+        if bytes + cost::PLACE > settings.shard_bytes_max {
+            return Err(Bound::ShardBytes);
+        }
+        let fits = |session: &Session| {
+            if session.queue.len() >= settings.queue_messages_max as usize {
+                return Err(Bound::QueueMessages);
+            }
+            match session.queue_bytes() + kept.message.bytes() <= settings.queue_bytes_max {
+                true => Ok(()),
+                false => Err(Bound::QueueBytes),
+            }
+        };
+        let mut tried = session.clone();
+        let mut dropped = 0;
+        while let Err(bound) = fits(&tried) {
+            let oldest = tried.queue.iter().position(|place| place.sequence >= tried.sent_until);
+            match oldest.filter(|_| settings.queue_policy == QueuePolicy::DropOldest) {
+                Some(at) => tried.queue.remove(at),
+                None => return Err(bound),
+            };
+            dropped += 1;
+        }
+        let (retain, qos, ids) = (target.retain, target.qos, target.subscription_ids.clone());
+        tried.queue.push(Place { sequence: tried.next, kept: Some(kept.clone()), qos, retain, ids });
+        tried.next += 1;
+        tried.move_window();
+        *session = tried;
+        Ok(Some(dropped))
+    }
+
+    fn living(&self, destinations: &[Party]) -> BTreeSet<Party> {
+        let is_gone = |it: &&Party| matches!(it, Party::Node(node) if self.is_gone(*node));
+        destinations.iter().filter(|it| !is_gone(it)).copied().collect()
+    }
+
+    fn room_to_route(&self, routed: &Routed, publisher: &ClientId, takes: u64, freed: u64) -> Result<(), Bound> {
+        let destinations = self.living(&routed.destinations);
+        let waiting = |it: &Party| self.outbox.get(it).map_or(0, |(_, waiting)| waiting.len());
+        if destinations.iter().any(|it| waiting(it) >= self.settings.outbox_messages_max as usize) {
+            return Err(Bound::Outbox);
+        }
+        let mut takes = takes + destinations.len() as u64 * (cost::OUTBOX + publisher.len() as u64);
+        if !destinations.is_empty() {
+            takes += cost::BODY + routed.item.message.bytes();
+        }
+        match takes == 0 || self.bytes() + takes.saturating_sub(freed) <= self.settings.shard_bytes_max {
+            true => Ok(()),
+            false => Err(Bound::ShardBytes),
+        }
+    }
+
+    fn route(&mut self, routed: &Routed, publisher: &ClientId) -> Stored {
+        let kept = self.keep(&routed.item.message);
+        for destination in self.living(&routed.destinations) {
+            let (last, waiting) = self.outbox.entry(destination).or_default();
+            *last += 1;
+            waiting.push((*last, kept.clone(), publisher.clone()));
+        }
+        self.store(&routed.item, &kept)
+    }
+
+    fn disconnect(
+        &mut self,
+        client: &ClientId,
+        epoch: Epoch,
+        expiry_seconds: Option<u32>,
+        fate: WillFate,
+    ) -> Result<Reply, Refusal> {
+        let session = self.owned(client, epoch)?;
+        session.expiry_seconds = expiry_seconds.unwrap_or(session.expiry_seconds);
+        if fate == WillFate::Delete {
+            session.will = None;
+        }
+        let before = self.last_will;
+        if fate == WillFate::Fire {
+            self.fire(client);
+        }
+        let ended = self.leave(client, self.time);
+        let due = self.sessions.get(client).and_then(Session::will_due);
+        let will = match due {
+            _ if self.last_will > before => WillState::Pending(self.last_will),
+            Some(due) => WillState::DueAt(due),
+            None => WillState::None,
+        };
+        Ok(Reply::Disconnected { ended, will })
+    }
+
+    /// Whether the session ended with it.
+    fn leave(&mut self, client: &ClientId, at: Time) -> bool {
+        let now = self.time;
+        let session = self.sessions.get_mut(client).unwrap();
+        session.left_at = Some(at);
+        let is_over = session.ends().is_some_and(|ends| ends <= now);
+        if session.will_due().is_some_and(|due| due <= now) {
+            self.fire(client);
+        }
+        if is_over {
+            self.end(client);
+        }
+        is_over
+    }
+
+    fn end(&mut self, client: &ClientId) {
+        self.fire(client);
+        self.sessions.remove(client);
+    }
+
+    fn fire(&mut self, client: &ClientId) -> u32 {
+        let Some(will) = self.sessions.get_mut(client).and_then(|it| it.will.take()) else { return 0 };
+        self.last_will += 1;
+        self.wills.insert(self.last_will, (client.clone(), will));
+        1
+    }
+
+    /// All that is due, what is first first.
+    fn due(&self) -> Vec<(Time, Due)> {
+        let mut due = Vec::new();
+        for (client, session) in &self.sessions {
+            due.extend(session.will_due().map(|at| (at, Due::Will(client.clone()))));
+            due.extend(session.ends().map(|at| (at, Due::Session(client.clone()))));
+            for place in session.queue.iter().filter(|place| place.sequence >= session.sent_until) {
+                let expires = place.kept.as_ref().unwrap().expires;
+                due.extend(expires.map(|at| (at, Due::Queued(client.clone(), place.sequence))));
+            }
+        }
+        for (topic, (kept, _)) in &self.retained {
+            due.extend(kept.expires.map(|at| (at, Due::Retained(topic.clone()))));
+        }
+        due.sort();
+        due
+    }
+
+    fn gone_sessions(&self) -> Vec<(Node, ClientId)> {
+        let owned = self.sessions.iter().filter(|(_, it)| it.left_at.is_none() && self.is_gone(it.node));
+        let mut sessions: Vec<_> = owned.map(|(client, it)| (it.node, client.clone())).collect();
+        sessions.sort();
+        sessions
+    }
+
+    pub(super) fn next_due(&self) -> Option<Time> {
+        if !self.gone_sessions().is_empty() {
+            return Some(self.time);
+        }
+        self.due().first().map(|(at, _)| *at)
+    }
+
+    fn clear(&mut self) -> Cleared {
+        let mut cleared = Cleared::default();
+        let mut effort = self.settings.portion.max(1) as usize;
+        let length = |model: &Self, client: &ClientId| model.sessions[client].queue.len();
+        while effort > 0 {
+            if let Some((node, client)) = self.gone_sessions().first().cloned() {
+                effort = effort.saturating_sub(1 + length(self, &client));
+                let since = self.gone.iter().find(|(gone, ..)| gone.id == node.id).unwrap().1;
+                let before = self.last_will;
+                match self.leave(&client, since) {
+                    true => cleared.ended += 1,
+                    false => cleared.left += 1,
+                }
+                cleared.wills += (self.last_will - before) as u32;
+                continue;
+            }
+            let Some((_, what)) = self.due().first().cloned().filter(|(at, _)| *at <= self.time) else { break };
+            effort -= 1;
+            match what {
+                Due::Will(client) => cleared.wills += self.fire(&client),
+                Due::Session(client) => {
+                    effort = effort.saturating_sub(length(self, &client));
+                    cleared.wills += self.fire(&client);
+                    self.end(&client);
+                    cleared.ended += 1;
+                }
+                Due::Queued(client, sequence) => {
+                    self.sessions.get_mut(&client).unwrap().queue.retain(|place| place.sequence != sequence);
+                    self.totals.expired += 1;
+                    cleared.messages += 1;
+                }
+                Due::Retained(topic) => {
+                    self.retained.remove(&topic);
+                    cleared.retained += 1;
+                }
+            }
+        }
+        let is_due = self.due().first().is_some_and(|(at, _)| *at <= self.time);
+        cleared.more = is_due || !self.gone_sessions().is_empty();
+        cleared
+    }
+
+    fn forget_gone(&mut self) {
+        while self.gone.len() > self.settings.nodes_max as usize {
+            let owners: BTreeSet<_> = self.gone_sessions().into_iter().map(|(node, _)| node.id).collect();
+            let settled = self.gone.iter().filter(|(gone, ..)| !owners.contains(&gone.id));
+            let Some(oldest) = settled.map(|(gone, _, index)| (*index, gone.id)).min() else { return };
+            self.gone.retain(|(gone, ..)| gone.id != oldest.1);
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        let mut bytes = 0;
+        let mut bodies: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut hold = |kept: &Kept| {
+            bodies.insert(kept.number, cost::BODY + kept.message.bytes());
+        };
+        let will_bytes = |will: &Will| cost::WILL + will.message.bytes();
+        for (client, session) in &self.sessions {
+            bytes += cost::SESSION + client.len() as u64;
+            bytes += session.will.as_ref().map_or(0, will_bytes);
+            bytes += session.received.len() as u64 * cost::RECEIVED;
+            bytes += session.subscriptions.keys().map(|it| cost::SUBSCRIPTION + it.len() as u64).sum::<u64>();
+            bytes += session.queue.len() as u64 * cost::PLACE;
+            session.queue.iter().filter_map(|place| place.kept.as_ref()).for_each(&mut hold);
+        }
+        for (topic, (kept, _)) in &self.retained {
+            bytes += cost::RETAINED + topic.len() as u64;
+            hold(kept);
+        }
+        for (_, kept, publisher) in self.outbox.values().flat_map(|(_, waiting)| waiting) {
+            bytes += cost::OUTBOX + publisher.len() as u64;
+            hold(kept);
+        }
+        bytes += self.wills.values().map(|(_, will)| will_bytes(will)).sum::<u64>();
+        bytes + bodies.values().sum::<u64>()
+    }
+
+    /// With a message that is being dealt with, whether anybody holds it yet or not.
+    fn bytes_with(&self, kept: &Kept) -> u64 {
+        let places = self.sessions.values().flat_map(|it| &it.queue).filter_map(|place| place.kept.as_ref());
+        let retained = self.retained.values().map(|(kept, _)| kept);
+        let outbox = self.outbox.values().flat_map(|(_, waiting)| waiting).map(|(_, kept, _)| kept);
+        let is_held = places.chain(retained).chain(outbox).any(|it| it.number == kept.number);
+        self.bytes() + if is_held { 0 } else { cost::BODY + kept.message.bytes() }
+    }
+
+    pub(super) fn bodies(&self) -> usize {
+        let places = self.sessions.values().flat_map(|it| &it.queue).filter_map(|place| place.kept.as_ref());
+        let retained = self.retained.values().map(|(kept, _)| kept);
+        let outbox = self.outbox.values().flat_map(|(_, waiting)| waiting).map(|(_, kept, _)| kept);
+        places.chain(retained).chain(outbox).map(|it| it.number).collect::<BTreeSet<_>>().len()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Will(ClientId),
+    Session(ClientId),
+    Queued(ClientId, Sequence),
+    Retained(String),
+}
+
+fn acknowledge(session: &mut Session, sequence: Sequence, ack: Ack) -> AckReply {
+    if sequence >= session.sent_until {
+        return AckReply::NotSent;
+    }
+    let Some(at) = session.queue.iter().position(|place| place.sequence == sequence) else {
+        return AckReply::DoneBefore;
+    };
+    let place = &mut session.queue[at];
+    match (place.qos, place.kept.is_some(), ack) {
+        (QoS::ExactlyOnce, true, Ack::Received) => {
+            place.kept = None;
+            return AckReply::Done;
+        }
+        (QoS::ExactlyOnce, false, Ack::Received) => return AckReply::DoneBefore,
+        (_, _, Ack::Discard) | (QoS::AtLeastOnce, _, Ack::Ack) | (QoS::ExactlyOnce, false, Ack::Complete) => {}
+        _ => return AckReply::Unexpected,
+    }
+    session.queue.remove(at);
+    AckReply::Done
+}

@@ -1,0 +1,232 @@
+//! Random entries from a seed, for a shard of few clients and small bounds: much of what they do meets something.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
+
+use fulmar_codec::{PacketId, QoS, SubscriptionOptions};
+
+use super::model::Model;
+use crate::*;
+
+/// A small generator whose numbers depend on nothing but the seed (splitmix64).
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub(super) fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    pub(super) fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize].clone()
+    }
+
+    fn list<T>(&mut self, most: u64, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        (0..self.below(most + 1)).map(|_| make(self)).collect()
+    }
+}
+
+const CLIENTS: [&str; 5] = ["a", "bb", "c", "d", "e"];
+
+/// Makes entries for the state that the model is in.
+pub(super) struct Source {
+    pub(super) random: Random,
+    time: Time,
+    messages: u64,
+}
+
+impl Source {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { random: Random(seed), time: 100_000, messages: 0 }
+    }
+
+    pub(super) fn settings(&mut self) -> Settings {
+        let random = &mut self.random;
+        Settings {
+            sessions_max: random.pick(&[3, 100]),
+            shard_bytes_max: random.pick(&[5000, 8000, 1 << 20, 1 << 20]),
+            queue_messages_max: random.pick(&[1, 3, 6]),
+            queue_bytes_max: random.pick(&[30, 80, 1 << 20]),
+            queue_policy: random.pick(&[QueuePolicy::DropOldest, QueuePolicy::DropOldest, QueuePolicy::Refuse]),
+            subscriptions_max: random.pick(&[1, 3]),
+            will_bytes_max: random.pick(&[10, 100]),
+            received_ids_max: random.pick(&[1, 3]),
+            retained_max: random.pick(&[1, 3]),
+            outbox_messages_max: random.pick(&[1, 4]),
+            nodes_max: random.pick(&[1, 2, 100, 100]),
+            portion: random.pick(&[0, 1, 2, 5, 1000]),
+        }
+    }
+
+    pub(super) fn entry(&mut self, model: &Model) -> Entry {
+        let step = self.random.pick(&[0, 1, 700, 2000, 6000]);
+        self.time += step;
+        let back = self.random.pick(&[0, 0, 0, 3000]);
+        let commands = 1 + self.random.below(3);
+        let commands = (0..commands).map(|_| self.command(model)).collect();
+        Entry { time: self.time - back, commands }
+    }
+
+    fn command(&mut self, model: &Model) -> Command {
+        let (client, epoch) = self.speaker(model);
+        match self.random.below(100) {
+            0..1 => Command::Settings(self.settings()),
+            1..16 => Command::Claim(self.claim(model, client)),
+            16..21 => {
+                let subscriptions = self.random.list(2, |random| (filter(random), subscription(random)));
+                Command::Subscribe { client, epoch, subscriptions }
+            }
+            21..25 => Command::Unsubscribe { client, epoch, filters: self.random.list(2, filter) },
+            25..55 => {
+                let source = self.party(model);
+                let expected = model.expected(source);
+                let first = self.random.pick(&[expected, expected, expected, expected + 1, expected.max(2) - 1]);
+                let items = 1 + self.random.below(3);
+                Command::Publish { source, first, items: (0..items).map(|_| self.item(model)).collect() }
+            }
+            55..72 => Command::Acknowledge { client: client.clone(), epoch, acks: self.acks(model, &client) },
+            72..79 => {
+                let (packet_id, routed) = (packet_id(&mut self.random), self.routed(model));
+                Command::ReceiveQos2 { client, epoch, packet_id, routed }
+            }
+            79..82 => Command::Release { client, epoch, packet_id: packet_id(&mut self.random) },
+            82..88 => {
+                let expiry_seconds = self.random.pick(&[None, None, Some(0), Some(5)]);
+                let will = self.random.pick(&[WillFate::Keep, WillFate::Delete, WillFate::Fire]);
+                Command::Disconnect { client, epoch, expiry_seconds, will }
+            }
+            88..89 => Command::NodeGone(self.node(model)),
+            89..93 => {
+                let pending: Vec<_> = model.wills.keys().copied().chain([1]).collect();
+                Command::PublishWill { will: self.random.pick(&pending), routed: self.routed(model) }
+            }
+            93..95 => {
+                let destination = self.party(model);
+                let last = model.outbox.get(&destination).map_or(0, |(last, _)| *last);
+                let until = self.random.pick(&[last, last, last + 1, last.max(1) - 1]);
+                Command::OutboxDone { destination, until }
+            }
+            _ => Command::Expire,
+        }
+    }
+
+    /// A client and its epoch, now and then an older one.
+    fn speaker(&mut self, model: &Model) -> (ClientId, Epoch) {
+        let client: ClientId = self.random.pick(&CLIENTS).into();
+        let epoch = model.sessions.get(&client).map_or(1, |session| session.answer.epoch);
+        let epoch = if self.random.once_in(12) { self.random.below(epoch + 1) } else { epoch };
+        (client, epoch)
+    }
+
+    fn claim(&mut self, model: &Model, client: ClientId) -> Claim {
+        // Now and then one that there was before.
+        let again = self.random.once_in(4).then(|| model.sessions.get(&client)).flatten();
+        let again = again.map(|session| self.random.pick(&session.claims));
+        let (node, nonce) = again.unwrap_or_else(|| (self.node(model), self.random.next()));
+        let message = self.message();
+        let delay_seconds = self.random.pick(&[0, 3, 30]);
+        Claim {
+            client,
+            node,
+            nonce,
+            clean: self.random.once_in(5),
+            expiry_seconds: self.random.pick(&[0, 5, 20, 20, u32::MAX]),
+            receive_maximum: NonZeroU16::new(1 + self.random.below(3) as u16).unwrap(),
+            will: self.random.once_in(2).then_some(Will { message, delay_seconds }),
+        }
+    }
+
+    /// A node that is not gone, or hardly ever one that is.
+    fn node(&mut self, model: &Model) -> Node {
+        let id = self.random.below(3);
+        let lives = (1..).map(|incarnation| Node { id, incarnation });
+        let living = lives.clone().find(|node| !model.is_gone(*node)).expect("there is always a next life");
+        if self.random.once_in(15) { Node { id, incarnation: 1 } } else { living }
+    }
+
+    fn party(&mut self, model: &Model) -> Party {
+        let node = self.node(model);
+        self.random.pick(&[Party::Node(node), Party::Shard(ShardId(9))])
+    }
+
+    fn message(&mut self) -> Message {
+        self.messages += 1;
+        let topic = self.random.pick(&["t", "u", "t/v", "w"]);
+        let padding = self.random.pick(&["", "", "................"]);
+        let payload = format!("{}{padding}", self.messages);
+        let payload = if self.random.once_in(10) { "" } else { &payload };
+        let lifetime = self.random.pick(&[None, None, Some(0), Some(2), Some(10), Some(10)]);
+        let qos = self.random.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        let retain = self.random.once_in(2);
+        Message::new(topic, qos, b"p", payload.as_bytes()).with_lifetime(lifetime).with_retain(retain)
+    }
+
+    fn item(&mut self, model: &Model) -> Item {
+        let message = self.message();
+        let retain = self.random.once_in(5);
+        let targets = self.random.list(3, |random| {
+            let client: ClientId = random.pick(&CLIENTS).into();
+            let generation = model.sessions.get(&client).map_or(1, |session| session.generation);
+            Target {
+                client,
+                generation: if random.once_in(12) { random.below(generation + 1) } else { generation },
+                qos: random.pick(&[
+                    QoS::AtLeastOnce,
+                    QoS::AtLeastOnce,
+                    QoS::ExactlyOnce,
+                    QoS::ExactlyOnce,
+                    QoS::AtMostOnce,
+                ]),
+                retain: random.once_in(2),
+                subscription_ids: random.list(2, |random| NonZeroU32::new(1 + random.below(9) as u32).unwrap()),
+            }
+        });
+        Item { message, retain, targets }
+    }
+
+    fn routed(&mut self, model: &Model) -> Routed {
+        let item = self.item(model);
+        let destinations = (0..self.random.below(3)).map(|_| self.party(model)).collect();
+        Routed { item, destinations }
+    }
+
+    fn acks(&mut self, model: &Model, client: &ClientId) -> Vec<(Sequence, Ack)> {
+        let queue = model.sessions.get(client).map_or(&[][..], |session| &session.queue);
+        self.random.list(3, |random| {
+            let Some(place) = queue.get(random.below(queue.len() as u64 + 1) as usize) else {
+                return (random.below(30), random.pick(&[Ack::Ack, Ack::Received, Ack::Complete]));
+            };
+            let right = match (place.qos, &place.kept) {
+                (QoS::ExactlyOnce, None) => Ack::Complete,
+                (QoS::ExactlyOnce, _) => Ack::Received,
+                _ => Ack::Ack,
+            };
+            (place.sequence, random.pick(&[right, right, right, Ack::Discard, Ack::Received]))
+        })
+    }
+}
+
+fn filter(random: &mut Random) -> Arc<str> {
+    random.pick(&["t", "t/#", "+/v", "u"]).into()
+}
+
+fn subscription(random: &mut Random) -> Subscription {
+    let qos = random.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
+    let options = SubscriptionOptions { qos, no_local: random.once_in(2), ..SubscriptionOptions::default() };
+    Subscription { options, id: NonZeroU32::new(random.below(3) as u32) }
+}
+
+fn packet_id(random: &mut Random) -> PacketId {
+    PacketId::new(1 + random.below(4) as u16).unwrap()
+}

@@ -1,0 +1,244 @@
+//! Random entries against the naive model: the same replies, the same state; and what must hold of every replica.
+//!
+//! A failure prints its seed; `FULMAR_SEED=n` runs that one alone.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::model::Model;
+use super::random::Source;
+use crate::ledger::Sabotage;
+use crate::*;
+
+const SEEDS: u64 = 300;
+const ENTRIES: usize = 120;
+const ALL: Credit = Credit { messages: usize::MAX, bytes: u64::MAX };
+
+fn snapshot(shard: &Shard, chunk_bytes: usize) -> Vec<Vec<u8>> {
+    shard.snapshot(chunk_bytes).collect()
+}
+
+fn load(chunks: &[Vec<u8>]) -> Shard {
+    let mut loader = Loader::new();
+    chunks.iter().for_each(|chunk| loader.chunk(chunk).expect("a snapshot can be loaded"));
+    loader.finish().expect("a snapshot is complete")
+}
+
+/// What is kept beside the state because it would take long to find: all of it must be what loading a snapshot finds.
+fn derived(shard: &Shard) -> impl PartialEq + std::fmt::Debug + use<> {
+    let references: Vec<_> = shard.ledger.bodies().iter().map(|(id, body)| (*id, body.references)).collect();
+    let queues: Vec<_> = shard.sessions.values().map(|session| session.queue.clone()).collect();
+    let due = shard.ledger.due().clone();
+    (references, queues, due, shard.owned.clone(), shard.filters.clone(), shard.counts())
+}
+
+/// What can be seen of both.
+fn compare(shard: &Shard, model: &Model) {
+    let now = model.time;
+    assert_eq!(shard.time(), now);
+    let counts = Counts {
+        sessions: model.sessions.len(),
+        subscriptions: model.sessions.values().map(|session| session.subscriptions.len() as u64).sum(),
+        queued: model.sessions.values().map(|session| session.queue.len() as u64).sum(),
+        messages: model.bodies(),
+        retained: model.retained.len(),
+        wills: model.wills.len(),
+        bytes: model.bytes(),
+    };
+    assert_eq!(shard.counts(), counts);
+    assert_eq!(shard.totals(), model.totals);
+    assert_eq!(shard.next_due(), model.next_due());
+    for (client, expected) in &model.sessions {
+        let owner = expected.left_at.is_none().then_some(expected.node).filter(|node| !model.is_gone(*node));
+        let view = SessionView {
+            epoch: expected.answer.epoch,
+            generation: expected.generation,
+            owner,
+            queued: expected.queue.len(),
+            queued_bytes: expected.queue_bytes(),
+            in_flight: expected.in_flight() as u32,
+            subscriptions: expected.subscriptions.len(),
+            received: expected.received.len(),
+        };
+        assert_eq!(shard.session(client), Some(view));
+        let window = expected.queue.iter().filter(|place| owner.is_some() && place.sequence < expected.sent_until);
+        let window: Vec<_> = window
+            .map(|place| {
+                let message = place.kept.as_ref().map(|kept| kept.message.clone());
+                (place.sequence, place.qos, place.retain, place.ids.clone(), message)
+            })
+            .collect();
+        let deliverable: Vec<_> = shard.deliverable(client, 0, ALL, now).into_iter().map(delivered).collect();
+        assert_eq!(deliverable, window.into_iter().map(without_lifetime).collect::<Vec<_>>());
+    }
+    let subscriptions = model.sessions.iter().flat_map(|(client, session)| {
+        let each = session.subscriptions.iter();
+        each.map(move |(filter, subscription)| (client, session.generation, filter, subscription))
+    });
+    assert!(shard.subscriptions().eq(subscriptions));
+    let wills = model.wills.iter().map(|(id, (client, will))| (*id, client, will));
+    assert!(shard.pending_wills().eq(wills));
+    let retained: Vec<_> = shard.retained.iter().map(|(topic, it)| (topic.to_string(), it.version)).collect();
+    let expected: Vec<_> = model.retained.iter().map(|(topic, (_, version))| (topic.clone(), *version)).collect();
+    assert_eq!(retained, expected);
+    for (destination, (_, waiting)) in &model.outbox {
+        let found = shard.outbox(*destination, 0, ALL, now).into_iter();
+        let found: Vec<_> = found.map(|it| (it.number, it.message.payload().to_vec(), it.publisher)).collect();
+        let expected = waiting
+            .iter()
+            .map(|(number, kept, publisher)| (*number, kept.message.payload().to_vec(), publisher.clone()));
+        assert_eq!(found, expected.collect::<Vec<_>>());
+    }
+}
+
+type Shown = (Sequence, fulmar_codec::QoS, bool, Vec<std::num::NonZeroU32>, Option<Message>);
+
+fn delivered(delivery: Delivery) -> Shown {
+    let Delivery { sequence, packet_id, qos, retain, subscription_ids, message } = delivery;
+    assert_eq!(u64::from(packet_id.get()), 1 + sequence % 65_535);
+    without_lifetime((sequence, qos, retain, subscription_ids.to_vec(), message))
+}
+
+fn without_lifetime((sequence, qos, retain, ids, message): Shown) -> Shown {
+    (sequence, qos, retain, ids, message.map(|message| message.with_lifetime(None)))
+}
+
+/// Which messages each life of a session has, whether the client has them already or not.
+fn held(shard: &Shard) -> BTreeMap<(ClientId, Generation), Vec<Sequence>> {
+    let sessions = shard.sessions.iter();
+    sessions
+        .map(|(client, it)| ((client.clone(), it.generation), it.queue.places().keys().copied().collect()))
+        .collect()
+}
+
+/// No message disappears but by acknowledgement, expiry, a policy that counts, or the end of its session.
+fn account_for_what_disappeared(before: &Shard, after: &Shard, command: &Command, reply: &Reply) {
+    let now = held(after);
+    let mut missing = 0;
+    for (life, sequences) in held(before) {
+        let Some(left) = now.get(&life) else { continue };
+        missing += sequences.iter().filter(|sequence| !left.contains(sequence)).count();
+    }
+    let dropped = |stored: &Stored| stored.dropped as usize;
+    let allowed = match reply {
+        Reply::Acknowledged(each) => each.iter().filter(|it| **it == AckReply::Done).count(),
+        Reply::Cleared(cleared) => cleared.messages as usize,
+        Reply::Routed(stored) => dropped(stored),
+        Reply::Published { items, .. } => {
+            let each = items.iter().map(|item| if let ItemReply::Stored(stored) = item { dropped(stored) } else { 0 });
+            // One that came with this entry may make room for another one of it: that one was never there before.
+            let all: usize = each.sum();
+            assert!(missing <= all, "{missing} messages disappeared, {all} were dropped, with {command:?}");
+            return;
+        }
+        _ => 0,
+    };
+    assert!(missing <= allowed, "{missing} messages disappeared, {allowed} may have, with {command:?}: {reply:?}");
+}
+
+/// A command that did what it is for, sent again because its answer was lost.
+fn is_settled(command: &Command, reply: &Reply) -> bool {
+    match (command, reply) {
+        (Command::NodeGone(_) | Command::Expire, _) | (_, Reply::Refused(_)) => false,
+        (_, Reply::Acknowledged(each)) => each.iter().all(|it| matches!(it, AckReply::Done | AckReply::DoneBefore)),
+        (Command::Subscribe { .. }, Reply::Subscribed(each)) => each.iter().all(Result::is_ok),
+        _ => true,
+    }
+}
+
+fn check_again_changes_nothing(shard: &Shard, command: &Command, reply: &Reply) {
+    let mut again = shard.clone();
+    let entry = Entry { time: 0, commands: vec![command.clone()] };
+    let found = again.apply(shard.applied + 1, &entry);
+    again.applied = shard.applied;
+    assert_eq!(snapshot(&again, 1 << 20), snapshot(shard, 1 << 20), "{command:?} was sent again");
+    // One SUBSCRIBE may name a filter twice with different options, and then changes it to and fro.
+    assert!(found.subscriptions.is_empty() || matches!(command, Command::Subscribe { .. }), "{command:?}");
+    if let Reply::Claimed(_) = reply {
+        assert_eq!(found.replies, std::slice::from_ref(reply));
+    }
+}
+
+fn simulate(seed: u64, sabotage: Option<Sabotage>) {
+    let mut source = Source::new(seed);
+    let mut shard = Shard::new(ShardId(1));
+    shard.ledger.sabotage = sabotage;
+    let mut model = Model::default();
+    let mut other: Option<Shard> = None;
+    let loaded_at = source.random.below(ENTRIES as u64) as usize;
+    let settings = Entry { time: 0, commands: vec![Command::Settings(source.settings())] };
+    shard.apply(1, &settings);
+    model.apply(1, &settings);
+    for number in 0..ENTRIES {
+        let index = shard.applied() + 1;
+        let entry = source.entry(&model);
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        assert_eq!(Entry::decode(&bytes).as_ref(), Ok(&entry));
+
+        let before = shard.clone();
+        let applied = shard.apply(index, &entry);
+        assert_eq!(applied.replies, model.apply(index, &entry), "{entry:?}");
+        if let ([command], [reply]) = (&*entry.commands, &*applied.replies) {
+            account_for_what_disappeared(&before, &shard, command, reply);
+        }
+        if let Some(other) = &mut other {
+            assert_eq!(other.apply(index, &entry), applied);
+        }
+        let (command, reply) = (entry.commands.last().unwrap(), applied.replies.last().unwrap());
+        if number % 4 == 0 && is_settled(command, reply) {
+            check_again_changes_nothing(&shard, command, reply);
+        }
+        if number % 8 == 0 || number + 1 == ENTRIES {
+            compare(&shard, &model);
+            let loaded = load(&snapshot(&shard, 1 + source.random.below(2000) as usize));
+            assert_eq!(derived(&loaded), derived(&shard));
+        }
+        if number == loaded_at {
+            let mut loaded = load(&snapshot(&shard, 100));
+            loaded.ledger.sabotage = sabotage;
+            other = Some(loaded);
+        }
+        for reply in applied.replies {
+            let mut bytes = Vec::new();
+            reply.encode(&mut bytes);
+            assert_eq!(Reply::decode(&bytes), Ok(reply));
+        }
+    }
+    let other = other.expect("a snapshot was loaded on the way");
+    assert_eq!(snapshot(&other, 512), snapshot(&shard, 512), "replicas have the same bytes");
+}
+
+#[test]
+fn replicas_do_what_the_model_does_and_a_snapshot_at_any_point_goes_on_alike() {
+    let seeds = match std::env::var("FULMAR_SEED") {
+        Ok(seed) => vec![seed.parse().expect("FULMAR_SEED is a number")],
+        Err(_) => (0..SEEDS).collect(),
+    };
+    for seed in seeds {
+        catch_unwind(|| simulate(seed, None)).unwrap_or_else(|_| panic!("failed with FULMAR_SEED={seed}"));
+    }
+}
+
+/// The first seed that notices a mistake.
+fn noticed(sabotage: Sabotage) -> Option<u64> {
+    (0..SEEDS).find(|seed| catch_unwind(AssertUnwindSafe(|| simulate(*seed, Some(sabotage)))).is_err())
+}
+
+#[test]
+fn deliberate_mistakes_are_noticed() {
+    for sabotage in [
+        Sabotage::EpochNotChecked,
+        Sabotage::GapAccepted,
+        Sabotage::GenerationNotChecked,
+        Sabotage::WillFiredTwice,
+        Sabotage::RetryMatchedAgain,
+        Sabotage::InFlightDropped,
+        Sabotage::ClaimRepeated,
+        Sabotage::SnapshotWithoutInFlight,
+    ] {
+        let seed = noticed(sabotage);
+        println!("{sabotage:?} is noticed with seed {seed:?}");
+        assert!(seed.is_some(), "{sabotage:?} is not noticed");
+    }
+}
