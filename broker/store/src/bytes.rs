@@ -315,7 +315,7 @@ impl Bytes for NonZeroU16 {
     }
 
     fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
-        NonZeroU16::new(u16::get(reader)?).ok_or(BytesError::Value { what: "receive maximum", found: 0 })
+        NonZeroU16::new(u16::get(reader)?).ok_or(BytesError::Value { what: "receive maximum or bound of it", found: 0 })
     }
 }
 

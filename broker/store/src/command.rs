@@ -94,12 +94,16 @@ pub enum Command {
     },
     /// A life of a node is over; the cluster's members have agreed on that.
     NodeGone(Node),
-    /// A will that was due has been matched.
+    /// A will that was due has been matched. One that its client may not publish any more goes nowhere.
     PublishWill {
         /// Which, of those that [`Shard::pending_wills`](crate::Shard::pending_wills) tells.
         will: WillId,
-        /// The message and where it goes.
-        routed: Routed,
+        /// It is the retained message of its topic, which belongs to this shard.
+        retain: bool,
+        /// Who gets it here.
+        targets: Vec<Target>,
+        /// Who else gets it, by the outbox.
+        destinations: Vec<Party>,
     },
     /// A destination has all messages of the outbox up to this number.
     OutboxDone {
@@ -125,7 +129,7 @@ pub struct Claim {
     pub clean: bool,
     /// How long the session outlives the connection; 4,294,967,295 is for ever (MQTT 5.0, 3.1.2.11.2).
     pub expiry_seconds: u32,
-    /// How many messages the client takes unacknowledged.
+    /// How many messages the client takes unacknowledged. [`Settings::in_flight_max`] counts where it is lower.
     pub receive_maximum: NonZeroU16,
     /// What to publish if the connection is lost.
     pub will: Option<Will>,

@@ -18,7 +18,7 @@ use crate::command::Ack;
 use crate::ledger::{Due, Ledger, MessageId, sabotaged};
 use crate::names::{ClientId, Sequence};
 use crate::reply::AckReply;
-use crate::settings::{Bound, QueuePolicy, Settings, cost};
+use crate::settings::{Bound, QueuePolicy, Settings, Use, cost};
 
 /// As many identifiers as there are.
 pub(crate) const IDS: u64 = 65_535;
@@ -83,23 +83,37 @@ impl Queue {
         &self.places
     }
 
-    /// Appends a message whose body is in the ledger, if there is room or the policy makes some. Tells how many older
-    /// ones it took. The window does not move.
+    /// Appends a message whose body is in the ledger. One that the window has room for goes there, if there is an owner
+    /// to send it: `window` is how many it may hold then. Others wait if there is room or the policy makes some. Tells how
+    /// many older ones it took.
     pub(crate) fn push(
         &mut self,
         client: &ClientId,
         place: Place,
+        window: Option<NonZeroU16>,
         ledger: &mut Ledger,
         settings: &Settings,
     ) -> Result<u32, Bound> {
-        let body = place.body.expect("a message that comes has a body");
-        let bytes = ledger.body(body).message.bytes();
-        ledger.has_room(cost::PLACE, settings.shard_bytes_max)?;
-        let dropped = self.make_room(client, bytes, ledger, settings)?;
-        let sequence = self.next;
+        let bytes = place.body.map_or(0, |body| ledger.body(body).message.bytes());
+        let goes_out = window.is_some_and(|window| self.has_nothing_waiting() && self.window_takes(self.next, window));
+        ledger.has_room(cost::PLACE, settings.shard_bytes_for(if goes_out { Use::Sending } else { Use::Keeping }))?;
+        let dropped = if goes_out { 0 } else { self.make_room(client, bytes, ledger, settings)? };
+        self.insert(client, self.next, place, ledger);
         self.next += 1;
-        self.insert(client, sequence, place, ledger);
+        if let Some(window) = window {
+            self.advance(client, window, ledger);
+        }
         Ok(dropped)
+    }
+
+    fn has_nothing_waiting(&self) -> bool {
+        self.places.len() == self.in_flight as usize
+    }
+
+    /// Whether one more fits into the window: there is room, and its identifier is not that of another one in it.
+    fn window_takes(&self, sequence: Sequence, window: NonZeroU16) -> bool {
+        let oldest = self.places.first_key_value().map_or(sequence, |(oldest, _)| *oldest);
+        self.in_flight < u32::from(window.get()) && sequence - oldest < IDS
     }
 
     /// Puts a message at its place, as it is.
@@ -120,7 +134,7 @@ impl Queue {
         self.places.insert(sequence, place);
     }
 
-    /// Drops as many of those that wait as must go for one message more, or none if that would not do.
+    /// Drops as many of those that wait as must go for one more to wait, or none if that would not do.
     fn make_room(
         &mut self,
         client: &ClientId,
@@ -128,12 +142,10 @@ impl Queue {
         ledger: &mut Ledger,
         settings: &Settings,
     ) -> Result<u32, Bound> {
-        let messages_max = settings.queue_messages_max as usize;
-        let bytes_max = settings.queue_bytes_max;
+        let (messages_max, bytes_max) = (settings.queue_messages_max as usize, settings.queue_bytes_max);
         let (kept, kept_bytes) = match settings.queue_policy {
-            QueuePolicy::DropOldest if sabotaged!(ledger, InFlightDropped) => (0, 0),
-            QueuePolicy::DropOldest => (self.in_flight as usize, self.in_flight_bytes),
-            QueuePolicy::Refuse => (self.places.len(), self.bytes),
+            QueuePolicy::DropOldest => (0, 0),
+            QueuePolicy::Refuse => self.waiting(),
         };
         if kept >= messages_max {
             return Err(Bound::QueueMessages);
@@ -142,7 +154,9 @@ impl Queue {
             return Err(Bound::QueueBytes);
         }
         let mut dropped = 0;
-        while self.places.len() >= messages_max || self.bytes.saturating_add(bytes) > bytes_max {
+        while let (waiting, waiting_bytes) = self.waiting()
+            && (waiting >= messages_max || waiting_bytes.saturating_add(bytes) > bytes_max)
+        {
             let droppable = if sabotaged!(ledger, InFlightDropped) { 0 } else { self.window_end };
             let (&oldest, _) = self.places.range(droppable..).next().expect("without those that wait there is room");
             self.remove(client, oldest, ledger);
@@ -150,6 +164,11 @@ impl Queue {
         }
         ledger.totals.dropped += u64::from(dropped);
         Ok(dropped)
+    }
+
+    /// How many messages are behind the window, and their bytes.
+    fn waiting(&self) -> (usize, u64) {
+        (self.places.len() - self.in_flight as usize, self.bytes - self.in_flight_bytes)
     }
 
     /// Takes a message out, wherever it is.
@@ -186,19 +205,17 @@ impl Queue {
     }
 
     /// Lets the window reach as far as the client takes messages.
-    pub(crate) fn advance(&mut self, client: &ClientId, receive_maximum: NonZeroU16, ledger: &mut Ledger) {
-        while self.in_flight < u32::from(receive_maximum.get()) {
-            let Some((&sequence, place)) = self.places.range(self.window_end..).next() else { return };
-            let (&oldest, _) = self.places.first_key_value().expect("there is at least the one that was just found");
-            if sequence - oldest >= IDS {
-                return;
-            }
-            let body = place.body.expect("what waits has its body");
-            if let Some(expires) = ledger.body(body).expires {
+    pub(crate) fn advance(&mut self, client: &ClientId, window: NonZeroU16, ledger: &mut Ledger) {
+        while let Some((&sequence, place)) = self.places.range(self.window_end..).next()
+            && self.window_takes(sequence, window)
+        {
+            let body = ledger.body(place.body.expect("what waits has its body"));
+            let bytes = body.message.bytes();
+            if let Some(expires) = body.expires {
                 ledger.remove_due(expires, Due::Queued(client.clone(), sequence));
             }
             self.in_flight += 1;
-            self.in_flight_bytes += ledger.body(body).message.bytes();
+            self.in_flight_bytes += bytes;
             self.window_end = sequence + 1;
         }
     }

@@ -12,7 +12,7 @@ use crate::message::after_seconds;
 use crate::names::{ClientId, Epoch, Generation, Node, Time, WillId};
 use crate::queue::Queue;
 use crate::reply::Claimed;
-use crate::settings::cost;
+use crate::settings::{Settings, cost};
 
 /// Nonces of earlier claims that a session remembers, so that one sent again after a later one is recognised.
 pub(crate) const EARLIER_CLAIMS: usize = 4;
@@ -81,10 +81,15 @@ impl Session {
         Presence::Absent { ends, will_due }
     }
 
-    /// Moves the window of the queue, as far as there is an owner to send it.
-    pub(crate) fn advance(&mut self, client: &ClientId, ledger: &mut Ledger) {
-        if self.presence == Presence::Owned {
-            self.queue.advance(client, self.receive_maximum, ledger);
+    /// How many messages may be in flight, if there is an owner to send them.
+    pub(crate) fn window(&self, settings: &Settings) -> Option<NonZeroU16> {
+        (self.presence == Presence::Owned).then(|| self.receive_maximum.min(settings.in_flight_max))
+    }
+
+    /// Moves the window of the queue.
+    pub(crate) fn advance(&mut self, client: &ClientId, ledger: &mut Ledger, settings: &Settings) {
+        if let Some(window) = self.window(settings) {
+            self.queue.advance(client, window, ledger);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The bounds of a shard. They are part of its state, changed by a command, so that all replicas refuse alike.
 
+use std::num::NonZeroU16;
+
 use thiserror::Error;
 
 /// What a shard may grow to.
@@ -8,13 +10,18 @@ pub struct Settings {
     /// The sessions of the shard.
     pub sessions_max: u32,
     /// All that the shard keeps, by the measure of [`crate::cost`]. A body counts once, however many queues hold it.
+    /// The last quarter is not for messages that wait and for retained ones: clients that are there go on being served
+    /// when the queues of those that are not have taken the rest.
     pub shard_bytes_max: u64,
-    /// The messages of one queue, those in flight included.
+    /// The messages of one queue that wait for room in the client's window or for its return.
     pub queue_messages_max: u32,
-    /// Their bytes. A body counts in full in each queue.
+    /// Their bytes. A message counts in full in each queue.
     pub queue_bytes_max: u64,
     /// What a full queue does with one message more.
     pub queue_policy: QueuePolicy,
+    /// The messages of one queue that may be in flight, however many the client takes. Those are neither dropped nor
+    /// expired, so this is all that bounds them in number.
+    pub in_flight_max: NonZeroU16,
     /// The subscriptions of one session.
     pub subscriptions_max: u32,
     /// Topic, properties and payload of a will.
@@ -27,7 +34,7 @@ pub struct Settings {
     pub outbox_messages_max: u32,
     /// The lives of nodes that send, and the nodes that are remembered as gone.
     pub nodes_max: u32,
-    /// How much one command that clears up may do: sessions and messages together. At least one session is always
+    /// How much one command that clears up may do: sessions, their subscriptions and messages together. At least one session is always
     /// dealt with, however full its queue.
     pub portion: u32,
 }
@@ -40,13 +47,33 @@ impl Default for Settings {
             queue_messages_max: 1000,
             queue_bytes_max: 8 << 20,
             queue_policy: QueuePolicy::DropOldest,
+            in_flight_max: NonZeroU16::new(1024).expect("1,024 is not 0"),
             subscriptions_max: 1000,
             will_bytes_max: 64 << 10,
-            received_ids_max: 1000,
+            received_ids_max: 1024,
             retained_max: 100_000,
             outbox_messages_max: 100_000,
             nodes_max: 1024,
             portion: 1000,
+        }
+    }
+}
+
+/// What bytes of the shard are wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A message that waits, or is retained.
+    Keeping,
+    /// A message that may be sent now.
+    Sending,
+}
+
+impl Settings {
+    /// What the shard may have grown to when a message comes that is for this.
+    pub(crate) fn shard_bytes_for(&self, purpose: Use) -> u64 {
+        match purpose {
+            Use::Keeping => self.shard_bytes_max - self.shard_bytes_max / 4,
+            Use::Sending => self.shard_bytes_max,
         }
     }
 }

@@ -125,7 +125,9 @@ impl Shard {
                 self.disconnect(client, *epoch, *expiry_seconds, *will)
             }
             Command::NodeGone(node) => Ok(self.node_gone(*node)),
-            Command::PublishWill { will, routed } => self.publish_will(*will, routed),
+            Command::PublishWill { will, retain, targets, destinations } => {
+                self.publish_will(*will, *retain, targets, destinations)
+            }
             Command::OutboxDone { destination, until } => self.outbox_done(*destination, *until),
             Command::Expire => Ok(Reply::Cleared(self.clear())),
         };

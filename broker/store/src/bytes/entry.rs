@@ -37,7 +37,7 @@ bytes_of_enum!(Command, |found| BytesError::UnknownCommand { found, level: LEVEL
     8 => Release { client, epoch, packet_id },
     9 => Disconnect { client, epoch, expiry_seconds, will },
     10 => NodeGone(node),
-    11 => PublishWill { will, routed },
+    11 => PublishWill { will, retain, targets, destinations },
     12 => OutboxDone { destination, until },
     13 => Expire,
 });
@@ -55,6 +55,7 @@ bytes_of_struct!(Settings {
     queue_messages_max,
     queue_bytes_max,
     queue_policy,
+    in_flight_max,
     subscriptions_max,
     will_bytes_max,
     received_ids_max,

@@ -12,10 +12,11 @@ impl Shard {
         epoch: Epoch,
         acks: &[(Sequence, Ack)],
     ) -> Result<Reply, Refusal> {
+        let settings = self.settings;
         let (session, ledger) = self.owned_session_mut(client, epoch)?;
         let replies = acks.iter().map(|(sequence, ack)| session.queue.acknowledge(client, *sequence, *ack, ledger));
         let replies = replies.collect();
-        session.advance(client, ledger);
+        session.advance(client, ledger, &settings);
         Ok(Reply::Acknowledged(replies))
     }
 }

@@ -59,7 +59,7 @@ impl Shard {
             queue,
             received,
         };
-        session.advance(client, &mut self.ledger);
+        session.advance(client, &mut self.ledger, &self.settings);
         self.sessions.insert(client.clone(), session);
         self.owned.entry(*node).or_default().insert(client.clone());
         Ok(answer)

@@ -69,7 +69,7 @@ impl Shard {
 
     fn clear_next(&mut self, cleared: &mut Cleared, effort: &mut usize) -> bool {
         if let Some((client, since)) = self.next_gone_session() {
-            *effort = effort.saturating_sub(1 + self.sessions[&client].queue.len());
+            *effort = effort.saturating_sub(1 + self.effort_to_end(&client));
             let before = self.last_will;
             match self.leave(&client, since) {
                 Left::Kept => cleared.left += 1,
@@ -86,7 +86,7 @@ impl Shard {
         match what {
             Due::Will(client) => cleared.wills += u32::from(self.fire_will(&client).is_some()),
             Due::Session(client) => {
-                *effort = effort.saturating_sub(self.sessions[&client].queue.len());
+                *effort = effort.saturating_sub(self.effort_to_end(&client));
                 cleared.wills += u32::from(self.end(&client).is_some());
                 cleared.ended += 1;
             }
@@ -102,6 +102,11 @@ impl Shard {
             }
         }
         true
+    }
+
+    fn effort_to_end(&self, client: &ClientId) -> usize {
+        let session = &self.sessions[client];
+        session.queue.len() + session.subscriptions.len()
     }
 
     /// A session whose owner is gone and that was not dealt with, and since when. Few nodes own sessions, so this is

@@ -87,8 +87,7 @@ impl Shard {
         }
         let subscription_ids = subscription_ids.as_slice().into();
         let place = Place { body: Some(body), qos: *qos, retain: *retain, subscription_ids };
-        let pushed = session.queue.push(client, place, &mut self.ledger, &self.settings);
-        session.advance(client, &mut self.ledger);
-        Some(pushed)
+        let window = session.window(&self.settings);
+        Some(session.queue.push(client, place, window, &mut self.ledger, &self.settings))
     }
 }

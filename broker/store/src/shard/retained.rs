@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Shard;
 use crate::ledger::{Due, MessageId};
 use crate::names::Version;
-use crate::settings::{Bound, cost};
+use crate::settings::{Bound, Use, cost};
 
 /// The retained message of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +25,10 @@ impl Shard {
             if self.retained.len() >= self.settings.retained_max as usize {
                 return Err(Bound::Retained);
             }
-            self.ledger.has_room(retained_bytes(topic), self.settings.shard_bytes_max)?;
+            self.ledger.has_room(retained_bytes(topic), self.settings.shard_bytes_for(Use::Keeping))?;
         } else if !clears {
             // The old one makes room, but perhaps not enough.
-            self.ledger.has_room(0, self.settings.shard_bytes_max)?;
+            self.ledger.has_room(0, self.settings.shard_bytes_for(Use::Keeping))?;
         }
         self.remove_retained(topic);
         if !clears {

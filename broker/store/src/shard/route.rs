@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use fulmar_codec::PacketId;
 
 use super::Shard;
-use crate::command::Routed;
+use crate::command::{Item, Routed, Target};
 use crate::ledger::{body_bytes, sabotaged};
 use crate::names::{ClientId, Epoch, Number, Party, WillId};
 use crate::outbox::{Waiting, waiting_bytes};
 use crate::reply::{Refusal, Reply, Stored};
-use crate::session::will_bytes;
+use crate::session::{PendingWill, will_bytes};
 use crate::settings::{Bound, cost};
 
 impl Shard {
@@ -43,13 +43,21 @@ impl Shard {
         Ok(Reply::Released(was_open))
     }
 
-    pub(super) fn publish_will(&mut self, will: WillId, routed: &Routed) -> Result<Reply, Refusal> {
-        let pending = self.wills.get(&will).ok_or(Refusal::NoWill(will))?;
-        let (client, freed) = (pending.client.clone(), will_bytes(&pending.will));
-        self.room_for(routed, &client, 0, freed)?;
+    pub(super) fn publish_will(
+        &mut self,
+        will: WillId,
+        retain: bool,
+        targets: &[Target],
+        destinations: &[Party],
+    ) -> Result<Reply, Refusal> {
+        let PendingWill { client, will: pending } = self.wills.get(&will).ok_or(Refusal::NoWill(will))?;
+        let (client, freed) = (client.clone(), will_bytes(pending));
+        let item = Item { message: pending.message.clone(), retain, targets: targets.to_vec() };
+        let routed = Routed { item, destinations: destinations.to_vec() };
+        self.room_for(&routed, &client, 0, freed)?;
         self.wills.remove(&will);
         self.ledger.give_back(freed);
-        Ok(Reply::Routed(self.route(routed, &client)))
+        Ok(Reply::Routed(self.route(&routed, &client)))
     }
 
     pub(super) fn outbox_done(&mut self, destination: Party, until: Number) -> Result<Reply, Refusal> {

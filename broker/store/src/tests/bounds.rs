@@ -40,16 +40,17 @@ fn a_message_that_makes_room_for_itself_is_kept() {
 
 #[test]
 fn a_full_queue_drops_nothing_that_is_in_flight() {
-    let mut world = World::with(Settings { queue_messages_max: 3, ..Settings::default() });
+    let mut world = World::with(Settings { queue_messages_max: 1, ..Settings::default() });
     let two = Claim { receive_maximum: NonZeroU16::new(2).unwrap(), ..claim("c", A, 1) };
     let epoch = world.claim(&two).epoch;
     let dropped = ItemReply::Stored(Stored { queued: 1, dropped: 1, ..Stored::default() });
     assert_eq!(world.queue("c", &["1", "2", "3", "4"]), published(vec![stored(1), stored(1), stored(1), dropped], 5));
     world.apply(acknowledge("c", epoch, &[(0, Ack::Ack), (1, Ack::Ack)]));
     assert_eq!(world.payloads("c"), ["4"]);
-    // With nothing but messages in flight there is no room to be made.
-    world.apply(Command::Settings(Settings { queue_messages_max: 1, ..Settings::default() }));
-    assert_eq!(world.queue("c", &["5"]), published(vec![refused(0, Bound::QueueMessages)], 6));
+    // What goes out does not wait, and what would have to wait has no room.
+    world.apply(Command::Settings(Settings { queue_messages_max: 0, ..Settings::default() }));
+    let no_room = refused(0, Bound::QueueMessages);
+    assert_eq!(world.queue("c", &["5", "6"]), published(vec![stored(1), no_room], 7));
     assert_eq!(world.shard.totals(), Totals { dropped: 1, refused: 1, ..Totals::default() });
 }
 
@@ -75,8 +76,25 @@ fn the_bytes_of_a_queue_are_bounded_and_nothing_is_dropped_in_vain() {
         published(vec![stored(1), stored(1), large, dropped], 5)
     );
     assert_eq!(world.shard.session("c").unwrap().queued_bytes, 21);
-    world.claim(&claim("c", A, 2));
-    assert_eq!(world.queue("c", &["12345"]), published(vec![refused(0, Bound::QueueBytes)], 6));
+    // What is in flight does not count.
+    let back = Claim { receive_maximum: NonZeroU16::MIN, ..claim("c", A, 2) };
+    world.claim(&back);
+    assert_eq!(world.queue("c", &["12345678901234567890"]), published(vec![stored(1)], 6));
+}
+
+#[test]
+fn messages_that_wait_leave_a_quarter_of_the_bytes_to_those_that_are_sent() {
+    let mut world = World::new();
+    absent(&mut world, "c");
+    world.session("d");
+    let one = cost::BODY + 2 + cost::PLACE;
+    let all = world.shard.counts().bytes + 4 * one;
+    // Three quarters are for what is there and one message.
+    let shard_bytes_max = (all - 3 * one).div_ceil(3) * 4;
+    world.apply(Command::Settings(Settings { shard_bytes_max, ..Settings::default() }));
+    let full = refused(0, Bound::ShardBytes);
+    assert_eq!(world.queue("c", &["1", "2"]), published(vec![stored(1), full], 3));
+    assert_eq!(world.queue("d", &["1", "2"]), published(vec![stored(1), stored(1)], 5));
 }
 
 #[test]

@@ -145,8 +145,8 @@ fn a_will_goes_to_local_sessions_and_to_the_outbox_in_one_entry() {
     let generation = world.session("c").generation;
     let epoch = world.claim(&Claim { will: will("bye", 0), ..claim("p", A, 1) }).epoch;
     world.apply(disconnect("p", epoch, WillFate::Keep));
-    let item = item("bye", &[target("c", generation, QoS::AtLeastOnce)]);
-    let publish = Command::PublishWill { will: 1, routed: Routed { item, destinations: vec![OTHER] } };
+    let targets = vec![target("c", generation, QoS::AtLeastOnce)];
+    let publish = Command::PublishWill { will: 1, retain: false, targets, destinations: vec![OTHER] };
     assert_eq!(world.apply(publish.clone()), Reply::Routed(Stored { queued: 1, ..Stored::default() }));
     assert_eq!(world.apply(publish), Reply::Refused(Refusal::NoWill(1)));
     assert_eq!((world.payloads("c"), waiting(&world, OTHER)), (vec!["bye".to_owned()], vec![(1, "bye".to_owned())]));

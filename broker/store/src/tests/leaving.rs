@@ -65,8 +65,7 @@ fn a_will_is_published_after_its_delay_once() {
     assert_eq!(world.expire(), Cleared { wills: 1, ..Cleared::default() });
     assert_eq!(world.expire(), Cleared::default());
     assert_eq!(world.wills(), ["bye"]);
-    let routed = Routed { item: item("bye", &[]), destinations: vec![] };
-    let publish = Command::PublishWill { will: 1, routed };
+    let publish = Command::PublishWill { will: 1, retain: false, targets: vec![], destinations: vec![] };
     assert_eq!(world.apply(publish.clone()), Reply::Routed(Stored::default()));
     assert_eq!(world.apply(publish), Reply::Refused(Refusal::NoWill(1)));
     // The session's end brings no second one.

@@ -63,12 +63,14 @@ impl Session {
         self.queue.iter().filter(|place| place.sequence < self.sent_until).count()
     }
 
-    fn move_window(&mut self) {
+    fn move_window(&mut self, settings: &Settings) {
         if self.left_at.is_some() {
             return;
         }
         while let Some(place) = self.queue.iter().find(|place| place.sequence >= self.sent_until) {
-            if self.in_flight() >= self.receive_maximum || place.sequence - self.queue[0].sequence >= 65_535 {
+            if self.in_flight() >= self.receive_maximum.min(settings.in_flight_max.get().into())
+                || place.sequence - self.queue[0].sequence >= 65_535
+            {
                 return;
             }
             self.sent_until = place.sequence + 1;
@@ -123,9 +125,10 @@ impl Model {
             }
             Command::Publish { source, first, items } => return self.publish(source, first, &items),
             Command::Acknowledge { client, epoch, acks } => {
+                let settings = self.settings;
                 let session = self.owned(&client, epoch)?;
                 let each = acks.into_iter().map(|(sequence, ack)| acknowledge(session, sequence, ack)).collect();
-                session.move_window();
+                session.move_window(&settings);
                 return Ok(Reply::Acknowledged(each));
             }
             Command::ReceiveQos2 { client, epoch, packet_id, routed } => {
@@ -158,9 +161,11 @@ impl Model {
                 self.forget_gone();
                 return Ok(Reply::Cleared(cleared));
             }
-            Command::PublishWill { will, routed } => {
-                let (client, message) = self.wills.get(&will).cloned().ok_or(Refusal::NoWill(will))?;
-                self.room_to_route(&routed, &client, 0, cost::WILL + message.message.bytes())?;
+            Command::PublishWill { will, retain, targets, destinations } => {
+                let (client, Will { message, .. }) = self.wills.get(&will).cloned().ok_or(Refusal::NoWill(will))?;
+                let freed = cost::WILL + message.bytes();
+                let routed = Routed { item: Item { message, retain, targets }, destinations };
+                self.room_to_route(&routed, &client, 0, freed)?;
                 self.wills.remove(&will);
                 return Ok(Reply::Routed(self.route(&routed, &client)));
             }
@@ -262,7 +267,7 @@ impl Model {
             received: before.as_ref().map_or(BTreeSet::new(), |it| it.received.clone()),
             queue: before.map_or(Vec::new(), |it| it.queue),
         };
-        session.move_window();
+        session.move_window(&self.settings);
         self.sessions.insert(client, session);
         Ok(Reply::Claimed(answer))
     }
@@ -356,7 +361,7 @@ impl Model {
             return Err(Bound::Retained);
         }
         let takes = if is_new { cost::RETAINED + topic.len() as u64 } else { 0 };
-        if self.bytes_with(kept) + takes > self.settings.shard_bytes_max {
+        if self.bytes_with(kept) + takes > self.settings.shard_bytes_max - self.settings.shard_bytes_max / 4 {
             return Err(Bound::ShardBytes);
         }
         self.retained.insert(topic, (kept.clone(), version));
@@ -371,19 +376,33 @@ impl Model {
         if session.generation != target.generation || is_over || target.qos == QoS::AtMostOnce {
             return Ok(None);
         }
-        if bytes + cost::PLACE > settings.shard_bytes_max {
+        let mut tried = session.clone();
+        let (retain, qos, ids) = (target.retain, target.qos, target.subscription_ids.clone());
+        tried.queue.push(Place { sequence: tried.next, kept: Some(kept.clone()), qos, retain, ids });
+        tried.next += 1;
+        let nothing_waits = tried.in_flight() + 1 == tried.queue.len();
+        tried.move_window(&settings);
+        let goes_out = nothing_waits && tried.in_flight() == tried.queue.len();
+        let bytes_max = settings.shard_bytes_max - if goes_out { 0 } else { settings.shard_bytes_max / 4 };
+        if bytes + cost::PLACE > bytes_max {
             return Err(Bound::ShardBytes);
         }
+        if goes_out {
+            *session = tried;
+            return Ok(Some(0));
+        }
+        let mut tried = session.clone();
         let fits = |session: &Session| {
-            if session.queue.len() >= settings.queue_messages_max as usize {
+            let waiting = session.queue.iter().filter(|place| place.sequence >= session.sent_until);
+            if waiting.clone().count() >= settings.queue_messages_max as usize {
                 return Err(Bound::QueueMessages);
             }
-            match session.queue_bytes() + kept.message.bytes() <= settings.queue_bytes_max {
+            let waiting_bytes: u64 = waiting.map(|place| place.kept.as_ref().unwrap().message.bytes()).sum();
+            match waiting_bytes + kept.message.bytes() <= settings.queue_bytes_max {
                 true => Ok(()),
                 false => Err(Bound::QueueBytes),
             }
         };
-        let mut tried = session.clone();
         let mut dropped = 0;
         while let Err(bound) = fits(&tried) {
             let oldest = tried.queue.iter().position(|place| place.sequence >= tried.sent_until);
@@ -396,7 +415,7 @@ impl Model {
         let (retain, qos, ids) = (target.retain, target.qos, target.subscription_ids.clone());
         tried.queue.push(Place { sequence: tried.next, kept: Some(kept.clone()), qos, retain, ids });
         tried.next += 1;
-        tried.move_window();
+        tried.move_window(&settings);
         *session = tried;
         Ok(Some(dropped))
     }
@@ -520,7 +539,9 @@ impl Model {
     fn clear(&mut self) -> Cleared {
         let mut cleared = Cleared::default();
         let mut effort = self.settings.portion.max(1) as usize;
-        let length = |model: &Self, client: &ClientId| model.sessions[client].queue.len();
+        let length = |model: &Self, client: &ClientId| {
+            model.sessions[client].queue.len() + model.sessions[client].subscriptions.len()
+        };
         while effort > 0 {
             if let Some((node, client)) = self.gone_sessions().first().cloned() {
                 effort = effort.saturating_sub(1 + length(self, &client));

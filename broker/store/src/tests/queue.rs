@@ -19,6 +19,16 @@ fn what_a_client_takes_unacknowledged_is_given_out_in_order_with_identifiers_of_
 }
 
 #[test]
+fn a_client_that_takes_more_than_the_shard_gives_out_gets_no_more() {
+    let mut world = World::with(Settings { in_flight_max: receive_maximum(2), ..Settings::default() });
+    let epoch = world.session("c").epoch;
+    world.queue("c", &["a", "b", "c"]);
+    assert_eq!(world.payloads("c"), ["a", "b"]);
+    world.apply(acknowledge("c", epoch, &[(0, Ack::Ack)]));
+    assert_eq!(world.payloads("c"), ["b", "c"]);
+}
+
+#[test]
 fn credit_bounds_what_is_read_but_never_to_nothing() {
     let mut world = World::new();
     world.session("c");
@@ -98,7 +108,11 @@ fn a_client_that_takes_less_than_before_gets_nothing_new_until_the_old_is_done()
 
 #[test]
 fn identifiers_in_flight_are_never_given_to_another_message() {
-    let mut world = World::with(Settings { queue_messages_max: 70_000, ..Settings::default() });
+    let mut world = World::with(Settings {
+        queue_messages_max: 70_000,
+        in_flight_max: receive_maximum(65_535),
+        ..Settings::default()
+    });
     let most = Claim { receive_maximum: receive_maximum(65_535), ..claim("c", A, 1) };
     let Claimed { epoch, generation, .. } = world.claim(&most);
     let item = item("x", &[target("c", generation, QoS::AtLeastOnce)]);

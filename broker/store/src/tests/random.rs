@@ -58,6 +58,7 @@ impl Source {
             shard_bytes_max: random.pick(&[5000, 8000, 1 << 20, 1 << 20]),
             queue_messages_max: random.pick(&[1, 3, 6]),
             queue_bytes_max: random.pick(&[30, 80, 1 << 20]),
+            in_flight_max: NonZeroU16::new(random.pick(&[2, 100])).unwrap(),
             queue_policy: random.pick(&[QueuePolicy::DropOldest, QueuePolicy::DropOldest, QueuePolicy::Refuse]),
             subscriptions_max: random.pick(&[1, 3]),
             will_bytes_max: random.pick(&[10, 100]),
@@ -109,7 +110,8 @@ impl Source {
             88..89 => Command::NodeGone(self.node(model)),
             89..93 => {
                 let pending: Vec<_> = model.wills.keys().copied().chain([1]).collect();
-                Command::PublishWill { will: self.random.pick(&pending), routed: self.routed(model) }
+                let Routed { item: Item { retain, targets, .. }, destinations } = self.routed(model);
+                Command::PublishWill { will: self.random.pick(&pending), retain, targets, destinations }
             }
             93..95 => {
                 let destination = self.party(model);
