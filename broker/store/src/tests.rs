@@ -1,6 +1,7 @@
 //! What a shard does, by topic. Whole replies are compared, so that what should not happen is tested too.
 
 mod bounds;
+mod bytes;
 mod claim;
 mod exactly_once;
 mod leaving;

@@ -2,7 +2,7 @@
 //!
 //! A failure prints its seed; `FULMAR_SEED=n` runs that one alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::model::Model;
@@ -159,7 +159,93 @@ fn check_again_changes_nothing(shard: &Shard, command: &Command, reply: &Reply) 
     }
 }
 
-fn simulate(seed: u64, sabotage: Option<Sabotage>) {
+/// The names of what was answered, so that it can be said what all seeds together have met.
+fn answers(reply: &Reply) -> Vec<String> {
+    let bound = |bound: &Bound| format!("{bound:?}");
+    let of_stored = |stored: &Stored| {
+        let mut names: Vec<_> = stored.refused.iter().map(|(_, it)| bound(it)).collect();
+        let retained = stored.retained.iter().map(|it| it.as_ref().map_or_else(bound, |_| "retained".to_owned()));
+        names.extend(retained);
+        let flags = [(stored.is_expired, "expired"), (stored.dropped > 0, "dropped"), (stored.ignored > 0, "ignored")];
+        names.extend(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, name)| (*name).to_owned()));
+        names
+    };
+    match reply {
+        Reply::Refused(Refusal::Bound(it)) => vec![bound(it)],
+        Reply::Refused(refusal) => vec![name(refusal)],
+        Reply::Subscribed(each) => each.iter().filter_map(|it| it.as_ref().err()).map(bound).collect(),
+        Reply::Published { items, .. } => {
+            let each = items.iter().flat_map(|item| match item {
+                ItemReply::DoneBefore => vec![name(item)],
+                ItemReply::Stored(stored) => of_stored(stored),
+            });
+            each.collect()
+        }
+        Reply::Acknowledged(each) => each.iter().map(|it| format!("ack {it:?}")).collect(),
+        Reply::Routed(stored) => of_stored(stored),
+        Reply::Disconnected { ended, will } => vec![format!("{} {ended}", name(will))],
+        Reply::Cleared(cleared) => {
+            let Cleared { left, ended, wills, messages, retained, more } = cleared;
+            let counts = [("left", *left), ("ended", *ended), ("wills", *wills), ("messages", *messages)];
+            let counts = counts.into_iter().chain([("old retained", *retained), ("more", u32::from(*more))]);
+            counts.filter(|(_, count)| *count > 0).map(|(name, _)| name.to_owned()).collect()
+        }
+        other => vec![name(other)],
+    }
+}
+
+/// The name of a variant.
+fn name(of: &impl std::fmt::Debug) -> String {
+    format!("{of:?}").split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
+
+/// All that the seeds are to meet: every refusal, every bound, whatever can become of a message or of a session.
+const ANSWERS: &[&str] = &[
+    "NodeGone",
+    "NoSession",
+    "Epoch",
+    "NotOwned",
+    "Superseded",
+    "OutOfOrder",
+    "NeverSent",
+    "NoWill",
+    "Sessions",
+    "ShardBytes",
+    "QueueMessages",
+    "QueueBytes",
+    "Subscriptions",
+    "WillBytes",
+    "ReceivedIds",
+    "Retained",
+    "Outbox",
+    "Nodes",
+    "Duplicate",
+    "Claimed",
+    "Released",
+    "DoneBefore",
+    "retained",
+    "expired",
+    "dropped",
+    "ignored",
+    "ack Done",
+    "ack DoneBefore",
+    "ack Unexpected",
+    "ack NotSent",
+    "None false",
+    "None true",
+    "DueAt false",
+    "Pending false",
+    "Pending true",
+    "left",
+    "ended",
+    "wills",
+    "messages",
+    "old retained",
+    "more",
+];
+
+fn simulate(seed: u64, sabotage: Option<Sabotage>) -> BTreeSet<String> {
+    let mut met = BTreeSet::new();
     let mut source = Source::new(seed);
     let mut shard = Shard::new(ShardId(1));
     shard.ledger.sabotage = sabotage;
@@ -200,6 +286,7 @@ fn simulate(seed: u64, sabotage: Option<Sabotage>) {
             other = Some(loaded);
         }
         for reply in applied.replies {
+            met.extend(answers(&reply));
             let mut bytes = Vec::new();
             reply.encode(&mut bytes);
             assert_eq!(Reply::decode(&bytes), Ok(reply));
@@ -207,6 +294,7 @@ fn simulate(seed: u64, sabotage: Option<Sabotage>) {
     }
     let other = other.expect("a snapshot was loaded on the way");
     assert_eq!(snapshot(&other, 512), snapshot(&shard, 512), "replicas have the same bytes");
+    met
 }
 
 #[test]
@@ -215,9 +303,14 @@ fn replicas_do_what_the_model_does_and_a_snapshot_at_any_point_goes_on_alike() {
         Ok(seed) => vec![seed.parse().expect("FULMAR_SEED is a number")],
         Err(_) => (0..SEEDS).collect(),
     };
+    let many = seeds.len() > 1;
+    let mut met = BTreeSet::new();
     for seed in seeds {
-        catch_unwind(|| simulate(seed, None)).unwrap_or_else(|_| panic!("failed with FULMAR_SEED={seed}"));
+        let answers = catch_unwind(|| simulate(seed, None));
+        met.extend(answers.unwrap_or_else(|_| panic!("failed with FULMAR_SEED={seed}")));
     }
+    let missed: Vec<_> = ANSWERS.iter().filter(|name| many && !met.contains(**name)).collect();
+    assert!(missed.is_empty(), "never met {missed:?}, but {met:?}");
 }
 
 /// The first seed that notices a mistake.
