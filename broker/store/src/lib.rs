@@ -4,6 +4,7 @@
 
 mod bytes;
 mod command;
+mod interest;
 mod ledger;
 mod message;
 mod names;

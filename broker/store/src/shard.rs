@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub use read::{Counts, Credit, Delivery, OutboxMessage, SessionView};
 
 use crate::command::{Command, Entry, Subscription};
+use crate::interest::Interest;
 use crate::ledger::{Due, Ledger, sabotaged};
 use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, ShardId, Time, WillId};
 use crate::outbox::Outbox;
@@ -49,10 +50,8 @@ pub struct Shard {
     pub(crate) ledger: Ledger,
     /// Derived: the sessions that each node owns.
     pub(crate) owned: BTreeMap<Node, BTreeSet<ClientId>>,
-    /// Derived: how many sessions have each filter.
-    pub(crate) filters: BTreeMap<Arc<str>, u32>,
-    /// Derived: the subscriptions of all sessions.
-    pub(crate) subscriptions: u64,
+    /// Derived: which filters all sessions together have.
+    pub(crate) interest: Interest,
     /// What the entry at hand has changed so far.
     changes: Vec<SubscriptionChange>,
     /// How many messages the entry at hand had so far.
@@ -86,8 +85,7 @@ impl Shard {
             outbox: BTreeMap::new(),
             ledger: Ledger::default(),
             owned: BTreeMap::new(),
-            filters: BTreeMap::new(),
-            subscriptions: 0,
+            interest: Interest::default(),
             changes: Vec::new(),
             position: 0,
         }
@@ -253,35 +251,13 @@ impl Shard {
         was: Option<Subscription>,
         is: Option<Subscription>,
     ) {
-        let subscribers = self.count_subscription(filter, was, is);
+        let subscribers = match (was, is) {
+            (None, Some(_)) => self.interest.add(filter, self.applied),
+            (Some(_), None) => self.interest.remove(filter, self.applied),
+            _ => self.interest.sessions(filter),
+        };
         let (client, filter) = (client.clone(), filter.clone());
         self.changes.push(SubscriptionChange { client, generation, filter, subscription: is, subscribers });
-    }
-
-    /// Counts one session more or less that has a filter, and tells how many have it now.
-    pub(crate) fn count_subscription(
-        &mut self,
-        filter: &Arc<str>,
-        was: Option<Subscription>,
-        is: Option<Subscription>,
-    ) -> u32 {
-        let subscribers = self.filters.get(filter).copied().unwrap_or(0);
-        let subscribers = match (was, is) {
-            (None, Some(_)) => {
-                self.subscriptions += 1;
-                subscribers + 1
-            }
-            (Some(_), None) => {
-                self.subscriptions -= 1;
-                subscribers - 1
-            }
-            _ => subscribers,
-        };
-        match subscribers {
-            0 => self.filters.remove(filter),
-            _ => self.filters.insert(filter.clone(), subscribers),
-        };
-        subscribers
     }
 }
 

@@ -160,6 +160,7 @@ impl Loader {
                 check(records == self.records, "the end counts other records")?;
                 let is_held = shard.ledger.bodies().values().all(|body| body.references > 0);
                 check(is_held, "a message is held by nobody")?;
+                shard.interest.forget_changes(shard.applied);
                 self.is_complete = true;
                 Ok(())
             }
@@ -233,7 +234,7 @@ fn insert_into_session(shard: &mut Shard, client: &ClientId, record: Record) -> 
             let before = session.subscriptions.insert(filter.clone(), subscription);
             check(before.is_none(), "a subscription is there twice")?;
             shard.ledger.take(subscription_bytes(&filter));
-            shard.count_subscription(&filter, None, Some(subscription));
+            shard.interest.add(&filter, shard.applied);
             Ok(())
         }
         Record::Received(packet_id) => {

@@ -175,7 +175,13 @@ impl Shard {
 
     /// Each filter that any session has, once, and how many have it.
     pub fn filters(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
-        self.filters.iter().map(|(filter, sessions)| (filter, *sessions))
+        self.interest.filters().iter().map(|(filter, sessions)| (filter, *sessions))
+    }
+
+    /// Filters that the first session got (true) or the last one gave up, in entries behind `index`. None if that is
+    /// too long ago, or before the snapshot that this replica began with: then [`filters`](Self::filters) tells all.
+    pub fn filters_since(&self, index: Index) -> Option<impl Iterator<Item = (&Arc<str>, bool)>> {
+        self.interest.changes_since(index)
     }
 
     /// When there is something to clear up, at the earliest. [`Command::Expire`](crate::Command::Expire) does it, again
@@ -247,7 +253,7 @@ impl Shard {
     pub fn counts(&self) -> Counts {
         Counts {
             sessions: self.sessions.len(),
-            subscriptions: self.subscriptions,
+            subscriptions: self.interest.subscriptions(),
             queued: self.ledger.queued,
             messages: self.ledger.bodies().len(),
             retained: self.retained.len(),

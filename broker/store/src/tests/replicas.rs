@@ -29,7 +29,7 @@ fn derived(shard: &Shard) -> impl PartialEq + std::fmt::Debug + use<> {
     let references: Vec<_> = shard.ledger.bodies().iter().map(|(id, body)| (*id, body.references)).collect();
     let queues: Vec<_> = shard.sessions.values().map(|session| session.queue.clone()).collect();
     let due = shard.ledger.due().clone();
-    (references, queues, due, shard.owned.clone(), shard.filters.clone(), shard.counts())
+    (references, queues, due, shard.owned.clone(), shard.interest.filters().clone(), shard.counts())
 }
 
 /// What can be seen of both.
