@@ -1,86 +1,20 @@
 //! The same rules as plainly as they can be written: no table of what is due, no counts of references, no sums. All is
 //! found by looking at everything.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
+mod look;
+mod session;
 
-use fulmar_codec::{PacketId, QoS};
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulmar_codec::QoS;
 
 use crate::*;
+use look::Due;
+use session::acknowledge;
+pub(super) use session::{Kept, Place, Session};
 
-/// A message that is kept. Two with the same number are the same one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Kept {
-    number: u64,
-    pub(super) message: Message,
-    expires: Option<Time>,
-}
-
-impl Kept {
-    fn is_expired(&self, now: Time) -> bool {
-        self.expires.is_some_and(|at| at <= now)
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) sequence: Sequence,
-    pub(super) kept: Option<Kept>,
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    pub(super) ids: Vec<NonZeroU32>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Session {
-    pub(super) generation: Generation,
-    pub(super) answer: Claimed,
-    pub(super) node: Node,
-    pub(super) claims: Vec<(Node, u64)>,
-    pub(super) left_at: Option<Time>,
-    expiry_seconds: u32,
-    receive_maximum: usize,
-    will: Option<Will>,
-    pub(super) subscriptions: BTreeMap<ClientId, Subscription>,
-    pub(super) queue: Vec<Place>,
-    next: Sequence,
-    pub(super) sent_until: Sequence,
-    pub(super) received: BTreeSet<PacketId>,
-}
-
-impl Session {
-    fn ends(&self) -> Option<Time> {
-        let left_at = self.left_at?;
-        (self.expiry_seconds != u32::MAX).then(|| left_at + u64::from(self.expiry_seconds) * 1000)
-    }
-
-    fn will_due(&self) -> Option<Time> {
-        let due = self.left_at? + u64::from(self.will.as_ref()?.delay_seconds) * 1000;
-        Some(due.min(self.ends().unwrap_or(u64::MAX)))
-    }
-
-    pub(super) fn in_flight(&self) -> usize {
-        self.queue.iter().filter(|place| place.sequence < self.sent_until).count()
-    }
-
-    fn move_window(&mut self, settings: &Settings) {
-        if self.left_at.is_some() {
-            return;
-        }
-        while let Some(place) = self.queue.iter().find(|place| place.sequence >= self.sent_until) {
-            if self.in_flight() >= self.receive_maximum.min(settings.in_flight_max.get().into())
-                || place.sequence - self.queue[0].sequence >= 65_535
-            {
-                return;
-            }
-            self.sent_until = place.sequence + 1;
-        }
-    }
-
-    pub(super) fn queue_bytes(&self) -> u64 {
-        self.queue.iter().filter_map(|place| place.kept.as_ref()).map(|kept| kept.message.bytes()).sum()
-    }
-}
+/// A message in the outbox: its number, and whose it is.
+type Waiting = (Number, Kept, ClientId);
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
@@ -97,7 +31,8 @@ pub(super) struct Model {
     gone: Vec<(Node, Time, Index)>,
     pub(super) retained: BTreeMap<String, (Kept, Version)>,
     pub(super) wills: BTreeMap<WillId, (ClientId, Will)>,
-    pub(super) outbox: BTreeMap<Party, (Number, Vec<(Number, Kept, ClientId)>)>,
+    /// The last number for each destination, and what waits.
+    pub(super) outbox: BTreeMap<Party, (Number, Vec<Waiting>)>,
     pub(super) totals: Totals,
 }
 
@@ -504,38 +439,6 @@ impl Model {
         1
     }
 
-    /// All that is due, what is first first.
-    fn due(&self) -> Vec<(Time, Due)> {
-        let mut due = Vec::new();
-        for (client, session) in &self.sessions {
-            due.extend(session.will_due().map(|at| (at, Due::Will(client.clone()))));
-            due.extend(session.ends().map(|at| (at, Due::Session(client.clone()))));
-            for place in session.queue.iter().filter(|place| place.sequence >= session.sent_until) {
-                let expires = place.kept.as_ref().unwrap().expires;
-                due.extend(expires.map(|at| (at, Due::Queued(client.clone(), place.sequence))));
-            }
-        }
-        for (topic, (kept, _)) in &self.retained {
-            due.extend(kept.expires.map(|at| (at, Due::Retained(topic.clone()))));
-        }
-        due.sort();
-        due
-    }
-
-    fn gone_sessions(&self) -> Vec<(Node, ClientId)> {
-        let owned = self.sessions.iter().filter(|(_, it)| it.left_at.is_none() && self.is_gone(it.node));
-        let mut sessions: Vec<_> = owned.map(|(client, it)| (it.node, client.clone())).collect();
-        sessions.sort();
-        sessions
-    }
-
-    pub(super) fn next_due(&self) -> Option<Time> {
-        if !self.gone_sessions().is_empty() {
-            return Some(self.time);
-        }
-        self.due().first().map(|(at, _)| *at)
-    }
-
     fn clear(&mut self) -> Cleared {
         let mut cleared = Cleared::default();
         let mut effort = self.settings.portion.max(1) as usize;
@@ -588,76 +491,4 @@ impl Model {
             self.gone.retain(|(gone, ..)| gone.id != oldest.1);
         }
     }
-
-    pub(super) fn bytes(&self) -> u64 {
-        let mut bytes = 0;
-        let mut bodies: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut hold = |kept: &Kept| {
-            bodies.insert(kept.number, cost::BODY + kept.message.bytes());
-        };
-        let will_bytes = |will: &Will| cost::WILL + will.message.bytes();
-        for (client, session) in &self.sessions {
-            bytes += cost::SESSION + client.len() as u64;
-            bytes += session.will.as_ref().map_or(0, will_bytes);
-            bytes += session.received.len() as u64 * cost::RECEIVED;
-            bytes += session.subscriptions.keys().map(|it| cost::SUBSCRIPTION + it.len() as u64).sum::<u64>();
-            bytes += session.queue.len() as u64 * cost::PLACE;
-            session.queue.iter().filter_map(|place| place.kept.as_ref()).for_each(&mut hold);
-        }
-        for (topic, (kept, _)) in &self.retained {
-            bytes += cost::RETAINED + topic.len() as u64;
-            hold(kept);
-        }
-        for (_, kept, publisher) in self.outbox.values().flat_map(|(_, waiting)| waiting) {
-            bytes += cost::OUTBOX + publisher.len() as u64;
-            hold(kept);
-        }
-        bytes += self.wills.values().map(|(_, will)| will_bytes(will)).sum::<u64>();
-        bytes + bodies.values().sum::<u64>()
-    }
-
-    /// With a message that is being dealt with, whether anybody holds it yet or not.
-    fn bytes_with(&self, kept: &Kept) -> u64 {
-        let places = self.sessions.values().flat_map(|it| &it.queue).filter_map(|place| place.kept.as_ref());
-        let retained = self.retained.values().map(|(kept, _)| kept);
-        let outbox = self.outbox.values().flat_map(|(_, waiting)| waiting).map(|(_, kept, _)| kept);
-        let is_held = places.chain(retained).chain(outbox).any(|it| it.number == kept.number);
-        self.bytes() + if is_held { 0 } else { cost::BODY + kept.message.bytes() }
-    }
-
-    pub(super) fn bodies(&self) -> usize {
-        let places = self.sessions.values().flat_map(|it| &it.queue).filter_map(|place| place.kept.as_ref());
-        let retained = self.retained.values().map(|(kept, _)| kept);
-        let outbox = self.outbox.values().flat_map(|(_, waiting)| waiting).map(|(_, kept, _)| kept);
-        places.chain(retained).chain(outbox).map(|it| it.number).collect::<BTreeSet<_>>().len()
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    Will(ClientId),
-    Session(ClientId),
-    Queued(ClientId, Sequence),
-    Retained(String),
-}
-
-fn acknowledge(session: &mut Session, sequence: Sequence, ack: Ack) -> AckReply {
-    if sequence >= session.sent_until {
-        return AckReply::NotSent;
-    }
-    let Some(at) = session.queue.iter().position(|place| place.sequence == sequence) else {
-        return AckReply::DoneBefore;
-    };
-    let place = &mut session.queue[at];
-    match (place.qos, place.kept.is_some(), ack) {
-        (QoS::ExactlyOnce, true, Ack::Received) => {
-            place.kept = None;
-            return AckReply::Done;
-        }
-        (QoS::ExactlyOnce, false, Ack::Received) => return AckReply::DoneBefore,
-        (_, _, Ack::Discard) | (QoS::AtLeastOnce, _, Ack::Ack) | (QoS::ExactlyOnce, false, Ack::Complete) => {}
-        _ => return AckReply::Unexpected,
-    }
-    session.queue.remove(at);
-    AckReply::Done
 }
