@@ -267,3 +267,6 @@ fn check_place(shard: &Shard, client: &ClientId, sequence: Sequence, place: &Pla
         (None, QoS::AtLeastOnce) => Err("a message of QoS 1 was released"),
     }
 }
+
+#[cfg(test)]
+mod tests;

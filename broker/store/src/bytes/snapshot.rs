@@ -137,7 +137,7 @@ impl Shard {
         Snapshot { records: Box::new(records), put_off: Vec::new(), chunk_bytes, number: 0 }
     }
 
-    fn records(&self) -> impl Iterator<Item = Record> {
+    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
         let head = Record::Head(Head {
             id: self.id,
             settings: self.settings,

@@ -175,6 +175,20 @@ fn a_node_that_is_gone_is_not_heard_any_more_but_its_next_life_is() {
 }
 
 #[test]
+fn a_life_that_is_gone_takes_those_before_it_along() {
+    let mut world = World::new();
+    let earlier = A;
+    let later = Node { incarnation: 3, ..A };
+    world.session("c");
+    world.queue("c", &["x"]);
+    assert_eq!(world.shard.expected(Party::Node(earlier)), 2);
+    let cleared = Cleared { left: 1, ..Cleared::default() };
+    assert_eq!(world.apply(Command::NodeGone(later)), Reply::Cleared(cleared));
+    assert_eq!(world.shard.expected(Party::Node(earlier)), 1, "its numbers are forgotten");
+    assert_eq!(world.apply(publish(1, &[])), Reply::Refused(Refusal::NodeGone(earlier)));
+}
+
+#[test]
 fn clearing_up_goes_in_portions_and_who_was_not_reached_counts_as_left() {
     let mut world = World::with(Settings { portion: 2, ..Settings::default() });
     for client in ["a", "b", "c", "d"] {
