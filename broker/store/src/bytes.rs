@@ -214,7 +214,8 @@ impl Bytes for bool {
     }
 }
 
-/// Appends a length, of text or of a list. What is to be written is in memory and came in packets, so it is short enough.
+/// Appends a length, of text or of a list. What is to be written is in memory and came in packets, so it is short
+/// enough.
 fn put_length(length: usize, out: &mut Vec<u8>) {
     u32::try_from(length).expect("no text or list of an entry comes near 4 GB").put(out);
 }

@@ -1,8 +1,8 @@
 //! Which filters the sessions of the shard have, each counted once, and which began and ended lately.
 //!
 //! The leader of a shard tells all nodes which filters it has, as deltas with the index of the last entry that they
-//! hold. A new leader goes on from there, as long as its replica remembers that far back, instead of telling all of them
-//! again. All of this follows from entries; none of it is in a snapshot.
+//! hold. A new leader goes on from there, as long as its replica remembers that far back, instead of telling all of
+//! them again. All of this follows from entries; none of it is in a snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

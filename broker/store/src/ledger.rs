@@ -65,8 +65,8 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Keeps a message, held by the caller until it lets go: it may go to a queue and be dropped there while it is still
-    /// on its way to others.
+    /// Keeps a message, held by the caller until it lets go: it may go to a queue and be dropped there while it is
+    /// still on its way to others.
     pub(crate) fn add_body(&mut self, message: &Message, now: Time) -> MessageId {
         let id = self.next_message;
         self.next_message += 1;

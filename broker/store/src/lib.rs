@@ -1,4 +1,5 @@
-//! The durable state of one shard as a pure machine: committed entries in, replies out, the same bytes on every replica.
+//! The durable state of one shard as a pure machine: committed entries in, replies out, the same bytes on every
+//! replica.
 //!
 //! A [`Shard`] holds what must survive nodes: sessions with their subscriptions, queues and QoS 2 state of both
 //! directions, wills, retained messages, and an outbox for other shards and for nodes. Raft commits [`Entry`]s; every
@@ -16,19 +17,19 @@
 //! # What is decided here
 //!
 //! **Epochs and generations** are numbers of the shard, not of the session. Each claim gets a higher epoch than any
-//! before it, and a generation is the epoch that began it. So an owner of a session that ended can't speak for a new one
-//! of the same name, and what was matched for the old one is not for the new one.
+//! before it, and a generation is the epoch that began it. So an owner of a session that ended can't speak for a new
+//! one of the same name, and what was matched for the old one is not for the new one.
 //!
-//! **A claim that is sent again** gets the answer that it got before. If somebody else claimed the session in between it
-//! is refused ([`Refusal::Superseded`]): sending again after a change of leader must not take a session back. A session
-//! remembers its last four claims before the current one for that, and none once it has ended: then the claim makes a new
-//! session, whose owner, if its client has gone meanwhile, gives it up like any other.
+//! **A claim that is sent again** gets the answer that it got before. If somebody else claimed the session in between
+//! it is refused ([`Refusal::Superseded`]): sending again after a change of leader must not take a session back. A
+//! session remembers its last four claims before the current one for that, and none once it has ended: then the claim
+//! makes a new session, whose owner, if its client has gone meanwhile, gives it up like any other.
 //!
-//! **In flight** is what an owner may have sent: the oldest messages, as many as the client takes, in a window that only
-//! committed entries move. The leader gives out nothing else, so no replica has to be told what was sent. What is in the
-//! window is neither dropped nor expired, since its packet identifier may be open at the client. Packet identifiers are
-//! 1 + sequence modulo 65,535, and a window never spans more. [`Claimed::sent_until`] tells the next owner which messages
-//! may need DUP. QoS 0 never waits here: it is delivered live or not at all (MQTT 5.0, 4.3.1).
+//! **In flight** is what an owner may have sent: the oldest messages, as many as the client takes, in a window that
+//! only committed entries move. The leader gives out nothing else, so no replica has to be told what was sent. What is
+//! in the window is neither dropped nor expired, since its packet identifier may be open at the client. Packet
+//! identifiers are 1 + sequence modulo 65,535, and a window never spans more. [`Claimed::sent_until`] tells the next
+//! owner which messages may need DUP. QoS 0 never waits here: it is delivered live or not at all (MQTT 5.0, 4.3.1).
 //!
 //! **Streams** go on with the expected number only, for retained messages too: an item that is to be retained is in the
 //! same stream, so that a retry can't bring an old value back. What a destination of the outbox has to match itself is
@@ -51,8 +52,9 @@
 //! # What is not here
 //!
 //! Shared groups with durable members: a `$share` filter is kept as a subscription like any other, and who of a group
-//! gets a message is up to whoever matches. Queue tails on disk: all of a shard is in memory, within its bound. Sessions
-//! that are clean and have no will: their leader keeps them. The size of an entry is bounded by whoever proposes it.
+//! gets a message is up to whoever matches. Queue tails on disk: all of a shard is in memory, within its bound.
+//! Sessions that are clean and have no will: their leader keeps them. The size of an entry is bounded by whoever
+//! proposes it.
 
 #![deny(unsafe_code)]
 

@@ -25,8 +25,8 @@ pub struct Message {
 
 impl Message {
     /// Copies the parts into one allocation. The properties are those that all receivers get unchanged, as
-    /// [`ForwardProperties::write_to`](fulmar_codec::ForwardProperties::write_to) writes them. A topic has at most 65,535
-    /// bytes, and a packet at most 256 MB (MQTT 5.0, 1.5.4 and 1.5.5).
+    /// [`ForwardProperties::write_to`](fulmar_codec::ForwardProperties::write_to) writes them. A topic has at most
+    /// 65,535 bytes, and a packet at most 256 MB (MQTT 5.0, 1.5.4 and 1.5.5).
     pub fn new(topic: &str, qos: QoS, properties: &[u8], payload: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(topic.len() + properties.len() + payload.len());
         bytes.extend_from_slice(topic.as_bytes());

@@ -84,8 +84,8 @@ impl Queue {
     }
 
     /// Appends a message whose body is in the ledger. One that the window has room for goes there, if there is an owner
-    /// to send it: `window` is how many it may hold then. Others wait if there is room or the policy makes some. Tells how
-    /// many older ones it took.
+    /// to send it: `window` is how many it may hold then. Others wait if there is room or the policy makes some. Tells
+    /// how many older ones it took.
     pub(crate) fn push(
         &mut self,
         client: &ClientId,

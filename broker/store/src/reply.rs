@@ -202,6 +202,7 @@ pub struct SubscriptionChange {
     pub filter: std::sync::Arc<str>,
     /// What it is now; none if it ended.
     pub subscription: Option<crate::command::Subscription>,
-    /// How many sessions of the shard have the filter now: 0 ends the interest of the shard, and 1 of a new one began it.
+    /// How many sessions of the shard have the filter now: 0 ends the interest of the shard, and 1 of a new one began
+    /// it.
     pub subscribers: u32,
 }

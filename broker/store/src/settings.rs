@@ -34,8 +34,8 @@ pub struct Settings {
     pub outbox_messages_max: u32,
     /// The lives of nodes that send, and the nodes that are remembered as gone.
     pub nodes_max: u32,
-    /// How much one command that clears up may do: sessions, their subscriptions and messages together. At least one session is always
-    /// dealt with, however full its queue.
+    /// How much one command that clears up may do: sessions, their subscriptions and messages together. At least one
+    /// session is always dealt with, however full its queue.
     pub portion: u32,
 }
 

@@ -91,8 +91,8 @@ impl Shard {
         }
     }
 
-    /// Applies a committed entry. One that was applied before, because the log reaches back behind the snapshot, changes
-    /// nothing and has no replies.
+    /// Applies a committed entry. One that was applied before, because the log reaches back behind the snapshot,
+    /// changes nothing and has no replies.
     pub fn apply(&mut self, index: Index, entry: &Entry) -> Applied {
         if index <= self.applied {
             return Applied { index: self.applied, ..Applied::default() };

@@ -125,8 +125,8 @@ pub struct Snapshot<'a> {
 
 impl Shard {
     /// The whole state as chunks of at most so many bytes, or of exactly one record that is larger. A [`Loader`] makes
-    /// a shard of them. The shard is borrowed as long as it is read; a clone shares all messages and can be written while
-    /// the shard goes on.
+    /// a shard of them. The shard is borrowed as long as it is read; a clone shares all messages and can be written
+    /// while the shard goes on.
     ///
     /// [`Loader`]: super::Loader
     pub fn snapshot(&self, chunk_bytes: usize) -> Snapshot<'_> {

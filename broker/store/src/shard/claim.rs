@@ -65,8 +65,8 @@ impl Shard {
         Ok(answer)
     }
 
-    /// The answer that this very claim got, when it is sent again because the first answer was lost. Who gave the session
-    /// up since has had it, and owns nothing.
+    /// The answer that this very claim got, when it is sent again because the first answer was lost. Who gave the
+    /// session up since has had it, and owns nothing.
     fn answered_before(&self, client: &ClientId, node: Node, nonce: u64) -> Result<Option<Claimed>, Refusal> {
         let Some(session) = self.sessions.get(client) else { return Ok(None) };
         let (last, epoch) = (&session.claim, session.epoch());

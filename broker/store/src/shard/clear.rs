@@ -1,5 +1,6 @@
-//! Connections and nodes that end, and what is cleared up in portions: no entry takes longer than its portion, however
-//! many sessions a node had or however many messages expire at once.
+//! Connections and nodes that end, and what is cleared up in portions: no entry takes much longer than its portion,
+//! however many sessions a node had and however many messages expire at once. Only the outbox of a node that is gone,
+//! which is bounded, goes at once.
 
 use super::{Gone, Shard};
 use crate::command::WillFate;

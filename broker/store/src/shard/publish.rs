@@ -11,8 +11,9 @@ use crate::reply::{ItemReply, Refusal, Reply, Stored};
 use crate::settings::Bound;
 
 impl Shard {
-    /// Only the next expected number goes on with a stream: what is earlier was dealt with, what is later waits for what
-    /// is missing. A mere high-water mark would take a batch that was lost with an old leader for one that was done.
+    /// Only the next expected number goes on with a stream: what is earlier was dealt with, what is later waits for
+    /// what is missing. A mere high-water mark would take a batch that was lost with an old leader for one that was
+    /// done.
     pub(super) fn publish(&mut self, source: Party, first: Number, items: &[Item]) -> Result<Reply, Refusal> {
         if let Party::Node(node) = source
             && self.is_gone(node)

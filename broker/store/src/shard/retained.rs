@@ -16,7 +16,8 @@ pub(crate) struct Retained {
 
 impl Shard {
     /// Makes a message the retained one of its topic, or leaves the topic without one if there is no payload (MQTT 5.0,
-    /// 3.3.1.3) or nobody wants it any more. The version tells later messages of the topic from earlier ones either way.
+    /// 3.3.1.3) or nobody wants it any more. The version tells later messages of the topic from earlier ones either
+    /// way.
     pub(super) fn retain(&mut self, topic: &str, body: MessageId) -> Result<Version, Bound> {
         let version = Version { index: self.applied, position: self.position };
         let kept = self.ledger.body(body);

@@ -88,7 +88,10 @@ impl Model {
                 if !self.is_gone(node) {
                     self.gone.retain(|(other, ..)| other.id != node.id);
                     self.gone.push((node, self.time, self.applied));
-                    let is_over = |party: &Party| matches!(party, Party::Node(it) if it.id == node.id && it.incarnation <= node.incarnation);
+                    let is_over = |party: &Party| match party {
+                        Party::Node(it) => it.id == node.id && it.incarnation <= node.incarnation,
+                        Party::Shard(_) => false,
+                    };
                     self.sources.retain(|source, _| !is_over(source));
                     self.outbox.retain(|destination, _| !is_over(destination));
                 }
