@@ -45,8 +45,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that decide and do no I/O.
-const PURE: &[&str] =
-    &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-worker"];
+const PURE: &[&str] = &[
+    "fulmar-auth",
+    "fulmar-codec",
+    "fulmar-session",
+    "fulmar-router",
+    "fulmar-cluster",
+    "fulmar-raft",
+    "fulmar-worker",
+];
 
 /// What does I/O, keeps time or runs futures.
 const IMPURE: &[&str] = &["tokio", "mio", "openraft", "socket2", "rustls", "axum", "getrandom", "kube"];

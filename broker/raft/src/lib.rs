@@ -1,0 +1,48 @@
+//! One Raft group on one node, as pure values: `(event, now) -> outputs`.
+//!
+//! A [`Group`] decides who leads, what is in the log and what of it is committed (Ongaro and Ousterhout, In Search of
+//! an Understandable Consensus Algorithm, 2014; Ongaro's dissertation for what is cited as such). It reads no clock,
+//! draws no random number but from its seed, and does no I/O. The shell around it
+//!
+//! - writes what [`Outputs::write`] says and reports it by [`Group::stored`]; one sync for many groups;
+//! - carries [`Outputs::messages`] and hands those of others to [`Group::receive`];
+//! - applies [`Outputs::committed`] and reports it by [`Group::applied`];
+//! - calls [`Group::tick`] at [`Outputs::next_deadline`];
+//! - moves the bytes of snapshots when [`Outputs::snapshots`] says so.
+//!
+//! What must never happen: that a promise leaves before it is on disk. So the group holds such messages back itself
+//! until [`Group::stored`], and the shell may send whatever it gets.
+
+mod change;
+mod election;
+mod errors;
+mod follower;
+mod group;
+mod leader;
+mod log;
+mod membership;
+mod message;
+mod outputs;
+mod progress;
+mod random;
+mod reads;
+mod recovered;
+mod replication;
+mod sabotage;
+mod settings;
+mod snapshots;
+mod transfer;
+mod types;
+mod writes;
+
+#[cfg(test)]
+mod simulation;
+
+pub use errors::{ChangeError, ProposeError, ReadError, TransferError};
+pub use group::Group;
+pub use membership::{Change, LEARNERS_MAX, Membership, MembershipError, VOTERS_MAX};
+pub use message::{Body, Message};
+pub use outputs::{Contradiction, Fetch, Outputs, ReadId, ReadOutcome, RoleChange, SnapshotOrder, Write};
+pub use recovered::{RecoverError, Recovered};
+pub use settings::Settings;
+pub use types::{Entry, HardState, Index, NodeId, Payload, Position, Snapshot, Term, Ticket};
