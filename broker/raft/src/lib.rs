@@ -33,6 +33,7 @@ mod settings;
 mod snapshots;
 mod transfer;
 mod types;
+mod wire;
 mod writes;
 
 #[cfg(test)]
@@ -46,3 +47,4 @@ pub use outputs::{Contradiction, Fetch, Outputs, ReadId, ReadOutcome, RoleChange
 pub use recovered::{RecoverError, Recovered};
 pub use settings::Settings;
 pub use types::{Entry, HardState, Index, NodeId, Payload, Position, Snapshot, Term, Ticket};
+pub use wire::{NUMBER_MAX, State, WireError};
