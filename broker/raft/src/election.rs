@@ -31,6 +31,7 @@ impl Group {
     fn enter(&mut self, hard_state: HardState) {
         self.hard_state = hard_state;
         self.writes.hard_state(hard_state);
+        self.writes.forget_questions();
         self.leader = None;
         // Any leader of this term has what was committed before it.
         self.accepted = self.commit;
@@ -56,7 +57,9 @@ impl Group {
     /// No leader was heard for long enough.
     pub(crate) fn campaign(&mut self) {
         self.await_leader();
-        if !self.may_campaign() {
+        // A slow disk makes an election longer; another one would only wait for the disk again.
+        let waits = matches!(self.role, Role::Candidate { ticket, .. } if !self.writes.is_stored(ticket));
+        if waits || !self.may_campaign() {
             return;
         }
         self.leader = None;
@@ -67,6 +70,7 @@ impl Group {
     }
 
     fn ask_voters(&mut self, question: &Body) {
+        self.writes.forget_questions();
         let voters = self.memberships.current().clone();
         let me = self.me;
         for voter in voters.voters().iter().copied().filter(|voter| *voter != me) {

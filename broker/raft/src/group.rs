@@ -328,7 +328,7 @@ impl Group {
         if self.writes.is_stored(until) {
             self.outputs.messages.push((to, message));
         } else {
-            self.writes.hold(until, to, message, self.settings.held_messages_max);
+            self.writes.hold(until, to, message, self.settings.held_answers_max);
         }
     }
 

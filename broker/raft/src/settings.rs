@@ -35,8 +35,8 @@ pub struct Settings {
     pub committed_bytes_max: usize,
     /// Reads that wait for confirmation.
     pub reads_max: usize,
-    /// Replies that wait for the disk. Beyond it the oldest is dropped, as if the network had lost it.
-    pub held_messages_max: usize,
+    /// Answers that wait for the disk. Beyond it the oldest is dropped, as if the network had lost it.
+    pub held_answers_max: usize,
     /// A snapshot that has not moved for this long is given up.
     pub snapshot_timeout: Duration,
     /// How far behind a learner may be when it becomes a voter, in entries.
@@ -63,7 +63,7 @@ impl Default for Settings {
             uncommitted_bytes_max: 16 * 1024 * 1024,
             committed_bytes_max: 4 * 1024 * 1024,
             reads_max: 4096,
-            held_messages_max: 256,
+            held_answers_max: 256,
             snapshot_timeout: Duration::from_secs(10),
             promotion_lag_entries_max: 1024,
             #[cfg(test)]

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::message::Message;
+use crate::message::{Body, Message};
 use crate::outputs::Write;
 use crate::types::{Entry, HardState, Index, NodeId, Snapshot, Ticket};
 
@@ -40,6 +40,13 @@ struct Held {
     until: Ticket,
     to: NodeId,
     message: Message,
+}
+
+impl Held {
+    /// Whether it asks for votes: at most one for each voter, as a new election replaces those of the last one.
+    fn is_question(&self) -> bool {
+        matches!(self.message.body, Body::AskPreVote { .. } | Body::AskVote { .. })
+    }
 }
 
 impl Writes {
@@ -133,12 +140,20 @@ impl Writes {
         self.hard_state
     }
 
-    /// Keeps a message until a write is on disk. Beyond the limit the oldest one is lost, as on a network.
-    pub(crate) fn hold(&mut self, until: Ticket, to: NodeId, message: Message, held_max: usize) {
-        if self.held.len() >= held_max {
-            self.held.pop_front();
-        }
+    /// Keeps a message until a write is on disk. Of answers, which others can ask for without end, the oldest one is
+    /// lost beyond the limit, as on a network.
+    pub(crate) fn hold(&mut self, until: Ticket, to: NodeId, message: Message, answers_max: usize) {
         self.held.push_back(Held { until, to, message });
+        if self.held.iter().filter(|held| !held.is_question()).count() > answers_max
+            && let Some(oldest) = self.held.iter().position(|held| !held.is_question())
+        {
+            self.held.remove(oldest);
+        }
+    }
+
+    /// Questions that were not sent yet are out of date.
+    pub(crate) fn forget_questions(&mut self) {
+        self.held.retain(|held| !held.is_question());
     }
 
     /// The messages that may leave now.

@@ -3,7 +3,9 @@
 mod fixture;
 
 use fixture::*;
-use fulmar_raft::{Body, Contradiction, HardState, Membership, Outputs, RoleChange, Write};
+use fulmar_raft::{
+    Body, Contradiction, HardState, Membership, Outputs, Recovered, RoleChange, Settings, Snapshot, Write,
+};
 
 #[test]
 fn who_hears_no_leader_asks_whether_it_would_win_before_it_ends_a_term() {
@@ -31,6 +33,34 @@ fn a_candidate_asks_for_votes_only_when_its_own_is_on_disk() {
     node.store(&write);
     let ask = message(1, Body::AskVote { last: at(0, 0), transfer: false });
     assert_eq!(node.unstored(), Outputs { messages: vec![(2, ask.clone()), (3, ask)], ..Outputs::default() });
+}
+
+#[test]
+fn a_slow_disk_makes_an_election_longer_and_however_few_answers_may_wait_all_voters_are_asked() {
+    let settings = Settings { held_answers_max: 0, ..Settings::default() };
+    let mut node = Played::with(settings, Recovered::new(Snapshot::initial(voters(&[1, 2, 3]))));
+    node.wait_for_deadline();
+    node.receive(3, 0, Body::PreVote { granted: true });
+    let write = node.unstored().write.unwrap();
+    for _ in 0..3 {
+        node.wait_for_deadline();
+        assert_eq!(node.unstored(), Outputs::default());
+    }
+    node.store(&write);
+    let ask = message(1, Body::AskVote { last: at(0, 0), transfer: false });
+    assert_eq!(node.messages(), [(2, ask.clone()), (3, ask)]);
+}
+
+#[test]
+fn questions_of_a_term_that_is_over_are_not_sent() {
+    let mut node = Played::new(voters(&[1, 2, 3]));
+    node.wait_for_deadline();
+    node.receive(3, 0, Body::PreVote { granted: true });
+    node.receive(2, 5, Body::TermOver);
+    assert_eq!(
+        node.messages(),
+        [(2, message(0, Body::AskPreVote { last: at(0, 0) })), (3, message(0, Body::AskPreVote { last: at(0, 0) }))]
+    );
 }
 
 #[test]

@@ -270,8 +270,8 @@ fn a_committed_entry_that_the_log_does_not_give_is_reported() {
 }
 
 #[test]
-fn replies_that_wait_for_the_disk_are_limited() {
-    let settings = Settings { held_messages_max: 2, ..Settings::default() };
+fn answers_that_wait_for_the_disk_are_limited() {
+    let settings = Settings { held_answers_max: 2, ..Settings::default() };
     let mut node = Played::with(settings, Recovered::new(Snapshot::initial(voters(&[1, 2, 3]))));
     for _ in 0..3 {
         node.receive(2, 4, Body::AskVote { last: at(0, 0), transfer: false });

@@ -101,7 +101,7 @@ impl Plan {
             uncommitted_bytes_max: random.pick(&[500, 1000, 1 << 20]),
             committed_bytes_max: random.pick(&[1, 300, 1 << 20]),
             reads_max: 8,
-            held_messages_max: random.pick(&[2, 8, 64]),
+            held_answers_max: random.pick(&[2, 8, 64]),
             snapshot_timeout: Duration::from_millis(200),
             promotion_lag_entries_max: 20,
             sabotage: None,
