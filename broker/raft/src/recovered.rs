@@ -70,7 +70,8 @@ impl Recovered {
     }
 
     /// Goes through what is in the log after `start`, which was kept with the group's state when the log was
-    /// compacted or replaced. `applied` is where the state machine is.
+    /// compacted or replaced. `applied` is where the state machine is. All of it must be synced before the group sees
+    /// it: what a stopped process wrote may still be on its way to the disk.
     ///
     /// If a received snapshot stands aside, the log decides: when it starts from that snapshot, the state machine is
     /// replaced by it now, as the crash came in between; otherwise it is thrown away.

@@ -5,14 +5,18 @@ use std::time::Instant;
 
 use crate::group::{Group, Role};
 use crate::leader::Leading;
+use crate::membership::Memberships;
 use crate::outputs::SnapshotOrder;
 use crate::progress::{Progress, State};
 use crate::types::{Index, NodeId, Snapshot, Term};
 
 impl Group {
     /// What a snapshot of the state machine after the entry at `index` stands for; kept and sent with its bytes.
-    /// `None` if the entry is not applied or was compacted before.
+    /// `None` if the entry is not applied or was compacted before, and while a snapshot is being put in place.
     pub fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
+        if !self.writes.is_stored(self.installing) {
+            return None;
+        }
         let position = self.log.position_at(index).filter(|_| index <= self.applied)?;
         Some(Snapshot { position, membership: self.memberships.at(index).clone() })
     }
@@ -62,7 +66,7 @@ impl Group {
     fn replace_log(&mut self, snapshot: Snapshot) {
         let index = snapshot.position.index;
         self.log.reset(snapshot.position);
-        self.memberships = crate::membership::Memberships::new(snapshot.membership.clone(), Vec::new());
+        self.memberships = Memberships::new(snapshot.membership.clone(), Vec::new());
         self.commit = index;
         self.delivered = index;
         self.applied = index;
@@ -99,7 +103,10 @@ impl Group {
 
     pub(crate) fn order_snapshot(&mut self, to: NodeId) {
         let moved = self.now;
-        self.with_progress(to, |progress| progress.state = State::Snapshot { moved });
+        self.with_progress(to, |progress| {
+            progress.state = State::Snapshot { moved };
+            progress.fetch = None;
+        });
         self.outputs.snapshots.push(SnapshotOrder::Send { to, term: self.hard_state.term });
     }
 

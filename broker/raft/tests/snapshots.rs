@@ -113,7 +113,9 @@ fn a_snapshot_replaces_a_log_that_lacks_it_and_memberships_too() {
     let state = (node.group.last(), node.group.committed(), node.group.membership().clone());
     assert_eq!(state, (at(3, 2), 2, voters(&[1, 2, 3])));
     assert!(!node.group.install(2, 3, snapshot(at(3, 9)), node.now), "the first one is not in place yet");
+    assert_eq!((node.group.snapshot_at(2), node.group.compact(2)), (None, None));
     node.store(&write);
+    assert_eq!(node.group.snapshot_at(2), Some(snapshot(at(3, 2))));
     assert_eq!(node.messages(), [(2, message(3, Body::Stored { matched: 2 }))]);
 }
 
