@@ -327,8 +327,8 @@ impl Group {
         let message = Message { term: self.hard_state.term, body };
         if self.writes.is_stored(until) {
             self.outputs.messages.push((to, message));
-        } else {
-            self.writes.hold(until, to, message, self.settings.held_answers_max);
+        } else if self.writes.hold(until, to, message, self.settings.held_answers_max) {
+            self.outputs.answers_lost += 1;
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Outputs {
     pub role: Option<RoleChange>,
     /// When [`Group::tick`](crate::Group::tick) is due.
     pub next_deadline: Option<Instant>,
+    /// How many answers were lost because too many waited for the disk; to be counted.
+    pub answers_lost: u64,
     /// The group saw what can't be unless a disk lost what it had reported as stored, or a peer is not one of ours.
     /// The message was ignored; a human should look.
     pub contradictions: Vec<Contradiction>,

@@ -141,14 +141,12 @@ impl Writes {
     }
 
     /// Keeps a message until a write is on disk. Of answers, which others can ask for without end, the oldest one is
-    /// lost beyond the limit, as on a network.
-    pub(crate) fn hold(&mut self, until: Ticket, to: NodeId, message: Message, answers_max: usize) {
+    /// lost beyond the limit, as on a network. Whether one was lost.
+    pub(crate) fn hold(&mut self, until: Ticket, to: NodeId, message: Message, answers_max: usize) -> bool {
         self.held.push_back(Held { until, to, message });
-        if self.held.iter().filter(|held| !held.is_question()).count() > answers_max
-            && let Some(oldest) = self.held.iter().position(|held| !held.is_question())
-        {
-            self.held.remove(oldest);
-        }
+        let answers = self.held.iter().filter(|held| !held.is_question()).count();
+        let oldest = self.held.iter().position(|held| !held.is_question()).filter(|_| answers > answers_max);
+        oldest.and_then(|oldest| self.held.remove(oldest)).is_some()
     }
 
     /// Questions that were not sent yet are out of date.

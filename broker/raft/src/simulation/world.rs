@@ -308,11 +308,10 @@ impl World {
         let Some(running) = &mut self.nodes.get_mut(&id).expect("known").running else { return Ok(()) };
         let outputs = running.group.take_outputs();
         self.checks.step(id, &outputs, &self.nodes, &mut self.report)?;
-        let Outputs { write, messages, committed, fetches, reads, snapshots, role, next_deadline, contradictions } =
-            outputs;
-        if let Some(contradiction) = contradictions.first() {
+        if let Some(contradiction) = outputs.contradictions.first() {
             return Err(Violation::Unsafe(format!("node {id} saw {contradiction:?}")));
         }
+        let Outputs { write, messages, committed, fetches, reads, snapshots, role, next_deadline, .. } = outputs;
         let node = self.nodes.get_mut(&id).expect("known");
         let (life, disk_micros) = (node.life, node.disk_micros);
         let running = node.running.as_mut().expect("it just ran");
@@ -360,6 +359,9 @@ impl World {
         if !self.nodes.contains_key(&to) {
             return;
         }
+        let mut bytes = Vec::new();
+        message.append_to(&mut bytes);
+        assert_eq!(Message::decode(&bytes).as_ref(), Ok(message), "messages travel as bytes");
         for micros in self.network.carry(from, to, &mut self.random) {
             self.after(micros, Event::Deliver { from, to, message: message.clone() });
         }
