@@ -12,6 +12,35 @@
 //!
 //! What must never happen: that a promise leaves before it is on disk. So the group holds such messages back itself
 //! until [`Group::stored`], and the shell may send whatever it gets.
+//!
+//! ```
+//! use std::time::Instant;
+//! use fulmar_raft::{Group, Membership, Payload, Recovered, Settings, Snapshot};
+//!
+//! let (me, now) = (7, Instant::now());
+//! let alone = Membership::new([me], []).expect("one voter");
+//! let mut group = Group::new(Settings::default(), me, Recovered::new(Snapshot::initial(alone)), now, 1);
+//! group.tick(now);
+//! let mut applied = Vec::new();
+//! loop {
+//!     let outputs = group.take_outputs();
+//!     if outputs.role.is_some_and(|role| role.leader == Some(me)) {
+//!         group.propose(vec![b"hello".as_slice().into()], now).expect("it leads");
+//!     }
+//!     if let Some(write) = &outputs.write {
+//!         // Here the log is written and synced.
+//!         group.stored(write.ticket, now);
+//!     }
+//!     if let Some(last) = outputs.committed.last() {
+//!         applied.extend(outputs.committed.iter().map(|entry| entry.payload.clone()));
+//!         group.applied(last.index);
+//!     }
+//!     if applied.len() == 2 {
+//!         break;
+//!     }
+//! }
+//! assert_eq!(applied, [Payload::Empty, Payload::Command(b"hello".as_slice().into())]);
+//! ```
 
 mod change;
 mod election;

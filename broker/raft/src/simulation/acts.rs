@@ -114,62 +114,73 @@ impl Plan {
     }
 }
 
+/// Something that users do or that breaks.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Propose,
+    Read,
+    Change,
+    Transfer,
+    Compact,
+    Crash,
+    Cut,
+    Heal,
+    Pause,
+    SlowDisk,
+}
+
+impl Plan {
+    fn draw_act(&self, random: &mut Random) -> Act {
+        let acts = [
+            (40, Act::Propose),
+            (10, Act::Read),
+            (self.crash_weight, Act::Crash),
+            (self.cut_weight, Act::Cut),
+            (self.cut_weight, Act::Heal),
+            (self.change_weight, Act::Change),
+            (self.transfer_weight, Act::Transfer),
+            (self.compact_weight, Act::Compact),
+            (self.pause_weight, Act::Pause),
+            (2, Act::SlowDisk),
+        ];
+        let mut dice = random.below(acts.iter().map(|(weight, _)| weight).sum());
+        for (weight, act) in acts {
+            if dice < weight {
+                return act;
+            }
+            dice -= weight;
+        }
+        Act::Propose
+    }
+}
+
 impl World {
     pub(super) fn act(&mut self) -> Result<(), Violation> {
-        let micros = self.random.below(2 * self.plan.act_micros);
-        self.after(micros, Event::Act);
         if self.plan.calm {
             return Ok(());
         }
-        let Plan { crash_weight, cut_weight, change_weight, transfer_weight, compact_weight, .. } = self.plan;
+        let micros = self.random.below(2 * self.plan.act_micros);
+        self.after(micros, Event::Act);
         let node = 1 + self.random.below(self.plan.nodes);
-        let acts = [
-            (40, 0),
-            (10, 1),
-            (crash_weight, 2),
-            (cut_weight, 3),
-            (cut_weight, 4),
-            (change_weight, 5),
-            (transfer_weight, 6),
-            (compact_weight, 7),
-            (self.plan.pause_weight, 8),
-            (2, 9),
-        ];
-        let mut dice = self.random.below(acts.iter().map(|(weight, _)| weight).sum());
-        let drawn = acts.iter().find(|(weight, _)| {
-            let is_drawn = dice < *weight;
-            dice = dice.saturating_sub(*weight);
-            is_drawn
-        });
-        match drawn.map(|(_, act)| act) {
-            Some(0) => self.propose(),
-            Some(1) => self.leaders().into_iter().try_for_each(|leader| self.read(leader)),
-            Some(2) => {
+        match self.plan.draw_act(&mut self.random) {
+            Act::Propose => return self.propose(),
+            Act::Read => return self.leaders().into_iter().try_for_each(|leader| self.read(leader)),
+            Act::Change => return self.change(node),
+            Act::Transfer => return self.transfer(node),
+            Act::Compact => return self.compact(node),
+            Act::Crash => {
                 let node = self.likely_leader(node);
                 self.crash(node);
-                Ok(())
             }
-            Some(3) => {
-                self.cut();
-                Ok(())
-            }
-            Some(4) => {
-                self.network.heal();
-                Ok(())
-            }
-            Some(5) => self.change(node),
-            Some(6) => self.transfer(node),
-            Some(7) => self.compact(node),
-            Some(8) => {
-                self.pause(node);
-                Ok(())
-            }
-            _ => {
-                let slow = self.random.pick(&[500, 20_000, 200_000]);
-                self.nodes.get_mut(&node).expect("known").disk_micros = slow;
-                Ok(())
+            Act::Cut => self.cut(),
+            Act::Heal => self.network.heal(),
+            Act::Pause => self.pause(node),
+            Act::SlowDisk => {
+                let micros = self.random.pick(&[500, 20_000, 200_000]);
+                self.nodes.get_mut(&node).expect("known").disk_micros = micros;
             }
         }
+        Ok(())
     }
 
     /// Everyone who thinks that it leads.

@@ -206,7 +206,7 @@ impl World {
 
     fn step(&mut self) -> Result<(), Violation> {
         let Some(((at, _), event)) = self.events.pop_first() else {
-            return Err(Violation::Stuck("nothing happens any more".into()));
+            return Err(Violation::Stuck(format!("nothing happens any more: {}", self.describe())));
         };
         self.now = at;
         self.report.steps += 1;
