@@ -40,6 +40,9 @@ impl Group {
         if previous.index < self.commit && !self.settings.sabotages(Sabotage::TruncateOnStaleAppend) {
             // The leader has all that is committed, so only what comes after that can be new. What is compacted could
             // not be compared any more.
+            if let Some(contradiction) = self.contradicts_committed(&entries) {
+                return self.contradiction(contradiction);
+            }
             entries.retain(|entry| entry.index > self.commit);
             previous = self.log.position_at(self.commit).expect("what is committed is in the log or at its base");
         }
@@ -51,23 +54,24 @@ impl Group {
         if self.settings.sabotages(Sabotage::TruncateOnStaleAppend) && last < self.log.last().index {
             self.truncate(last + 1);
         }
-        if let Err(contradiction) = self.take_entries(entries) {
-            return self.contradiction(contradiction);
-        }
+        self.take_entries(entries);
         self.accepted = self.accepted.max(last);
         self.owed.get_or_insert_default();
         self.learn_committed(committed);
     }
 
+    fn contradicts_committed(&self, entries: &[Entry]) -> Option<Contradiction> {
+        entries.iter().filter(|entry| entry.index <= self.commit).find_map(|entry| {
+            let (index, found, wanted) = (entry.index, entry.term, self.log.term_at(entry.index)?);
+            (found != wanted).then_some(Contradiction::CommittedEntry { index, wanted, found })
+        })
+    }
+
     /// Appends what is new; what contradicts the leader goes.
-    fn take_entries(&mut self, entries: Vec<Entry>) -> Result<(), Contradiction> {
+    fn take_entries(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             match self.log.term_at(entry.index) {
                 Some(term) if term == entry.term => {}
-                Some(wanted) if entry.index <= self.commit => {
-                    let (index, found) = (entry.index, entry.term);
-                    return Err(Contradiction::CommittedEntry { index, wanted, found });
-                }
                 Some(_) => {
                     self.truncate(entry.index);
                     self.append(entry);
@@ -75,7 +79,6 @@ impl Group {
                 None => self.append(entry),
             }
         }
-        Ok(())
     }
 
     fn truncate(&mut self, from: Index) {

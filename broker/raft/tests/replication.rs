@@ -89,15 +89,26 @@ fn entries_that_contradict_the_leader_go() {
 }
 
 #[test]
-fn committed_entries_never_go() {
+fn committed_entries_never_go_and_who_contradicts_them_is_reported() {
     let mut node = follower();
     node.receive(2, 3, append(at(1, 2), vec![command(2, 3, b"c")], 3));
     node.outputs();
     node.receive(3, 4, append(at(1, 2), vec![command(4, 3, b"d"), command(4, 4, b"e")], 3));
-    // What is committed is not even looked at, so the next entry would hang on what is there.
-    assert_eq!(node.group.last(), at(4, 4));
-    node.receive(3, 4, append(at(4, 3), vec![command(3, 4, b"x")], 3));
-    assert_eq!(node.outputs().contradictions, [Contradiction::Disorder { index: 4 }]);
+    let contradiction = Contradiction::CommittedEntry { index: 3, wanted: 2, found: 4 };
+    assert_eq!(node.outputs(), Outputs { contradictions: vec![contradiction], ..Outputs::default() });
+    assert_eq!(node.group.last(), at(2, 3));
+}
+
+#[test]
+fn entries_out_of_order_are_reported() {
+    let disorders = [(vec![empty(3, 4)], 4), (vec![empty(3, 3), empty(3, 5)], 5), (vec![empty(3, 3), empty(2, 4)], 4)];
+    let later_than_the_leader = (vec![empty(4, 3)], 3);
+    for (entries, index) in disorders.into_iter().chain([later_than_the_leader]) {
+        let mut node = follower();
+        node.receive(2, 3, append(at(1, 2), entries, 0));
+        assert_eq!(node.outputs().contradictions, [Contradiction::Disorder { index }]);
+        assert_eq!(node.group.last(), at(1, 2));
+    }
 }
 
 #[test]
