@@ -116,8 +116,13 @@ impl Progress {
 
     /// The node has received our log up to `received`; if nothing got on since `before`, what was sent after that is
     /// lost and goes again.
-    pub(crate) fn received(&mut self, received: Index, before: Instant) {
+    pub(crate) fn received(&mut self, received: Index, before: Instant, now: Instant) {
         match &mut self.state {
+            // A probe has arrived, though it is not on disk: more can follow, and need not be sent twice.
+            State::Probe { .. } if received >= self.next => {
+                self.stream(now);
+                self.next = received + 1;
+            }
             State::Probe { sent } => *sent = sent.filter(|sent| *sent > before),
             State::Stream(window) if received + 1 < self.next && window.moved() <= before => self.probe(received + 1),
             State::Stream(_) | State::Snapshot { .. } => {}

@@ -144,11 +144,12 @@ impl Group {
         let Role::Leader(leading) = &self.role else { return };
         let round = round.min(leading.round);
         // What is on its way for two heartbeats is lost.
-        let lost = self.now.checked_sub(2 * self.settings.heartbeat_interval);
+        let (now, last) = (self.now, self.log.last().index);
+        let lost = now.checked_sub(2 * self.settings.heartbeat_interval);
         self.with_progress(from, |progress| {
             progress.round = progress.round.max(round);
             if let Some(lost) = lost {
-                progress.received(received, lost);
+                progress.received(received.min(last), lost, now);
             }
         });
     }

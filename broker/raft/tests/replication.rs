@@ -215,6 +215,18 @@ fn what_got_lost_is_sent_again_after_two_heartbeats() {
 }
 
 #[test]
+fn a_probe_that_arrived_is_not_sent_again_while_a_slow_disk_stores_it() {
+    let mut leader = Played::new(voters(&[1, 2, 3]));
+    leader.elect();
+    leader.wait(300);
+    leader.receive(3, 1, Body::Beat { round: 0, received: 1, matched: 0 });
+    leader.propose(b"x");
+    let to_3: Vec<Message> = leader.messages().into_iter().filter(|(to, _)| *to == 3).map(|(_, it)| it).collect();
+    let heartbeat = message(1, Body::Heartbeat { committed: 0, round: 0 });
+    assert_eq!(to_3, [heartbeat, message(1, append(at(1, 1), vec![command(1, 2, b"x")], 0))]);
+}
+
+#[test]
 fn a_restarted_node_learns_what_is_committed_though_nothing_is_proposed() {
     let mut leader = Played::leader();
     leader.wait(200);
