@@ -53,6 +53,7 @@ const PURE: &[&str] = &[
     "fulmar-router",
     "fulmar-cluster",
     "fulmar-store",
+    "fulmar-raft",
     "fulmar-worker",
 ];
 
