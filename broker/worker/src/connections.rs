@@ -1,5 +1,6 @@
 //! The sockets of a data thread as the worker sees them: an output buffer each, and what they are used for.
 
+use crate::buffers::Buffers;
 use crate::ids::{ConnId, SessionId};
 use crate::out::Origin;
 use crate::slab::Slab;
@@ -10,11 +11,6 @@ use fulmar_auth::identity::CertificateNames;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Buffers kept for connections that have something to say; idle ones own none.
-const POOLED_BUFFERS_MAX: usize = 1024;
-/// A buffer that grew beyond this goes back to the allocator.
-const POOLED_BYTES_MAX: usize = 64 << 10;
 
 /// One connection.
 #[derive(Debug)]
@@ -84,7 +80,7 @@ pub(crate) struct Connections {
     pub(crate) dirty: Vec<ConnId>,
     /// To be written some at a time: they got a message for many.
     bulk: VecDeque<ConnId>,
-    pool: Vec<Vec<u8>>,
+    buffers: Buffers,
     /// Of either kind the sum over all clients.
     pub(crate) given_bytes: usize,
     unsent_bytes: usize,
@@ -109,7 +105,7 @@ impl Connections {
             slab: Slab::new(),
             dirty: Vec::new(),
             bulk: VecDeque::new(),
-            pool: Vec::new(),
+            buffers: Buffers::default(),
             given_bytes: 0,
             unsent_bytes: 0,
             blocked: VecDeque::new(),
@@ -173,7 +169,7 @@ impl Connections {
                 self.dirty.push(conn);
             }
             if connection.out.capacity() == 0
-                && let Some(buffer) = self.pool.pop()
+                && let Some(buffer) = self.buffers.take()
             {
                 connection.out = buffer;
             }
@@ -201,10 +197,7 @@ impl Connections {
         let Some(connection) = self.slab.get_mut(conn.slot, conn.generation) else { return false };
         connection.dirty = false;
         if connection.out.is_empty() && connection.out.capacity() > 0 {
-            let buffer = std::mem::take(&mut connection.out);
-            if buffer.capacity() <= POOLED_BYTES_MAX && self.pool.len() < POOLED_BUFFERS_MAX {
-                self.pool.push(buffer);
-            }
+            self.buffers.give_back(std::mem::take(&mut connection.out));
         }
         // What was allocated counts, not what is used of it. Lanes have a bound of their own.
         let is_client = !matches!(connection.role, Role::Lane(_));

@@ -12,6 +12,7 @@
 mod admission;
 mod alarm;
 mod authenticate;
+mod buffers;
 mod claims;
 mod client;
 mod connect;
