@@ -145,19 +145,24 @@ fn the_time_of_an_answer_does_not_tell_who_exists() {
     files.put_users(&[("anna", "secret")], Argon2idParams { memory_kib: 4096, passes: 4, lanes: 1 });
     let broker = Broker::start(&[&files.password_file(), "auth.backoff.freeFailures=1000"]);
     let address = broker.address("mqtt");
-    // The quickest of several: how busy the machine is only ever adds to it.
-    let quickest = |user: &str| {
-        let tries = (0..5).map(|_| {
-            let start = Instant::now();
-            let reason = hello(address, &connect(Version::V5, "a", user, "wrong"));
-            assert_eq!(reason, ReasonCode::BAD_USER_NAME_OR_PASSWORD);
-            start.elapsed()
-        });
-        tries.min().unwrap()
+    let time_of = |user: &str| {
+        let start = Instant::now();
+        let reason = hello(address, &connect(Version::V5, "a", user, "wrong"));
+        assert_eq!(reason, ReasonCode::BAD_USER_NAME_OR_PASSWORD);
+        start.elapsed()
     };
-    let (known, unknown) = (quickest("anna"), quickest("nobody"));
+    // The quickest of several, in turn: how busy the machine is only ever adds to it, and on a very busy one it takes more of
+    // them until both have met a quiet moment. What is told by the time is told by the quickest, however many there are.
+    let mut quickest = [Duration::MAX; 2];
+    let mut tries = 0;
+    let is_alike = |[known, unknown]: [Duration; 2]| unknown < known * 2 && known < unknown * 2;
+    while tries < 5 || (tries < 60 && !is_alike(quickest)) {
+        quickest = [quickest[0].min(time_of("anna")), quickest[1].min(time_of("nobody"))];
+        tries += 1;
+    }
+    let [known, unknown] = quickest;
     assert!(known > Duration::from_millis(5), "{known:?} is too short to tell");
-    assert!(unknown * 2 > known && known * 2 > unknown, "a user who is there: {known:?}, one who is not: {unknown:?}");
+    assert!(is_alike(quickest), "a user who is there: {known:?}, one who is not: {unknown:?}, after {tries} tries");
 }
 
 #[test]
