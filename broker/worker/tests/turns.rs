@@ -73,6 +73,21 @@ impl Thread {
         resumed(&out)
     }
 
+    /// Ends turns until a change of rules is carried out, and gives their number. None of them is long.
+    fn carry_out_rules(&mut self) -> usize {
+        for turns in 1.. {
+            let before = self.worker.gauges().subscriptions;
+            let next = self.worker.tick(self.now, &mut Pauses::default());
+            self.worker.end_turn();
+            let lost = before - self.worker.gauges().subscriptions;
+            assert!(lost <= 250, "{lost} subscriptions in one turn");
+            if next != Some(self.now) {
+                return turns;
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
     /// What a client was sent since the last time.
     fn output(&mut self, conn: ConnId) -> Vec<u8> {
         std::mem::take(self.worker.output(conn).expect("it is connected"))
@@ -392,18 +407,7 @@ fn a_change_of_rules_for_sessions_with_many_filters_is_carried_out_in_portions_a
             thread.end_turn();
         }
         thread.worker.reload(rules(1, allowed));
-        let mut turns = 0;
-        loop {
-            let before = thread.worker.gauges().subscriptions;
-            let next = thread.worker.tick(thread.now, &mut Pauses::default());
-            thread.worker.end_turn();
-            let lost = before - thread.worker.gauges().subscriptions;
-            assert!(lost <= 250, "{lost} subscriptions in one turn");
-            turns += 1;
-            if next != Some(thread.now) {
-                break;
-            }
-        }
+        let turns = thread.carry_out_rules();
         assert!(wanted.contains(&turns), "{turns} turns for {allowed}");
         assert_eq!(thread.worker.gauges().subscriptions, left);
     }
@@ -437,18 +441,7 @@ fn a_change_of_rules_during_another_makes_no_turn_long_and_the_last_one_holds() 
             thread.end_turn();
         }
     }
-    let mut turns = 0;
-    loop {
-        let before = thread.worker.gauges().subscriptions;
-        let next = thread.worker.tick(thread.now, &mut Pauses::default());
-        thread.worker.end_turn();
-        let lost = before - thread.worker.gauges().subscriptions;
-        assert!(lost <= 250, "{lost} subscriptions in one turn");
-        turns += 1;
-        if next != Some(thread.now) {
-            break;
-        }
-    }
+    let turns = thread.carry_out_rules();
     let left = thread.worker.gauges().subscriptions;
     assert!((3000..=4999).contains(&left), "{left} of b are left, after {turns} turns");
 }
