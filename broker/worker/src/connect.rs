@@ -128,8 +128,9 @@ impl Worker {
         };
         let held = self.sessions.find(&admitted.client_id).and_then(|id| self.sessions.get(id));
         let is_another_users = held.is_some_and(|entry| !entry.session.same_identity(&admitted.identity));
-        let has_lost_user = self.sessions.find(&admitted.client_id).is_some_and(|id| self.has_lost_user(id));
-        let since = held.map(|entry| entry.since).filter(|_| !is_another_users && !has_lost_user);
+        // What waits in a session is for nobody but its user.
+        let is_for_another = is_another_users || held.is_some_and(|entry| self.has_lost_user(entry));
+        let since = held.map(|entry| entry.since).filter(|_| !is_for_another);
         if is_another_users && self.node.settings.auth.takeover == Takeover::SameUser {
             self.counters.session_owner_refusals += 1;
             let error = Some("the client id has a session of another user".to_owned());
@@ -144,8 +145,7 @@ impl Worker {
         let claim = self.node.tick(now);
         if let Some(id) = self.sessions.find(&admitted.client_id) {
             self.take_over(id, now, out);
-            // What waits in a session is for nobody but its user.
-            if admitted.clean_start || is_another_users || has_lost_user {
+            if admitted.clean_start || is_for_another {
                 self.end_session(id, now);
             }
         }

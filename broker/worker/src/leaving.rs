@@ -10,12 +10,9 @@
 use crate::effort::cost;
 use crate::ids::SessionId;
 use crate::sessions::subscription_bytes;
-use crate::subscribe::split_share;
+use crate::subscribe::{AT_ONCE, split_share};
 use crate::turn::Portion;
 use crate::worker::Worker;
-
-/// Subscriptions that go at once.
-const AT_ONCE: usize = 256;
 
 impl Worker {
     /// Goes on with sessions that are leaving, as far as this turn goes.

@@ -21,7 +21,7 @@ use std::num::NonZeroU32;
 use std::time::Instant;
 
 /// Filters that change while nobody else can match.
-const AT_ONCE: usize = 256;
+pub(crate) const AT_ONCE: usize = 256;
 
 impl Worker {
     pub(crate) fn subscribe(

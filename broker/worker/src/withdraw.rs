@@ -110,10 +110,8 @@ impl Worker {
     }
 
     /// Whether a session is to end because its user was removed, and has not yet.
-    pub(crate) fn has_lost_user(&self, id: SessionId) -> bool {
-        let changes = self.put_off.withdrawal.as_ref();
-        let entry = self.sessions.get(id);
-        entry.zip(changes).is_some_and(|(entry, changes)| was_removed(entry, &changes.before))
+    pub(crate) fn has_lost_user(&self, entry: &Entry) -> bool {
+        self.put_off.withdrawal.as_ref().is_some_and(|changes| was_removed(entry, &changes.before))
     }
 
     /// The client of a session has lost a right and must come again.
