@@ -58,6 +58,7 @@
 
 #![deny(unsafe_code)]
 
+mod ask;
 mod bytes;
 mod command;
 mod interest;
@@ -73,6 +74,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
+pub use ask::{Answer, Ask, OwnedSession, Owner, Published, Recipients, Ticket, Told};
 pub use bytes::{BytesError, LEVEL, Loader, Snapshot, SnapshotError};
 pub use command::{Ack, Claim, Command, Entry, Item, Routed, Subscription, Target, Will, WillFate};
 pub use ledger::Totals;

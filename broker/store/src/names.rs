@@ -1,6 +1,7 @@
 //! The names and numbers that everything else here is addressed by.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 /// A client identifier (MQTT 5.0, 3.1.3.1). A clone shares the text.
@@ -47,6 +48,20 @@ impl fmt::Display for Node {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);
 
+impl ShardId {
+    /// The shard of a client identifier or a topic among so many. The same for ever: what is stored is found by it.
+    pub fn of(name: &str, shards: NonZeroU16) -> Self {
+        // FNV-1a spreads short names over its low bits only after they are mixed (the last step of MurmurHash3).
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        let mixed = mixed ^ (mixed >> 33);
+        Self(u16::try_from(mixed % u64::from(shards.get())).expect("a remainder is less than its divisor"))
+    }
+}
+
 /// One end of a numbered stream of messages: whom a shard gets them from, or whom its outbox is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Party {
@@ -63,4 +78,26 @@ pub struct Version {
     pub index: Index,
     /// Which of the entry's messages it was.
     pub position: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_in_the_same_shard_for_ever() {
+        let twelve = NonZeroU16::new(12).unwrap();
+        let shards = ["", "a", "meter-000001", "meter-000002", "plant/ü"].map(|name| ShardId::of(name, twelve).0);
+        assert_eq!(shards, [2, 11, 0, 3, 2]);
+    }
+
+    #[test]
+    fn names_that_differ_little_are_spread_evenly() {
+        let twelve = NonZeroU16::new(12).unwrap();
+        let mut counts = [0; 12];
+        for number in 0..12_000 {
+            counts[usize::from(ShardId::of(&format!("meter-{number:06}"), twelve).0)] += 1;
+        }
+        assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+    }
 }
