@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fulmar_codec::{PacketId, QoS, SubscriptionOptions};
 
 use crate::message::Message;
-use crate::names::{ClientId, Epoch, Generation, Node, Number, Party, Sequence, Time, WillId};
+use crate::names::{ClientId, Epoch, Generation, Node, Number, Party, Sequence, Time, Version, WillId};
 use crate::settings::Settings;
 
 /// What is committed at once. Either all of it is applied or nothing.
@@ -92,14 +92,21 @@ pub enum Command {
         /// What becomes of its will.
         will: WillFate,
     },
+    /// A session is to be no more, whoever owns it: its user's rights were withdrawn. A later life of it is left alone.
+    End {
+        /// Whose.
+        client: ClientId,
+        /// Which life of it.
+        generation: Generation,
+    },
     /// A life of a node is over; the cluster's members have agreed on that.
     NodeGone(Node),
     /// A will that was due has been matched. One that its client may not publish any more goes nowhere.
     PublishWill {
         /// Which, of those that [`Shard::pending_wills`](crate::Shard::pending_wills) tells.
         will: WillId,
-        /// It is the retained message of its topic, which belongs to this shard.
-        retain: bool,
+        /// It is to be the retained message of its topic, which belongs to this shard, as this version of it.
+        retain: Option<Version>,
         /// Who gets it here.
         targets: Vec<Target>,
         /// Who else gets it, by the outbox.
@@ -121,6 +128,10 @@ pub enum Command {
 pub struct Claim {
     /// Who.
     pub client: ClientId,
+    /// As which user; none is anonymous.
+    pub user: Option<Arc<str>>,
+    /// What if the session is another user's.
+    pub takeover: Takeover,
     /// The node that it connected to.
     pub node: Node,
     /// Random, the same when the claim is sent again.
@@ -133,6 +144,17 @@ pub struct Claim {
     pub receive_maximum: NonZeroU16,
     /// What to publish if the connection is lost.
     pub will: Option<Will>,
+}
+
+/// Who may take over a client identifier that is in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Takeover {
+    /// Its user: nobody else gets it before the session has ended.
+    #[default]
+    SameUser = 1,
+    /// Whoever connects with it. The session ends, as nobody else shall read what waits in it.
+    AnyUser = 2,
 }
 
 /// What is published when a connection is lost.
@@ -158,9 +180,9 @@ pub struct Subscription {
 pub struct Item {
     /// What was published.
     pub message: Message,
-    /// It is the retained message of its topic from now on; with an empty payload the topic has none any more
-    /// (MQTT 5.0, 3.3.1.3).
-    pub retain: bool,
+    /// It is the retained message of its topic, as this version of it, unless there was a later one; with an empty
+    /// payload the topic has none any more (MQTT 5.0, 3.3.1.3).
+    pub retain: Option<Version>,
     /// Who gets it.
     pub targets: Vec<Target>,
 }

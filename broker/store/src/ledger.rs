@@ -37,6 +37,8 @@ pub(crate) enum Due {
     Queued(ClientId, Sequence),
     /// The retained message of a topic.
     Retained(Arc<str>),
+    /// That a topic's retained message was deleted.
+    Tombstone(Arc<str>),
 }
 
 /// What was lost by policy since the shard began.
@@ -48,6 +50,8 @@ pub struct Totals {
     pub refused: u64,
     /// Messages that nobody wanted any more before they were sent.
     pub expired: u64,
+    /// Deletions of retained messages that were forgotten before their time, because there was no room for them.
+    pub forgotten: u64,
 }
 
 /// See the [module](self).
@@ -155,6 +159,9 @@ pub(crate) enum Sabotage {
     InFlightDropped,
     ClaimRepeated,
     SnapshotWithoutInFlight,
+    OlderVersionRetained,
+    TombstoneForgotten,
+    InheritedByAnotherUser,
 }
 
 /// Whether the test at hand asks for this mistake. Other builds have none of them.

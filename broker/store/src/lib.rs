@@ -31,10 +31,17 @@
 //! identifiers are 1 + sequence modulo 65,535, and a window never spans more. [`Claimed::sent_until`] tells the next
 //! owner which messages may need DUP. QoS 0 never waits here: it is delivered live or not at all (MQTT 5.0, 4.3.1).
 //!
-//! **Streams** go on with the expected number only, for retained messages too: an item that is to be retained is in the
-//! same stream, so that a retry can't bring an old value back. What a destination of the outbox has to match itself is
+//! **Whose a session is** it remembers: the user that its first claim named. What waits in it is for nobody else, so a
+//! claim by another user is refused or ends the session, as [`Takeover`] says; it never inherits queue, subscriptions or
+//! packet identifiers. [`Command::End`] ends one life of a session whose user's rights were withdrawn.
+//!
+//! **Streams** go on with the expected number only. What a destination of the outbox has to match itself is
 //! sent without targets: its own leader knows its subscriptions. Nodes are destinations like shards, so that a QoS 2
 //! message reaches live subscribers once.
+//!
+//! **Retained messages** have the version that their publisher's node gave them, because they reach the shard on several
+//! ways: the highest counts, in whatever order they come. A deletion leaves a tombstone with its version, and so does a
+//! message whose time is over, for [`Settings::tombstone_seconds`]: nothing older comes back.
 //!
 //! **A will** whose time has come is first moved to those that are to be published: from there on nothing cancels it.
 //! It is taken from there by the entry that brings it to its targets and to the outbox, so it is published once,
@@ -73,15 +80,17 @@ mod settings;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod tombstones;
 
 pub use ask::{Answer, Ask, OwnedSession, Owner, Published, Recipients, Ticket, Told};
 pub use bytes::{BytesError, LEVEL, Loader, Snapshot, SnapshotError};
-pub use command::{Ack, Claim, Command, Entry, Item, Routed, Subscription, Target, Will, WillFate};
+pub use command::{Ack, Claim, Command, Entry, Item, Routed, Subscription, Takeover, Target, Will, WillFate};
 pub use ledger::Totals;
 pub use message::Message;
 pub use names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
 pub use reply::{
-    AckReply, Applied, Claimed, Cleared, ItemReply, Refusal, Reply, Stored, SubscriptionChange, WillState,
+    AckReply, Applied, Claimed, Cleared, ItemReply, Refusal, Reply, RetainReply, Stored, SubscriptionChange, WillState,
 };
+pub use session::PendingWill;
 pub use settings::{Bound, QueuePolicy, Settings, cost};
 pub use shard::{Counts, Credit, Delivery, OutboxMessage, SessionView, Shard};

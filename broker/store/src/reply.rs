@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::names::{Epoch, Generation, Index, Node, Number, Sequence, Time, Version, WillId};
+use crate::names::{Epoch, Generation, Index, Node, Number, Sequence, Time, WillId};
 use crate::settings::Bound;
 
 /// What became of a command.
@@ -40,6 +40,13 @@ pub enum Reply {
         /// What is left of its will.
         will: WillState,
     },
+    /// Of a session that was to be no more.
+    Ended {
+        /// There was that life of it.
+        was_there: bool,
+        /// Who owned it: its client is to be closed there.
+        owner: Option<Node>,
+    },
     /// Of a portion of clearing up.
     Cleared(Cleared),
 }
@@ -53,6 +60,9 @@ pub enum Refusal {
     /// There is no such session.
     #[error("no session of that client")]
     NoSession,
+    /// The session is another user's, who alone may take it over.
+    #[error("the session is another user's")]
+    OtherUser,
     /// Somebody else claimed the session since.
     #[error("epoch {found}, but the session's is {current}")]
     Epoch {
@@ -134,8 +144,19 @@ pub struct Stored {
     pub is_expired: bool,
     /// Targets that had no room for it, by their position.
     pub refused: Vec<(u32, Bound)>,
-    /// Its version as a retained message, if it was to be one.
-    pub retained: Option<Result<Version, Bound>>,
+    /// What became of it as a retained message, if it was to be one.
+    pub retained: Option<RetainReply>,
+}
+
+/// What became of a message that was to be retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetainReply {
+    /// Its topic has it now; or none, if it was empty or nobody wanted it any more.
+    Applied,
+    /// Its topic had this version or a later one before, and nothing has changed.
+    Older,
+    /// There is no room for it, and nothing has changed.
+    Refused(Bound),
 }
 
 /// What became of an acknowledgement.
@@ -176,6 +197,8 @@ pub struct Cleared {
     pub messages: u32,
     /// The same, retained.
     pub retained: u32,
+    /// Topics of which it is not remembered any more that their retained message was deleted.
+    pub tombstones: u32,
     /// There is more to do at this time.
     pub more: bool,
 }

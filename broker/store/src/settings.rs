@@ -30,6 +30,13 @@ pub struct Settings {
     pub received_ids_max: u16,
     /// The retained messages of the shard.
     pub retained_max: u32,
+    /// How long it is remembered that a topic's retained message was deleted, and by which version, so that an older
+    /// one that comes later does not bring it back.
+    pub tombstone_seconds: u32,
+    /// Of how many topics that is remembered. For one more, the oldest is forgotten.
+    pub tombstones_max: u32,
+    /// What they may take, by the measure of [`crate::cost`]. For more, the oldest are forgotten.
+    pub tombstone_bytes_max: u64,
     /// The messages that wait for one destination of the outbox.
     pub outbox_messages_max: u32,
     /// The lives of nodes that send, and the nodes that are remembered as gone.
@@ -52,6 +59,9 @@ impl Default for Settings {
             will_bytes_max: 64 << 10,
             received_ids_max: 1024,
             retained_max: 100_000,
+            tombstone_seconds: 3600,
+            tombstones_max: 100_000,
+            tombstone_bytes_max: 16 << 20,
             outbox_messages_max: 100_000,
             nodes_max: 1024,
             portion: 1000,
@@ -127,7 +137,7 @@ pub enum Bound {
 /// What things count against [`Settings::shard_bytes_max`] beside their own bytes. Fixed numbers, because replicas of
 /// different builds must refuse alike.
 pub mod cost {
-    /// A session, beside its client identifier.
+    /// A session, beside its client identifier and the name of its user.
     pub const SESSION: u64 = 512;
     /// A subscription, beside its filter.
     pub const SUBSCRIPTION: u64 = 128;
@@ -135,10 +145,12 @@ pub mod cost {
     pub const PLACE: u64 = 64;
     /// A message that is kept, beside topic, properties and payload.
     pub const BODY: u64 = 96;
-    /// A will, beside topic, properties and payload.
+    /// A will, beside topic, properties and payload, and whose it is.
     pub const WILL: u64 = 96;
     /// A retained message, beside its body.
     pub const RETAINED: u64 = 96;
+    /// That a topic's retained message was deleted, beside the topic.
+    pub const TOMBSTONE: u64 = 96;
     /// A message in the outbox, beside its body and the publisher's client identifier.
     pub const OUTBOX: u64 = 64;
     /// An open QoS 2 packet identifier of a client.

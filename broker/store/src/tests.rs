@@ -11,6 +11,7 @@ mod queue;
 mod random;
 mod replicas;
 mod retained;
+mod users;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ fn subscription(qos: QoS) -> Subscription {
 fn claim(client: &str, node: Node, nonce: u64) -> Claim {
     Claim {
         client: client.into(),
+        user: None,
+        takeover: Takeover::SameUser,
         node,
         nonce,
         clean: false,
@@ -56,7 +59,7 @@ fn target(client: &str, generation: Generation, qos: QoS) -> Target {
 }
 
 fn item(payload: &str, targets: &[Target]) -> Item {
-    Item { message: message("t", payload), retain: false, targets: targets.to_vec() }
+    Item { message: message("t", payload), retain: None, targets: targets.to_vec() }
 }
 
 fn publish(first: Number, items: &[Item]) -> Command {
@@ -149,6 +152,6 @@ impl World {
     /// Payloads of wills that are to be published.
     fn wills(&self) -> Vec<String> {
         let shown = |will: &Will| String::from_utf8(will.message.payload().to_vec()).unwrap();
-        self.shard.pending_wills().map(|(.., will)| shown(will)).collect()
+        self.shard.pending_wills().map(|(_, pending)| shown(&pending.will)).collect()
     }
 }

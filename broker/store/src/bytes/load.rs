@@ -12,7 +12,7 @@ use crate::ledger::{Body, Due, MessageId};
 use crate::names::{ClientId, Node, Party, Sequence};
 use crate::outbox::{Outbox, Waiting};
 use crate::queue::{IDS, Place, Queue};
-use crate::session::{EARLIER_CLAIMS, PendingWill, Presence, Session, head_bytes, subscription_bytes, will_bytes};
+use crate::session::{EARLIER_CLAIMS, Presence, Session, head_bytes, subscription_bytes};
 use crate::settings::cost;
 use crate::shard::{Gone, Retained, Shard};
 
@@ -139,10 +139,16 @@ impl Loader {
                 shard.insert_retained(topic, Retained { body, version });
                 Ok(())
             }
-            Record::Will(id, client, will) => {
+            Record::Tombstone(topic, version, ends) => {
+                check(!shard.retained.contains_key(&topic), "a deleted topic has a retained message")?;
+                check(shard.tombstones.get(&topic).is_none(), "a topic was deleted twice")?;
+                shard.insert_tombstone(topic, version, ends);
+                Ok(())
+            }
+            Record::Will(id, pending) => {
                 check((1..=shard.last_will).contains(&id), "a will is newer than the newest")?;
-                shard.ledger.take(will_bytes(&will));
-                check(shard.wills.insert(id, PendingWill { client, will }).is_none(), "a will is there twice")
+                shard.ledger.take(pending.bytes());
+                check(shard.wills.insert(id, pending).is_none(), "a will is there twice")
             }
             Record::Outbox(destination, last_done) => {
                 self.destination = Some(destination);
@@ -175,7 +181,7 @@ impl Loader {
 fn shard_of(head: &Head) -> Result<Shard, &'static str> {
     let Head { id, settings, applied, time, last_epoch, last_will, next_message, totals } = *head;
     let highest = last_epoch.max(last_will).max(next_message).max(applied);
-    let most = totals.dropped.max(totals.refused).max(totals.expired);
+    let most = totals.dropped.max(totals.refused).max(totals.expired).max(totals.forgotten);
     check(highest.max(most) <= COUNTER_MAX, "a number is too high")?;
     let mut shard = Shard::new(id);
     (shard.settings, shard.applied, shard.time) = (settings, applied, time);
@@ -190,8 +196,8 @@ fn check_body(shard: &Shard, body: MessageId) -> Checked {
 }
 
 fn insert_session(shard: &mut Shard, head: SessionHead) -> Checked {
-    let SessionHead { client, generation, claim, presence, expiry_seconds, receive_maximum, will, next, window_end } =
-        head;
+    let SessionHead { client, user, generation, claim, presence, expiry_seconds, .. } = head;
+    let SessionHead { receive_maximum, will, next, window_end, .. } = head;
     check(!shard.sessions.contains_key(&client), "a session is there twice")?;
     check(generation <= claim.answer.epoch, "a generation is newer than the epoch")?;
     check(claim.answer.epoch <= shard.last_epoch, "an epoch is newer than the newest")?;
@@ -211,8 +217,8 @@ fn insert_session(shard: &mut Shard, head: SessionHead) -> Checked {
             }
         }
     }
-    shard.ledger.take(head_bytes(&client) + will.as_ref().map_or(0, will_bytes));
     let session = Session {
+        user,
         generation,
         claim,
         presence,
@@ -223,6 +229,7 @@ fn insert_session(shard: &mut Shard, head: SessionHead) -> Checked {
         queue: Queue::restored(next, window_end),
         received: BTreeSet::new(),
     };
+    shard.ledger.take(head_bytes(&client, &session.user) + session.will_bytes(&client));
     shard.sessions.insert(client, session);
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::ledger::{MessageId, Totals, sabotaged};
 use crate::message::Message;
 use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
 use crate::queue::Place;
-use crate::session::{LastClaim, Presence, Session};
+use crate::session::{LastClaim, PendingWill, Presence, Session, User};
 use crate::settings::Settings;
 use crate::shard::Shard;
 
@@ -34,7 +34,9 @@ pub(super) enum Record {
     Received(PacketId),
     Place(Sequence, Place),
     Retained(MessageId, Version),
-    Will(WillId, ClientId, Will),
+    /// That the retained message of a topic was deleted, and until when that is remembered. The oldest first.
+    Tombstone(Arc<str>, Version, Time),
+    Will(WillId, PendingWill),
     /// A destination, and the last number that it has.
     Outbox(Party, Number),
     /// Of the destination before it.
@@ -56,6 +58,7 @@ pub(super) struct Head {
 
 pub(super) struct SessionHead {
     pub(super) client: ClientId,
+    pub(super) user: User,
     pub(super) generation: Generation,
     pub(super) claim: LastClaim,
     pub(super) presence: Presence,
@@ -76,16 +79,19 @@ bytes_of_enum!(Record, unknown!("record"), {
     7 => Received(packet_id),
     8 => Place(sequence, place),
     9 => Retained(body, version),
-    10 => Will(id, client, will),
+    10 => Will(id, pending),
     11 => Outbox(destination, last_done),
     12 => Waiting(body, publisher),
     13 => End(records),
+    14 => Tombstone(topic, version, ends),
 });
 
 bytes_of_struct!(Head { id, settings, applied, time, last_epoch, last_will, next_message, totals });
-bytes_of_struct!(Totals { dropped, refused, expired });
+bytes_of_struct!(Totals { dropped, refused, expired, forgotten });
+bytes_of_struct!(PendingWill { client, user, will });
 bytes_of_struct!(SessionHead {
     client,
+    user,
     generation,
     claim,
     presence,
@@ -157,20 +163,22 @@ impl Shard {
         let bodies = bodies.map(|(id, body)| Record::Body(*id, body.expires, body.message.clone()));
         let sessions = self.sessions.iter().flat_map(|(client, session)| self.session_records(client, session));
         let retained = self.retained.values().map(|retained| Record::Retained(retained.body, retained.version));
-        let wills =
-            self.wills.iter().map(|(id, pending)| Record::Will(*id, pending.client.clone(), pending.will.clone()));
+        let tombstones = self.tombstones.iter();
+        let tombstones = tombstones.map(|(topic, it)| Record::Tombstone(topic.clone(), it.version, it.ends));
+        let wills = self.wills.iter().map(|(id, pending)| Record::Will(*id, pending.clone()));
         let outbox = self.outbox.iter().flat_map(|(destination, outbox)| {
             let waiting = outbox.from(0).map(|(_, it)| Record::Waiting(it.body, it.publisher.clone()));
             std::iter::once(Record::Outbox(*destination, outbox.last_done())).chain(waiting)
         });
         let all = std::iter::once(head).chain(sources).chain(gone).chain(bodies).chain(sessions);
-        all.chain(retained).chain(wills).chain(outbox).chain([Record::End(0)])
+        all.chain(retained).chain(tombstones).chain(wills).chain(outbox).chain([Record::End(0)])
     }
 
     fn session_records<'a>(&'a self, client: &'a ClientId, session: &'a Session) -> impl Iterator<Item = Record> + 'a {
         let queue = &session.queue;
         let head = Record::Session(SessionHead {
             client: client.clone(),
+            user: session.user.clone(),
             generation: session.generation,
             claim: session.claim.clone(),
             presence: session.presence,

@@ -98,8 +98,12 @@ impl Shard {
                 cleared.messages += 1;
             }
             Due::Retained(topic) => {
-                self.remove_retained(&topic);
+                self.expire_retained(&topic);
                 cleared.retained += 1;
+            }
+            Due::Tombstone(topic) => {
+                self.remove_tombstone(&topic);
+                cleared.tombstones += 1;
             }
         }
         true

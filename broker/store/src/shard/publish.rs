@@ -53,9 +53,8 @@ impl Shard {
     pub(super) fn store_body(&mut self, item: &Item, body: MessageId) -> Stored {
         let Item { message: _, retain, targets } = item;
         let mut stored = Stored { is_expired: self.ledger.body(body).is_expired(self.time), ..Stored::default() };
-        self.position += 1;
-        if *retain {
-            stored.retained = Some(self.retain(item.message.topic(), body));
+        if let Some(version) = retain {
+            stored.retained = Some(self.retain(item.message.topic(), body, *version));
         }
         if stored.is_expired {
             self.ledger.totals.expired += targets.len() as u64;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use fulmar_codec::{PacketId, QoS};
 
 use super::Shard;
-use crate::command::{Subscription, Will};
+use crate::command::Subscription;
 use crate::ledger::{Body, Totals};
 use crate::message::{Message, seconds_until};
 use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
 use crate::queue::packet_id;
+use crate::session::PendingWill;
 use crate::settings::Settings;
 
 /// How much may be read at once. At least one message is given, however large, if any is asked for.
@@ -97,6 +98,8 @@ pub struct Counts {
     pub messages: usize,
     /// Retained messages.
     pub retained: usize,
+    /// Topics of which it is remembered that their retained message was deleted.
+    pub tombstones: usize,
     /// Wills that are to be published.
     pub wills: usize,
     /// All bytes, by the measure of [`crate::cost`].
@@ -165,6 +168,15 @@ impl Shard {
         })
     }
 
+    /// Sessions whose client identifier comes after `after` in the order of its bytes, which life of them it is, and
+    /// whose they are: to find those whose users have lost their rights.
+    pub fn users_after(&self, after: Option<&str>) -> impl Iterator<Item = (&ClientId, Generation, Option<&Arc<str>>)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = after.map_or(Unbounded, Excluded);
+        let sessions = self.sessions.range::<str, _>((start, Unbounded));
+        sessions.map(|(client, session)| (client, session.generation, session.user.as_ref()))
+    }
+
     /// All subscriptions, for a leader that begins. Later changes come with [`Shard::apply`].
     pub fn subscriptions(&self) -> impl Iterator<Item = (&ClientId, Generation, &Arc<str>, &Subscription)> {
         self.sessions.iter().flat_map(|(client, session)| {
@@ -199,8 +211,8 @@ impl Shard {
     }
 
     /// Wills that are to be matched and published, the oldest first, and whose they are.
-    pub fn pending_wills(&self) -> impl Iterator<Item = (WillId, &ClientId, &Will)> {
-        self.wills.iter().map(|(id, pending)| (*id, &pending.client, &pending.will))
+    pub fn pending_wills(&self) -> impl Iterator<Item = (WillId, &PendingWill)> {
+        self.wills.iter().map(|(id, pending)| (*id, pending))
     }
 
     /// What waits for a destination, from a number on.
@@ -257,6 +269,7 @@ impl Shard {
             queued: self.ledger.queued,
             messages: self.ledger.bodies().len(),
             retained: self.retained.len(),
+            tombstones: self.tombstones.len(),
             wills: self.wills.len(),
             bytes: self.ledger.bytes(),
         }

@@ -8,10 +8,9 @@ use fulmar_codec::PacketId;
 use super::Shard;
 use crate::command::{Item, Routed, Target};
 use crate::ledger::{body_bytes, sabotaged};
-use crate::names::{ClientId, Epoch, Number, Party, WillId};
+use crate::names::{ClientId, Epoch, Number, Party, Version, WillId};
 use crate::outbox::{Waiting, waiting_bytes};
 use crate::reply::{Refusal, Reply, Stored};
-use crate::session::{PendingWill, will_bytes};
 use crate::settings::{Bound, cost};
 
 impl Shard {
@@ -46,13 +45,13 @@ impl Shard {
     pub(super) fn publish_will(
         &mut self,
         will: WillId,
-        retain: bool,
+        retain: Option<Version>,
         targets: &[Target],
         destinations: &[Party],
     ) -> Result<Reply, Refusal> {
-        let PendingWill { client, will: pending } = self.wills.get(&will).ok_or(Refusal::NoWill(will))?;
-        let (client, freed) = (client.clone(), will_bytes(pending));
-        let item = Item { message: pending.message.clone(), retain, targets: targets.to_vec() };
+        let pending = self.wills.get(&will).ok_or(Refusal::NoWill(will))?;
+        let (client, freed) = (pending.client.clone(), pending.bytes());
+        let item = Item { message: pending.will.message.clone(), retain, targets: targets.to_vec() };
         let routed = Routed { item, destinations: destinations.to_vec() };
         self.room_for(&routed, &client, 0, freed)?;
         self.wills.remove(&will);

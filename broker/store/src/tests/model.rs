@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fulmar_codec::QoS;
 
 use crate::*;
-use look::Due;
+use look::{Due, will_bytes};
 use session::acknowledge;
 pub(super) use session::{Kept, Place, Session};
 
@@ -24,13 +24,14 @@ pub(super) struct Model {
     last_epoch: Epoch,
     last_will: WillId,
     last_number: u64,
-    position: u32,
     pub(super) sessions: BTreeMap<ClientId, Session>,
     sources: BTreeMap<Party, Number>,
     /// A node, since when, and which entry said so.
     gone: Vec<(Node, Time, Index)>,
     pub(super) retained: BTreeMap<String, (Kept, Version)>,
-    pub(super) wills: BTreeMap<WillId, (ClientId, Will)>,
+    /// Topics whose message was deleted, by which version and until when that is remembered; the oldest first.
+    pub(super) tombstones: Vec<(String, Version, Time)>,
+    pub(super) wills: BTreeMap<WillId, PendingWill>,
     /// The last number for each destination, and what waits.
     pub(super) outbox: BTreeMap<Party, (Number, Vec<Waiting>)>,
     pub(super) totals: Totals,
@@ -40,7 +41,6 @@ impl Model {
     pub(super) fn apply(&mut self, index: Index, entry: &Entry) -> Vec<Reply> {
         self.applied = index;
         self.time = self.time.max(entry.time);
-        self.position = 0;
         entry.commands.iter().map(|command| self.command(command).unwrap_or_else(Reply::Refused)).collect()
     }
 
@@ -84,6 +84,14 @@ impl Model {
             Command::Disconnect { client, epoch, expiry_seconds, will } => {
                 return self.disconnect(&client, epoch, expiry_seconds, will);
             }
+            Command::End { client, generation } => {
+                let session = self.sessions.get(&client).filter(|session| session.generation == generation);
+                let Some(session) = session else { return Ok(Reply::Ended { was_there: false, owner: None }) };
+                let is_owned = session.left_at.is_none() && !self.is_gone(session.node);
+                let owner = is_owned.then_some(session.node);
+                self.end(&client);
+                return Ok(Reply::Ended { was_there: true, owner });
+            }
             Command::NodeGone(node) => {
                 if !self.is_gone(node) {
                     self.gone.retain(|(other, ..)| other.id != node.id);
@@ -100,12 +108,14 @@ impl Model {
                 return Ok(Reply::Cleared(cleared));
             }
             Command::PublishWill { will, retain, targets, destinations } => {
-                let (client, Will { message, .. }) = self.wills.get(&will).cloned().ok_or(Refusal::NoWill(will))?;
-                let freed = cost::WILL + message.bytes();
+                let pending = self.wills.get(&will).cloned().ok_or(Refusal::NoWill(will))?;
+                let PendingWill { client, user, will: Will { message, .. } } = &pending;
+                let freed = will_bytes(client, user, &pending.will);
+                let message = message.clone();
                 let routed = Routed { item: Item { message, retain, targets }, destinations };
-                self.room_to_route(&routed, &client, 0, freed)?;
+                self.room_to_route(&routed, client, 0, freed)?;
                 self.wills.remove(&will);
-                return Ok(Reply::Routed(self.route(&routed, &client)));
+                return Ok(Reply::Routed(self.route(&routed, client)));
             }
             Command::OutboxDone { destination, until } => {
                 let last = self.outbox.get(&destination).map_or(0, |(last, _)| *last);
@@ -137,7 +147,7 @@ impl Model {
     }
 
     fn claim(&mut self, claim: Claim) -> Result<Reply, Refusal> {
-        let Claim { client, node, nonce, clean, expiry_seconds, receive_maximum, will } = claim;
+        let Claim { client, user, takeover, node, nonce, clean, expiry_seconds, receive_maximum, will } = claim;
         if self.is_gone(node) {
             return Err(Refusal::NodeGone(node));
         }
@@ -152,14 +162,29 @@ impl Model {
                 None => {}
             }
         }
-        let will_bytes = will.as_ref().map_or(0, |will| cost::WILL + will.message.bytes());
-        if will_bytes > cost::WILL + u64::from(self.settings.will_bytes_max) {
+        let is_other_users = old.as_ref().is_some_and(|session| {
+            let mut left = session.clone();
+            if session.left_at.is_none() && self.is_gone(session.node) {
+                left.left_at = Some(self.gone.iter().find(|(gone, ..)| gone.id == session.node.id).unwrap().1);
+            }
+            session.user != user && left.ends().is_none_or(|ends| ends > self.time)
+        });
+        if is_other_users && takeover == Takeover::SameUser {
+            return Err(Refusal::OtherUser);
+        }
+        if will.as_ref().is_some_and(|will| will.message.bytes() > self.settings.will_bytes_max.into()) {
             return Err(Bound::WillBytes.into());
         }
+        let will_takes = will.as_ref().map_or(0, |will| will_bytes(&client, &user, will));
         if old.is_none() && self.sessions.len() >= self.settings.sessions_max as usize {
             return Err(Bound::Sessions.into());
         }
-        let takes = will_bytes + if old.is_none() { cost::SESSION + client.len() as u64 } else { 0 };
+        let name = |user: &Option<ClientId>| user.as_ref().map_or(0, |user| user.len() as u64);
+        let takes = will_takes
+            + match &old {
+                None => cost::SESSION + client.len() as u64 + name(&user),
+                Some(old) => name(&user).saturating_sub(name(&old.user)),
+            };
         if takes > 0 && self.bytes() + takes > self.settings.shard_bytes_max {
             return Err(Bound::ShardBytes.into());
         }
@@ -171,7 +196,7 @@ impl Model {
         }
         let took_over = self.sessions.get(&client).filter(|it| it.left_at.is_none()).map(|it| it.node);
         let is_over = self.sessions.get(&client).and_then(Session::ends).is_some_and(|ends| ends <= self.time);
-        if clean || is_over {
+        if clean || is_over || is_other_users {
             self.end(&client);
         } else if let Some(session) = self.sessions.get(&client) {
             let is_late = match session.left_at {
@@ -191,6 +216,7 @@ impl Model {
         claims.push((node, nonce));
         claims.drain(..claims.len().saturating_sub(5));
         let mut session = Session {
+            user,
             generation,
             answer,
             node,
@@ -261,10 +287,9 @@ impl Model {
     }
 
     fn store(&mut self, item: &Item, kept: &Kept) -> Stored {
-        self.position += 1;
         let mut stored = Stored { is_expired: kept.is_expired(self.time), ..Stored::default() };
-        if item.retain {
-            stored.retained = Some(self.retain(kept));
+        if let Some(version) = item.retain {
+            stored.retained = Some(self.retain(kept, version));
         }
         if stored.is_expired {
             self.totals.expired += item.targets.len() as u64;
@@ -287,23 +312,51 @@ impl Model {
         stored
     }
 
-    fn retain(&mut self, kept: &Kept) -> Result<Version, Bound> {
-        let version = Version { index: self.applied, position: self.position };
+    fn retain(&mut self, kept: &Kept, version: Version) -> RetainReply {
         let topic = kept.message.topic().to_owned();
+        let deleted = self.tombstones.iter().find(|(it, ..)| *it == topic).map(|(_, version, _)| *version);
+        let is_older = |current: Option<Version>| current.is_some_and(|current| version <= current);
+        if is_older(deleted) || is_older(self.retained.get(&topic).map(|(_, version)| *version)) {
+            return RetainReply::Older;
+        }
         if kept.message.payload().is_empty() || kept.is_expired(self.time) {
-            self.retained.remove(&topic);
-            return Ok(version);
+            self.bury(&topic, version, self.bytes_with(kept));
+            return RetainReply::Applied;
         }
         let is_new = !self.retained.contains_key(&topic);
         if is_new && self.retained.len() >= self.settings.retained_max as usize {
-            return Err(Bound::Retained);
+            return RetainReply::Refused(Bound::Retained);
         }
         let takes = if is_new { cost::RETAINED + topic.len() as u64 } else { 0 };
-        if self.bytes_with(kept) + takes > self.settings.shard_bytes_max - self.settings.shard_bytes_max / 4 {
-            return Err(Bound::ShardBytes);
+        let freed = if deleted.is_some() { cost::TOMBSTONE + topic.len() as u64 } else { 0 };
+        if self.bytes_with(kept) + takes.saturating_sub(freed) > self.keeping_bytes_max() {
+            return RetainReply::Refused(Bound::ShardBytes);
         }
+        self.tombstones.retain(|(it, ..)| *it != topic);
         self.retained.insert(topic, (kept.clone(), version));
-        Ok(version)
+        RetainReply::Applied
+    }
+
+    fn keeping_bytes_max(&self) -> u64 {
+        self.settings.shard_bytes_max - self.settings.shard_bytes_max / 4
+    }
+
+    /// `bytes` is what there is, with the message that is being dealt with.
+    fn bury(&mut self, topic: &str, version: Version, bytes: u64) {
+        let had = self.retained.contains_key(topic) || self.tombstones.iter().any(|(it, ..)| it == topic);
+        self.retained.remove(topic);
+        self.tombstones.retain(|(it, ..)| it != topic);
+        if !had && bytes + cost::TOMBSTONE + topic.len() as u64 > self.keeping_bytes_max() {
+            self.totals.forgotten += 1;
+            return;
+        }
+        let ends = self.time + u64::from(self.settings.tombstone_seconds) * 1000;
+        self.tombstones.push((topic.to_owned(), version, ends));
+        let Settings { tombstones_max, tombstone_bytes_max, .. } = self.settings;
+        while self.tombstones.len() > tombstones_max as usize || self.tombstone_bytes() > tombstone_bytes_max {
+            self.tombstones.remove(0);
+            self.totals.forgotten += 1;
+        }
     }
 
     fn queue(&mut self, target: &Target, kept: &Kept) -> Result<Option<u32>, Bound> {
@@ -436,9 +489,11 @@ impl Model {
     }
 
     fn fire(&mut self, client: &ClientId) -> u32 {
-        let Some(will) = self.sessions.get_mut(client).and_then(|it| it.will.take()) else { return 0 };
+        let Some(session) = self.sessions.get_mut(client) else { return 0 };
+        let Some(will) = session.will.take() else { return 0 };
         self.last_will += 1;
-        self.wills.insert(self.last_will, (client.clone(), will));
+        let pending = PendingWill { client: client.clone(), user: session.user.clone(), will };
+        self.wills.insert(self.last_will, pending);
         1
     }
 
@@ -476,8 +531,13 @@ impl Model {
                     cleared.messages += 1;
                 }
                 Due::Retained(topic) => {
-                    self.retained.remove(&topic);
+                    let (_, version) = self.retained[&topic];
+                    self.bury(&topic, version, self.bytes());
                     cleared.retained += 1;
+                }
+                Due::Tombstone(topic) => {
+                    self.tombstones.retain(|(it, ..)| *it != topic);
+                    cleared.tombstones += 1;
                 }
             }
         }

@@ -64,6 +64,9 @@ impl Source {
             will_bytes_max: random.pick(&[10, 100]),
             received_ids_max: random.pick(&[1, 3]),
             retained_max: random.pick(&[1, 3]),
+            tombstone_seconds: random.pick(&[1, 10, 10]),
+            tombstones_max: random.pick(&[0, 1, 3, 3]),
+            tombstone_bytes_max: random.pick(&[100, 1 << 20, 1 << 20]),
             outbox_messages_max: random.pick(&[1, 4]),
             nodes_max: random.pick(&[1, 2, 100, 100]),
             portion: random.pick(&[0, 1, 2, 5, 1000]),
@@ -107,6 +110,11 @@ impl Source {
                 let will = self.random.pick(&[WillFate::Keep, WillFate::Delete, WillFate::Fire]);
                 Command::Disconnect { client, epoch, expiry_seconds, will }
             }
+            88..89 if self.random.once_in(2) => {
+                let generation = model.sessions.get(&client).map_or(1, |session| session.generation);
+                let generation = self.random.pick(&[generation, generation, generation - 1]);
+                Command::End { client, generation }
+            }
             88..89 => Command::NodeGone(self.node(model)),
             89..93 => {
                 let pending: Vec<_> = model.wills.keys().copied().chain([1]).collect();
@@ -138,8 +146,13 @@ impl Source {
         let (node, nonce) = again.unwrap_or_else(|| (self.node(model), self.random.next()));
         let message = self.message();
         let delay_seconds = self.random.pick(&[0, 3, 30]);
+        let user = model.sessions.get(&client).and_then(|session| session.user.clone());
+        let user =
+            if self.random.once_in(6) { self.random.pick(&[None, Some("u".into()), Some("vw".into())]) } else { user };
         Claim {
             client,
+            user,
+            takeover: self.random.pick(&[Takeover::SameUser, Takeover::AnyUser]),
             node,
             nonce,
             clean: self.random.once_in(5),
@@ -176,7 +189,7 @@ impl Source {
 
     fn item(&mut self, model: &Model) -> Item {
         let message = self.message();
-        let retain = self.random.once_in(5);
+        let retain = self.random.once_in(4).then(|| self.version());
         let targets = self.random.list(3, |random| {
             let client: ClientId = random.pick(&CLIENTS).into();
             let generation = model.sessions.get(&client).map_or(1, |session| session.generation);
@@ -195,6 +208,12 @@ impl Source {
             }
         });
         Item { message, retain, targets }
+    }
+
+    /// Mostly higher than all before it.
+    fn version(&mut self) -> Version {
+        let clock = self.messages.saturating_sub(self.random.pick(&[0, 0, 0, 3, 10, 30]));
+        Version { clock, node: self.random.below(2) }
     }
 
     fn routed(&mut self, model: &Model) -> Routed {

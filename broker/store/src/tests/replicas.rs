@@ -42,6 +42,7 @@ fn compare(shard: &Shard, model: &Model) {
         queued: model.sessions.values().map(|session| session.queue.len() as u64).sum(),
         messages: model.bodies(),
         retained: model.retained.len(),
+        tombstones: model.tombstones.len(),
         wills: model.wills.len(),
         bytes: model.bytes(),
     };
@@ -76,11 +77,15 @@ fn compare(shard: &Shard, model: &Model) {
         each.map(move |(filter, subscription)| (client, session.generation, filter, subscription))
     });
     assert!(shard.subscriptions().eq(subscriptions));
-    let wills = model.wills.iter().map(|(id, (client, will))| (*id, client, will));
-    assert!(shard.pending_wills().eq(wills));
+    assert!(shard.pending_wills().eq(model.wills.iter().map(|(id, pending)| (*id, pending))));
+    let users = model.sessions.iter().map(|(client, session)| (client, session.generation, session.user.as_ref()));
+    assert!(shard.users_after(None).eq(users));
     let retained: Vec<_> = shard.retained.iter().map(|(topic, it)| (topic.to_string(), it.version)).collect();
     let expected: Vec<_> = model.retained.iter().map(|(topic, (_, version))| (topic.clone(), *version)).collect();
     assert_eq!(retained, expected);
+    let tombstones: Vec<_> =
+        shard.tombstones.iter().map(|(topic, it)| (topic.to_string(), it.version, it.ends)).collect();
+    assert_eq!(tombstones, model.tombstones);
     for (destination, (_, waiting)) in &model.outbox {
         let found = shard.outbox(*destination, 0, ALL, now).into_iter();
         let found: Vec<_> = found.map(|it| (it.number, it.message.payload().to_vec(), it.publisher)).collect();
@@ -164,7 +169,11 @@ fn answers(reply: &Reply) -> Vec<String> {
     let bound = |bound: &Bound| format!("{bound:?}");
     let of_stored = |stored: &Stored| {
         let mut names: Vec<_> = stored.refused.iter().map(|(_, it)| bound(it)).collect();
-        let retained = stored.retained.iter().map(|it| it.as_ref().map_or_else(bound, |_| "retained".to_owned()));
+        let retained = stored.retained.iter().map(|it| match it {
+            RetainReply::Applied => "retained".to_owned(),
+            RetainReply::Older => "older".to_owned(),
+            RetainReply::Refused(it) => bound(it),
+        });
         names.extend(retained);
         let flags = [(stored.is_expired, "expired"), (stored.dropped > 0, "dropped"), (stored.ignored > 0, "ignored")];
         names.extend(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, name)| (*name).to_owned()));
@@ -185,11 +194,13 @@ fn answers(reply: &Reply) -> Vec<String> {
         Reply::Routed(stored) => of_stored(stored),
         Reply::Disconnected { ended, will } => vec![format!("{} {ended}", name(will))],
         Reply::Cleared(cleared) => {
-            let Cleared { left, ended, wills, messages, retained, more } = cleared;
+            let Cleared { left, ended, wills, messages, retained, tombstones, more } = cleared;
             let counts = [("left", *left), ("ended", *ended), ("wills", *wills), ("messages", *messages)];
-            let counts = counts.into_iter().chain([("old retained", *retained), ("more", u32::from(*more))]);
+            let counts = counts.into_iter().chain([("old retained", *retained)]);
+            let counts = counts.chain([("old tombstones", *tombstones), ("more", u32::from(*more))]);
             counts.filter(|(_, count)| *count > 0).map(|(name, _)| name.to_owned()).collect()
         }
+        Reply::Ended { was_there, owner } => vec![format!("end {was_there} {}", owner.is_some())],
         other => vec![name(other)],
     }
 }
@@ -203,6 +214,7 @@ fn name(of: &impl std::fmt::Debug) -> String {
 const ANSWERS: &[&str] = &[
     "NodeGone",
     "NoSession",
+    "OtherUser",
     "Epoch",
     "NotOwned",
     "Superseded",
@@ -224,6 +236,7 @@ const ANSWERS: &[&str] = &[
     "Released",
     "DoneBefore",
     "retained",
+    "older",
     "expired",
     "dropped",
     "ignored",
@@ -236,11 +249,15 @@ const ANSWERS: &[&str] = &[
     "DueAt false",
     "Pending false",
     "Pending true",
+    "end true true",
+    "end true false",
+    "end false false",
     "left",
     "ended",
     "wills",
     "messages",
     "old retained",
+    "old tombstones",
     "more",
 ];
 
@@ -329,6 +346,9 @@ fn deliberate_mistakes_are_noticed() {
         Sabotage::InFlightDropped,
         Sabotage::ClaimRepeated,
         Sabotage::SnapshotWithoutInFlight,
+        Sabotage::OlderVersionRetained,
+        Sabotage::TombstoneForgotten,
+        Sabotage::InheritedByAnotherUser,
     ] {
         let seed = noticed(sabotage);
         println!("{sabotage:?} is noticed with seed {seed:?}");

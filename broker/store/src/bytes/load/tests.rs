@@ -6,9 +6,9 @@ use fulmar_codec::PacketId;
 
 use super::*;
 use crate::bytes::FORMAT;
-use crate::command::{Claim, Command, Entry, Item, Routed, Subscription, Target, Will, WillFate};
+use crate::command::{Claim, Command, Entry, Item, Routed, Subscription, Takeover, Target, Will, WillFate};
 use crate::message::Message;
-use crate::names::ShardId;
+use crate::names::{ShardId, Version};
 
 const A: Node = Node { id: 1, incarnation: 1 };
 
@@ -16,6 +16,8 @@ fn claim(client: &str, nonce: u64) -> Claim {
     let message = Message::new("will", QoS::AtLeastOnce, &[], b"bye");
     Claim {
         client: client.into(),
+        user: None,
+        takeover: Takeover::SameUser,
         node: A,
         nonce,
         clean: false,
@@ -37,14 +39,23 @@ fn records() -> Vec<Record> {
         targets: vec![target.clone()],
     };
     let subscription = Subscription { options: Default::default(), id: None };
-    let routed = Routed { item: item("2", false), destinations: vec![Party::Shard(ShardId(2))] };
+    let routed = Routed { item: item("2", None), destinations: vec![Party::Shard(ShardId(2))] };
+    let deleted = Item {
+        message: Message::new("deleted", QoS::AtLeastOnce, &[], b""),
+        retain: Some(Version { clock: 1, node: 1 }),
+        targets: vec![],
+    };
     let disconnect = |client, epoch, will| Command::Disconnect { client, epoch, expiry_seconds: None, will };
     let commands = vec![
         Command::Claim(claim("c", 1)),
         Command::Claim(claim("d", 2)),
         Command::Claim(claim("e", 3)),
         Command::Subscribe { client: "c".into(), epoch: 1, subscriptions: vec![("t".into(), subscription)] },
-        Command::Publish { source: Party::Node(A), first: 1, items: vec![item("1", true)] },
+        Command::Publish {
+            source: Party::Node(A),
+            first: 1,
+            items: vec![item("1", Some(Version { clock: 2, node: 1 })), deleted],
+        },
         Command::ReceiveQos2 { client: c, epoch: 1, packet_id: PacketId::MIN, routed },
         disconnect(d, 2, WillFate::Keep),
         disconnect(e, 3, WillFate::Fire),
@@ -141,6 +152,7 @@ fn nothing_is_there_twice() {
         twice!(Record::Received(_)),
         twice!(Record::Place(..)),
         twice!(Record::Retained(..)),
+        twice!(Record::Tombstone(..)),
         twice!(Record::Will(..)),
         twice!(Record::Outbox(..)),
     ];
@@ -154,10 +166,20 @@ fn nothing_is_there_twice() {
         "a packet identifier is there twice",
         "a queue is out of order",
         "a topic has two retained messages",
+        "a topic was deleted twice",
         "a will is there twice",
         "a destination is there twice",
     ];
     assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_topic_has_a_message_or_was_deleted() {
+    let both = |records: &mut Vec<Record>| {
+        let at = first!(records, Record::Tombstone(..));
+        records[at] = Record::Tombstone("t".into(), Version { clock: 1, node: 1 }, 0);
+    };
+    assert_eq!(refused(both), "a deleted topic has a retained message");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What there is in the model, found by looking at everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Kept, Model};
 use crate::*;
@@ -11,6 +12,15 @@ pub(super) enum Due {
     Session(ClientId),
     Queued(ClientId, Sequence),
     Retained(String),
+    Tombstone(String),
+}
+
+fn names_bytes(client: &ClientId, user: &Option<Arc<str>>) -> u64 {
+    (client.len() + user.as_ref().map_or(0, |user| user.len())) as u64
+}
+
+pub(super) fn will_bytes(client: &ClientId, user: &Option<Arc<str>>, will: &Will) -> u64 {
+    cost::WILL + names_bytes(client, user) + will.message.bytes()
 }
 
 impl Model {
@@ -28,6 +38,7 @@ impl Model {
         for (topic, (kept, _)) in &self.retained {
             due.extend(kept.expires.map(|at| (at, Due::Retained(topic.clone()))));
         }
+        due.extend(self.tombstones.iter().map(|(topic, _, ends)| (*ends, Due::Tombstone(topic.clone()))));
         due.sort();
         due
     }
@@ -52,10 +63,9 @@ impl Model {
         let mut hold = |kept: &Kept| {
             bodies.insert(kept.number, cost::BODY + kept.message.bytes());
         };
-        let will_bytes = |will: &Will| cost::WILL + will.message.bytes();
         for (client, session) in &self.sessions {
-            bytes += cost::SESSION + client.len() as u64;
-            bytes += session.will.as_ref().map_or(0, will_bytes);
+            bytes += cost::SESSION + names_bytes(client, &session.user);
+            bytes += session.will.as_ref().map_or(0, |will| will_bytes(client, &session.user, will));
             bytes += session.received.len() as u64 * cost::RECEIVED;
             bytes += session.subscriptions.keys().map(|it| cost::SUBSCRIPTION + it.len() as u64).sum::<u64>();
             bytes += session.queue.len() as u64 * cost::PLACE;
@@ -69,8 +79,13 @@ impl Model {
             bytes += cost::OUTBOX + publisher.len() as u64;
             hold(kept);
         }
-        bytes += self.wills.values().map(|(_, will)| will_bytes(will)).sum::<u64>();
+        bytes += self.tombstone_bytes();
+        bytes += self.wills.values().map(|it| will_bytes(&it.client, &it.user, &it.will)).sum::<u64>();
         bytes + bodies.values().sum::<u64>()
+    }
+
+    pub(super) fn tombstone_bytes(&self) -> u64 {
+        self.tombstones.iter().map(|(topic, ..)| cost::TOMBSTONE + topic.len() as u64).sum()
     }
 
     /// With a message that is being dealt with, whether anybody holds it yet or not.

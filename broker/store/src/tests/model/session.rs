@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use fulmar_codec::{PacketId, QoS};
 
@@ -32,6 +33,7 @@ pub(in crate::tests) struct Place {
 
 #[derive(Debug, Clone)]
 pub(in crate::tests) struct Session {
+    pub(in crate::tests) user: Option<Arc<str>>,
     pub(in crate::tests) generation: Generation,
     pub(in crate::tests) answer: Claimed,
     pub(in crate::tests) node: Node,
