@@ -171,6 +171,9 @@ pub enum Recipients {
         retain: bool,
         /// Those of the subscriptions that it is for.
         subscription_ids: Vec<NonZeroU32>,
+        /// The shared subscription whose turn it is, with its whole `$share/GROUP/FILTER`: if the session is no member
+        /// any more, another one gets it.
+        share: Option<Arc<str>>,
     },
     /// One of the sessions of the shard that share a subscription.
     Group {

@@ -119,6 +119,13 @@ pub enum Command {
         /// The last that it has.
         until: Number,
     },
+    /// The oldest message of the outbox for this shard itself goes on. If it can't go there, it stays where it is.
+    RouteAgain {
+        /// Its number there.
+        number: Number,
+        /// Where it goes.
+        to: Onward,
+    },
     /// Clears up a portion of what is due: see [`Shard::next_due`](crate::Shard::next_due).
     Expire,
 }
@@ -200,6 +207,20 @@ pub struct Target {
     pub retain: bool,
     /// Those of the subscriptions that matched.
     pub subscription_ids: Vec<NonZeroU32>,
+    /// The shared subscription as whose member it gets it, whole: `$share/GROUP/FILTER`. A session that is no member any
+    /// more does not get it; then it is in the outbox for this shard itself, to be routed again.
+    pub share: Option<Arc<str>>,
+}
+
+/// Where a message of a shared subscription goes whose member is no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Onward {
+    /// To another member of this shard.
+    Member(Target),
+    /// To a node or another shard, which finds a member there.
+    Destination(Party),
+    /// Nobody is left, anywhere.
+    Nobody,
 }
 
 /// A message that one entry brings on its whole way.

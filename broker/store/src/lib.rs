@@ -12,7 +12,8 @@
 //! - matches what is published with its own trie, kept by [`Applied::subscriptions`], and proposes the targets;
 //! - sends what [`Shard::deliverable`] gives to the session's owner, and commits what comes back as [`Ack`]s;
 //! - proposes [`Command::Expire`] when [`Shard::next_due`] says so, and again while [`Cleared::more`] does;
-//! - matches [`Shard::pending_wills`], and sends what [`Shard::outbox`] holds until [`Command::OutboxDone`].
+//! - matches [`Shard::pending_wills`], and sends what [`Shard::outbox`] holds until [`Command::OutboxDone`];
+//! - finds other members for what the outbox holds for the shard itself: [`Command::RouteAgain`].
 //!
 //! # What is decided here
 //!
@@ -43,6 +44,12 @@
 //! ways: the highest counts, in whatever order they come. A deletion leaves a tombstone with its version, and so does a
 //! message whose time is over, for [`Settings::tombstone_seconds`]: nothing older comes back.
 //!
+//! **Shared subscriptions** are subscriptions like any other, and a message that was queued as a member's turn names its
+//! one. When the session ends or unsubscribes, others get what is left ([`Onward`]): what waits, and when the session
+//! ends also what may have been sent with QoS 1. What may have been sent with QoS 2 never moves (MQTT 5.0, 4.8.2), and
+//! what was begun before UNSUBSCRIBE is completed (3.10.4). It waits in the outbox for this very shard; so does what
+//! comes for a member that is no more.
+//!
 //! **A will** whose time has come is first moved to those that are to be published: from there on nothing cancels it.
 //! It is taken from there by the entry that brings it to its targets and to the outbox, so it is published once,
 //! whoever leads. A session's end publishes its will (MQTT 5.0, 3.1.2.5), also if that is a clean start; a client
@@ -58,8 +65,7 @@
 //!
 //! # What is not here
 //!
-//! Shared groups with durable members: a `$share` filter is kept as a subscription like any other, and who of a group
-//! gets a message is up to whoever matches. Queue tails on disk: all of a shard is in memory, within its bound.
+//! Which member of a shared subscription gets a message: that is up to whoever matches. Queue tails on disk: all of a shard is in memory, within its bound.
 //! Sessions that are clean and have no will: their leader keeps them. The size of an entry is bounded by whoever
 //! proposes it.
 
@@ -78,16 +84,18 @@ mod reply;
 mod session;
 mod settings;
 mod shard;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod tombstones;
 
 pub use ask::{Answer, Ask, OwnedSession, Owner, Published, Recipients, Ticket, Told};
 pub use bytes::{BytesError, LEVEL, Loader, Snapshot, SnapshotError};
-pub use command::{Ack, Claim, Command, Entry, Item, Routed, Subscription, Takeover, Target, Will, WillFate};
+pub use command::{Ack, Claim, Command, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Will, WillFate};
 pub use ledger::Totals;
 pub use message::Message;
 pub use names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
+pub use outbox::Addressee;
 pub use reply::{
     AckReply, Applied, Claimed, Cleared, ItemReply, Refusal, Reply, RetainReply, Stored, SubscriptionChange, WillState,
 };

@@ -19,6 +19,7 @@ use crate::ledger::{Due, Ledger, MessageId, sabotaged};
 use crate::names::{ClientId, Sequence};
 use crate::reply::AckReply;
 use crate::settings::{Bound, QueuePolicy, Settings, Use, cost};
+use crate::shares::ShareId;
 
 /// As many identifiers as there are.
 pub(crate) const IDS: u64 = 65_535;
@@ -37,6 +38,8 @@ pub(crate) struct Place {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) subscription_ids: Box<[NonZeroU32]>,
+    /// The shared subscription as whose member the session got it, while another member may still get it instead.
+    pub(crate) share: Option<ShareId>,
 }
 
 /// See the [module](self).
@@ -125,6 +128,9 @@ impl Queue {
         if let Some(body) = place.body {
             ledger.hold(body);
         }
+        if let Some(share) = place.share {
+            ledger.hold_share(share);
+        }
         if sequence < self.window_end {
             self.in_flight += 1;
             self.in_flight_bytes += bytes;
@@ -192,6 +198,9 @@ impl Queue {
         }
         self.in_flight -= u32::from(is_in_flight);
         self.let_go(place.body, is_in_flight, ledger);
+        if let Some(share) = place.share {
+            ledger.let_go_of_share(share);
+        }
         ledger.give_back(cost::PLACE);
         ledger.queued -= 1;
     }
@@ -235,6 +244,9 @@ impl Queue {
         match (ack, place.qos, place.body) {
             (Ack::Received, QoS::ExactlyOnce, Some(body)) => {
                 place.body = None;
+                if let Some(share) = place.share.take() {
+                    ledger.let_go_of_share(share);
+                }
                 self.let_go(Some(body), true, ledger);
                 AckReply::Done
             }

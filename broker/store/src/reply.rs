@@ -27,9 +27,10 @@ pub enum Reply {
     },
     /// Of acknowledgements, one by one.
     Acknowledged(Vec<AckReply>),
-    /// Of a QoS 2 message that came for the first time, or of a will: what its local targets got.
+    /// Of a QoS 2 message that came for the first time, of a will, or of a message that was to be routed again: what its
+    /// local targets got.
     Routed(Stored),
-    /// The packet identifier is in use: the message was routed before.
+    /// The packet identifier is in use, or the number is done: the message was routed before.
     Duplicate,
     /// Of a release: whether the packet identifier was in use.
     Released(bool),
@@ -99,6 +100,9 @@ pub enum Refusal {
         /// The last number that was given.
         last: Number,
     },
+    /// The session that was to get a message of a shared subscription is no member of it, or no more.
+    #[error("the session is no member of the shared subscription")]
+    NoMember,
     /// That will is not pending: it was published before.
     #[error("will {0} is not pending")]
     NoWill(WillId),
@@ -138,6 +142,8 @@ pub struct Stored {
     pub queued: u32,
     /// Targets that it is not for: the session is of another life or gone, or the quality of service is 0.
     pub ignored: u32,
+    /// Targets that are no members of their shared subscription any more: it is to be routed again.
+    pub again: u32,
     /// Older messages that made room for it.
     pub dropped: u32,
     /// It was of no use any more when it came.

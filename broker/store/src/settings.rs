@@ -151,8 +151,11 @@ pub mod cost {
     pub const RETAINED: u64 = 96;
     /// That a topic's retained message was deleted, beside the topic.
     pub const TOMBSTONE: u64 = 96;
-    /// A message in the outbox, beside its body and the publisher's client identifier.
+    /// A message in the outbox, beside its body and the publisher's client identifier. No more than a place in a queue,
+    /// from which it may come.
     pub const OUTBOX: u64 = 64;
+    /// A shared subscription of which messages wait, beside its name.
+    pub const SHARE: u64 = 96;
     /// An open QoS 2 packet identifier of a client.
     pub const RECEIVED: u64 = 16;
 }

@@ -4,6 +4,7 @@
 //! leaves and ends.
 
 mod acknowledge;
+mod again;
 mod claim;
 mod clear;
 mod end;
@@ -129,6 +130,7 @@ impl Shard {
                 self.publish_will(*will, *retain, targets, destinations)
             }
             Command::OutboxDone { destination, until } => self.outbox_done(*destination, *until),
+            Command::RouteAgain { number, to } => self.route_again(*number, to),
             Command::Expire => Ok(Reply::Cleared(self.clear())),
         };
         reply.unwrap_or_else(Reply::Refused)
@@ -202,6 +204,7 @@ impl Shard {
         if let Some(owner) = session.owner() {
             remove_owned(&mut self.owned, owner, client);
         }
+        self.move_on_at_end(client, &mut session.queue);
         session.queue.clear(client, &mut self.ledger);
         let head_bytes = head_bytes(client, &session.user);
         self.ledger.give_back(head_bytes + session.received.len() as u64 * cost::RECEIVED);

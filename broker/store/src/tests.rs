@@ -11,6 +11,7 @@ mod queue;
 mod random;
 mod replicas;
 mod retained;
+mod shared;
 mod users;
 
 use std::num::NonZeroU16;
@@ -55,7 +56,7 @@ fn will(payload: &str, delay_seconds: u32) -> Option<Will> {
 }
 
 fn target(client: &str, generation: Generation, qos: QoS) -> Target {
-    Target { client: client.into(), generation, qos, retain: false, subscription_ids: vec![] }
+    Target { client: client.into(), generation, qos, retain: false, subscription_ids: vec![], share: None }
 }
 
 fn item(payload: &str, targets: &[Target]) -> Item {

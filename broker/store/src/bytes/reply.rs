@@ -47,6 +47,7 @@ bytes_of_enum!(Refusal, unknown!("refusal"), {
     8 => NoWill(will),
     9 => Bound(bound),
     10 => OtherUser,
+    11 => NoMember,
 });
 
 bytes_of_enum!(Bound, unknown!("bound"), {
@@ -77,5 +78,5 @@ bytes_of_enum!(AckReply, unknown!("reply to an acknowledgement"), {
 });
 
 bytes_of_struct!(Claimed { epoch, generation, present, took_over, sent_until });
-bytes_of_struct!(Stored { queued, ignored, dropped, is_expired, refused, retained });
+bytes_of_struct!(Stored { queued, ignored, again, dropped, is_expired, refused, retained });
 bytes_of_struct!(Cleared { left, ended, wills, messages, retained, tombstones, more });

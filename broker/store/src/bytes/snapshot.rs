@@ -14,10 +14,12 @@ use crate::command::{Subscription, Will};
 use crate::ledger::{MessageId, Totals, sabotaged};
 use crate::message::Message;
 use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
+use crate::outbox::Addressee;
 use crate::queue::Place;
 use crate::session::{LastClaim, PendingWill, Presence, Session, User};
 use crate::settings::Settings;
 use crate::shard::Shard;
+use crate::shares::ShareId;
 
 /// One piece of the state.
 pub(super) enum Record {
@@ -40,7 +42,9 @@ pub(super) enum Record {
     /// A destination, and the last number that it has.
     Outbox(Party, Number),
     /// Of the destination before it.
-    Waiting(MessageId, ClientId),
+    Waiting(MessageId, Addressee<ShareId>),
+    /// A shared subscription that records behind it refer to.
+    Share(ShareId, Arc<str>),
     /// The last: how many there were before it.
     End(u64),
 }
@@ -53,6 +57,7 @@ pub(super) struct Head {
     pub(super) last_epoch: Epoch,
     pub(super) last_will: WillId,
     pub(super) next_message: MessageId,
+    pub(super) next_share: ShareId,
     pub(super) totals: Totals,
 }
 
@@ -81,13 +86,14 @@ bytes_of_enum!(Record, unknown!("record"), {
     9 => Retained(body, version),
     10 => Will(id, pending),
     11 => Outbox(destination, last_done),
-    12 => Waiting(body, publisher),
+    12 => Waiting(body, to),
     13 => End(records),
     14 => Tombstone(topic, version, ends),
+    15 => Share(id, name),
 });
 
-bytes_of_struct!(Head { id, settings, applied, time, last_epoch, last_will, next_message, totals });
-bytes_of_struct!(Totals { dropped, refused, expired, forgotten });
+bytes_of_struct!(Head { id, settings, applied, time, last_epoch, last_will, next_message, next_share, totals });
+bytes_of_struct!(Totals { dropped, refused, expired, stranded, forgotten });
 bytes_of_struct!(PendingWill { client, user, will });
 bytes_of_struct!(SessionHead {
     client,
@@ -102,21 +108,23 @@ bytes_of_struct!(SessionHead {
     window_end,
 });
 bytes_of_struct!(LastClaim { node, nonce, answer, earlier });
+bytes_of_enum!(Addressee<ShareId>, unknown!("addressee"), { 1 => Subscribers { publisher }, 2 => Group(share), });
 bytes_of_enum!(Presence, unknown!("presence"), { 1 => Owned, 2 => Absent { ends, will_due }, });
 
 impl Bytes for Place {
     fn put(&self, out: &mut Vec<u8>) {
-        let Self { body, qos, retain, subscription_ids } = self;
+        let Self { body, qos, retain, subscription_ids, share } = self;
         body.put(out);
         qos.put(out);
         retain.put(out);
         subscription_ids.to_vec().put(out);
+        share.put(out);
     }
 
     fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
         let (body, qos, retain) = (Bytes::get(reader)?, Bytes::get(reader)?, Bytes::get(reader)?);
         let subscription_ids: Vec<_> = Bytes::get(reader)?;
-        Ok(Self { body, qos, retain, subscription_ids: subscription_ids.into() })
+        Ok(Self { body, qos, retain, subscription_ids: subscription_ids.into(), share: Bytes::get(reader)? })
     }
 }
 
@@ -152,6 +160,7 @@ impl Shard {
             last_epoch: self.last_epoch,
             last_will: self.last_will,
             next_message: self.ledger.next_message,
+            next_share: self.ledger.shares().next,
             totals: self.ledger.totals,
         });
         let sources = self.sources.iter().map(|(source, next)| Record::Source(*source, *next));
@@ -161,16 +170,17 @@ impl Shard {
         });
         let bodies = self.ledger.bodies().iter();
         let bodies = bodies.map(|(id, body)| Record::Body(*id, body.expires, body.message.clone()));
+        let shares = self.ledger.shares().iter().map(|(id, name)| Record::Share(id, name.clone()));
         let sessions = self.sessions.iter().flat_map(|(client, session)| self.session_records(client, session));
         let retained = self.retained.values().map(|retained| Record::Retained(retained.body, retained.version));
         let tombstones = self.tombstones.iter();
         let tombstones = tombstones.map(|(topic, it)| Record::Tombstone(topic.clone(), it.version, it.ends));
         let wills = self.wills.iter().map(|(id, pending)| Record::Will(*id, pending.clone()));
         let outbox = self.outbox.iter().flat_map(|(destination, outbox)| {
-            let waiting = outbox.from(0).map(|(_, it)| Record::Waiting(it.body, it.publisher.clone()));
+            let waiting = outbox.from(0).map(|(_, it)| Record::Waiting(it.body, it.to.clone()));
             std::iter::once(Record::Outbox(*destination, outbox.last_done())).chain(waiting)
         });
-        let all = std::iter::once(head).chain(sources).chain(gone).chain(bodies).chain(sessions);
+        let all = std::iter::once(head).chain(sources).chain(gone).chain(bodies).chain(shares).chain(sessions);
         all.chain(retained).chain(tombstones).chain(wills).chain(outbox).chain([Record::End(0)])
     }
 

@@ -11,6 +11,7 @@ use crate::command::Subscription;
 use crate::ledger::{Body, Totals};
 use crate::message::{Message, seconds_until};
 use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
+use crate::outbox::Addressee;
 use crate::queue::packet_id;
 use crate::session::PendingWill;
 use crate::settings::Settings;
@@ -60,8 +61,8 @@ pub struct OutboxMessage {
     pub number: Number,
     /// The message, with what is left of its lifetime. One that is over is sent too, so that no number is missing.
     pub message: Message,
-    /// Who published it.
-    pub publisher: ClientId,
+    /// Who gets it there.
+    pub to: Addressee,
 }
 
 /// What there is to know of a session.
@@ -215,7 +216,8 @@ impl Shard {
         self.wills.iter().map(|(id, pending)| (*id, pending))
     }
 
-    /// What waits for a destination, from a number on.
+    /// What waits for a destination, from a number on. What waits for this shard itself is to be routed again, by
+    /// [`Command::RouteAgain`](crate::Command::RouteAgain).
     pub fn outbox(&self, destination: Party, from: Number, mut credit: Credit, now: Time) -> Vec<OutboxMessage> {
         let Some(outbox) = self.outbox.get(&destination) else { return Vec::new() };
         let mut messages = Vec::new();
@@ -224,8 +226,11 @@ impl Shard {
             if !credit.take(body.message.bytes(), messages.is_empty()) {
                 break;
             }
-            let publisher = waiting.publisher.clone();
-            messages.push(OutboxMessage { number, message: message_at(body, now), publisher });
+            let to = match &waiting.to {
+                Addressee::Subscribers { publisher } => Addressee::Subscribers { publisher: publisher.clone() },
+                Addressee::Group(share) => Addressee::Group(self.ledger.shares().name(*share).clone()),
+            };
+            messages.push(OutboxMessage { number, message: message_at(body, now), to });
         }
         messages
     }

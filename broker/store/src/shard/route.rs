@@ -9,7 +9,7 @@ use super::Shard;
 use crate::command::{Item, Routed, Target};
 use crate::ledger::{body_bytes, sabotaged};
 use crate::names::{ClientId, Epoch, Number, Party, Version, WillId};
-use crate::outbox::{Waiting, waiting_bytes};
+use crate::outbox::{Addressee, Waiting, waiting_bytes};
 use crate::reply::{Refusal, Reply, Stored};
 use crate::settings::{Bound, cost};
 
@@ -73,14 +73,11 @@ impl Shard {
     /// Whether all destinations have room: what goes on its way in one entry goes whole or not at all.
     fn room_for(&self, routed: &Routed, publisher: &ClientId, takes: u64, freed: u64) -> Result<(), Bound> {
         let destinations = self.living(&routed.destinations);
-        let is_full = |destination: &Party| {
-            let waiting = self.outbox.get(destination).map_or(0, |outbox| outbox.len());
-            waiting >= self.settings.outbox_messages_max as usize
-        };
-        if destinations.iter().any(is_full) {
+        if destinations.iter().any(|destination| self.is_full(destination)) {
             return Err(Bound::Outbox);
         }
-        let outbox = waiting_bytes(publisher) * destinations.len() as u64;
+        let to = Addressee::Subscribers { publisher: publisher.clone() };
+        let outbox = waiting_bytes(&to) * destinations.len() as u64;
         let body = if destinations.is_empty() { 0 } else { body_bytes(&routed.item.message) };
         match takes + outbox + body {
             0 => Ok(()),
@@ -88,11 +85,17 @@ impl Shard {
         }
     }
 
+    pub(super) fn is_full(&self, destination: &Party) -> bool {
+        let waiting = self.outbox.get(destination).map_or(0, |outbox| outbox.len());
+        waiting >= self.settings.outbox_messages_max as usize
+    }
+
     fn route(&mut self, routed: &Routed, publisher: &ClientId) -> Stored {
         let body = self.ledger.add_body(&routed.item.message, self.time);
         for destination in self.living(&routed.destinations) {
             let outbox = self.outbox.entry(destination).or_default();
-            outbox.push(Waiting { body, publisher: publisher.clone() }, &mut self.ledger);
+            let to = Addressee::Subscribers { publisher: publisher.clone() };
+            outbox.push(Waiting { body, to }, &mut self.ledger);
         }
         let stored = self.store_body(&routed.item, body);
         self.ledger.let_go(body);

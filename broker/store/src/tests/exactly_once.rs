@@ -7,7 +7,7 @@ use super::*;
 const OTHER: Party = Party::Shard(ShardId(9));
 const NODE: Party = Party::Node(B);
 const NOWHERE: Stored =
-    Stored { queued: 0, ignored: 0, dropped: 0, is_expired: false, refused: vec![], retained: None };
+    Stored { queued: 0, ignored: 0, again: 0, dropped: 0, is_expired: false, refused: vec![], retained: None };
 const ALL: Credit = Credit { messages: 100, bytes: 10_000 };
 
 fn receive(client: &str, epoch: Epoch, id: u16, item: Item, destinations: &[Party]) -> Command {
@@ -38,8 +38,8 @@ fn a_message_goes_to_local_sessions_and_to_the_outbox_in_one_entry() {
     assert_eq!(waiting(&world, NODE), [(1, "x".to_owned())]);
     assert_eq!(world.shard.counts().messages, 2);
     assert_eq!(world.shard.destinations().collect::<Vec<_>>(), [(NODE, 1), (OTHER, 1)]);
-    let publisher = world.shard.outbox(NODE, 1, ALL, world.now).remove(0).publisher;
-    assert_eq!(&*publisher, "p");
+    let to = world.shard.outbox(NODE, 1, ALL, world.now).remove(0).to;
+    assert_eq!(to, Addressee::Subscribers { publisher: text("p") });
 }
 
 #[test]

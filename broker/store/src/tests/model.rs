@@ -1,7 +1,10 @@
 //! The same rules as plainly as they can be written: no table of what is due, no counts of references, no sums. All is
 //! found by looking at everything.
 
+mod again;
+mod clear;
 mod look;
+mod retained;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use fulmar_codec::QoS;
 
 use crate::*;
-use look::{Due, will_bytes};
+pub(super) use again::ITSELF;
+use look::will_bytes;
 use session::acknowledge;
 pub(super) use session::{Kept, Place, Session};
 
-/// A message in the outbox: its number, and whose it is.
-type Waiting = (Number, Kept, ClientId);
+/// A message in the outbox: its number, and who gets it.
+type Waiting = (Number, Kept, Addressee);
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
@@ -54,8 +58,8 @@ impl Model {
                 return Ok(Reply::Subscribed(each.collect()));
             }
             Command::Unsubscribe { client, epoch, filters } => {
-                let session = self.owned(&client, epoch)?;
-                let each = filters.iter().map(|filter| session.subscriptions.remove(filter).is_some());
+                self.owned(&client, epoch)?;
+                let each = filters.iter().map(|filter| self.unsubscribe(&client, filter));
                 return Ok(Reply::Unsubscribed(each.collect()));
             }
             Command::Publish { source, first, items } => return self.publish(source, first, &items),
@@ -101,7 +105,17 @@ impl Model {
                         Party::Shard(_) => false,
                     };
                     self.sources.retain(|source, _| !is_over(source));
-                    self.outbox.retain(|destination, _| !is_over(destination));
+                    let all = std::mem::take(&mut self.outbox);
+                    let (over, rest) = all.into_iter().partition(|(destination, _)| is_over(destination));
+                    self.outbox = rest;
+                    let over: BTreeMap<Party, (Number, Vec<Waiting>)> = over;
+                    for (_, kept, to) in over.into_values().flat_map(|(_, waiting)| waiting) {
+                        if let Addressee::Group(share) = to
+                            && kept.message.qos != QoS::ExactlyOnce
+                        {
+                            self.move_on(kept, share);
+                        }
+                    }
                 }
                 let cleared = self.clear();
                 self.forget_gone();
@@ -126,6 +140,7 @@ impl Model {
                     waiting.retain(|(number, ..)| *number > until);
                 }
             }
+            Command::RouteAgain { number, to } => return self.route_again(number, &to),
             Command::Expire => return Ok(Reply::Cleared(self.clear())),
         }
         Ok(Reply::Done)
@@ -296,8 +311,16 @@ impl Model {
             return stored;
         }
         for (position, target) in item.targets.iter().enumerate() {
-            match self.queue(target, kept) {
-                Ok(None) => stored.ignored += 1,
+            if target.qos == QoS::AtMostOnce || (target.share.is_none() && !self.is_there(target)) {
+                stored.ignored += 1;
+                continue;
+            }
+            let queued = match &target.share {
+                Some(share) if !self.is_there(target) => self.keep_to_route_again(kept, share).map(|()| None),
+                _ => self.queue(target, kept).map(Some),
+            };
+            match queued {
+                Ok(None) => stored.again += 1,
                 Ok(Some(dropped)) => {
                     stored.queued += 1;
                     stored.dropped += dropped;
@@ -312,64 +335,14 @@ impl Model {
         stored
     }
 
-    fn retain(&mut self, kept: &Kept, version: Version) -> RetainReply {
-        let topic = kept.message.topic().to_owned();
-        let deleted = self.tombstones.iter().find(|(it, ..)| *it == topic).map(|(_, version, _)| *version);
-        let is_older = |current: Option<Version>| current.is_some_and(|current| version <= current);
-        if is_older(deleted) || is_older(self.retained.get(&topic).map(|(_, version)| *version)) {
-            return RetainReply::Older;
-        }
-        if kept.message.payload().is_empty() || kept.is_expired(self.time) {
-            self.bury(&topic, version, self.bytes_with(kept));
-            return RetainReply::Applied;
-        }
-        let is_new = !self.retained.contains_key(&topic);
-        if is_new && self.retained.len() >= self.settings.retained_max as usize {
-            return RetainReply::Refused(Bound::Retained);
-        }
-        let takes = if is_new { cost::RETAINED + topic.len() as u64 } else { 0 };
-        let freed = if deleted.is_some() { cost::TOMBSTONE + topic.len() as u64 } else { 0 };
-        if self.bytes_with(kept) + takes.saturating_sub(freed) > self.keeping_bytes_max() {
-            return RetainReply::Refused(Bound::ShardBytes);
-        }
-        self.tombstones.retain(|(it, ..)| *it != topic);
-        self.retained.insert(topic, (kept.clone(), version));
-        RetainReply::Applied
-    }
-
-    fn keeping_bytes_max(&self) -> u64 {
-        self.settings.shard_bytes_max - self.settings.shard_bytes_max / 4
-    }
-
-    /// `bytes` is what there is, with the message that is being dealt with.
-    fn bury(&mut self, topic: &str, version: Version, bytes: u64) {
-        let had = self.retained.contains_key(topic) || self.tombstones.iter().any(|(it, ..)| it == topic);
-        self.retained.remove(topic);
-        self.tombstones.retain(|(it, ..)| it != topic);
-        if !had && bytes + cost::TOMBSTONE + topic.len() as u64 > self.keeping_bytes_max() {
-            self.totals.forgotten += 1;
-            return;
-        }
-        let ends = self.time + u64::from(self.settings.tombstone_seconds) * 1000;
-        self.tombstones.push((topic.to_owned(), version, ends));
-        let Settings { tombstones_max, tombstone_bytes_max, .. } = self.settings;
-        while self.tombstones.len() > tombstones_max as usize || self.tombstone_bytes() > tombstone_bytes_max {
-            self.tombstones.remove(0);
-            self.totals.forgotten += 1;
-        }
-    }
-
-    fn queue(&mut self, target: &Target, kept: &Kept) -> Result<Option<u32>, Bound> {
-        let bytes = self.bytes_with(kept);
-        let (settings, now) = (self.settings, self.time);
-        let Some(session) = self.sessions.get_mut(&target.client) else { return Ok(None) };
-        let is_over = session.ends().is_some_and(|ends| ends <= now);
-        if session.generation != target.generation || is_over || target.qos == QoS::AtMostOnce {
-            return Ok(None);
-        }
+    fn queue(&mut self, target: &Target, kept: &Kept) -> Result<u32, Bound> {
+        let bytes = self.bytes_with(kept, target.share.as_ref());
+        let settings = self.settings;
+        let session = self.sessions.get_mut(&target.client).unwrap();
+        let Target { retain, qos, subscription_ids: ids, share, .. } = target.clone();
+        let place = Place { sequence: session.next, kept: Some(kept.clone()), qos, retain, ids, share };
         let mut tried = session.clone();
-        let (retain, qos, ids) = (target.retain, target.qos, target.subscription_ids.clone());
-        tried.queue.push(Place { sequence: tried.next, kept: Some(kept.clone()), qos, retain, ids });
+        tried.queue.push(place.clone());
         tried.next += 1;
         let nothing_waits = tried.in_flight() + 1 == tried.queue.len();
         tried.move_window(&settings);
@@ -380,7 +353,7 @@ impl Model {
         }
         if goes_out {
             *session = tried;
-            return Ok(Some(0));
+            return Ok(0);
         }
         let mut tried = session.clone();
         let fits = |session: &Session| {
@@ -403,12 +376,11 @@ impl Model {
             };
             dropped += 1;
         }
-        let (retain, qos, ids) = (target.retain, target.qos, target.subscription_ids.clone());
-        tried.queue.push(Place { sequence: tried.next, kept: Some(kept.clone()), qos, retain, ids });
+        tried.queue.push(place);
         tried.next += 1;
         tried.move_window(&settings);
         *session = tried;
-        Ok(Some(dropped))
+        Ok(dropped)
     }
 
     fn living(&self, destinations: &[Party]) -> BTreeSet<Party> {
@@ -418,8 +390,7 @@ impl Model {
 
     fn room_to_route(&self, routed: &Routed, publisher: &ClientId, takes: u64, freed: u64) -> Result<(), Bound> {
         let destinations = self.living(&routed.destinations);
-        let waiting = |it: &Party| self.outbox.get(it).map_or(0, |(_, waiting)| waiting.len());
-        if destinations.iter().any(|it| waiting(it) >= self.settings.outbox_messages_max as usize) {
+        if destinations.iter().any(|it| self.is_full(it)) {
             return Err(Bound::Outbox);
         }
         let mut takes = takes + destinations.len() as u64 * (cost::OUTBOX + publisher.len() as u64);
@@ -435,9 +406,7 @@ impl Model {
     fn route(&mut self, routed: &Routed, publisher: &ClientId) -> Stored {
         let kept = self.keep(&routed.item.message);
         for destination in self.living(&routed.destinations) {
-            let (last, waiting) = self.outbox.entry(destination).or_default();
-            *last += 1;
-            waiting.push((*last, kept.clone(), publisher.clone()));
+            self.send(destination, kept.clone(), Addressee::Subscribers { publisher: publisher.clone() });
         }
         self.store(&routed.item, &kept)
     }
@@ -485,7 +454,9 @@ impl Model {
 
     fn end(&mut self, client: &ClientId) {
         self.fire(client);
-        self.sessions.remove(client);
+        if let Some(Session { queue, sent_until, .. }) = self.sessions.remove(client) {
+            self.move_on_all(queue, sent_until);
+        }
     }
 
     fn fire(&mut self, client: &ClientId) -> u32 {
@@ -495,63 +466,5 @@ impl Model {
         let pending = PendingWill { client: client.clone(), user: session.user.clone(), will };
         self.wills.insert(self.last_will, pending);
         1
-    }
-
-    fn clear(&mut self) -> Cleared {
-        let mut cleared = Cleared::default();
-        let mut effort = self.settings.portion.max(1) as usize;
-        let length = |model: &Self, client: &ClientId| {
-            model.sessions[client].queue.len() + model.sessions[client].subscriptions.len()
-        };
-        while effort > 0 {
-            if let Some((node, client)) = self.gone_sessions().first().cloned() {
-                effort = effort.saturating_sub(1 + length(self, &client));
-                let since = self.gone.iter().find(|(gone, ..)| gone.id == node.id).unwrap().1;
-                let before = self.last_will;
-                match self.leave(&client, since) {
-                    true => cleared.ended += 1,
-                    false => cleared.left += 1,
-                }
-                cleared.wills += (self.last_will - before) as u32;
-                continue;
-            }
-            let Some((_, what)) = self.due().first().cloned().filter(|(at, _)| *at <= self.time) else { break };
-            effort -= 1;
-            match what {
-                Due::Will(client) => cleared.wills += self.fire(&client),
-                Due::Session(client) => {
-                    effort = effort.saturating_sub(length(self, &client));
-                    cleared.wills += self.fire(&client);
-                    self.end(&client);
-                    cleared.ended += 1;
-                }
-                Due::Queued(client, sequence) => {
-                    self.sessions.get_mut(&client).unwrap().queue.retain(|place| place.sequence != sequence);
-                    self.totals.expired += 1;
-                    cleared.messages += 1;
-                }
-                Due::Retained(topic) => {
-                    let (_, version) = self.retained[&topic];
-                    self.bury(&topic, version, self.bytes());
-                    cleared.retained += 1;
-                }
-                Due::Tombstone(topic) => {
-                    self.tombstones.retain(|(it, ..)| *it != topic);
-                    cleared.tombstones += 1;
-                }
-            }
-        }
-        let is_due = self.due().first().is_some_and(|(at, _)| *at <= self.time);
-        cleared.more = is_due || !self.gone_sessions().is_empty();
-        cleared
-    }
-
-    fn forget_gone(&mut self) {
-        while self.gone.len() > self.settings.nodes_max as usize {
-            let owners: BTreeSet<_> = self.gone_sessions().into_iter().map(|(node, _)| node.id).collect();
-            let settled = self.gone.iter().filter(|(gone, ..)| !owners.contains(&gone.id));
-            let Some(oldest) = settled.map(|(gone, _, index)| (*index, gone.id)).min() else { return };
-            self.gone.retain(|(gone, ..)| gone.id != oldest.1);
-        }
     }
 }

@@ -31,8 +31,14 @@ fn claim(client: &str, nonce: u64) -> Claim {
 /// later; that of `e` is to be published.
 fn records() -> Vec<Record> {
     let (c, d, e) = ("c".into(), "d".into(), "e".into());
-    let target =
-        Target { client: "c".into(), generation: 1, qos: QoS::ExactlyOnce, retain: false, subscription_ids: vec![] };
+    let target = Target {
+        client: "c".into(),
+        generation: 1,
+        qos: QoS::ExactlyOnce,
+        retain: false,
+        subscription_ids: vec![],
+        share: None,
+    };
     let item = |payload: &str, retain| Item {
         message: Message::new("t", QoS::ExactlyOnce, &[], payload.as_bytes()),
         retain,
@@ -40,6 +46,10 @@ fn records() -> Vec<Record> {
     };
     let subscription = Subscription { options: Default::default(), id: None };
     let routed = Routed { item: item("2", None), destinations: vec![Party::Shard(ShardId(2))] };
+    let share = |item: Item| {
+        let share = Some("$share/g/t".into());
+        Item { targets: vec![Target { share, ..target.clone() }], ..item }
+    };
     let deleted = Item {
         message: Message::new("deleted", QoS::AtLeastOnce, &[], b""),
         retain: Some(Version { clock: 1, node: 1 }),
@@ -50,11 +60,15 @@ fn records() -> Vec<Record> {
         Command::Claim(claim("c", 1)),
         Command::Claim(claim("d", 2)),
         Command::Claim(claim("e", 3)),
-        Command::Subscribe { client: "c".into(), epoch: 1, subscriptions: vec![("t".into(), subscription)] },
+        Command::Subscribe {
+            client: "c".into(),
+            epoch: 1,
+            subscriptions: vec![("t".into(), subscription), ("$share/g/t".into(), subscription)],
+        },
         Command::Publish {
             source: Party::Node(A),
             first: 1,
-            items: vec![item("1", Some(Version { clock: 2, node: 1 })), deleted],
+            items: vec![share(item("1", Some(Version { clock: 2, node: 1 }))), deleted],
         },
         Command::ReceiveQos2 { client: c, epoch: 1, packet_id: PacketId::MIN, routed },
         disconnect(d, 2, WillFate::Keep),
@@ -147,6 +161,7 @@ fn nothing_is_there_twice() {
         twice!(Record::Source(..)),
         twice!(Record::Gone(..)),
         twice!(Record::Body(..)),
+        twice!(Record::Share(..)),
         twice!(Record::Session(_)),
         twice!(Record::Subscription(..)),
         twice!(Record::Received(_)),
@@ -161,6 +176,7 @@ fn nothing_is_there_twice() {
         "a source is there twice",
         "a node that is gone is there twice",
         "a message is there twice",
+        "a shared subscription is there twice",
         "a session is there twice",
         "a subscription is there twice",
         "a packet identifier is there twice",
@@ -195,6 +211,16 @@ fn nothing_is_missing() {
         records.remove(first!(records, Record::Place(..)));
     });
     assert_eq!(held_by_nobody, "a message is held by nobody");
+    let share = without(|records| first!(records, Record::Share(..)));
+    assert_eq!(share, "its shared subscription is not there");
+    let for_nobody = refused(|records| place(records, 0).1.share = None);
+    assert_eq!(for_nobody, "a shared subscription is held by nobody");
+    let for_others = refused(|records| {
+        let at = first!(records, Record::Waiting(..));
+        let Record::Waiting(body, _) = records[at] else { unreachable!("it was found as such") };
+        records[at] = Record::Waiting(body, Addressee::Group(ShareId::MAX));
+    });
+    assert_eq!(for_others, "its shared subscription is not there");
     let mut one_less = records();
     one_less.remove(first!(one_less, Record::Source(..)));
     let record = one_less.len() as u64 - 1;
@@ -207,6 +233,11 @@ fn numbers_are_not_behind_those_that_were_given() {
     assert_eq!(refused(|records| head(records).applied = u64::MAX), "a number is too high");
     assert_eq!(refused(|records| head(records).totals.expired = u64::MAX), "a number is too high");
     assert_eq!(refused(|records| head(records).next_message = 0), "a message is newer than the newest");
+    assert_eq!(refused(|records| head(records).totals.stranded = u64::MAX), "a number is too high");
+    assert_eq!(
+        refused(|records| head(records).next_share = ShareId::MIN),
+        "a shared subscription is newer than the newest"
+    );
     assert_eq!(refused(|records| head(records).last_will = 0), "a will is newer than the newest");
     assert_eq!(refused(|records| head(records).last_epoch = 2), "an epoch is newer than the newest");
     assert_eq!(refused(|records| session(records, "c").generation = 2), "a generation is newer than the epoch");
@@ -248,9 +279,11 @@ fn queues_are_as_they_can_be() {
     assert_eq!(refused(|records| place(records, 0).1.qos = QoS::AtMostOnce), "a message of QoS 0 waits");
     assert_eq!(refused(|records| place(records, 0).1.body = Some(99)), "its message is not there");
     assert_eq!(refused(|records| place(records, 1).1.body = None), "a message was released before it was sent");
+    let released = refused(|records| place(records, 0).1.body = None);
+    assert_eq!(released, "a message was released and may go to others");
     let released = |records: &mut Vec<Record>| {
         let (_, place) = place(records, 0);
-        (place.qos, place.body) = (QoS::AtLeastOnce, None);
+        (place.qos, place.body, place.share) = (QoS::AtLeastOnce, None, None);
     };
     assert_eq!(refused(released), "a message of QoS 1 was released");
 }

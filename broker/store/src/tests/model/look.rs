@@ -75,10 +75,14 @@ impl Model {
             bytes += cost::RETAINED + topic.len() as u64;
             hold(kept);
         }
-        for (_, kept, publisher) in self.outbox.values().flat_map(|(_, waiting)| waiting) {
-            bytes += cost::OUTBOX + publisher.len() as u64;
+        for (_, kept, to) in self.outbox.values().flat_map(|(_, waiting)| waiting) {
+            bytes += cost::OUTBOX;
+            if let Addressee::Subscribers { publisher } = to {
+                bytes += publisher.len() as u64;
+            }
             hold(kept);
         }
+        bytes += self.shares().iter().map(|name| cost::SHARE + name.len() as u64).sum::<u64>();
         bytes += self.tombstone_bytes();
         bytes += self.wills.values().map(|it| will_bytes(&it.client, &it.user, &it.will)).sum::<u64>();
         bytes + bodies.values().sum::<u64>()
@@ -88,13 +92,25 @@ impl Model {
         self.tombstones.iter().map(|(topic, ..)| cost::TOMBSTONE + topic.len() as u64).sum()
     }
 
-    /// With a message that is being dealt with, whether anybody holds it yet or not.
-    pub(super) fn bytes_with(&self, kept: &Kept) -> u64 {
+    /// The shared subscriptions of which messages wait.
+    fn shares(&self) -> BTreeSet<&Arc<str>> {
+        let places = self.sessions.values().flat_map(|it| &it.queue).filter_map(|place| place.share.as_ref());
+        let groups = self.outbox.values().flat_map(|(_, waiting)| waiting).filter_map(|(.., to)| match to {
+            Addressee::Group(share) => Some(share),
+            Addressee::Subscribers { .. } => None,
+        });
+        places.chain(groups).collect()
+    }
+
+    /// With a message that is being dealt with, whether anybody holds it yet or not, and its shared subscription.
+    pub(super) fn bytes_with(&self, kept: &Kept, share: Option<&Arc<str>>) -> u64 {
         let places = self.sessions.values().flat_map(|it| &it.queue).filter_map(|place| place.kept.as_ref());
         let retained = self.retained.values().map(|(kept, _)| kept);
         let outbox = self.outbox.values().flat_map(|(_, waiting)| waiting).map(|(_, kept, _)| kept);
         let is_held = places.chain(retained).chain(outbox).any(|it| it.number == kept.number);
-        self.bytes() + if is_held { 0 } else { cost::BODY + kept.message.bytes() }
+        let new_share = share.filter(|share| !self.shares().contains(share));
+        let share_bytes = new_share.map_or(0, |share| cost::SHARE + share.len() as u64);
+        self.bytes() + share_bytes + if is_held { 0 } else { cost::BODY + kept.message.bytes() }
     }
 
     pub(in crate::tests) fn bodies(&self) -> usize {

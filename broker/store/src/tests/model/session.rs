@@ -29,6 +29,7 @@ pub(in crate::tests) struct Place {
     pub(in crate::tests) qos: QoS,
     pub(in crate::tests) retain: bool,
     pub(in crate::tests) ids: Vec<NonZeroU32>,
+    pub(in crate::tests) share: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,7 +94,7 @@ pub(in crate::tests) fn acknowledge(session: &mut Session, sequence: Sequence, a
     let place = &mut session.queue[at];
     match (place.qos, place.kept.is_some(), ack) {
         (QoS::ExactlyOnce, true, Ack::Received) => {
-            place.kept = None;
+            (place.kept, place.share) = (None, None);
             return AckReply::Done;
         }
         (QoS::ExactlyOnce, false, Ack::Received) => return AckReply::DoneBefore,
