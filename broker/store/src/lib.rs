@@ -66,8 +66,9 @@
 //! # What is not here
 //!
 //! Which member of a shared subscription gets a message: that is up to whoever matches. Queue tails on disk: all of a shard is in memory, within its bound.
-//! Sessions that are clean and have no will: their leader keeps them. The size of an entry is bounded by whoever
-//! proposes it.
+//! Sessions that are clean and have no will: their leader keeps them. Whether an entry is too large and whether
+//! [`Settings`] make sense: whoever proposes them asks [`Weight`] and [`Settings::check`] first, and a shard applies what
+//! was committed.
 
 #![deny(unsafe_code)]
 
@@ -88,6 +89,7 @@ mod shares;
 #[cfg(test)]
 mod tests;
 mod tombstones;
+mod weight;
 
 pub use ask::{Answer, Ask, OwnedSession, Owner, Published, Recipients, Ticket, Told};
 pub use bytes::{BytesError, LEVEL, Loader, Snapshot, SnapshotError};
@@ -100,5 +102,6 @@ pub use reply::{
     AckReply, Applied, Claimed, Cleared, ItemReply, Refusal, Reply, RetainReply, Stored, SubscriptionChange, WillState,
 };
 pub use session::PendingWill;
-pub use settings::{Bound, QueuePolicy, Settings, cost};
+pub use settings::{Bound, QueuePolicy, SettingError, Settings, cost};
 pub use shard::{Counts, Credit, Delivery, OutboxMessage, SessionView, Shard};
+pub use weight::Weight;

@@ -13,6 +13,7 @@ mod replicas;
 mod retained;
 mod shared;
 mod users;
+mod weight;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
