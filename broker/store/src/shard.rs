@@ -8,6 +8,7 @@ mod again;
 mod claim;
 mod clear;
 mod end;
+mod owner;
 mod publish;
 mod read;
 mod retained;

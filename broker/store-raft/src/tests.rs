@@ -1,0 +1,4 @@
+//! What an engine does, by topic, on a simulated disk.
+
+mod fixture;
+mod publish;
