@@ -182,7 +182,11 @@ pub(super) fn subscribe(client: &str, epoch: Epoch, filter: &str, qos: QoS) -> A
 }
 
 pub(super) fn message(topic: &str, payload: &str) -> Message {
-    Message::new(topic, QoS::AtLeastOnce, &[], payload.as_bytes())
+    message_of(QoS::AtLeastOnce, topic, payload)
+}
+
+pub(super) fn message_of(qos: QoS, topic: &str, payload: &str) -> Message {
+    Message::new(topic, qos, &[], payload.as_bytes())
 }
 
 pub(super) fn publish(shard: ShardId, message: Message) -> Ask {
