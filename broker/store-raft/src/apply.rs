@@ -2,8 +2,8 @@
 
 use fulmar_raft::{Entry as LogEntry, Payload};
 use fulmar_store::{
-    Answer, Applied, Bound, Claim, Claimed, Command, Entry, Item, ItemReply, Message, Node, OwnedSession, Party,
-    Refusal, Reply, RetainReply, Stored, Target, Ticket, Time, Told, Version,
+    Answer, Applied, Bound, Claim, Claimed, Command, Entry, Item, ItemReply, Message, Node, Onward, OwnedSession,
+    Party, Refusal, Reply, RetainReply, Stored, Target, Ticket, Time, Told, Version,
 };
 
 use crate::deliver::Owned;
@@ -98,6 +98,19 @@ impl Replica {
             (Command::Publish { source: Party::Shard(source), .. }, Reply::Refused(_)) => {
                 if let Some(leading) = &mut self.leading {
                     leading.pulled.remove(source);
+                    leading.pause_outboxes(self.shard.time());
+                }
+            }
+            (Command::RouteAgain { to: Onward::Member(target), .. }, Reply::Routed(stored)) if stored.queued > 0 => {
+                self.to_deliver.insert(target.client.clone());
+            }
+            (Command::RouteAgain { .. }, Reply::Refused(refusal)) => {
+                if let Some(leading) = &mut self.leading {
+                    leading.routed_again = 0;
+                    // Somebody who is not there any more is no reason to wait.
+                    if !matches!(refusal, Refusal::NoMember | Refusal::OutOfOrder { .. }) {
+                        leading.pause_outboxes(self.shard.time());
+                    }
                 }
             }
             (Command::ReceiveQos2 { routed, .. }, Reply::Routed(stored)) => {
@@ -244,9 +257,10 @@ fn refused(reply: Reply) -> Answer {
 }
 
 fn add(sum: &mut Stored, part: Stored, before: u32) {
-    let Stored { queued, ignored, dropped, is_expired, refused, retained } = part;
+    let Stored { queued, ignored, again, dropped, is_expired, refused, retained } = part;
     sum.queued += queued;
     sum.ignored += ignored;
+    sum.again += again;
     sum.dropped += dropped;
     sum.is_expired |= is_expired;
     sum.refused.extend(refused.into_iter().map(|(position, bound): (u32, Bound)| (before + position, bound)));

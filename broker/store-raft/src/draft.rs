@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use fulmar_raft::{Index, Term};
-use fulmar_store::{Command, Entry, Item, Message, Number, Owner, Party, Target, Ticket};
+use fulmar_store::{Command, Entry, Item, Message, Number, Onward, Owner, Party, Target, Ticket};
 
 /// What goes into an entry as a whole.
 #[derive(Debug)]
@@ -94,6 +94,7 @@ fn size_of_command(command: &Command) -> (usize, usize) {
         Command::PublishWill { targets, .. } => {
             return (targets.iter().map(|it| HEAD_BYTES + it.client.len()).sum(), targets.len());
         }
+        Command::RouteAgain { to: Onward::Member(target), .. } => return (HEAD_BYTES + target.client.len(), 1),
         Command::Claim(claim) => {
             let will = claim.will.as_ref().map_or(0, |will| will.message.bytes());
             claim.client.len() + usize::try_from(will).unwrap_or(usize::MAX)
@@ -108,7 +109,11 @@ fn size_of_command(command: &Command) -> (usize, usize) {
         Command::Release { client, .. } | Command::Disconnect { client, .. } | Command::End { client, .. } => {
             client.len()
         }
-        Command::Settings(_) | Command::NodeGone(_) | Command::OutboxDone { .. } | Command::Expire => 0,
+        Command::Settings(_)
+        | Command::NodeGone(_)
+        | Command::OutboxDone { .. }
+        | Command::RouteAgain { .. }
+        | Command::Expire => 0,
     };
     (HEAD_BYTES + bytes, 0)
 }

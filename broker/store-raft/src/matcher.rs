@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use fulmar_codec::QoS;
 use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId, Trie};
@@ -145,7 +146,7 @@ impl Matcher {
             let place = &self.places[of_one.first()?.0 as usize];
             let is_own = publisher == Some(&place.client);
             let wanted = of_one.iter().map(|(_, options)| *options).filter(|options| !(is_own && options.no_local()));
-            target(place, message, wanted)
+            target(place, message, wanted, None)
         });
         let targets = targets.collect();
         found.0.clear();
@@ -153,9 +154,10 @@ impl Matcher {
         targets
     }
 
-    /// The member of a shared group whose turn it is: one with a client that is connected, if there is one. Members
+    /// The member of a shared group, named with its whole `$share/GROUP/FILTER`, whose turn it is: one with a client that is connected, if there is one. Members
     /// that asked for QoS 0 have no turn, as nothing waits for them here.
-    pub(crate) fn in_turn(&mut self, group: &str, filter: &str, message: &Message, shard: &Shard) -> Option<Target> {
+    pub(crate) fn in_turn(&mut self, name: &Arc<str>, message: &Message, shard: &Shard) -> Option<Target> {
+        let (Some(group), filter) = split_share(name) else { return None };
         let shared = self.trie.shared_group(group, filter)?;
         let mut left = Vec::new();
         let mut present = None;
@@ -169,13 +171,20 @@ impl Matcher {
         }
         let member = present.or_else(|| shared.absent_in_turn().find(is_waited_for)).or_else(|| left.first().copied());
         let target = member.and_then(|Member { subscriber, options }| {
-            target(&self.places[subscriber.slot as usize], message, [options].into_iter())
+            target(&self.places[subscriber.slot as usize], message, [options].into_iter(), Some(name))
         });
         // Whose client has left since its last turn is asked no more until it comes back.
         for member in left {
             self.trie.set_shared_absent(group, filter, member.subscriber);
         }
         target
+    }
+
+    /// Whether a shared group has members in this shard for whom messages wait.
+    pub(crate) fn has_members(&self, name: &str) -> bool {
+        let (Some(group), filter) = split_share(name) else { return false };
+        let shared = self.trie.shared_group(group, filter);
+        shared.is_some_and(|shared| shared.present().chain(shared.absent.iter().copied()).any(|it| is_waited_for(&it)))
     }
 
     /// A client is connected: it takes its turns again.
@@ -190,7 +199,12 @@ impl Matcher {
 }
 
 /// A session that gets a message by all these of its subscriptions. None if it wants it with QoS 0 only.
-fn target(place: &Place, message: &Message, wanted: impl Iterator<Item = Options>) -> Option<Target> {
+fn target(
+    place: &Place,
+    message: &Message,
+    wanted: impl Iterator<Item = Options>,
+    share: Option<&Arc<str>>,
+) -> Option<Target> {
     let Place { client, generation, .. } = place;
     let (mut highest, mut retain, mut subscription_ids) = (QoS::AtMostOnce, false, Vec::<NonZeroU32>::new());
     for options in wanted {
@@ -200,7 +214,14 @@ fn target(place: &Place, message: &Message, wanted: impl Iterator<Item = Options
     }
     let qos = highest.min(message.qos);
     let retain = retain && message.retain;
-    let target = Target { client: client.clone(), generation: *generation, qos, retain, subscription_ids };
+    let target = Target {
+        client: client.clone(),
+        generation: *generation,
+        qos,
+        retain,
+        subscription_ids,
+        share: share.cloned(),
+    };
     (qos != QoS::AtMostOnce).then_some(target)
 }
 

@@ -162,19 +162,23 @@ impl Replica {
         match to {
             Recipients::Nobody => Vec::new(),
             Recipients::Matching { publisher } => self.matcher.matching(message, publisher.as_ref()),
-            Recipients::One { client, qos, retain, subscription_ids } => {
-                let session = self.shard.session(client).filter(|_| *qos != QoS::AtMostOnce);
-                let target = session.map(|session| Target {
+            Recipients::One { client, qos, retain, subscription_ids, share } => {
+                let generation = self.shard.session(client).map(|session| session.generation);
+                // A member of a shared subscription that is no more is replaced when this is committed.
+                let generation = generation.or(share.as_ref().map(|_| 0)).filter(|_| *qos != QoS::AtMostOnce);
+                let target = generation.map(|generation| Target {
                     client: client.clone(),
-                    generation: session.generation,
+                    generation,
                     qos: *qos,
                     retain: *retain,
                     subscription_ids: subscription_ids.clone(),
+                    share: share.clone(),
                 });
                 target.into_iter().collect()
             }
             Recipients::Group { group, filter } => {
-                self.matcher.in_turn(group, filter, message, &self.shard).into_iter().collect()
+                let name = format!("$share/{group}/{filter}").into();
+                self.matcher.in_turn(&name, message, &self.shard).into_iter().collect()
             }
         }
     }

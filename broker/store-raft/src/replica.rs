@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use fulmar_raft::{Group, HardState, Index, RoleChange, Snapshot, State, Term};
 use fulmar_store::{
-    Answer, Ask, ClientId, Command, Epoch, Node, Number, Party, PendingWill, Shard, ShardId, Stored, Ticket, Told,
-    WillId,
+    Answer, Ask, ClientId, Command, Epoch, Node, Number, Party, PendingWill, Shard, ShardId, Stored, Ticket, Time,
+    Told, WillId,
 };
 
 use crate::deliver::Owned;
@@ -70,12 +70,23 @@ pub(crate) struct Leading {
     pub(crate) pulled: BTreeMap<ShardId, Number>,
     /// Of what others have got from the outbox of this shard: up to where that was proposed.
     pub(crate) done: BTreeMap<ShardId, Number>,
-    /// What a portion of clearing up was proposed for.
+    /// Of what this shard's outbox has for the shard itself: the next to be proposed.
+    pub(crate) routed_again: Number,
+    /// Outboxes are left alone until then: the shard had no room for what is in them.
+    pub(crate) paused_until: Option<Time>,
+    /// A portion of clearing up was proposed.
     pub(crate) is_clearing: bool,
     /// What goes first.
     pub(crate) upkeep: VecDeque<Command>,
     /// What became of the first parts of a message that goes in parts.
     pub(crate) parts: Stored,
+}
+
+impl Leading {
+    pub(crate) fn pause_outboxes(&mut self, now: Time) {
+        const PAUSE_MILLISECONDS: Time = 1000;
+        self.paused_until = Some(now + PAUSE_MILLISECONDS);
+    }
 }
 
 /// A session that this node owns and nobody serves.
@@ -172,6 +183,8 @@ impl Replica {
             is_out_of_step: false,
             pulled: BTreeMap::new(),
             done: BTreeMap::new(),
+            routed_again: 0,
+            paused_until: None,
             is_clearing: false,
             upkeep,
             parts: Stored::default(),

@@ -1,15 +1,19 @@
 //! What a leader does of its own accord: it fetches what waits for its shard in the outboxes of others, says there what
-//! has come, clears up what is due, and tells of wills.
+//! has come, finds other members for what those of shared subscriptions left behind, clears up what is due, and tells
+//! of wills.
 //!
 //! A message for another shard is fetched by the leader of that shard, from its own node's copy of the sender: both have
 //! what is committed there. The sender's leader sees in its own copy of the receiver what has come. So nobody has to
 //! send anything, and what is on its way is known after a crash by nothing but the two shards: the number that the
 //! receiver expects, and the oldest one that the sender has.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fulmar_log::Disk;
-use fulmar_store::{Command, Credit, Item, Number, OutboxMessage, Party, ShardId, Time, Told};
+use fulmar_store::{
+    Addressee, Command, Credit, Item, Message, Number, Onward, OutboxMessage, Party, ShardId, Target, Time, Told,
+};
 
 use crate::engine::Engine;
 use crate::out::Out;
@@ -33,10 +37,14 @@ impl<D: Disk + Clone> Engine<D> {
         if self.full.is_some() {
             return;
         }
-        if std::mem::take(&mut self.are_outboxes_changed) {
+        let resumed = self.replicas.iter_mut().filter_map(|replica| replica.resume_outboxes(time)).count();
+        if std::mem::take(&mut self.are_outboxes_changed) || resumed > 0 {
             for at in 0..self.replicas.len() {
-                self.fetch_from_outboxes(at, time);
                 self.empty_outbox(at);
+                if self.replicas[at].leading.as_ref().is_some_and(|leading| leading.paused_until.is_none()) {
+                    self.fetch_from_outboxes(at, time);
+                    self.route_again(at, time);
+                }
             }
         }
         for replica in &mut self.replicas {
@@ -45,24 +53,49 @@ impl<D: Disk + Clone> Engine<D> {
         }
     }
 
+    fn credit(&self) -> Credit {
+        Credit { messages: FETCHED_MESSAGES_MAX, bytes: self.settings.entry_bytes_max as u64 }
+    }
+
     /// Proposes what others have for this shard.
     fn fetch_from_outboxes(&mut self, at: usize, time: Time) {
-        if self.replicas[at].leading.is_none() {
-            return;
-        }
         let me = self.replicas[at].id;
-        for from in 0..self.replicas.len() {
+        for from in (0..self.replicas.len()).filter(|from| *from != at) {
             let source = self.replicas[from].id;
-            let Some((_, oldest)) = self.replicas[from].shard.destinations().find(|it| it.0 == Party::Shard(me)) else {
-                continue;
-            };
+            let Some(oldest) = self.replicas[from].oldest_for(me) else { continue };
             let expected = self.replicas[at].shard.expected(Party::Shard(source)).max(oldest);
-            let Some(leading) = &self.replicas[at].leading else { continue };
+            let Some(leading) = &self.replicas[at].leading else { return };
             let first = leading.pulled.get(&source).map_or(expected, |next| expected.max(*next));
-            let credit = Credit { messages: FETCHED_MESSAGES_MAX, bytes: self.settings.entry_bytes_max as u64 };
-            let messages = self.replicas[from].shard.outbox(Party::Shard(me), first, credit, time);
+            let messages = self.replicas[from].shard.outbox(Party::Shard(me), first, self.credit(), time);
             self.replicas[at].pull(source, messages, self.settings.entry_targets_max);
         }
+    }
+
+    /// Finds other members of shared subscriptions for messages whose member is no more: here, or in another shard.
+    fn route_again(&mut self, at: usize, time: Time) {
+        let me = self.replicas[at].id;
+        let Some(oldest) = self.replicas[at].oldest_for(me) else { return };
+        let Some(leading) = &self.replicas[at].leading else { return };
+        let first = oldest.max(leading.routed_again);
+        let messages = self.replicas[at].shard.outbox(Party::Shard(me), first, self.credit(), time);
+        for OutboxMessage { number, message, to } in messages {
+            let to = match to {
+                Addressee::Group(name) => self.member(at, &name, &message),
+                Addressee::Subscribers { .. } => Onward::Nobody,
+            };
+            let Some(leading) = &mut self.replicas[at].leading else { return };
+            leading.routed_again = number + 1;
+            leading.upkeep.push_back(Command::RouteAgain { number, to });
+        }
+    }
+
+    fn member(&mut self, at: usize, name: &Arc<str>, message: &Message) -> Onward {
+        let Replica { matcher, shard, .. } = &mut self.replicas[at];
+        if let Some(target) = matcher.in_turn(name, message, shard) {
+            return Onward::Member(target);
+        }
+        let elsewhere = self.replicas.iter().find(|replica| replica.matcher.has_members(name));
+        elsewhere.map_or(Onward::Nobody, |replica| Onward::Destination(Party::Shard(replica.id)))
     }
 
     /// Says what has come where it was to come.
@@ -72,8 +105,8 @@ impl<D: Disk + Clone> Engine<D> {
         let waiting: Vec<(ShardId, Number)> = shard
             .destinations()
             .filter_map(|(party, oldest)| match party {
-                Party::Shard(shard) => Some((shard, oldest)),
-                Party::Node(_) => None,
+                Party::Shard(shard) if shard != me => Some((shard, oldest)),
+                Party::Shard(_) | Party::Node(_) => None,
             })
             .collect();
         for (destination, oldest) in waiting {
@@ -100,8 +133,11 @@ impl Replica {
         let Some(OutboxMessage { number: first, .. }) = messages.first() else { return };
         let first = *first;
         let (mut items, mut matched) = (Vec::new(), 0);
-        for OutboxMessage { message, publisher, number: _ } in messages {
-            let targets = self.matcher.matching(&message, Some(&publisher));
+        for OutboxMessage { message, to, number: _ } in messages {
+            let targets = match to {
+                Addressee::Subscribers { publisher } => self.matcher.matching(&message, Some(&publisher)),
+                Addressee::Group(name) => vec![self.member_or_nobody(name, &message)],
+            };
             matched += targets.len();
             if matched > targets_max && !items.is_empty() {
                 break;
@@ -111,6 +147,30 @@ impl Replica {
         let Some(leading) = &mut self.leading else { return };
         leading.pulled.insert(source, first + items.len() as u64);
         leading.upkeep.push_back(Command::Publish { source: Party::Shard(source), first, items });
+    }
+
+    /// A member of a shared subscription. If there is none any more, that is found when it is committed, and the message
+    /// is routed again.
+    fn member_or_nobody(&mut self, name: Arc<str>, message: &Message) -> Target {
+        let member = self.matcher.in_turn(&name, message, &self.shard);
+        member.unwrap_or_else(|| Target {
+            client: "".into(),
+            generation: 0,
+            qos: message.qos,
+            retain: false,
+            subscription_ids: Vec::new(),
+            share: Some(name),
+        })
+    }
+
+    /// The number of the oldest message that waits for a shard.
+    fn oldest_for(&self, shard: ShardId) -> Option<Number> {
+        self.shard.destinations().find(|it| it.0 == Party::Shard(shard)).map(|(_, oldest)| oldest)
+    }
+
+    /// If outboxes were left alone long enough.
+    fn resume_outboxes(&mut self, time: Time) -> Option<Time> {
+        self.leading.as_mut()?.paused_until.take_if(|until| *until <= time)
     }
 
     /// Whether there is something to clear up, and nothing does it yet.
@@ -128,11 +188,12 @@ impl Replica {
         }
     }
 
-    /// When there is something to clear up next.
+    /// When there is something to clear up or to be tried again.
     pub(crate) fn next_due(&self, now: Instant, time: Time) -> Option<Instant> {
-        self.leading.as_ref().filter(|leading| !leading.is_clearing)?;
-        let wait = self.shard.next_due()?.saturating_sub(time.max(self.shard.time()));
-        now.checked_add(Duration::from_millis(wait))
+        let leading = self.leading.as_ref()?;
+        let due = self.shard.next_due().filter(|_| !leading.is_clearing);
+        let next = due.into_iter().chain(leading.paused_until).min()?;
+        now.checked_add(Duration::from_millis(next.saturating_sub(time.max(self.shard.time()))))
     }
 
     /// Tells of wills that are to be published, each once as long as the engine lives.

@@ -75,6 +75,44 @@ fn what_is_on_its_way_between_shards_survives_a_crash_at_any_sync() {
 }
 
 #[test]
+fn what_a_member_was_owed_goes_to_another_one_in_whatever_shard_it_is() {
+    let mut world = World::new();
+    let name = "$share/g/t";
+    let first = "pub";
+    let same = (0..).map(|it| format!("s{it}")).find(|it| shard_of(it) == shard_of(first)).unwrap();
+    let other = (0..).map(|it| format!("o{it}")).find(|it| shard_of(it) != shard_of(first)).unwrap();
+    let session = world.claim(first, 1).claimed;
+    world.ask(subscribe(first, session.epoch, name, QoS::AtLeastOnce));
+    let leave = Ask::Disconnect {
+        client: client(first),
+        epoch: session.epoch,
+        expiry_seconds: None,
+        will: fulmar_store::WillFate::Keep,
+    };
+    world.ask(leave);
+    for payload in ["a", "b", "c"] {
+        let to = Recipients::Group { group: "g".into(), filter: "t".into() };
+        let published = Published { message: message("t", payload), retain: None, to };
+        world.ask(Ask::Publish { shard: shard_of(first), published });
+    }
+    let epoch = world.claim(&same, 2).claimed.epoch;
+    world.ask(subscribe(&same, epoch, name, QoS::AtLeastOnce));
+    world.ask(Ask::End { client: client(first), generation: session.generation });
+    assert_eq!(payloads(&world.delivered(2)), ["a", "b", "c"], "a member of the same shard");
+
+    let next = world.claim(&other, 3).claimed.epoch;
+    world.ask(subscribe(&other, next, name, QoS::AtLeastOnce));
+    let generation = world.engine.replicas[usize::from(shard_of(&same).0)].shard.session(&same).unwrap().generation;
+    world.ask(Ask::End { client: client(&same), generation });
+    assert_eq!(payloads(&world.delivered(3)), ["a", "b", "c"], "a member of another shard");
+
+    let generation = world.engine.replicas[usize::from(shard_of(&other).0)].shard.session(&other).unwrap().generation;
+    world.ask(Ask::End { client: client(&other), generation });
+    let waiting: usize = world.engine.replicas.iter().map(|it| it.shard.destinations().count()).sum();
+    assert_eq!(waiting, 0, "nobody is left to wait for");
+}
+
+#[test]
 fn a_large_outbox_is_moved_in_portions() {
     let (mut world, subscriber, epoch, other) = world();
     // More than is fetched at once.
