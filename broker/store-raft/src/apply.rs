@@ -86,7 +86,7 @@ impl Replica {
             (Command::Publish { items, .. }, Reply::Published { items: replies, .. }) => {
                 for (Item { message, retain, targets }, reply) in items.iter().zip(replies) {
                     if let ItemReply::Stored(stored) = reply {
-                        self.note_stored(message, *retain, targets, stored, out);
+                        self.note_stored(message, *retain, targets, stored, with.time, out);
                     }
                 }
             }
@@ -115,11 +115,11 @@ impl Replica {
             }
             (Command::ReceiveQos2 { routed, .. }, Reply::Routed(stored)) => {
                 let Item { message, retain, targets } = &routed.item;
-                self.note_stored(message, *retain, targets, stored, out);
+                self.note_stored(message, *retain, targets, stored, with.time, out);
             }
             (Command::PublishWill { will, retain, targets, .. }, Reply::Routed(stored)) => {
                 if let Some(pending) = self.wills.remove(will) {
-                    self.note_stored(&pending.will.message, *retain, targets, stored, out);
+                    self.note_stored(&pending.will.message, *retain, targets, stored, with.time, out);
                 }
             }
             (Command::End { client, .. }, Reply::Ended { was_there: true, .. }) => {
@@ -174,6 +174,7 @@ impl Replica {
         retain: Option<Version>,
         targets: &[Target],
         stored: &Stored,
+        time: Time,
         out: &mut impl Out,
     ) {
         if stored.queued > 0 {
@@ -181,8 +182,15 @@ impl Replica {
             self.to_deliver.extend(owned.map(|target| target.client.clone()));
         }
         if let (Some(version), Some(RetainReply::Applied)) = (retain, &stored.retained) {
-            let is_there = !message.payload().is_empty() && !stored.is_expired;
-            out.retained(message.topic(), is_there.then_some(message), version);
+            // With what is left of its lifetime: entries that are read again are old.
+            match self.shard.retained(message.topic(), time.max(self.shard.time())) {
+                Some((message, current)) if current == version => {
+                    out.retained(message.topic(), Some(&message), version);
+                }
+                // A later one of the same entry comes next.
+                Some(_) => {}
+                None => out.retained(message.topic(), None, version),
+            }
         }
     }
 

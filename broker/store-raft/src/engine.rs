@@ -17,6 +17,9 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshots;
 use crate::write::Unwritten;
 
+/// For so long nothing was written when a log counts as idle.
+pub(crate) const IDLE: Duration = Duration::from_secs(1);
+
 /// How long a full disk is left alone.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 
@@ -37,6 +40,8 @@ pub struct Engine<D: Disk> {
     pub(crate) snapshots: Snapshots<D::File>,
     /// Entries were applied, so there may be something in an outbox, or less.
     pub(crate) are_outboxes_changed: bool,
+    /// When the log is idle enough to be made easy to open.
+    pub(crate) settle_at: Option<Instant>,
     /// Questions that were refused at once, whose answers go with the next turn.
     refused: Vec<Ticket>,
     pub(crate) counted: Counts,
@@ -63,6 +68,7 @@ impl<D: Disk + Clone> Engine<D> {
             failed: None,
             snapshots: Snapshots::default(),
             are_outboxes_changed: true,
+            settle_at: None,
             refused: Vec::new(),
             counted: Counts::default(),
         }
@@ -130,7 +136,10 @@ impl<D: Disk + Clone> Engine<D> {
         self.plan_upkeep(time, out);
         self.propose(now, time, out);
         self.carry_out(now, time, out)?;
+        // What entries have made necessary is known now, and what of it is to be told needs no other turn.
+        self.plan_upkeep(time, out);
         self.write_snapshots(now)?;
+        self.settle_log(now)?;
         Ok(self.next_turn(now, time))
     }
 
@@ -177,6 +186,15 @@ impl<D: Disk + Clone> Engine<D> {
         Ok(())
     }
 
+    /// A log that was not written to for a while says how far it is synced, so that damage is told from a torn write.
+    fn settle_log(&mut self, now: Instant) -> Result<(), Failed> {
+        if self.full.is_none() && self.settle_at.take_if(|at| *at <= now).is_some() {
+            // Without room for it the next batch says the same.
+            crate::errors::written(self.log.settle())?;
+        }
+        Ok(())
+    }
+
     fn next_turn(&self, now: Instant, time: Time) -> Option<Instant> {
         if let Some(retry) = self.full.map(|_| now + FULL_RETRY) {
             let ticks = self.replicas.iter().filter_map(Replica::next_tick);
@@ -187,13 +205,14 @@ impl<D: Disk + Clone> Engine<D> {
         }
         let ticks = self.replicas.iter().filter_map(Replica::next_tick);
         let dues = self.replicas.iter().filter_map(|replica| replica.next_due(now, time));
-        ticks.chain(dues).min()
+        ticks.chain(dues).chain(self.settle_at).min()
     }
 
     /// Whether another turn would do something at once.
     pub(crate) fn has_work(&self, time: Time) -> bool {
         self.full.is_none()
             && (self.are_outboxes_changed
+                || !self.refused.is_empty()
                 || self.replicas.iter().any(|it| it.is_touched || it.has_work() || it.must_clear(time)))
     }
 

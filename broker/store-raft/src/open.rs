@@ -41,6 +41,8 @@ impl<D: Disk + Clone> Engine<D> {
         let me = begin_life(&disk, &settings)?;
         let mut random = Random::new(settings.seed ^ me.incarnation.rotate_left(32));
         (settings.log.node, settings.log.salt) = (settings.node, random.next());
+        // Group 0 is one, too.
+        settings.log.groups_max = settings.log.groups_max.max(usize::from(settings.shards.get()) + 1);
         let (mut log, recovered) = Log::open(disk.clone(), &settings.folder.join(LOG), settings.log.clone())?;
         let mut groups: BTreeMap<u32, RecoveredGroup> =
             recovered.groups.into_iter().map(|group| (group.group, group)).collect();

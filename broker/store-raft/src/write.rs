@@ -9,7 +9,7 @@ use fulmar_raft::{Entry, Fetch, Payload, State, Write};
 use fulmar_store::Time;
 
 use crate::apply::Applying;
-use crate::engine::Engine;
+use crate::engine::{Engine, IDLE};
 use crate::errors::{Failed, Written, written};
 use crate::out::Out;
 use crate::replica::Replica;
@@ -213,6 +213,7 @@ impl<D: Disk + Clone> Engine<D> {
         if stored.is_empty() {
             return Ok(false);
         }
+        self.settle_at = Some(now + IDLE);
         if is_sync_needed && !sabotaged!(self.settings, AnswerBeforeSync) {
             self.log.sync()?;
             self.counted.syncs += 1;

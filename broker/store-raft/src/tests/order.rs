@@ -1,5 +1,7 @@
 //! Many questions at once: few entries, one sync, and the order in which they were asked.
 
+use std::time::Duration;
+
 use fulmar_codec::QoS;
 use fulmar_store::{Answer, ItemReply, Message, Reply, ShardId, Stored, Told};
 
@@ -44,6 +46,18 @@ fn what_is_asked_together_is_one_entry_for_each_shard_and_one_sync() {
     assert!(in_shard.is_sorted() && in_shard.len() == 25);
     all.sort_unstable();
     assert_eq!(all, numbers);
+}
+
+#[test]
+fn one_turn_is_enough_for_a_question_and_an_idle_node_needs_none() {
+    let mut world = World::new();
+    subscribed(&mut world, "sub", 1);
+    let number = world.ask_only(publish(shard_of("sub"), message("t", "x")));
+    let next = world.engine.turn(world.now, world.time, &mut world.heard).unwrap();
+    assert_eq!(next, Some(world.now + Duration::from_secs(1)), "to tell the log that it is idle");
+    assert!(world.answer_to(number).is_some());
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.engine.turn(world.now, world.time, &mut world.heard).unwrap(), None);
 }
 
 #[test]

@@ -84,7 +84,13 @@ fn retained_messages_are_told_as_they_are_committed_and_all_at_open() {
     let all = [is("a", Some("1"), 5), is("b", Some("2"), 6), is("b", None, 7), is("c", Some("3"), 8)];
     assert_eq!(retained(world.said()), all);
 
+    world.pass(std::time::Duration::from_secs(20));
     world.crash(CrashKeeps::Nothing);
+    let left = world.heard.0.iter().find_map(|said| match said {
+        Said::Retained(topic, message, _) if topic == "c" => message.as_ref()?.lifetime_seconds,
+        _ => None,
+    });
+    assert_eq!(left, Some(40));
     let mut again = retained(world.said());
     again.sort();
     let mut all = all.to_vec();

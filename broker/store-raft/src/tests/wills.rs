@@ -67,9 +67,11 @@ fn a_will_waits_for_its_delay_and_for_nothing_else() {
     let mut world = World::new();
     let epoch = connect(&mut world, "w", 30);
     world.ask(Ask::Disconnect { client: client("w"), epoch, expiry_seconds: None, will: WillFate::Keep });
-    let next = world.engine.turn(world.now, world.time, &mut world.heard).unwrap();
-    assert_eq!(next, Some(world.now + Duration::from_secs(30)));
-    world.pass(Duration::from_millis(29_999));
+    let next = |world: &mut World| world.engine.turn(world.now, world.time, &mut world.heard).unwrap();
+    assert_eq!(next(&mut world), Some(world.now + Duration::from_secs(1)), "for the log, as it is idle");
+    world.pass(Duration::from_secs(1));
+    assert_eq!(next(&mut world), Some(world.now + Duration::from_secs(29)));
+    world.pass(Duration::from_millis(28_999));
     world.settle();
     assert_eq!(wills(&world.said()), []);
     world.pass(Duration::from_millis(1));
@@ -118,5 +120,6 @@ fn sessions_and_messages_end_when_their_time_is_over_and_not_before() {
     world.pass(Duration::from_millis(1));
     world.settle();
     assert_eq!(world.engine.counts().sessions, 0);
+    world.pass(Duration::from_secs(1));
     assert_eq!(world.engine.turn(world.now, world.time, &mut world.heard).unwrap(), None, "nothing is to be done");
 }
