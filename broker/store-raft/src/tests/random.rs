@@ -1,9 +1,11 @@
-//! One node and its clients, at random from a seed: they connect, subscribe, publish, acknowledge and leave; the node
-//! loses its power, its process is killed, its disk fills up and fails. What was answered must hold.
+//! One node or three, and clients, at random from a seed: these connect, subscribe, publish, acknowledge and leave; nodes
+//! lose their power, processes are killed, disks fill up and fail, nodes are cut off. What was answered must hold.
 //!
-//! `client.rs` is what a client knows and checks, `world.rs` what stands between clients and the engine.
+//! `client.rs` is what a client knows and checks, `world.rs` what stands between clients and engines, `nodes.rs` how these
+//! break.
 
 mod client;
+mod nodes;
 mod world;
 
 use self::world::World;
@@ -13,9 +15,10 @@ use crate::settings::Sabotage;
 type Violation = String;
 
 const SEEDS: u64 = 300;
+const SEEDS_OF_THREE: u64 = 100;
 
-fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<(), Violation> {
-    let mut world = World::new(seed, sabotage)?;
+fn run(seed: u64, nodes: usize, sabotage: Option<Sabotage>) -> Result<(), Violation> {
+    let mut world = World::new(seed, nodes, sabotage)?;
     for _ in 0..world.steps {
         world.step()?;
     }
@@ -25,14 +28,23 @@ fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<(), Violation> {
 #[test]
 fn what_was_answered_holds_whatever_crashes() {
     for seed in 0..SEEDS {
-        if let Err(violation) = run(seed, None) {
+        if let Err(violation) = run(seed, 1, None) {
+            panic!("seed {seed}: {violation}");
+        }
+    }
+}
+
+#[test]
+fn what_was_answered_holds_whichever_node_leads() {
+    for seed in 0..SEEDS_OF_THREE {
+        if let Err(violation) = run(seed, 3, None) {
             panic!("seed {seed}: {violation}");
         }
     }
 }
 
 fn is_found(sabotage: Sabotage) {
-    let found = (0..SEEDS).find_map(|seed| run(seed, Some(sabotage)).err().map(|violation| (seed, violation)));
+    let found = (0..SEEDS).find_map(|seed| run(seed, 1, Some(sabotage)).err().map(|violation| (seed, violation)));
     let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} is not found"));
     println!("{sabotage:?} is found with seed {seed}: {violation}");
 }

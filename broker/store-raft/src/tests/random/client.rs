@@ -10,6 +10,7 @@ use super::Violation;
 /// A connection that has its session.
 #[derive(Debug)]
 pub(super) struct Connection {
+    pub(super) node: usize,
     pub(super) slot: u32,
     pub(super) epoch: Epoch,
     /// What was sent last.
@@ -82,10 +83,11 @@ impl Client {
     }
 
     /// The claim was answered.
-    pub(super) fn claimed(&mut self, session: &OwnedSession) -> Result<(), Violation> {
+    pub(super) fn claimed(&mut self, session: &OwnedSession, node: usize, is_alone: bool) -> Result<(), Violation> {
         let name = self.name.clone();
         let (slot, is_clean) = self.claiming.take().ok_or(format!("{name} was given a session it did not ask for"))?;
-        if self.connection.is_some() {
+        // Another node may hear of it later.
+        if self.connection.take().is_some() && is_alone {
             return Err(format!("{name} has another owner, and the old one was not told before"));
         }
         let claimed = session.claimed;
@@ -114,7 +116,7 @@ impl Client {
             return Err(format!("{name} is subscribed to {other}, which it does not want"));
         }
         self.connection =
-            Some(Connection { slot, epoch: claimed.epoch, last: None, open: BTreeMap::new(), acks: Vec::new() });
+            Some(Connection { node, slot, epoch: claimed.epoch, last: None, open: BTreeMap::new(), acks: Vec::new() });
         Ok(())
     }
 
@@ -190,13 +192,15 @@ impl Client {
         epoch: Epoch,
         acks: &[(Sequence, Ack)],
         reply: &Reply,
+        is_alone: bool,
     ) -> Result<(), Violation> {
         let Some(connection) = self.connection.as_mut().filter(|it| it.epoch == epoch) else { return Ok(()) };
         let Reply::Acknowledged(replies) = reply else {
             return Err(format!("{} owns its session, but is answered {reply:?}", self.name));
         };
         for ((sequence, ack), reply) in acks.iter().zip(replies) {
-            if *reply != AckReply::Done {
+            // Who is asked again by another leader may have done it before.
+            if *reply != AckReply::Done && (is_alone || *reply != AckReply::DoneBefore) {
                 return Err(format!("{} said {ack:?} of {sequence} and is answered {reply:?}", self.name));
             }
             let id = connection.open.iter().find(|(_, it)| *it == sequence).map(|(id, _)| *id);
@@ -210,19 +214,6 @@ impl Client {
             }
         }
         Ok(())
-    }
-
-    /// The node has stopped. What was not answered is asked again.
-    pub(super) fn lost_node(&mut self) {
-        self.is_unsure |= self.claiming.is_some_and(|(_, is_clean)| is_clean);
-        (self.claiming, self.connection) = (None, None);
-        for outgoing in &mut self.outgoing {
-            match outgoing.progress {
-                Progress::Asked { .. } => outgoing.progress = Progress::ToAsk,
-                Progress::Releasing => outgoing.progress = Progress::ToRelease,
-                Progress::ToAsk | Progress::ToRelease => {}
-            }
-        }
     }
 }
 

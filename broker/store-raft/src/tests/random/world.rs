@@ -1,22 +1,20 @@
-//! The engine, its disk, and what data threads do between it and clients.
+//! What data threads do between clients and engines, and what must hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fulmar_codec::{PacketId, QoS, filter_matches};
-use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
 use fulmar_store::{
-    Ack, Answer, Ask, Epoch, ItemReply, Published, Recipients, Reply, RetainReply, Sequence, ShardId, Ticket, Told,
-    Version, Will, WillFate,
+    Ack, Answer, Ask, Epoch, ItemReply, Published, Recipients, Refusal, Reply, RetainReply, Sequence, ShardId, Told,
+    Version, Will, WillFate, WillId,
 };
 
 use super::Violation;
 use super::client::{Client, Outgoing, Progress, Subscribed};
-use crate::random::Random;
+use super::nodes::{Event, Nodes, below, pick};
 use crate::settings::Sabotage;
-use crate::tests::fixture::{self, Heard, Said, claim, message_of, owner};
-use crate::{Engine, Settings};
+use crate::tests::fixture::{self, Said, claim, message_of, owner};
 
 const CLIENTS: usize = 4;
 
@@ -31,78 +29,49 @@ enum Question {
     Release(usize, u64),
     Acknowledge(usize, Epoch, Vec<(Sequence, Ack)>),
     Disconnect,
-    WillDone(u64),
+    WillDone(DueWill),
     Retain(String, u64),
 }
 
+/// A will that a node told of.
+#[derive(Debug, Clone, Copy)]
+struct DueWill {
+    shard: ShardId,
+    id: WillId,
+    /// Of its message.
+    number: u64,
+}
+
 pub(super) struct World {
-    random: Random,
-    settings: Settings,
-    disk: SimulatedDisk,
-    engine: Option<Engine<SimulatedDisk>>,
-    now: Instant,
-    time: u64,
-    heard: Heard,
+    nodes: Nodes,
     pub(super) steps: u64,
-    /// A sync will fail.
-    is_armed: bool,
-    is_calm: bool,
     clients: Vec<Client>,
-    questions: BTreeMap<u64, Question>,
+    /// By number, with the node that was asked.
+    questions: BTreeMap<u64, (usize, Question)>,
     last_question: u64,
     last_slot: u32,
     /// That of the last message of anybody.
     last_message: u64,
-    interest: BTreeSet<(ShardId, String)>,
-    /// The retained message of each topic as it was told, and the last one that was answered.
-    retained: BTreeMap<String, u64>,
+    /// As each node told.
+    interest: BTreeSet<(usize, ShardId, String)>,
+    /// The retained message of each topic as each node told it, and the last one that was answered.
+    retained: BTreeMap<(usize, String), u64>,
     retained_surely: BTreeMap<String, u64>,
     last_version: u64,
     /// Wills that are published: by their message, who must get them.
     wills: BTreeMap<u64, BTreeSet<usize>>,
-}
-
-fn below(random: &mut Random, end: u64) -> u64 {
-    random.next() % end
-}
-
-fn pick<T: Clone>(random: &mut Random, all: &[T]) -> T {
-    all[usize::try_from(below(random, all.len() as u64)).expect("short")].clone()
-}
-
-fn settings(seed: u64, sabotage: Option<Sabotage>, random: &mut Random) -> Settings {
-    let mut settings = fixture::settings(seed);
-    settings.shards = NonZeroU16::new(pick(random, &[1, 2, 3])).expect("not 0");
-    settings.entry_bytes_max = pick(random, &[1, 300, 262_144]);
-    settings.entry_targets_max = pick(random, &[1, 2, 4096]);
-    settings.unacknowledged_bytes_max = pick(random, &[1, 30, 1 << 20]);
-    settings.snapshot_log_bytes = pick(random, &[1000, 5000, 1 << 30]);
-    settings.log_bytes_max = pick(random, &[3000, 20_000, 1 << 30]);
-    settings.snapshot_portion_bytes = pick(random, &[100, 1000, 1 << 20]);
-    settings.log.segment_bytes = pick(random, &[500, 4000, 1 << 20]);
-    settings.raft.uncommitted_entries_max = pick(random, &[1, 3, 1000]);
-    settings.raft.cache_entries_max = pick(random, &[0, 3, 1000]);
-    settings.store.portion = pick(random, &[1, 5, 1000]);
-    settings.sabotage = sabotage;
-    settings
+    /// Wills that nobody could be asked to publish.
+    put_off: Vec<DueWill>,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, sabotage: Option<Sabotage>) -> Result<Self, Violation> {
-        let mut random = Random::new(seed);
-        let settings = settings(seed, sabotage, &mut random);
+    pub(super) fn new(seed: u64, count: usize, sabotage: Option<Sabotage>) -> Result<Self, Violation> {
+        let mut nodes = Nodes::new(seed, count, sabotage)?;
+        let steps = 50 + below(&mut nodes.random, 250);
         let clients = (0..CLIENTS).map(|it| Client::new(format!("c{it}"))).collect();
         let mut world = Self {
-            disk: SimulatedDisk::new(seed),
-            settings,
-            engine: None,
-            now: Instant::now(),
-            time: 1_000_000,
-            heard: Heard::default(),
-            steps: 50 + below(&mut random, 250),
-            random,
-            is_armed: false,
-            is_calm: false,
+            nodes,
+            steps,
             clients,
             questions: BTreeMap::new(),
             last_question: 0,
@@ -113,19 +82,22 @@ impl World {
             retained_surely: BTreeMap::new(),
             last_version: 0,
             wills: BTreeMap::new(),
+            put_off: Vec::new(),
         };
-        world.open()?;
+        world.listen()?;
         Ok(world)
     }
 
-    fn one_in(&mut self, count: u64) -> bool {
-        below(&mut self.random, count) == 0
+    /// Whether there is one node only, whose word about everything is the last one.
+    fn is_alone(&self) -> bool {
+        self.nodes.count() == 1
     }
 
-    /// One of the clients does something, or something breaks; the engine has its turn, or not yet.
+    /// One of the clients does something, or something breaks; the engines have their turns, or not yet.
     pub(super) fn step(&mut self) -> Result<(), Violation> {
-        let client = pick(&mut self.random, &[0, 1, 2, 3]);
-        match below(&mut self.random, 100) {
+        let client = pick(&mut self.nodes.random, &[0, 1, 2, 3]);
+        let node = self.nodes.any();
+        match below(&mut self.nodes.random, 100) {
             0..25 => self.publish(client),
             25..35 => self.subscribe(client),
             35..37 => self.unsubscribe(client),
@@ -133,43 +105,62 @@ impl World {
             50..54 => self.leave(client),
             54..75 => self.acknowledge(client),
             75..80 => self.retain(),
-            80..90 => self.go_on(client),
-            90..93 => self.pass(),
-            93..95 => self.arm(),
-            95..97 => {
-                let room = below(&mut self.random, 3000);
-                self.disk.set_capacity(Some(self.disk.used() + room));
+            80..88 => self.go_on(client),
+            88..91 => {
+                let duration = Duration::from_millis(pick(&mut self.nodes.random, &[1, 600, 6000]));
+                self.nodes.pass(duration);
+                self.nodes.make_room();
+                self.nodes.cut(None);
             }
-            97..98 => return self.stop(None),
-            _ => return self.crash(),
+            91..93 => self.nodes.cut(Some(node)),
+            93..95 => self.nodes.arm(node),
+            95..97 => self.nodes.fill(node),
+            97..98 => self.nodes.stop(node, None)?,
+            _ => self.nodes.crash(node)?,
         }
-        if self.one_in(2) { self.turn() } else { Ok(()) }
+        if !self.is_alone() {
+            let moment = Duration::from_millis(below(&mut self.nodes.random, 30));
+            self.nodes.pass(moment);
+            self.nodes.turn()?;
+        } else if self.nodes.one_in(2) {
+            self.nodes.turn()?;
+        }
+        self.listen()
     }
 
     /// Nothing breaks any more: everything must come where it is to come.
     pub(super) fn finish(&mut self) -> Result<(), Violation> {
-        self.is_calm = true;
-        self.crash()?;
+        self.nodes.is_calm = true;
+        self.nodes.cut(None);
+        for at in 0..self.nodes.count() {
+            self.nodes.crash(at)?;
+        }
+        self.listen()?;
+        let moment = Duration::from_millis(if self.is_alone() { 1000 } else { 5 });
+        let quiet_enough = if self.is_alone() { 4 } else { 100 };
         let mut quiet = 0;
-        for _ in 0..2000 {
+        for _ in 0..5000 {
             for client in 0..CLIENTS {
-                let is_away = self.clients[client].connection.is_none() && self.clients[client].claiming.is_none();
-                if is_away {
+                if self.clients[client].connection.is_none() {
                     self.connect(client);
                 }
                 self.go_on(client);
                 self.acknowledge(client);
             }
-            let asked = !self.questions.is_empty();
-            self.now += Duration::from_secs(1);
-            self.time += 1000;
-            self.turn()?;
-            quiet = if asked || !self.heard.0.is_empty() { 0 } else { quiet + 1 };
-            if quiet > 3 {
+            self.nodes.pass(moment);
+            self.nodes.turn()?;
+            let is_told = self.nodes.events.iter().any(|event| matches!(event, Event::Said(_, Said::Told(..))));
+            self.listen()?;
+            let is_busy = |client: &Client| {
+                !client.outgoing.is_empty() || client.connection.as_ref().is_none_or(|it| !it.acks.is_empty())
+            };
+            let is_quiet = !is_told && self.questions.is_empty() && !self.clients.iter().any(is_busy);
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+            if quiet >= quiet_enough {
                 return self.check();
             }
         }
-        Err(format!("clients never come to rest: {:?}", self.questions))
+        Err(format!("clients never come to rest: {:?} {:?}", self.questions, self.clients))
     }
 
     fn check(&self) -> Result<(), Violation> {
@@ -181,9 +172,12 @@ impl World {
                 return Err(format!("{} never had an answer to {:?}", client.name, client.outgoing));
             }
         }
-        for (topic, clock) in &self.retained_surely {
-            if self.retained.get(topic).is_none_or(|found| found < clock) {
-                return Err(format!("{topic} has retained {:?}, but {clock} was answered", self.retained.get(topic)));
+        for node in 0..self.nodes.count() {
+            for (topic, clock) in &self.retained_surely {
+                let found = self.retained.get(&(node, topic.clone()));
+                if found.is_none_or(|found| found < clock) {
+                    return Err(format!("{topic} has retained {found:?} at node {node}, but {clock} was answered"));
+                }
             }
         }
         for (will, wanted_by) in &self.wills {
@@ -194,14 +188,24 @@ impl World {
         Ok(())
     }
 
-    fn ask(&mut self, ask: Ask, question: Question) -> u64 {
+    /// Asks a node that answers for the shard, if there is one.
+    fn ask(&mut self, ask: Ask, question: Question) -> Option<u64> {
+        let shard = match &ask {
+            Ask::Publish { shard, .. } | Ask::WillDone { shard, .. } => *shard,
+            Ask::Claim { claim, .. } => ShardId::of(&claim.client, self.nodes.shards),
+            Ask::Subscribe { client, .. }
+            | Ask::Unsubscribe { client, .. }
+            | Ask::ReceiveQos2 { client, .. }
+            | Ask::Release { client, .. }
+            | Ask::Acknowledge { client, .. }
+            | Ask::Disconnect { client, .. }
+            | Ask::End { client, .. } => ShardId::of(client, self.nodes.shards),
+        };
+        let node = self.nodes.serving(shard)?;
         self.last_question += 1;
-        let number = self.last_question;
-        if let Some(engine) = &mut self.engine {
-            engine.ask(Ticket { thread: 0, number }, ask);
-            self.questions.insert(number, question);
-        }
-        number
+        self.questions.insert(self.last_question, (node, question));
+        self.nodes.ask(node, self.last_question, ask);
+        Some(self.last_question)
     }
 
     fn connect(&mut self, at: usize) {
@@ -210,24 +214,24 @@ impl World {
         }
         self.last_slot += 1;
         let slot = self.last_slot;
-        let is_clean = !self.is_calm && self.one_in(12);
+        let is_clean = !self.nodes.is_calm && self.nodes.one_in(12);
         let Ask::Claim { mut claim, .. } = claim(&self.clients[at].name, slot) else { unreachable!("a claim is one") };
         claim.clean = is_clean;
         claim.expiry_seconds = u32::MAX;
-        claim.receive_maximum = NonZeroU16::new(pick(&mut self.random, &[1, 3, 20])).expect("not 0");
-        if !self.is_calm && self.one_in(2) {
+        claim.receive_maximum = NonZeroU16::new(pick(&mut self.nodes.random, &[1, 3, 20])).expect("not 0");
+        if !self.nodes.is_calm && self.nodes.one_in(2) {
             self.last_message += 1;
             let message =
                 message_of(QoS::ExactlyOnce, &format!("will/{}", self.last_message), &self.last_message.to_string());
-            let delay_seconds = pick(&mut self.random, &[0, 5]);
+            let delay_seconds = pick(&mut self.nodes.random, &[0, 5]);
             claim.will = Some(Will { message, delay_seconds });
         }
-        let client = &mut self.clients[at];
-        client.claiming = Some((slot, is_clean));
-        if is_clean {
-            self.expect_nothing(at);
+        if self.ask(Ask::Claim { owner: owner(slot), claim }, Question::Claim(at)).is_some() {
+            self.clients[at].claiming = Some((slot, is_clean));
+            if is_clean {
+                self.expect_nothing(at);
+            }
         }
-        self.ask(Ask::Claim { owner: owner(slot), claim }, Question::Claim(at));
     }
 
     /// The client's epoch, if it is connected.
@@ -237,12 +241,13 @@ impl World {
 
     fn subscribe(&mut self, at: usize) {
         let Some(epoch) = self.epoch(at) else { return };
-        let filter = pick(&mut self.random, &["#", "p/+", "p/0", "p/1", "will/#"]).to_owned();
-        let qos = pick(&mut self.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]);
+        let filter = pick(&mut self.nodes.random, &["#", "p/+", "p/0", "p/1", "will/#"]).to_owned();
+        let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]);
         let client = &self.clients[at];
         let ask = fixture::subscribe(&client.name, epoch, &filter, qos);
-        let number = self.ask(ask, Question::Subscribe(at, filter.clone(), qos));
-        self.clients[at].subscriptions.insert(filter, Subscribed::Perhaps(number));
+        if let Some(number) = self.ask(ask, Question::Subscribe(at, filter.clone(), qos)) {
+            self.clients[at].subscriptions.insert(filter, Subscribed::Perhaps(number));
+        }
     }
 
     fn unsubscribe(&mut self, at: usize) {
@@ -251,8 +256,9 @@ impl World {
         let Some(filter) = client.subscriptions.keys().next().cloned() else { return };
         let ask = Ask::Unsubscribe { client: fixture::client(&client.name), epoch, filters: vec![(&*filter).into()] };
         self.expect_nothing(at);
-        let number = self.ask(ask, Question::Unsubscribe(at, filter.clone()));
-        self.clients[at].subscriptions.insert(filter, Subscribed::Perhaps(number));
+        if let Some(number) = self.ask(ask, Question::Unsubscribe(at, filter.clone())) {
+            self.clients[at].subscriptions.insert(filter, Subscribed::Perhaps(number));
+        }
     }
 
     /// What is on its way to a client need not come any more.
@@ -269,20 +275,13 @@ impl World {
         let Some(epoch) = self.epoch(at) else { return };
         let client = &mut self.clients[at];
         client.connection = None;
-        let will = pick(&mut self.random, &[WillFate::Keep, WillFate::Delete, WillFate::Fire]);
+        let will = pick(&mut self.nodes.random, &[WillFate::Keep, WillFate::Delete, WillFate::Fire]);
         let ask = Ask::Disconnect { client: fixture::client(&client.name), epoch, expiry_seconds: None, will };
         self.ask(ask, Question::Disconnect);
-        let client = &mut self.clients[at];
-        // What the connection had asked for is asked again by the next one.
-        for outgoing in &mut client.outgoing {
-            if outgoing.progress == Progress::Releasing {
-                outgoing.progress = Progress::ToRelease;
-            }
-        }
     }
 
     fn acknowledge(&mut self, at: usize) {
-        let all = self.is_calm || self.one_in(2);
+        let all = self.nodes.is_calm || self.nodes.one_in(2);
         let client = &mut self.clients[at];
         let Some(connection) = &mut client.connection else { return };
         let count = if all { connection.acks.len() } else { connection.acks.len().min(1) };
@@ -292,14 +291,24 @@ impl World {
         }
         let epoch = connection.epoch;
         let ask = Ask::Acknowledge { client: fixture::client(&client.name), epoch, acks: acks.clone() };
-        self.ask(ask, Question::Acknowledge(at, epoch, acks));
+        if self.ask(ask, Question::Acknowledge(at, epoch, acks.clone())).is_none() {
+            self.acknowledge_again(at, epoch, acks);
+        }
+    }
+
+    /// Nobody knows whether acknowledgements were kept.
+    fn acknowledge_again(&mut self, at: usize, epoch: Epoch, mut acks: Vec<(Sequence, Ack)>) {
+        if let Some(connection) = self.clients[at].connection.as_mut().filter(|it| it.epoch == epoch) {
+            acks.append(&mut connection.acks);
+            connection.acks = acks;
+        }
     }
 
     /// A new message, behind those that wait.
     fn publish(&mut self, at: usize) {
         self.last_message += 1;
         let number = self.last_message;
-        let qos = pick(&mut self.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce]);
         let wanted_by = self.subscribers(&format!("p/{at}"));
         self.clients[at].outgoing.push_back(Outgoing { number, qos, progress: Progress::ToAsk, wanted_by });
         self.go_on(at);
@@ -316,51 +325,88 @@ impl World {
         (0..CLIENTS).filter(wants).collect()
     }
 
+    /// The shards that a message is for. That all nodes know it before SUBACK is up to the links between them, so of
+    /// more than one node all shards are asked.
     fn interested(&self, topic: &str) -> Vec<ShardId> {
-        let shards: BTreeSet<ShardId> =
-            self.interest.iter().filter(|(_, filter)| filter_matches(filter, topic)).map(|(shard, _)| *shard).collect();
-        shards.into_iter().collect()
+        let is_alone = self.is_alone();
+        let wanted = |shard: &ShardId| {
+            let mut filters = self.interest.iter().filter(|(_, of, _)| of == shard);
+            !is_alone || filters.any(|(_, _, filter)| filter_matches(filter, topic))
+        };
+        (0..self.nodes.shards.get()).map(ShardId).filter(wanted).collect()
     }
 
-    /// Sends what the client has to send, in its order.
+    /// Sends what the client has to send, in its order. Between nodes it is up to links that what one has answered is
+    /// not overtaken, so one message at a time is on its way there.
     fn go_on(&mut self, at: usize) {
-        for next in 0..self.clients[at].outgoing.len() {
+        self.publish_wills();
+        let mut next = 0;
+        while next < self.clients[at].outgoing.len() {
             let Outgoing { number, qos, progress, .. } = &self.clients[at].outgoing[next];
             let (number, qos, topic) = (*number, *qos, format!("p/{at}"));
-            let progress = match (progress, qos, self.epoch(at)) {
+            let asked = match (progress, qos, self.epoch(at)) {
                 (Progress::ToAsk, QoS::ExactlyOnce, Some(epoch)) => self.ask_to_receive(at, epoch, number, &topic),
                 (Progress::ToRelease, _, Some(epoch)) => {
                     let (client, packet_id) = (fixture::client(&self.clients[at].name), packet_id(number));
-                    self.ask(Ask::Release { client, epoch, packet_id }, Question::Release(at, number));
-                    Progress::Releasing
+                    let asked = self.ask(Ask::Release { client, epoch, packet_id }, Question::Release(at, number));
+                    asked.map(|_| Progress::Releasing)
                 }
                 (Progress::ToAsk, QoS::AtLeastOnce, _) => {
                     let shards = self.interested(&topic);
                     if shards.is_empty() {
                         self.published(at, number);
-                        return self.go_on(at);
+                        continue;
                     }
-                    let message = message_of(qos, &topic, &number.to_string());
-                    let missing = shards
-                        .into_iter()
-                        .map(|shard| self.ask(fixture::publish(shard, message.clone()), Question::Publish(at, number)));
-                    Progress::Asked { missing: missing.collect(), failed: false }
+                    self.ask_to_publish(at, shards, &message_of(qos, &topic, &number.to_string()), number)
                 }
-                (other, _, _) => other.clone(),
+                _ => None,
             };
-            self.clients[at].outgoing[next].progress = progress;
+            if let Some(progress) = asked {
+                self.clients[at].outgoing[next].progress = progress;
+            }
+            let is_under_way = self.clients[at].outgoing[next].progress != Progress::Releasing;
+            if !self.is_alone() && is_under_way {
+                return;
+            }
+            next += 1;
         }
     }
 
-    fn ask_to_receive(&mut self, at: usize, epoch: Epoch, number: u64, topic: &str) -> Progress {
+    fn ask_to_publish(
+        &mut self,
+        at: usize,
+        shards: Vec<ShardId>,
+        message: &fulmar_store::Message,
+        number: u64,
+    ) -> Option<Progress> {
+        let count = shards.len();
+        let asked = shards
+            .into_iter()
+            .filter_map(|shard| self.ask(fixture::publish(shard, message.clone()), Question::Publish(at, number)));
+        let missing: BTreeSet<u64> = asked.collect();
+        (!missing.is_empty()).then(|| Progress::Asked { failed: missing.len() < count, missing })
+    }
+
+    fn ask_to_receive(&mut self, at: usize, epoch: Epoch, number: u64, topic: &str) -> Option<Progress> {
         let message = message_of(QoS::ExactlyOnce, topic, &number.to_string());
         let client = fixture::client(&self.clients[at].name);
         let to = Recipients::Matching { publisher: Some(client.clone()) };
         let (published, shards) = (Published { message, retain: None, to }, self.interested(topic));
         let packet_id = packet_id(number);
         let ask = Ask::ReceiveQos2 { client, epoch, packet_id, published, shards };
-        let missing = BTreeSet::from([self.ask(ask, Question::Receive(at, number))]);
-        Progress::Asked { missing, failed: false }
+        let asked = self.ask(ask, Question::Receive(at, number))?;
+        Some(Progress::Asked { missing: BTreeSet::from([asked]), failed: false })
+    }
+
+    /// Asks again for what nobody could be asked for.
+    fn publish_wills(&mut self) {
+        for due in std::mem::take(&mut self.put_off) {
+            let shards = self.interested(&format!("will/{}", due.number));
+            let ask = Ask::WillDone { shard: due.shard, will: due.id, retain: None, shards };
+            if self.ask(ask, Question::WillDone(due)).is_none() {
+                self.put_off.push(due);
+            }
+        }
     }
 
     /// A message was acknowledged to its publisher.
@@ -388,120 +434,75 @@ impl World {
     }
 
     fn retain(&mut self) {
-        let topic = pick(&mut self.random, &["r/0", "r/1", "r/2"]).to_owned();
+        let topic = pick(&mut self.nodes.random, &["r/0", "r/1", "r/2"]).to_owned();
         self.last_version += 1;
         let version = self.last_version;
         let message = message_of(QoS::AtLeastOnce, &topic, &format!("0.{version}")).with_retain(true);
         let retain = Some(Version { clock: version, node: fixture::NODE });
         let published = Published { message, retain, to: Recipients::Nobody };
-        let shard = ShardId::of(&topic, self.settings.shards);
+        let shard = ShardId::of(&topic, self.nodes.shards);
         self.ask(Ask::Publish { shard, published }, Question::Retain(topic, version));
-    }
-
-    fn pass(&mut self) {
-        let duration = Duration::from_millis(pick(&mut self.random, &[1, 600, 6000]));
-        self.now += duration;
-        self.time += u64::try_from(duration.as_millis()).expect("short");
-        self.disk.set_capacity(None);
-    }
-
-    /// A sync will fail.
-    fn arm(&mut self) {
-        let count = 1 + below(&mut self.random, 8);
-        self.disk.fail_sync(count);
-        self.is_armed = true;
-    }
-
-    fn crash(&mut self) -> Result<(), Violation> {
-        let keeps = pick(&mut self.random, &[CrashKeeps::Nothing, CrashKeeps::Prefix, CrashKeeps::Sectors]);
-        self.stop(Some(keeps))
-    }
-
-    /// The process is killed, or the machine loses its power, and comes back.
-    fn stop(&mut self, keeps: Option<CrashKeeps>) -> Result<(), Violation> {
-        self.engine = None;
-        if let Some(keeps) = keeps {
-            self.disk.crash(keeps);
-            self.is_armed = false;
-        }
-        self.clients.iter_mut().for_each(Client::lost_node);
-        self.questions.clear();
-        self.disk.set_capacity(None);
-        self.open()
-    }
-
-    fn open(&mut self) -> Result<(), Violation> {
-        (self.interest, self.retained) = (BTreeSet::new(), BTreeMap::new());
-        self.heard = Heard::default();
-        if !self.is_calm && self.one_in(10) {
-            self.arm();
-        }
-        match Engine::open(self.disk.clone(), self.settings.clone(), self.now, self.time, &mut self.heard) {
-            Ok(engine) => {
-                self.engine = Some(engine);
-                self.listen()
-            }
-            Err(_) if self.is_armed => self.crash(),
-            Err(error) => Err(format!("it does not open: {error} {error:?}")),
-        }
-    }
-
-    fn turn(&mut self) -> Result<(), Violation> {
-        for _ in 0..200 {
-            let Some(engine) = &mut self.engine else { return Ok(()) };
-            let turn = engine.turn(self.now, self.time, &mut self.heard);
-            self.listen()?;
-            match turn {
-                Ok(next) if next == Some(self.now) => {}
-                Ok(_) => return Ok(()),
-                Err(_) if self.is_armed => return self.crash(),
-                Err(failed) => return Err(format!("it fails: {failed}")),
-            }
-        }
-        Err("a turn never ends".to_owned())
     }
 
     /// Does what data threads do with what they are told.
     fn listen(&mut self) -> Result<(), Violation> {
-        for said in std::mem::take(&mut self.heard.0) {
-            match said {
-                Said::Interest(shard, share, filter, begins) => {
-                    let key = (shard, filter);
-                    let is_news = if begins { self.interest.insert(key.clone()) } else { self.interest.remove(&key) };
-                    if !is_news || share.is_some() {
-                        return Err(format!("interest in {key:?} is told twice: begins {begins}"));
-                    }
-                }
-                Said::Retained(topic, _, version) => {
-                    let before = self.retained.insert(topic.clone(), version.clock);
-                    if before.is_some_and(|before| before >= version.clock) {
-                        return Err(format!("{topic} has retained {} after {before:?}", version.clock));
-                    }
-                }
-                Said::Told(_, told) => self.hear(told)?,
-                Said::Sent(..) => return Err("nobody else is there".to_owned()),
+        while let Some(event) = self.nodes.events.pop_front() {
+            match event {
+                Event::Said(node, said) => self.hear(node, said)?,
+                Event::Stopped(node) => self.stopped(node)?,
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, told: Told) -> Result<(), Violation> {
-        let owns = |client: &&mut Client, slot: u32, epoch: Epoch| {
-            client.connection.as_ref().is_some_and(|it| (it.slot, it.epoch) == (slot, epoch))
-        };
+    /// The data threads of a node are gone with it, and nobody answers what it was asked.
+    fn stopped(&mut self, node: usize) -> Result<(), Violation> {
+        self.interest.retain(|(at, ..)| *at != node);
+        self.retained.retain(|(at, _), _| *at != node);
+        for client in &mut self.clients {
+            client.connection.take_if(|connection| connection.node == node);
+        }
+        let lost: Vec<(u64, Question)> =
+            self.questions.extract_if(.., |_, (at, _)| *at == node).map(|(number, (_, it))| (number, it)).collect();
+        lost.into_iter().try_for_each(|(number, it)| self.answered(node, number, it, Answer::Unavailable))
+    }
+
+    fn hear(&mut self, node: usize, said: Said) -> Result<(), Violation> {
+        match said {
+            Said::Interest(shard, share, filter, begins) => {
+                let key = (node, shard, filter);
+                let is_news = if begins { self.interest.insert(key.clone()) } else { self.interest.remove(&key) };
+                if is_news && share.is_none() { Ok(()) } else { Err(format!("{key:?} is told twice: begins {begins}")) }
+            }
+            Said::Retained(topic, _, version) => {
+                let before = self.retained.insert((node, topic.clone()), version.clock);
+                match before.filter(|before| *before >= version.clock) {
+                    Some(before) => Err(format!("{topic} has retained {} after {before}", version.clock)),
+                    None => Ok(()),
+                }
+            }
+            Said::Told(_, told) => self.told(node, told),
+            Said::Sent(..) => Err("a letter was not posted".to_owned()),
+        }
+    }
+
+    fn told(&mut self, node: usize, told: Told) -> Result<(), Violation> {
+        let is_alone = self.is_alone();
         match told {
             Told::Answer { number, answer } => {
                 let question = self.questions.remove(&number);
-                self.answered(number, question.ok_or_else(|| format!("{number} is answered twice"))?, answer)
+                let (_, question) = question.ok_or_else(|| format!("{number} is answered twice"))?;
+                self.answered(node, number, question, answer)
             }
-            Told::Deliver { owner, epoch, deliveries } => {
-                let client = self.clients.iter_mut().find(|client| owns(client, owner.slot, epoch));
-                client.ok_or_else(|| format!("{owner:?} has no client in epoch {epoch}"))?.receive(&deliveries)
-            }
+            Told::Deliver { owner, epoch, deliveries } => match self.owner_at(node, owner.slot, epoch) {
+                Some(client) => client.receive(&deliveries),
+                // A node may not know yet that another one owns the session.
+                None if !is_alone => Ok(()),
+                None => Err(format!("{owner:?} has no client in epoch {epoch}")),
+            },
             Told::TakenOver { owner, epoch } => {
-                let client = self.clients.iter_mut().find(|client| owns(client, owner.slot, epoch));
                 // One that has just left may be told, too.
-                if let Some(client) = client {
+                if let Some(client) = self.owner_at(node, owner.slot, epoch) {
                     client.connection = None;
                 }
                 Ok(())
@@ -510,18 +511,28 @@ impl World {
                 let topic = pending.will.message.topic();
                 let wanted_by = self.subscribers(topic);
                 let number = topic.trim_start_matches("will/").parse().expect("wills have numbers");
-                self.wills.insert(number, wanted_by);
-                let shards = self.interested(topic);
-                self.ask(Ask::WillDone { shard, will: id, retain: None, shards }, Question::WillDone(number));
+                self.wills.entry(number).or_insert(wanted_by);
+                self.put_off.push(DueWill { shard, id, number });
+                self.publish_wills();
                 Ok(())
             }
             Told::Ended { .. } => Err("nobody ended a session".to_owned()),
         }
     }
 
-    fn answered(&mut self, number: u64, question: Question, answer: Answer) -> Result<(), Violation> {
+    /// The client that has this connection.
+    fn owner_at(&mut self, node: usize, slot: u32, epoch: Epoch) -> Option<&mut Client> {
+        self.clients.iter_mut().find(|client| {
+            client.connection.as_ref().is_some_and(|it| (it.node, it.slot, it.epoch) == (node, slot, epoch))
+        })
+    }
+
+    fn answered(&mut self, node: usize, number: u64, question: Question, answer: Answer) -> Result<(), Violation> {
         match (question, answer) {
-            (Question::Claim(at), Answer::Claimed(session)) => self.clients[at].claimed(&session),
+            (Question::Claim(at), Answer::Claimed(session)) => {
+                let is_alone = self.is_alone();
+                self.clients[at].claimed(&session, node, is_alone)
+            }
             (Question::Claim(at), _) => {
                 self.clients[at].is_unsure |= self.clients[at].claiming.is_some_and(|(_, is_clean)| is_clean);
                 self.clients[at].claiming = None;
@@ -559,13 +570,11 @@ impl World {
                 Ok(())
             }
             (Question::Acknowledge(at, epoch, acks), Answer::Reply(reply)) => {
-                self.clients[at].acknowledged(epoch, &acks, &reply)
+                let is_alone = self.is_alone();
+                self.clients[at].acknowledged(epoch, &acks, &reply, is_alone)
             }
-            (Question::Acknowledge(at, epoch, mut acks), _) => {
-                if let Some(connection) = self.clients[at].connection.as_mut().filter(|it| it.epoch == epoch) {
-                    acks.append(&mut connection.acks);
-                    connection.acks = acks;
-                }
+            (Question::Acknowledge(at, epoch, acks), _) => {
+                self.acknowledge_again(at, epoch, acks);
                 Ok(())
             }
             (Question::Retain(topic, version), Answer::Reply(Reply::Published { items, .. })) => match &items[..] {
@@ -575,9 +584,14 @@ impl World {
                 }
                 other => Err(format!("{topic} version {version} is answered {other:?}")),
             },
-            (Question::WillDone(number), Answer::Reply(Reply::Routed(_))) => {
-                let wanted_by = self.wills.remove(&number).unwrap_or_default();
-                self.await_message(number, wanted_by);
+            (Question::WillDone(due), Answer::Reply(Reply::Routed(_))) => {
+                let wanted_by = self.wills.remove(&due.number).unwrap_or_default();
+                self.await_message(due.number, wanted_by);
+                Ok(())
+            }
+            (Question::WillDone(_), Answer::Reply(Reply::Refused(Refusal::NoWill(_)))) => Ok(()),
+            (Question::WillDone(due), _) => {
+                self.put_off.push(due);
                 Ok(())
             }
             // Refused as the session has another owner, or nobody knows.
