@@ -43,38 +43,42 @@ fn what_was_answered_holds_whichever_node_leads() {
     }
 }
 
-fn is_found(sabotage: Sabotage) {
-    let found = (0..SEEDS).find_map(|seed| run(seed, 1, Some(sabotage)).err().map(|violation| (seed, violation)));
+/// Whether a mistake shows with so many nodes.
+fn is_found(nodes: usize, sabotage: Sabotage) {
+    let found = (0..SEEDS).find_map(|seed| run(seed, nodes, Some(sabotage)).err().map(|violation| (seed, violation)));
     let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} is not found"));
-    println!("{sabotage:?} is found with seed {seed}: {violation}");
+    println!("{sabotage:?} is found with seed {seed} of {nodes}: {violation}");
 }
 
 #[test]
 fn an_answer_before_the_sync_is_found() {
-    is_found(Sabotage::AnswerBeforeSync);
+    is_found(1, Sabotage::AnswerBeforeSync);
+    is_found(3, Sabotage::AnswerBeforeSync);
 }
 
 #[test]
 fn an_answer_before_the_commit_is_found() {
-    is_found(Sabotage::AnswerBeforeCommit);
+    is_found(1, Sabotage::AnswerBeforeCommit);
+    is_found(3, Sabotage::AnswerBeforeCommit);
 }
 
 #[test]
 fn a_second_delivery_to_the_same_owner_is_found() {
-    is_found(Sabotage::DeliveredTwice);
+    is_found(1, Sabotage::DeliveredTwice);
 }
 
 #[test]
 fn a_boot_counter_that_goes_back_is_found() {
-    is_found(Sabotage::BootCounterNotSynced);
+    is_found(1, Sabotage::BootCounterNotSynced);
 }
 
 #[test]
 fn a_log_that_goes_before_its_snapshot_is_safe_is_found() {
-    is_found(Sabotage::SnapshotNotSynced);
+    is_found(1, Sabotage::SnapshotNotSynced);
 }
 
 #[test]
 fn an_outbox_that_is_emptied_too_early_is_found() {
-    is_found(Sabotage::OutboxDoneEarly);
+    is_found(1, Sabotage::OutboxDoneEarly);
+    is_found(3, Sabotage::OutboxDoneEarly);
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fulmar_codec::{PacketId, QoS};
-use fulmar_store::{Ack, AckReply, Delivery, Epoch, Generation, OwnedSession, Reply, Sequence};
+use fulmar_store::{Ack, AckReply, Delivery, Epoch, Generation, OwnedSession, Refusal, Reply, Sequence};
 
 use super::Violation;
 
@@ -195,8 +195,14 @@ impl Client {
         is_alone: bool,
     ) -> Result<(), Violation> {
         let Some(connection) = self.connection.as_mut().filter(|it| it.epoch == epoch) else { return Ok(()) };
-        let Reply::Acknowledged(replies) = reply else {
-            return Err(format!("{} owns its session, but is answered {reply:?}", self.name));
+        let replies = match reply {
+            Reply::Acknowledged(replies) => replies,
+            // A claim of which nobody knew what became of it was committed after all.
+            Reply::Refused(Refusal::Epoch { .. }) if !is_alone => {
+                self.connection = None;
+                return Ok(());
+            }
+            other => return Err(format!("{} owns its session, but is answered {other:?}", self.name)),
         };
         for ((sequence, ack), reply) in acks.iter().zip(replies) {
             // Who is asked again by another leader may have done it before.
