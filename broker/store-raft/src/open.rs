@@ -104,7 +104,8 @@ fn begin_life(disk: &impl Disk, settings: &Settings) -> Result<Node, OpenError> 
         return Err(OpenError::Shards { folder: folder.clone(), found, wanted });
     }
     let begun = Identity { incarnation: incarnation + 1, ..found };
-    begun.write(disk, folder, !sabotaged!(settings, BootCounterNotSynced))?;
+    let sync = incarnation == 0 || !sabotaged!(settings, BootCounterNotSynced);
+    begun.write(disk, folder, sync)?;
     Ok(Node { id: node, incarnation: begun.incarnation })
 }
 

@@ -102,7 +102,7 @@ pub(crate) enum Sabotage {
     AnswerBeforeCommit,
     /// What a session was sent is forgotten with each acknowledgement.
     DeliveredTwice,
-    /// The boot counter is written, but may be lost.
+    /// The boot counter is raised without a sync, and may go back.
     BootCounterNotSynced,
     /// A snapshot is not synced before the log goes.
     SnapshotNotSynced,

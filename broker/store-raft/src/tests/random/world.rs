@@ -17,6 +17,9 @@ use crate::settings::Sabotage;
 use crate::tests::fixture::{self, Said, claim, message_of, owner};
 
 const CLIENTS: usize = 4;
+/// A shared subscription, and where its messages are published.
+const SHARED: &str = "$share/g/s/+";
+const SHARED_TOPICS: &str = "s/";
 
 /// A question that is open.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ enum Question {
     Acknowledge(usize, Epoch, Vec<(Sequence, Ack)>),
     Disconnect,
     WillDone(DueWill),
+    Share(u64),
     Retain(String, u64),
 }
 
@@ -62,6 +66,8 @@ pub(super) struct World {
     wills: BTreeMap<u64, BTreeSet<usize>>,
     /// Wills that nobody could be asked to publish.
     put_off: Vec<DueWill>,
+    /// Messages that must come to some member of the shared subscription.
+    shared: BTreeSet<u64>,
 }
 
 impl World {
@@ -83,6 +89,7 @@ impl World {
             last_version: 0,
             wills: BTreeMap::new(),
             put_off: Vec::new(),
+            shared: BTreeSet::new(),
         };
         world.listen()?;
         Ok(world)
@@ -104,7 +111,8 @@ impl World {
             37..50 => self.connect(client),
             50..54 => self.leave(client),
             54..75 => self.acknowledge(client),
-            75..80 => self.retain(),
+            75..78 => self.retain(),
+            78..80 => self.share(),
             80..88 => self.go_on(client),
             88..91 => {
                 let duration = Duration::from_millis(pick(&mut self.nodes.random, &[1, 600, 6000]));
@@ -180,6 +188,10 @@ impl World {
                 }
             }
         }
+        let came = |number: &u64| self.clients.iter().any(|client| client.came.contains_key(&(*number, false)));
+        if let Some(lost) = self.shared.iter().find(|number| !came(number)) {
+            return Err(format!("no member of the shared subscription ever got {lost}"));
+        }
         for (will, wanted_by) in &self.wills {
             if let Some(client) = wanted_by.iter().find(|it| !self.clients[**it].came.contains_key(&(*will, true))) {
                 return Err(format!("{} never got the will {will}", self.clients[*client].name));
@@ -241,7 +253,7 @@ impl World {
 
     fn subscribe(&mut self, at: usize) {
         let Some(epoch) = self.epoch(at) else { return };
-        let filter = pick(&mut self.nodes.random, &["#", "p/+", "p/0", "p/1", "will/#"]).to_owned();
+        let filter = pick(&mut self.nodes.random, &["#", "p/+", "p/0", "p/1", "will/#", SHARED]).to_owned();
         let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]);
         let client = &self.clients[at];
         let ask = fixture::subscribe(&client.name, epoch, &filter, qos);
@@ -269,6 +281,31 @@ impl World {
         all.for_each(|wanted_by| {
             wanted_by.remove(&at);
         });
+        if (0..CLIENTS).filter(|other| *other != at).all(|other| !self.is_member(other)) {
+            self.shared.clear();
+        }
+    }
+
+    /// Whether a client surely has its turns in the shared subscription.
+    fn is_member(&self, at: usize) -> bool {
+        let client = &self.clients[at];
+        let is_sure = !client.is_unsure && client.claiming.is_none_or(|(_, is_clean)| !is_clean);
+        is_sure && matches!(client.subscriptions.get(SHARED), Some(Subscribed::Surely(_)))
+    }
+
+    /// A message for a member of the shared subscription.
+    fn share(&mut self) {
+        let shards: Vec<ShardId> =
+            self.interest.iter().filter(|(_, _, filter)| filter == SHARED).map(|(_, shard, _)| *shard).collect();
+        if shards.is_empty() {
+            return;
+        }
+        self.last_message += 1;
+        let number = self.last_message;
+        let message = message_of(QoS::AtLeastOnce, &format!("{SHARED_TOPICS}{number}"), &number.to_string());
+        let to = Recipients::Group { group: "g".into(), filter: "s/+".into() };
+        let shard = pick(&mut self.nodes.random, &shards);
+        self.ask(Ask::Publish { shard, published: Published { message, retain: None, to } }, Question::Share(number));
     }
 
     fn leave(&mut self, at: usize) {
@@ -470,9 +507,10 @@ impl World {
     fn hear(&mut self, node: usize, said: Said) -> Result<(), Violation> {
         match said {
             Said::Interest(shard, share, filter, begins) => {
-                let key = (node, shard, filter);
+                let share = share.map(|group| format!("$share/{group}/")).unwrap_or_default();
+                let key = (node, shard, share + &filter);
                 let is_news = if begins { self.interest.insert(key.clone()) } else { self.interest.remove(&key) };
-                if is_news && share.is_none() { Ok(()) } else { Err(format!("{key:?} is told twice: begins {begins}")) }
+                if is_news { Ok(()) } else { Err(format!("{key:?} is told twice: begins {begins}")) }
             }
             Said::Retained(topic, _, version) => {
                 let before = self.retained.insert((node, topic.clone()), version.clock);
@@ -584,6 +622,13 @@ impl World {
                 }
                 other => Err(format!("{topic} version {version} is answered {other:?}")),
             },
+            (Question::Share(number), Answer::Reply(Reply::Published { items, .. })) => {
+                let is_kept = |item: &ItemReply| matches!(item, ItemReply::Stored(it) if it.queued + it.again == 1);
+                if items.iter().all(is_kept) && (0..CLIENTS).any(|client| self.is_member(client)) {
+                    self.shared.insert(number);
+                }
+                Ok(())
+            }
             (Question::WillDone(due), Answer::Reply(Reply::Routed(_))) => {
                 let wanted_by = self.wills.remove(&due.number).unwrap_or_default();
                 self.await_message(due.number, wanted_by);
