@@ -124,8 +124,8 @@ pub enum Ask {
         /// Which life of it, as [`Claimed::generation`](crate::Claimed::generation) told it. A later one is left alone.
         generation: Generation,
     },
-    /// A will was published to all who are connected, or may not be published: [`Told::Will`]. It goes to the shards now
-    /// and is forgotten.
+    /// A will was published to all who are connected, or may not be published: [`Told::Will`]. It goes to the shards
+    /// now and is forgotten.
     WillDone {
         /// Of which shard.
         shard: ShardId,

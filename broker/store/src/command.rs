@@ -207,8 +207,8 @@ pub struct Target {
     pub retain: bool,
     /// Those of the subscriptions that matched.
     pub subscription_ids: Vec<NonZeroU32>,
-    /// The shared subscription as whose member it gets it, whole: `$share/GROUP/FILTER`. A session that is no member any
-    /// more does not get it; then it is in the outbox for this shard itself, to be routed again.
+    /// The shared subscription as whose member it gets it, whole: `$share/GROUP/FILTER`. A session that is no member
+    /// any more does not get it; then it is in the outbox for this shard itself, to be routed again.
     pub share: Option<Arc<str>>,
 }
 

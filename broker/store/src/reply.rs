@@ -27,8 +27,8 @@ pub enum Reply {
     },
     /// Of acknowledgements, one by one.
     Acknowledged(Vec<AckReply>),
-    /// Of a QoS 2 message that came for the first time, of a will, or of a message that was to be routed again: what its
-    /// local targets got.
+    /// Of a QoS 2 message that came for the first time, of a will, or of a message that was to be routed again: what
+    /// its local targets got.
     Routed(Stored),
     /// The packet identifier is in use, or the number is done: the message was routed before.
     Duplicate,

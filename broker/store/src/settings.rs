@@ -93,8 +93,9 @@ pub(crate) enum Use {
 }
 
 impl Settings {
-    /// Whether a shard can do its work with these. Whoever proposes [`Command::Settings`](crate::Command::Settings) asks
-    /// first; a shard takes what was committed, because builds that allow different things must not do different things.
+    /// Whether a shard can do its work with these. Whoever proposes [`Command::Settings`](crate::Command::Settings)
+    /// asks first; a shard takes what was committed, because builds that allow different things must not do different
+    /// things.
     pub fn check(&self) -> Result<(), SettingError> {
         let Self {
             sessions_max,

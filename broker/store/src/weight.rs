@@ -1,8 +1,8 @@
 //! How much of an entry a command takes: where one entry ends and the next begins is decided here, for all who propose.
 //!
 //! An entry costs the same to replicate whatever is in it, so it should hold much; but whatever waits behind it waits
-//! until all of it is stored and applied. A shard applies heavier ones too: builds that differ in what they propose must
-//! not differ in what they do.
+//! until all of it is stored and applied. A shard applies heavier ones too: builds that differ in what they propose
+//! must not differ in what they do.
 
 use std::ops::{Add, AddAssign};
 use std::sync::Arc;
