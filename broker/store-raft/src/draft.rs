@@ -3,15 +3,14 @@
 use std::time::Instant;
 
 use fulmar_raft::{Index, Term};
-use fulmar_store::{Command, Entry, Item, Message, Number, Onward, Owner, Party, Target, Ticket};
+use fulmar_store::{Command, Entry, Item, Number, Owner, Party, Target, Ticket, Weight};
 
 /// What goes into an entry as a whole.
 #[derive(Debug)]
 pub(crate) struct Piece {
     pub(crate) step: Step,
-    /// Roughly what it adds to the entry.
-    bytes: usize,
-    targets: usize,
+    /// What it adds to the entry.
+    weight: Weight,
 }
 
 #[derive(Debug)]
@@ -55,8 +54,8 @@ impl Waits {
 
 impl Piece {
     pub(crate) fn command(command: Command, waits: Waits) -> Self {
-        let (bytes, targets) = size_of_command(&command);
-        Self { step: Step::Command(command, waits), bytes, targets }
+        let weight = command.weight();
+        Self { step: Step::Command(command, waits), weight }
     }
 
     /// A message, in as many parts as its targets make necessary.
@@ -70,52 +69,10 @@ impl Piece {
             let part = Part { ticket, before, is_last: number == parts };
             before += u32::try_from(targets.len()).expect("a shard has far less than 2^32 sessions");
             let item = Item { message: message.clone(), retain: retain.take(), targets };
-            let (bytes, targets) = size_of_item(&item.message, &item.targets);
-            Self { step: Step::Item(item, part), bytes, targets }
+            let weight = item.weight();
+            Self { step: Step::Item(item, part), weight }
         })
     }
-}
-
-/// What surrounds the parts of a command, roughly.
-const HEAD_BYTES: usize = 32;
-
-fn size_of_item(message: &Message, targets: &[Target]) -> (usize, usize) {
-    let of_targets: usize = targets.iter().map(|it| HEAD_BYTES + it.client.len()).sum();
-    (HEAD_BYTES + usize::try_from(message.bytes()).unwrap_or(usize::MAX) + of_targets, targets.len())
-}
-
-fn size_of_command(command: &Command) -> (usize, usize) {
-    let bytes = match command {
-        Command::Publish { items, .. } => {
-            let sizes = items.iter().map(|item| size_of_item(&item.message, &item.targets));
-            return sizes.fold((HEAD_BYTES, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        }
-        Command::ReceiveQos2 { routed, .. } => return size_of_item(&routed.item.message, &routed.item.targets),
-        Command::PublishWill { targets, .. } => {
-            return (targets.iter().map(|it| HEAD_BYTES + it.client.len()).sum(), targets.len());
-        }
-        Command::RouteAgain { to: Onward::Member(target), .. } => return (HEAD_BYTES + target.client.len(), 1),
-        Command::Claim(claim) => {
-            let will = claim.will.as_ref().map_or(0, |will| will.message.bytes());
-            claim.client.len() + usize::try_from(will).unwrap_or(usize::MAX)
-        }
-        Command::Subscribe { client, subscriptions, .. } => {
-            client.len() + subscriptions.iter().map(|(filter, _)| filter.len() + HEAD_BYTES).sum::<usize>()
-        }
-        Command::Unsubscribe { client, filters, .. } => {
-            client.len() + filters.iter().map(|filter| filter.len() + HEAD_BYTES).sum::<usize>()
-        }
-        Command::Acknowledge { client, acks, .. } => client.len() + 9 * acks.len(),
-        Command::Release { client, .. } | Command::Disconnect { client, .. } | Command::End { client, .. } => {
-            client.len()
-        }
-        Command::Settings(_)
-        | Command::NodeGone(_)
-        | Command::OutboxDone { .. }
-        | Command::RouteAgain { .. }
-        | Command::Expire => 0,
-    };
-    (HEAD_BYTES + bytes, 0)
 }
 
 /// See the [module](self).
@@ -124,8 +81,7 @@ pub(crate) struct Draft {
     pub(crate) commands: Vec<Command>,
     /// For each command.
     pub(crate) waits: Vec<Waits>,
-    bytes: usize,
-    targets: usize,
+    weight: Weight,
 }
 
 impl Draft {
@@ -134,15 +90,15 @@ impl Draft {
     }
 
     /// Whether a piece goes into this entry: always into an empty one.
-    pub(crate) fn fits(&self, piece: &Piece, bytes_max: usize, targets_max: usize) -> bool {
-        self.is_empty() || (self.bytes + piece.bytes <= bytes_max && self.targets + piece.targets <= targets_max)
+    pub(crate) fn fits(&self, piece: &Piece, weight_max: Weight) -> bool {
+        let Weight { targets, bytes } = self.weight + piece.weight;
+        self.is_empty() || (targets <= weight_max.targets && bytes <= weight_max.bytes)
     }
 
     /// `number` is the next one of the stream of `source`, to which messages belong.
     pub(crate) fn add(&mut self, piece: Piece, source: Party, number: &mut Number) {
-        let Piece { step, bytes, targets } = piece;
-        self.bytes += bytes;
-        self.targets += targets;
+        let Piece { step, weight } = piece;
+        self.weight += weight;
         match step {
             Step::Command(command, waits) => {
                 self.commands.push(command);

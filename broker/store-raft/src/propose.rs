@@ -9,7 +9,7 @@ use fulmar_codec::QoS;
 use fulmar_raft::ProposeError;
 use fulmar_store::{
     Answer, Ask, Claim, Command, Entry, Item, ItemReply, Node, Party, Published, Recipients, Reply, Routed, ShardId,
-    Stored, Target, Ticket, Time, Told, WillFate,
+    Stored, Target, Ticket, Time, Told, Weight, WillFate,
 };
 
 use crate::apply::Applying;
@@ -77,10 +77,11 @@ impl Replica {
 
     fn next_draft(&mut self, with: &mut Proposing<'_>, out: &mut impl Out) -> Draft {
         let mut draft = Draft::default();
-        let (bytes_max, targets_max) = (with.settings.entry_bytes_max, with.settings.entry_targets_max);
+        let Settings { entry_bytes_max: bytes, entry_targets_max: targets, .. } = *with.settings;
+        let weight_max = Weight { targets, bytes };
         while self.next_piece(with, out) {
             let Some(leading) = &mut self.leading else { break };
-            let Some(piece) = self.pieces.pop_front_if(|piece| draft.fits(piece, bytes_max, targets_max)) else {
+            let Some(piece) = self.pieces.pop_front_if(|piece| draft.fits(piece, weight_max)) else {
                 break;
             };
             draft.add(piece, Party::Node(with.me), &mut leading.next_number);
@@ -154,7 +155,8 @@ impl Replica {
             return;
         }
         let item = Item { message, retain, targets };
-        self.pieces.extend(Piece::items(item, ticket, with.settings.entry_targets_max));
+        let targets_max = usize::try_from(with.settings.entry_targets_max).unwrap_or(usize::MAX);
+        self.pieces.extend(Piece::items(item, ticket, targets_max));
     }
 
     fn targets(&mut self, published: &Published) -> Vec<Target> {

@@ -154,7 +154,8 @@ impl Replica {
     pub(crate) fn has_work(&self) -> bool {
         let Some(leading) = &self.leading else { return !self.asks.is_empty() && !self.group.is_leader() };
         if self.put_off.is_some() || leading.is_out_of_step {
-            return self.in_flight.is_empty();
+            // With others, an answer of theirs or a deadline comes first.
+            return self.in_flight.is_empty() && self.is_alone();
         }
         !(self.asks.is_empty() && self.pieces.is_empty() && leading.upkeep.is_empty())
             || self.orphans.values().any(|orphan| orphan.left_in != Some(leading.term))

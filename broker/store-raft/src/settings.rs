@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use fulmar_raft::NodeId;
+use fulmar_store::Weight;
 
 /// When an acknowledgement is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,9 +42,9 @@ pub struct Settings {
     /// Unlike that of any other start of any node, and not to be guessed by clients.
     pub seed: u64,
     /// The messages of an entry, unless it is one that is larger.
-    pub entry_bytes_max: usize,
+    pub entry_bytes_max: u64,
     /// The sessions that the messages of an entry go to.
-    pub entry_targets_max: usize,
+    pub entry_targets_max: u64,
     /// What is asked of a shard and waits while its group can't take more.
     pub asks_max: usize,
     /// The bytes of the same.
@@ -73,12 +74,13 @@ impl Settings {
             folder,
             threads: NonZeroU16::MIN,
             durability: Durability::default(),
-            raft: fulmar_raft::Settings::default(),
+            // Nobody is slower than the node itself, so nobody needs entries that are applied.
+            raft: fulmar_raft::Settings { cache_bytes_max: 64 * 1024, ..fulmar_raft::Settings::default() },
             store: fulmar_store::Settings::default(),
             log: fulmar_log::Settings::new(node, seed),
             seed,
-            entry_bytes_max: 256 * 1024,
-            entry_targets_max: 4096,
+            entry_bytes_max: Weight::BYTES_MAX,
+            entry_targets_max: Weight::TARGETS_MAX,
             asks_max: 65_536,
             asks_bytes_max: 64 << 20,
             unacknowledged_bytes_max: 1 << 20,

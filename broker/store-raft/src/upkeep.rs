@@ -54,7 +54,7 @@ impl<D: Disk + Clone> Engine<D> {
     }
 
     fn credit(&self) -> Credit {
-        Credit { messages: FETCHED_MESSAGES_MAX, bytes: self.settings.entry_bytes_max as u64 }
+        Credit { messages: FETCHED_MESSAGES_MAX, bytes: self.settings.entry_bytes_max }
     }
 
     /// Proposes what others have for this shard.
@@ -129,7 +129,7 @@ impl<D: Disk + Clone> Engine<D> {
 
 impl Replica {
     /// Puts messages of another shard in line, matched with the subscriptions that there are.
-    fn pull(&mut self, source: ShardId, messages: Vec<OutboxMessage>, targets_max: usize) {
+    fn pull(&mut self, source: ShardId, messages: Vec<OutboxMessage>, targets_max: u64) {
         let Some(OutboxMessage { number: first, .. }) = messages.first() else { return };
         let first = *first;
         let (mut items, mut matched) = (Vec::new(), 0);
@@ -138,7 +138,7 @@ impl Replica {
                 Addressee::Subscribers { publisher } => self.matcher.matching(&message, Some(&publisher)),
                 Addressee::Group(name) => vec![self.member_or_nobody(name, &message)],
             };
-            matched += targets.len();
+            matched += targets.len() as u64;
             if matched > targets_max && !items.is_empty() {
                 break;
             }

@@ -15,6 +15,12 @@ fn open(world: &World, settings: Settings) -> Result<(), OpenError> {
 }
 
 #[test]
+fn an_engine_can_be_given_to_a_thread() {
+    fn is_sent<T: Send>() {}
+    is_sent::<Engine<fulmar_log::StdDisk>>();
+}
+
+#[test]
 fn each_life_has_a_number_of_its_own_whatever_crashes() {
     let mut world = World::new();
     for incarnation in 2..6 {
@@ -33,6 +39,17 @@ fn a_folder_of_another_node_or_number_of_shards_is_not_opened() {
     let other = Settings { node: 7, ..settings(1) };
     let error = open(&world, other).unwrap_err().to_string();
     assert_eq!(error, "/data was made by node 00000000000000ab, wanted 0000000000000007");
+}
+
+#[test]
+fn settings_that_no_shard_can_work_with_are_refused_before_anything_is_touched() {
+    let world = World::new();
+    let mut settings = settings(1);
+    settings.store.portion = 0;
+    let error = open(&world, settings).unwrap_err();
+    assert!(matches!(error, OpenError::Store(_)), "{error}");
+    let found = Identity::read(&world.disk, Path::new("/data")).unwrap();
+    assert_eq!(found.map(|it| it.incarnation), Some(1));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! One node or three, and clients, at random from a seed: these connect, subscribe, publish, acknowledge and leave; nodes
 //! lose their power, processes are killed, disks fill up and fail, nodes are cut off. What was answered must hold.
 //!
-//! `client.rs` is what a client knows and checks, `world.rs` what stands between clients and engines, `nodes.rs` how these
-//! break.
+//! `client.rs` is what a client knows and checks, `world.rs` and `listen.rs` what stands between clients and engines,
+//! `nodes.rs` how these break.
 
 mod client;
+mod listen;
 mod nodes;
 mod world;
 

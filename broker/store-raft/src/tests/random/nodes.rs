@@ -249,7 +249,7 @@ impl Nodes {
                     let to = to.ok_or_else(|| format!("node {at} sends to a node that is not there"))?;
                     let mut bytes = Vec::new();
                     message.append_to(&mut bytes);
-                    self.post(Letter { from: at, to, group, bytes });
+                    self.post(&Letter { from: at, to, group, bytes });
                 }
                 other => self.events.push_back(Event::Said(at, other)),
             }
@@ -257,7 +257,7 @@ impl Nodes {
         Ok(())
     }
 
-    fn post(&mut self, letter: Letter) {
+    fn post(&mut self, letter: &Letter) {
         let copies = match below(&mut self.random, 40) {
             0 if !self.is_calm => 0,
             1 if !self.is_calm => 2,
@@ -267,7 +267,7 @@ impl Nodes {
             let slowest = if self.is_calm { 3_000 } else { pick(&mut self.random, &[2_000, 2_000, 30_000]) };
             let arrives = self.now + Duration::from_micros(100 + below(&mut self.random, slowest));
             self.last_letter += 1;
-            let Letter { from, to, group, bytes } = &letter;
+            let Letter { from, to, group, bytes } = letter;
             let copy = Letter { from: *from, to: *to, group: *group, bytes: bytes.clone() };
             self.letters.insert((arrives, self.last_letter), copy);
         }

@@ -5,10 +5,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use fulmar_codec::{PacketId, QoS, filter_matches};
-use fulmar_store::{
-    Ack, Answer, Ask, Epoch, ItemReply, Published, Recipients, Refusal, Reply, RetainReply, Sequence, ShardId, Told,
-    Version, Will, WillFate, WillId,
-};
+use fulmar_store::{Ack, Ask, Epoch, Published, Recipients, Sequence, ShardId, Version, Will, WillFate, WillId};
 
 use super::Violation;
 use super::client::{Client, Outgoing, Progress, Subscribed};
@@ -16,14 +13,14 @@ use super::nodes::{Event, Nodes, below, pick};
 use crate::settings::Sabotage;
 use crate::tests::fixture::{self, Said, claim, message_of, owner};
 
-const CLIENTS: usize = 4;
+pub(super) const CLIENTS: usize = 4;
 /// A shared subscription, and where its messages are published.
 const SHARED: &str = "$share/g/s/+";
 const SHARED_TOPICS: &str = "s/";
 
 /// A question that is open.
 #[derive(Debug)]
-enum Question {
+pub(super) enum Question {
     Claim(usize),
     Subscribe(usize, String, QoS),
     Unsubscribe(usize, String),
@@ -39,35 +36,35 @@ enum Question {
 
 /// A will that a node told of.
 #[derive(Debug, Clone, Copy)]
-struct DueWill {
-    shard: ShardId,
-    id: WillId,
+pub(super) struct DueWill {
+    pub(super) shard: ShardId,
+    pub(super) id: WillId,
     /// Of its message.
-    number: u64,
+    pub(super) number: u64,
 }
 
 pub(super) struct World {
-    nodes: Nodes,
+    pub(super) nodes: Nodes,
     pub(super) steps: u64,
-    clients: Vec<Client>,
+    pub(super) clients: Vec<Client>,
     /// By number, with the node that was asked.
-    questions: BTreeMap<u64, (usize, Question)>,
+    pub(super) questions: BTreeMap<u64, (usize, Question)>,
     last_question: u64,
     last_slot: u32,
     /// That of the last message of anybody.
     last_message: u64,
     /// As each node told.
-    interest: BTreeSet<(usize, ShardId, String)>,
+    pub(super) interest: BTreeSet<(usize, ShardId, String)>,
     /// The retained message of each topic as each node told it, and the last one that was answered.
-    retained: BTreeMap<(usize, String), u64>,
-    retained_surely: BTreeMap<String, u64>,
+    pub(super) retained: BTreeMap<(usize, String), u64>,
+    pub(super) retained_surely: BTreeMap<String, u64>,
     last_version: u64,
     /// Wills that are published: by their message, who must get them.
-    wills: BTreeMap<u64, BTreeSet<usize>>,
+    pub(super) wills: BTreeMap<u64, BTreeSet<usize>>,
     /// Wills that nobody could be asked to publish.
-    put_off: Vec<DueWill>,
+    pub(super) put_off: Vec<DueWill>,
     /// Messages that must come to some member of the shared subscription.
-    shared: BTreeSet<u64>,
+    pub(super) shared: BTreeSet<u64>,
 }
 
 impl World {
@@ -96,7 +93,7 @@ impl World {
     }
 
     /// Whether there is one node only, whose word about everything is the last one.
-    fn is_alone(&self) -> bool {
+    pub(super) fn is_alone(&self) -> bool {
         self.nodes.count() == 1
     }
 
@@ -287,7 +284,7 @@ impl World {
     }
 
     /// Whether a client surely has its turns in the shared subscription.
-    fn is_member(&self, at: usize) -> bool {
+    pub(super) fn is_member(&self, at: usize) -> bool {
         let client = &self.clients[at];
         let is_sure = !client.is_unsure && client.claiming.is_none_or(|(_, is_clean)| !is_clean);
         is_sure && matches!(client.subscriptions.get(SHARED), Some(Subscribed::Surely(_)))
@@ -334,7 +331,7 @@ impl World {
     }
 
     /// Nobody knows whether acknowledgements were kept.
-    fn acknowledge_again(&mut self, at: usize, epoch: Epoch, mut acks: Vec<(Sequence, Ack)>) {
+    pub(super) fn acknowledge_again(&mut self, at: usize, epoch: Epoch, mut acks: Vec<(Sequence, Ack)>) {
         if let Some(connection) = self.clients[at].connection.as_mut().filter(|it| it.epoch == epoch) {
             acks.append(&mut connection.acks);
             connection.acks = acks;
@@ -352,7 +349,7 @@ impl World {
     }
 
     /// Who has surely subscribed to a topic.
-    fn subscribers(&self, topic: &str) -> BTreeSet<usize> {
+    pub(super) fn subscribers(&self, topic: &str) -> BTreeSet<usize> {
         let wants = |at: &usize| {
             let client = &self.clients[*at];
             let is_sure = !client.is_unsure && client.claiming.is_none_or(|(_, is_clean)| !is_clean);
@@ -421,7 +418,7 @@ impl World {
             .into_iter()
             .filter_map(|shard| self.ask(fixture::publish(shard, message.clone()), Question::Publish(at, number)));
         let missing: BTreeSet<u64> = asked.collect();
-        (!missing.is_empty()).then(|| Progress::Asked { failed: missing.len() < count, missing })
+        (!missing.is_empty()).then_some(Progress::Asked { failed: missing.len() < count, missing })
     }
 
     fn ask_to_receive(&mut self, at: usize, epoch: Epoch, number: u64, topic: &str) -> Option<Progress> {
@@ -436,7 +433,7 @@ impl World {
     }
 
     /// Asks again for what nobody could be asked for.
-    fn publish_wills(&mut self) {
+    pub(super) fn publish_wills(&mut self) {
         for due in std::mem::take(&mut self.put_off) {
             let shards = self.interested(&format!("will/{}", due.number));
             let ask = Ask::WillDone { shard: due.shard, will: due.id, retain: None, shards };
@@ -447,7 +444,7 @@ impl World {
     }
 
     /// A message was acknowledged to its publisher.
-    fn published(&mut self, at: usize, number: u64) {
+    pub(super) fn published(&mut self, at: usize, number: u64) {
         let outgoing = &mut self.clients[at].outgoing;
         let Some(place) = outgoing.iter().position(|it| it.number == number) else { return };
         let wanted_by = std::mem::take(&mut outgoing[place].wanted_by);
@@ -459,7 +456,7 @@ impl World {
         self.await_message(number, wanted_by);
     }
 
-    fn await_message(&mut self, number: u64, wanted_by: BTreeSet<usize>) {
+    pub(super) fn await_message(&mut self, number: u64, wanted_by: BTreeSet<usize>) {
         for subscriber in wanted_by {
             let client = &mut self.clients[subscriber];
             let is_sure = !client.is_unsure && client.claiming.is_none_or(|(_, is_clean)| !is_clean);
@@ -479,198 +476,6 @@ impl World {
         let published = Published { message, retain, to: Recipients::Nobody };
         let shard = ShardId::of(&topic, self.nodes.shards);
         self.ask(Ask::Publish { shard, published }, Question::Retain(topic, version));
-    }
-
-    /// Does what data threads do with what they are told.
-    fn listen(&mut self) -> Result<(), Violation> {
-        while let Some(event) = self.nodes.events.pop_front() {
-            match event {
-                Event::Said(node, said) => self.hear(node, said)?,
-                Event::Stopped(node) => self.stopped(node)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// The data threads of a node are gone with it, and nobody answers what it was asked.
-    fn stopped(&mut self, node: usize) -> Result<(), Violation> {
-        self.interest.retain(|(at, ..)| *at != node);
-        self.retained.retain(|(at, _), _| *at != node);
-        for client in &mut self.clients {
-            client.connection.take_if(|connection| connection.node == node);
-        }
-        let lost: Vec<(u64, Question)> =
-            self.questions.extract_if(.., |_, (at, _)| *at == node).map(|(number, (_, it))| (number, it)).collect();
-        lost.into_iter().try_for_each(|(number, it)| self.answered(node, number, it, Answer::Unavailable))
-    }
-
-    fn hear(&mut self, node: usize, said: Said) -> Result<(), Violation> {
-        match said {
-            Said::Interest(shard, share, filter, begins) => {
-                let share = share.map(|group| format!("$share/{group}/")).unwrap_or_default();
-                let key = (node, shard, share + &filter);
-                let is_news = if begins { self.interest.insert(key.clone()) } else { self.interest.remove(&key) };
-                if is_news { Ok(()) } else { Err(format!("{key:?} is told twice: begins {begins}")) }
-            }
-            Said::Retained(topic, _, version) => {
-                let before = self.retained.insert((node, topic.clone()), version.clock);
-                match before.filter(|before| *before >= version.clock) {
-                    Some(before) => Err(format!("{topic} has retained {} after {before}", version.clock)),
-                    None => Ok(()),
-                }
-            }
-            Said::Told(_, told) => self.told(node, told),
-            Said::Sent(..) => Err("a letter was not posted".to_owned()),
-        }
-    }
-
-    fn told(&mut self, node: usize, told: Told) -> Result<(), Violation> {
-        let is_alone = self.is_alone();
-        match told {
-            Told::Answer { number, answer } => {
-                let question = self.questions.remove(&number);
-                let (_, question) = question.ok_or_else(|| format!("{number} is answered twice"))?;
-                self.answered(node, number, question, answer)
-            }
-            Told::Deliver { owner, epoch, deliveries } => match self.owner_at(node, owner.slot, epoch) {
-                Some(client) => client.receive(&deliveries),
-                // A node may not know yet that another one owns the session.
-                None if !is_alone => Ok(()),
-                None => Err(format!("{owner:?} has no client in epoch {epoch}")),
-            },
-            Told::TakenOver { owner, epoch } => {
-                // One that has just left may be told, too.
-                if let Some(client) = self.owner_at(node, owner.slot, epoch) {
-                    client.connection = None;
-                }
-                Ok(())
-            }
-            Told::Will { shard, id, pending } => {
-                let topic = pending.will.message.topic();
-                let wanted_by = self.subscribers(topic);
-                let number = topic.trim_start_matches("will/").parse().expect("wills have numbers");
-                self.wills.entry(number).or_insert(wanted_by);
-                self.put_off.push(DueWill { shard, id, number });
-                self.publish_wills();
-                Ok(())
-            }
-            Told::Ended { .. } => Err("nobody ended a session".to_owned()),
-        }
-    }
-
-    /// The client that has this connection.
-    fn owner_at(&mut self, node: usize, slot: u32, epoch: Epoch) -> Option<&mut Client> {
-        self.clients.iter_mut().find(|client| {
-            client.connection.as_ref().is_some_and(|it| (it.node, it.slot, it.epoch) == (node, slot, epoch))
-        })
-    }
-
-    fn answered(&mut self, node: usize, number: u64, question: Question, answer: Answer) -> Result<(), Violation> {
-        match (question, answer) {
-            (Question::Claim(at), Answer::Claimed(session)) => {
-                let is_alone = self.is_alone();
-                self.clients[at].claimed(&session, node, is_alone)
-            }
-            (Question::Claim(at), _) => {
-                self.clients[at].is_unsure |= self.clients[at].claiming.is_some_and(|(_, is_clean)| is_clean);
-                self.clients[at].claiming = None;
-                Ok(())
-            }
-            (Question::Subscribe(at, filter, qos), Answer::Reply(Reply::Subscribed(_))) => {
-                let state = self.clients[at].subscriptions.get_mut(&filter);
-                if let Some(state) = state.filter(|state| **state == Subscribed::Perhaps(number)) {
-                    *state = Subscribed::Surely(qos);
-                }
-                Ok(())
-            }
-            (Question::Unsubscribe(at, filter), Answer::Reply(Reply::Unsubscribed(_))) => {
-                let subscriptions = &mut self.clients[at].subscriptions;
-                if subscriptions.get(&filter) == Some(&Subscribed::Perhaps(number)) {
-                    subscriptions.remove(&filter);
-                }
-                Ok(())
-            }
-            (Question::Publish(at, message), answer) => self.publish_answered(at, message, number, &answer),
-            (Question::Receive(at, message), Answer::Reply(Reply::Routed(_) | Reply::Duplicate)) => {
-                self.published(at, message);
-                Ok(())
-            }
-            (Question::Receive(at, message), _) => {
-                self.set_progress(at, message, Progress::ToAsk);
-                Ok(())
-            }
-            (Question::Release(at, message), Answer::Reply(Reply::Released(_))) => {
-                self.clients[at].outgoing.retain(|it| it.number != message);
-                Ok(())
-            }
-            (Question::Release(at, message), _) => {
-                self.set_progress(at, message, Progress::ToRelease);
-                Ok(())
-            }
-            (Question::Acknowledge(at, epoch, acks), Answer::Reply(reply)) => {
-                let is_alone = self.is_alone();
-                self.clients[at].acknowledged(epoch, &acks, &reply, is_alone)
-            }
-            (Question::Acknowledge(at, epoch, acks), _) => {
-                self.acknowledge_again(at, epoch, acks);
-                Ok(())
-            }
-            (Question::Retain(topic, version), Answer::Reply(Reply::Published { items, .. })) => match &items[..] {
-                [ItemReply::Stored(stored)] if stored.retained == Some(RetainReply::Applied) => {
-                    self.retained_surely.insert(topic, version);
-                    Ok(())
-                }
-                other => Err(format!("{topic} version {version} is answered {other:?}")),
-            },
-            (Question::Share(number), Answer::Reply(Reply::Published { items, .. })) => {
-                let is_kept = |item: &ItemReply| matches!(item, ItemReply::Stored(it) if it.queued + it.again == 1);
-                if items.iter().all(is_kept) && (0..CLIENTS).any(|client| self.is_member(client)) {
-                    self.shared.insert(number);
-                }
-                Ok(())
-            }
-            (Question::WillDone(due), Answer::Reply(Reply::Routed(_))) => {
-                let wanted_by = self.wills.remove(&due.number).unwrap_or_default();
-                self.await_message(due.number, wanted_by);
-                Ok(())
-            }
-            (Question::WillDone(_), Answer::Reply(Reply::Refused(Refusal::NoWill(_)))) => Ok(()),
-            (Question::WillDone(due), _) => {
-                self.put_off.push(due);
-                Ok(())
-            }
-            // Refused as the session has another owner, or nobody knows.
-            _ => Ok(()),
-        }
-    }
-
-    fn publish_answered(&mut self, at: usize, message: u64, question: u64, answer: &Answer) -> Result<(), Violation> {
-        let Some(outgoing) = self.clients[at].outgoing.iter_mut().find(|it| it.number == message) else {
-            return Ok(());
-        };
-        let Progress::Asked { missing, failed } = &mut outgoing.progress else { return Ok(()) };
-        missing.remove(&question);
-        match answer {
-            Answer::Reply(Reply::Published { items, .. }) => {
-                if !matches!(items[..], [ItemReply::Stored(_)]) {
-                    return Err(format!("message {message} is answered {items:?}"));
-                }
-            }
-            _ => *failed = true,
-        }
-        if missing.is_empty() {
-            match *failed {
-                true => outgoing.progress = Progress::ToAsk,
-                false => self.published(at, message),
-            }
-        }
-        Ok(())
-    }
-
-    fn set_progress(&mut self, at: usize, message: u64, progress: Progress) {
-        if let Some(outgoing) = self.clients[at].outgoing.iter_mut().find(|it| it.number == message) {
-            outgoing.progress = progress;
-        }
     }
 }
 
