@@ -45,6 +45,10 @@ pub struct Counts {
     pub refused: u64,
     /// Messages that nobody wanted any more before they were sent.
     pub expired: u64,
+    /// Deletions of retained messages that were forgotten early, for want of room.
+    pub forgotten: u64,
+    /// Messages of shared subscriptions for which no member was left.
+    pub stranded: u64,
     /// What waits to be proposed.
     pub asks: usize,
     /// What was asked and refused because too much waited already.

@@ -269,6 +269,8 @@ impl<D: Disk + Clone> Engine<D> {
             counts.dropped += totals.dropped;
             counts.refused += totals.refused;
             counts.expired += totals.expired;
+            counts.forgotten += totals.forgotten;
+            counts.stranded += totals.stranded;
         }
         counts
     }

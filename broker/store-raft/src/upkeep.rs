@@ -5,7 +5,8 @@
 //! A message for another shard is fetched by the leader of that shard, from its own node's copy of the sender: both have
 //! what is committed there. The sender's leader sees in its own copy of the receiver what has come. So nobody has to
 //! send anything, and what is on its way is known after a crash by nothing but the two shards: the number that the
-//! receiver expects, and the oldest one that the sender has.
+//! receiver expects, and the oldest one that the sender has. A leader on a node without a copy of the sender would have to
+//! be sent them; nothing does that yet.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fulmar_codec::QoS;
-use fulmar_log::Disk;
 use fulmar_log::disk::CrashKeeps;
+use fulmar_log::{Disk, File};
 use fulmar_store::{Ask, WillFate};
 
 use super::fixture::*;
-use crate::{Engine, Settings};
+use crate::{Engine, Settings, snapshot};
 
 fn small() -> Settings {
     let mut settings = Settings { snapshot_log_bytes: 20_000, snapshot_portion_bytes: 1000, ..settings(1) };
@@ -84,6 +84,30 @@ fn a_damaged_snapshot_is_named_and_nothing_is_opened_without_it() {
     let opened = Engine::open(world.disk.clone(), world.settings.clone(), world.now, world.time, &mut heard);
     let error = opened.map(drop).unwrap_err().to_string();
     assert!(error.contains(&name) && error.contains("checksum"), "{error}");
+}
+
+#[test]
+fn no_part_of_a_snapshot_and_no_flipped_bit_is_taken_for_a_whole_one() {
+    let world = filled(small());
+    let folder = Path::new("/data");
+    let name = snapshots(&world).remove(0);
+    let named = snapshot::Named::parse(&name).unwrap();
+    let file = world.disk.open(&folder.join(&name)).unwrap();
+    let length = file.length().unwrap();
+    let mut whole = vec![0; usize::try_from(length).unwrap()];
+    file.read_at(0, &mut whole).unwrap();
+    assert!(snapshot::load(&world.disk, folder, named).is_ok());
+    for cut in (0..length).step_by(7) {
+        file.set_length(cut).unwrap();
+        assert!(snapshot::load(&world.disk, folder, named).is_err(), "{cut} of {length} bytes");
+        file.write_at(0, &whole).unwrap();
+    }
+    for bit in (0..length * 8).step_by(97) {
+        world.disk.flip(&folder.join(&name), bit);
+        assert!(snapshot::load(&world.disk, folder, named).is_err(), "bit {bit}");
+        world.disk.flip(&folder.join(&name), bit);
+    }
+    assert!(snapshot::load(&world.disk, folder, named).is_ok());
 }
 
 #[test]
