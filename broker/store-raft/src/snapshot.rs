@@ -55,7 +55,8 @@ struct Writing<F> {
     file: F,
     /// Its name until it is whole.
     path: PathBuf,
-    chunks: std::vec::IntoIter<Vec<u8>>,
+    /// What is to be written, made as it is needed; the next one first.
+    chunks: std::iter::Peekable<Box<dyn Iterator<Item = Vec<u8>> + Send>>,
     offset: u64,
 }
 
@@ -187,12 +188,13 @@ impl<D: Disk + Clone> Engine<D> {
         let path = self.settings.folder.join(format!("{}{UNFINISHED}", named.name()));
         let mut first = Vec::new();
         State { hard_state: HardState::default(), start }.append_to(&mut first);
-        let chunks: Vec<Vec<u8>> = std::iter::once(first).chain(replica.shard.snapshot(CHUNK_BYTES)).collect();
+        let chunks = std::iter::once(first).chain(replica.shard.snapshot(CHUNK_BYTES));
+        let chunks: Box<dyn Iterator<Item = Vec<u8>> + Send> = Box::new(chunks);
         let file = match self.disk.create(&path) {
             Ok(file) => file,
             Err(error) => return self.stop_writing(&path, "create", error, now),
         };
-        let chunks = chunks.into_iter();
+        let chunks = chunks.peekable();
         self.snapshots.writing = Some(Writing { replica: at, index, file, path, chunks, offset: 0 });
         Ok(())
     }
@@ -215,7 +217,7 @@ impl<D: Disk + Clone> Engine<D> {
         if !sabotaged!(self.settings, SnapshotNotSynced) {
             writing.file.sync()?;
         }
-        Ok(writing.chunks.as_slice().is_empty())
+        Ok(writing.chunks.peek().is_none())
     }
 
     /// Without room it is tried again later. Any other error leaves nobody to know what is on the disk.

@@ -98,6 +98,10 @@ impl Ledger {
         &self.bodies
     }
 
+    pub(crate) fn into_bodies(self) -> BTreeMap<MessageId, Body> {
+        self.bodies
+    }
+
     pub(crate) fn hold(&mut self, id: MessageId) {
         self.bodies.get_mut(&id).expect("a body is held while it is there").references += 1;
     }

@@ -86,6 +86,10 @@ impl Queue {
         &self.places
     }
 
+    pub(crate) fn into_places(self) -> BTreeMap<Sequence, Place> {
+        self.places
+    }
+
     /// Appends a message whose body is in the ledger. One that the window has room for goes there, if there is an owner
     /// to send it: `window` is how many it may hold then. Others wait if there is room or the policy makes some. Tells
     /// how many older ones it took.

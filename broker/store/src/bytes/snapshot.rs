@@ -129,8 +129,8 @@ impl Bytes for Place {
 }
 
 /// The chunks of a shard's state: see [`Shard::snapshot`].
-pub struct Snapshot<'a> {
-    records: Box<dyn Iterator<Item = Record> + 'a>,
+pub struct Snapshot {
+    records: Box<dyn Iterator<Item = Record> + Send>,
     /// One that did not fit into the chunk before.
     put_off: Vec<u8>,
     chunk_bytes: usize,
@@ -139,19 +139,21 @@ pub struct Snapshot<'a> {
 
 impl Shard {
     /// The whole state as chunks of at most so many bytes, or of exactly one record that is larger. A [`Loader`] makes
-    /// a shard of them. The shard is borrowed as long as it is read; a clone shares all messages and can be written
-    /// while the shard goes on.
+    /// a shard of them. They are of this moment, while the shard goes on: a clone is read, which shares all messages
+    /// and becomes less with each chunk.
     ///
     /// [`Loader`]: super::Loader
-    pub fn snapshot(&self, chunk_bytes: usize) -> Snapshot<'_> {
-        let records = self.records().enumerate().map(|(before, record)| match record {
+    pub fn snapshot(&self, chunk_bytes: usize) -> Snapshot {
+        let records = self.clone().into_records().enumerate().map(|(before, record)| match record {
             Record::End(_) => Record::End(before as u64),
             other => other,
         });
         Snapshot { records: Box::new(records), put_off: Vec::new(), chunk_bytes, number: 0 }
     }
 
-    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
+    pub(super) fn into_records(self) -> impl Iterator<Item = Record> + Send {
+        let forgets_in_flight = sabotaged!(self.ledger, SnapshotWithoutInFlight);
+        let Self { sources, gone, sessions, retained, tombstones, wills, outbox, ledger, .. } = self;
         let head = Record::Head(Head {
             id: self.id,
             settings: self.settings,
@@ -159,53 +161,67 @@ impl Shard {
             time: self.time,
             last_epoch: self.last_epoch,
             last_will: self.last_will,
-            next_message: self.ledger.next_message,
-            next_share: self.ledger.shares().next,
-            totals: self.ledger.totals,
+            next_message: ledger.next_message,
+            next_share: ledger.shares().next,
+            totals: ledger.totals,
         });
-        let sources = self.sources.iter().map(|(source, next)| Record::Source(*source, *next));
-        let gone = self.gone.iter().map(|(id, gone)| {
-            let node = Node { id: *id, incarnation: gone.incarnation };
+        let sources = sources.into_iter().map(|(source, next)| Record::Source(source, next));
+        let gone = gone.into_iter().map(|(id, gone)| {
+            let node = Node { id, incarnation: gone.incarnation };
             Record::Gone(node, gone.since, gone.index)
         });
-        let bodies = self.ledger.bodies().iter();
-        let bodies = bodies.map(|(id, body)| Record::Body(*id, body.expires, body.message.clone()));
-        let shares = self.ledger.shares().iter().map(|(id, name)| Record::Share(id, name.clone()));
-        let sessions = self.sessions.iter().flat_map(|(client, session)| self.session_records(client, session));
-        let retained = self.retained.values().map(|retained| Record::Retained(retained.body, retained.version));
-        let tombstones = self.tombstones.iter();
-        let tombstones = tombstones.map(|(topic, it)| Record::Tombstone(topic.clone(), it.version, it.ends));
-        let wills = self.wills.iter().map(|(id, pending)| Record::Will(*id, pending.clone()));
-        let outbox = self.outbox.iter().flat_map(|(destination, outbox)| {
+        let shares: Vec<Record> = ledger.shares().iter().map(|(id, name)| Record::Share(id, name.clone())).collect();
+        let bodies = ledger.into_bodies().into_iter();
+        let bodies = bodies.map(|(id, body)| Record::Body(id, body.expires, body.message));
+        let sessions = sessions.into_iter();
+        let sessions = sessions.flat_map(move |(client, session)| session_records(client, session, forgets_in_flight));
+        let retained = retained.into_values().map(|retained| Record::Retained(retained.body, retained.version));
+        let tombstones: Vec<Record> =
+            tombstones.iter().map(|(topic, it)| Record::Tombstone(topic.clone(), it.version, it.ends)).collect();
+        let wills = wills.into_iter().map(|(id, pending)| Record::Will(id, pending));
+        let outbox = outbox.into_iter().flat_map(|(destination, outbox)| {
             let waiting = outbox.from(0).map(|(_, it)| Record::Waiting(it.body, it.to.clone()));
-            std::iter::once(Record::Outbox(*destination, outbox.last_done())).chain(waiting)
+            [Record::Outbox(destination, outbox.last_done())].into_iter().chain(waiting).collect::<Vec<_>>()
         });
         let all = std::iter::once(head).chain(sources).chain(gone).chain(bodies).chain(shares).chain(sessions);
         all.chain(retained).chain(tombstones).chain(wills).chain(outbox).chain([Record::End(0)])
     }
-
-    fn session_records<'a>(&'a self, client: &'a ClientId, session: &'a Session) -> impl Iterator<Item = Record> + 'a {
-        let queue = &session.queue;
-        let head = Record::Session(SessionHead {
-            client: client.clone(),
-            user: session.user.clone(),
-            generation: session.generation,
-            claim: session.claim.clone(),
-            presence: session.presence,
-            expiry_seconds: session.expiry_seconds,
-            receive_maximum: session.receive_maximum,
-            will: session.will.clone(),
-            next: queue.next(),
-            window_end: if sabotaged!(self.ledger, SnapshotWithoutInFlight) { 0 } else { queue.window_end() },
-        });
-        let subscriptions = session.subscriptions.iter().map(|(filter, it)| Record::Subscription(filter.clone(), *it));
-        let received = session.received.iter().map(|id| Record::Received(*id));
-        let places = queue.places().iter().map(|(sequence, place)| Record::Place(*sequence, place.clone()));
-        std::iter::once(head).chain(subscriptions).chain(received).chain(places)
-    }
 }
 
-impl Iterator for Snapshot<'_> {
+fn session_records(client: ClientId, session: Session, forgets_in_flight: bool) -> Vec<Record> {
+    let Session {
+        user,
+        generation,
+        claim,
+        presence,
+        expiry_seconds,
+        receive_maximum,
+        will,
+        subscriptions,
+        queue,
+        received,
+    } = session;
+    let window_end = if forgets_in_flight { 0 } else { queue.window_end() };
+    let next = queue.next();
+    let head = Record::Session(SessionHead {
+        client,
+        user,
+        generation,
+        claim,
+        presence,
+        expiry_seconds,
+        receive_maximum,
+        will,
+        next,
+        window_end,
+    });
+    let subscriptions = subscriptions.into_iter().map(|(filter, it)| Record::Subscription(filter, it));
+    let received = received.into_iter().map(Record::Received);
+    let places = queue.into_places().into_iter().map(|(sequence, place)| Record::Place(sequence, place));
+    [head].into_iter().chain(subscriptions).chain(received).chain(places).collect()
+}
+
+impl Iterator for Snapshot {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {

@@ -77,7 +77,7 @@ fn records() -> Vec<Record> {
     ];
     let mut shard = Shard::new(ShardId(1));
     shard.apply(1, &Entry { time: 1000, commands });
-    shard.records().collect()
+    shard.into_records().collect()
 }
 
 fn load(records: &[Record]) -> Result<Shard, SnapshotError> {
