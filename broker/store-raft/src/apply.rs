@@ -235,6 +235,8 @@ impl Replica {
         tell(ticket, Answer::Reply(Reply::Published { items: vec![item], expected }), out);
     }
 
+    /// What the session has is what the whole entry has left it. If something behind the claim has ended it or given it
+    /// to another owner, that is told next.
     fn owned_session(&self, command: &Command, claimed: Claimed) -> Answer {
         let Command::Claim(Claim { client, .. }) = command else { return Answer::Reply(Reply::Claimed(claimed)) };
         let subscriptions = self.shard.subscriptions_of(client).map(|(filter, it)| (filter.clone(), *it)).collect();

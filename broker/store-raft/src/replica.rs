@@ -72,6 +72,8 @@ pub(crate) struct Leading {
     pub(crate) done: BTreeMap<ShardId, Number>,
     /// Of what this shard's outbox has for the shard itself: the next to be proposed.
     pub(crate) routed_again: Number,
+    /// Nobody known is a member for this message, which waits until then for somebody to become known.
+    pub(crate) awaits_member: Option<(Number, Time)>,
     /// Outboxes are left alone until then: the shard had no room for what is in them.
     pub(crate) paused_until: Option<Time>,
     /// A portion of clearing up was proposed.
@@ -83,6 +85,16 @@ pub(crate) struct Leading {
 }
 
 impl Leading {
+    /// Whether it is too early to give up a message of a shared subscription. What this node knows of shards that
+    /// others lead may be old: somebody may be a member since.
+    pub(crate) fn must_await_member(&mut self, number: Number, now: Time) -> bool {
+        const WAIT_MILLISECONDS: Time = 1000;
+        let until = self.awaits_member.filter(|(awaiting, _)| *awaiting == number).map(|(_, until)| until);
+        let until = until.unwrap_or(now + WAIT_MILLISECONDS);
+        self.awaits_member = Some((number, until)).filter(|_| now < until);
+        self.awaits_member.is_some()
+    }
+
     pub(crate) fn pause_outboxes(&mut self, now: Time) {
         const PAUSE_MILLISECONDS: Time = 1000;
         self.paused_until = Some(now + PAUSE_MILLISECONDS);
@@ -185,6 +197,7 @@ impl Replica {
             pulled: BTreeMap::new(),
             done: BTreeMap::new(),
             routed_again: 0,
+            awaits_member: None,
             paused_until: None,
             is_clearing: false,
             upkeep,

@@ -75,8 +75,12 @@ impl<D: Disk + Clone> Engine<D> {
     /// Finds other members of shared subscriptions for messages whose member is no more: here, or in another shard.
     fn route_again(&mut self, at: usize, time: Time) {
         let me = self.replicas[at].id;
-        let Some(oldest) = self.replicas[at].oldest_for(me) else { return };
-        let Some(leading) = &self.replicas[at].leading else { return };
+        let oldest = self.replicas[at].oldest_for(me);
+        let Some(leading) = &mut self.replicas[at].leading else { return };
+        let Some(oldest) = oldest else {
+            leading.awaits_member = None;
+            return;
+        };
         let first = oldest.max(leading.routed_again);
         let messages = self.replicas[at].shard.outbox(Party::Shard(me), first, self.credit(), time);
         for OutboxMessage { number, message, to } in messages {
@@ -84,7 +88,12 @@ impl<D: Disk + Clone> Engine<D> {
                 Addressee::Group(name) => self.member(at, &name, &message),
                 Addressee::Subscribers { .. } => Onward::Nobody,
             };
+            let knows_all = self.replicas.iter().all(|replica| replica.leading.is_some());
             let Some(leading) = &mut self.replicas[at].leading else { return };
+            if to == Onward::Nobody && !knows_all && leading.must_await_member(number, time) {
+                return;
+            }
+            leading.awaits_member = None;
             leading.routed_again = number + 1;
             leading.upkeep.push_back(Command::RouteAgain { number, to });
         }
@@ -171,7 +180,9 @@ impl Replica {
 
     /// If outboxes were left alone long enough.
     fn resume_outboxes(&mut self, time: Time) -> Option<Time> {
-        self.leading.as_mut()?.paused_until.take_if(|until| *until <= time)
+        let leading = self.leading.as_mut()?;
+        let awaited = leading.awaits_member.map(|(_, until)| until).filter(|until| *until <= time);
+        leading.paused_until.take_if(|until| *until <= time).or(awaited)
     }
 
     /// Whether there is something to clear up, and nothing does it yet.
@@ -193,7 +204,8 @@ impl Replica {
     pub(crate) fn next_due(&self, now: Instant, time: Time) -> Option<Instant> {
         let leading = self.leading.as_ref()?;
         let due = self.shard.next_due().filter(|_| !leading.is_clearing);
-        let next = due.into_iter().chain(leading.paused_until).min()?;
+        let outboxes = leading.paused_until.or(leading.awaits_member.map(|(_, until)| until));
+        let next = due.into_iter().chain(outboxes).min()?;
         now.checked_add(Duration::from_millis(next.saturating_sub(time.max(self.shard.time()))))
     }
 

@@ -37,7 +37,8 @@ fn what_was_answered_holds_whatever_crashes() {
 
 #[test]
 fn what_was_answered_holds_whichever_node_leads() {
-    for seed in 0..SEEDS_OF_THREE {
+    // The last one lost a message of a shared subscription whose member a node did not know yet.
+    for seed in (0..SEEDS_OF_THREE).chain([1210]) {
         if let Err(violation) = run(seed, 3, None) {
             panic!("seed {seed}: {violation}");
         }

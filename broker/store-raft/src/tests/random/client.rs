@@ -62,7 +62,7 @@ pub(super) struct Client {
     pub(super) connection: Option<Connection>,
     pub(super) last_epoch: Epoch,
     /// Which session it had last.
-    generation: Option<Generation>,
+    pub(super) generation: Option<Generation>,
     /// It asked for a new session, and does not know whether it has one.
     pub(super) is_unsure: bool,
     pub(super) subscriptions: BTreeMap<String, Subscribed>,
@@ -102,11 +102,14 @@ impl Client {
         if is_new {
             self.forget();
         }
-        (self.last_epoch, self.generation, self.is_unsure) = (claimed.epoch, Some(claimed.generation), false);
+        let was_unsure = std::mem::take(&mut self.is_unsure);
+        (self.last_epoch, self.generation) = (claimed.epoch, Some(claimed.generation));
         let found: BTreeMap<&str, QoS> =
             session.subscriptions.iter().map(|(filter, it)| (&**filter, it.options.qos)).collect();
         for (filter, state) in &self.subscriptions {
+            // What ends in the same entry has nothing any more.
             if let Subscribed::Surely(qos) = state
+                && !was_unsure
                 && found.get(&**filter) != Some(qos)
             {
                 return Err(format!("{name} has lost its subscription to {filter}: {found:?}"));

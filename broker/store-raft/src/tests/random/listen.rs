@@ -82,7 +82,12 @@ impl World {
                 self.publish_wills();
                 Ok(())
             }
-            Told::Ended { .. } => Err("nobody ended a session".to_owned()),
+            Told::Ended { owner, epoch } => {
+                if let Some(client) = self.owner_at(node, owner.slot, epoch) {
+                    client.connection = None;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -150,6 +155,10 @@ impl World {
                 }
                 other => Err(format!("{topic} version {version} is answered {other:?}")),
             },
+            (Question::End(at), _) => {
+                self.is_perhaps_ended(at);
+                Ok(())
+            }
             (Question::Share(number), Answer::Reply(Reply::Published { items, .. })) => {
                 let is_kept = |item: &ItemReply| matches!(item, ItemReply::Stored(it) if it.queued + it.again == 1);
                 if items.iter().all(is_kept) && (0..CLIENTS).any(|client| self.is_member(client)) {

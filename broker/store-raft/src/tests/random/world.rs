@@ -29,6 +29,7 @@ pub(super) enum Question {
     Release(usize, u64),
     Acknowledge(usize, Epoch, Vec<(Sequence, Ack)>),
     Disconnect,
+    End(usize),
     WillDone(DueWill),
     Share(u64),
     Retain(String, u64),
@@ -106,7 +107,8 @@ impl World {
             25..35 => self.subscribe(client),
             35..37 => self.unsubscribe(client),
             37..50 => self.connect(client),
-            50..54 => self.leave(client),
+            50..53 => self.leave(client),
+            53..54 => self.end(client),
             54..75 => self.acknowledge(client),
             75..78 => self.retain(),
             78..80 => self.share(),
@@ -142,7 +144,7 @@ impl World {
         }
         self.listen()?;
         let moment = Duration::from_millis(if self.is_alone() { 1000 } else { 5 });
-        let quiet_enough = if self.is_alone() { 4 } else { 100 };
+        let quiet_enough = if self.is_alone() { 4 } else { 300 };
         let mut quiet = 0;
         for _ in 0..5000 {
             for client in 0..CLIENTS {
@@ -303,6 +305,20 @@ impl World {
         let to = Recipients::Group { group: "g".into(), filter: "s/+".into() };
         let shard = pick(&mut self.nodes.random, &shards);
         self.ask(Ask::Publish { shard, published: Published { message, retain: None, to } }, Question::Share(number));
+    }
+
+    /// The client's rights are withdrawn, and with them its session goes.
+    fn end(&mut self, at: usize) {
+        let Some(generation) = self.clients[at].generation else { return };
+        let client = fixture::client(&self.clients[at].name);
+        if self.ask(Ask::End { client, generation }, Question::End(at)).is_some() {
+            self.is_perhaps_ended(at);
+        }
+    }
+
+    pub(super) fn is_perhaps_ended(&mut self, at: usize) {
+        self.clients[at].is_unsure = true;
+        self.expect_nothing(at);
     }
 
     fn leave(&mut self, at: usize) {
