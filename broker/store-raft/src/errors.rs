@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fulmar_log::{ReadError, Refusal, WriteError};
 use fulmar_raft::{MembershipError, RecoverError, WireError};
-use fulmar_store::{BytesError, SettingError};
+use fulmar_store::BytesError;
 use thiserror::Error;
 
 /// Why an engine was not opened.
@@ -87,9 +87,6 @@ pub enum OpenError {
         /// What there is.
         found: String,
     },
-    /// No shard can work with these settings.
-    #[error("settings of shards")]
-    Store(#[from] SettingError),
     /// The voters that were given make no group.
     #[error(transparent)]
     Voters(#[from] MembershipError),

@@ -38,7 +38,6 @@ impl<D: Disk + Clone> Engine<D> {
         time: Time,
         out: &mut impl Out,
     ) -> Result<Self, OpenError> {
-        settings.store.check()?;
         let me = begin_life(&disk, &settings)?;
         let mut random = Random::new(settings.seed ^ me.incarnation.rotate_left(32));
         (settings.log.node, settings.log.salt) = (settings.node, random.next());

@@ -35,7 +35,8 @@ pub struct Settings {
     pub durability: Durability,
     /// Of each group.
     pub raft: fulmar_raft::Settings,
-    /// Of each shard. Leaders commit them when they differ from what the shard has.
+    /// Of each shard. Leaders commit them when they differ from what the shard has. Whoever makes them of what operators
+    /// set asks [`check`](fulmar_store::Settings::check) first, and tells them in their words.
     pub store: fulmar_store::Settings,
     /// Of the log of all groups. Node and salt are filled in.
     pub log: fulmar_log::Settings,

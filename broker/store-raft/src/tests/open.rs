@@ -42,17 +42,6 @@ fn a_folder_of_another_node_or_number_of_shards_is_not_opened() {
 }
 
 #[test]
-fn settings_that_no_shard_can_work_with_are_refused_before_anything_is_touched() {
-    let world = World::new();
-    let mut settings = settings(1);
-    settings.store.portion = 0;
-    let error = open(&world, settings).unwrap_err();
-    assert!(matches!(error, OpenError::Store(_)), "{error}");
-    let found = Identity::read(&world.disk, Path::new("/data")).unwrap();
-    assert_eq!(found.map(|it| it.incarnation), Some(1));
-}
-
-#[test]
 fn a_log_without_an_identity_is_not_taken_for_a_new_folder() {
     let world = World::new();
     world.disk.remove(Path::new("/data/identity")).unwrap();
