@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fulmar-router", &["fulmar-codec"]),
     ("fulmar-cluster", &["fulmar-codec"]),
     ("fulmar-store", &["fulmar-codec"]),
+    ("fulmar-store-raft", &["fulmar-codec", "fulmar-log", "fulmar-raft", "fulmar-router", "fulmar-store"]),
     ("fulmar-worker", &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster"]),
     (
         "fulmar-broker",
@@ -21,6 +22,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fulmar-cluster",
             "fulmar-worker",
             "fulmar-config",
+            "fulmar-log",
+            "fulmar-raft",
+            "fulmar-store",
+            "fulmar-store-raft",
         ],
     ),
     (
@@ -54,6 +59,7 @@ const PURE: &[&str] = &[
     "fulmar-cluster",
     "fulmar-store",
     "fulmar-raft",
+    "fulmar-store-raft",
     "fulmar-worker",
 ];
 

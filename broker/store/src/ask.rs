@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use fulmar_codec::{PacketId, QoS};
 
-use crate::command::{Ack, Claim, Subscription, Will, WillFate};
+use crate::command::{Ack, Claim, Subscription, WillFate};
 use crate::message::Message;
-use crate::names::{ClientId, Epoch, Sequence, ShardId, Version, WillId};
+use crate::names::{ClientId, Epoch, Generation, Sequence, ShardId, Version, WillId};
 use crate::reply::{Claimed, Reply};
+use crate::session::PendingWill;
 use crate::shard::Delivery;
 
 /// Which data thread asks, and its own name for the question.
@@ -38,7 +39,9 @@ pub struct Owner {
 /// A question. Each is answered once by [`Told::Answer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
-    /// A client connected and wants its session, or a new one. From the answer on deliveries come, to `owner`.
+    /// A client connected and wants its session, or a new one. From the answer on deliveries come, to `owner`. If the
+    /// session is another user's, [`Claim::takeover`](crate::Claim::takeover) says whether the claim is refused
+    /// ([`Refusal::OtherUser`](crate::Refusal::OtherUser)) or that session ends.
     Claim {
         /// Who serves it. [`Claim::node`](crate::Claim::node) and the nonce are the store's to fill in.
         owner: Owner,
@@ -113,14 +116,22 @@ pub enum Ask {
         /// What becomes of its will.
         will: WillFate,
     },
-    /// A will was published to all who are connected, or may not be published: [`Told::Will`]. It goes to the shards now
-    /// and is forgotten.
+    /// A session is to be no more, whoever owns it: its user's rights were withdrawn. Its will is published like any
+    /// other, if that is still allowed. Answered by [`Reply::Ended`]; may be asked again.
+    End {
+        /// Whose.
+        client: ClientId,
+        /// Which life of it, as [`Claimed::generation`](crate::Claimed::generation) told it. A later one is left alone.
+        generation: Generation,
+    },
+    /// A will was published to all who are connected, or may not be published: [`Told::Will`]. It goes to the shards
+    /// now and is forgotten.
     WillDone {
         /// Of which shard.
         shard: ShardId,
         /// Which.
         will: WillId,
-        /// What it became as a retained message, if that.
+        /// The version that it got as a retained message, if it is to be one.
         retain: Option<Version>,
         /// Who else wants it; nobody if it may not be published.
         shards: Vec<ShardId>,
@@ -132,7 +143,9 @@ pub enum Ask {
 pub struct Published {
     /// What was published.
     pub message: Message,
-    /// It is to be the retained message of its topic, as this version of it.
+    /// It is to be the retained message of its topic, as this version of it: the Lamport clock and the id of the node
+    /// where it was published. The highest version counts, in whatever order they come, so it may be asked again with
+    /// the same one. What became of it is in [`Stored::retained`](crate::Stored::retained).
     pub retain: Option<Version>,
     /// Who gets it.
     pub to: Recipients,
@@ -158,6 +171,9 @@ pub enum Recipients {
         retain: bool,
         /// Those of the subscriptions that it is for.
         subscription_ids: Vec<NonZeroU32>,
+        /// The shared subscription whose turn it is, with its whole `$share/GROUP/FILTER`: if the session is no member
+        /// any more, another one gets it.
+        share: Option<Arc<str>>,
     },
     /// One of the sessions of the shard that share a subscription.
     Group {
@@ -194,16 +210,22 @@ pub enum Told {
         /// The life of its owner that is over.
         epoch: Epoch,
     },
-    /// A will is due: it is to be published to all who are connected, then [`Ask::WillDone`].
+    /// The session is no more ([`Ask::End`]): its connection here is to be closed.
+    Ended {
+        /// Whose.
+        owner: Owner,
+        /// The life of its owner that is over.
+        epoch: Epoch,
+    },
+    /// A will is due: it is to be published to all who are connected, if its user may publish it, then
+    /// [`Ask::WillDone`].
     Will {
         /// Of which shard.
         shard: ShardId,
         /// Which.
         id: WillId,
-        /// Whose.
-        client: ClientId,
-        /// What.
-        will: Will,
+        /// Whose, and what.
+        pending: PendingWill,
     },
 }
 

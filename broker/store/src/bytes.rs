@@ -11,7 +11,7 @@ mod load;
 mod reply;
 mod snapshot;
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use fulmar_codec::{PacketId, QoS};
@@ -21,7 +21,7 @@ pub use load::{Loader, SnapshotError};
 pub use snapshot::Snapshot;
 
 /// The format of entries, replies and chunks of snapshots.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// What this build knows: commands of this level and of all before it.
 pub const LEVEL: u16 = 1;
@@ -149,7 +149,7 @@ macro_rules! bytes_of_struct {
 
 /// An enum is the number of its variant, and its fields. `$unknown` makes the error of a number that is none.
 macro_rules! bytes_of_enum {
-    ($name:ident, $unknown:expr, {
+    ($name:ty, $unknown:expr, {
         $($number:literal => $variant:ident $(($($item:ident),*))? $({ $($field:ident),* })?,)*
     }) => {
         impl Bytes for $name {
@@ -317,6 +317,16 @@ impl Bytes for NonZeroU16 {
 
     fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
         NonZeroU16::new(u16::get(reader)?).ok_or(BytesError::Value { what: "receive maximum or bound of it", found: 0 })
+    }
+}
+
+impl Bytes for NonZeroU64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.get().put(out);
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
+        NonZeroU64::new(u64::get(reader)?).ok_or(BytesError::Value { what: "shared subscription", found: 0 })
     }
 }
 

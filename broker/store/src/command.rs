@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fulmar_codec::{PacketId, QoS, SubscriptionOptions};
 
 use crate::message::Message;
-use crate::names::{ClientId, Epoch, Generation, Node, Number, Party, Sequence, Time, WillId};
+use crate::names::{ClientId, Epoch, Generation, Node, Number, Party, Sequence, Time, Version, WillId};
 use crate::settings::Settings;
 
 /// What is committed at once. Either all of it is applied or nothing.
@@ -92,14 +92,21 @@ pub enum Command {
         /// What becomes of its will.
         will: WillFate,
     },
+    /// A session is to be no more, whoever owns it: its user's rights were withdrawn. A later life of it is left alone.
+    End {
+        /// Whose.
+        client: ClientId,
+        /// Which life of it.
+        generation: Generation,
+    },
     /// A life of a node is over; the cluster's members have agreed on that.
     NodeGone(Node),
     /// A will that was due has been matched. One that its client may not publish any more goes nowhere.
     PublishWill {
         /// Which, of those that [`Shard::pending_wills`](crate::Shard::pending_wills) tells.
         will: WillId,
-        /// It is the retained message of its topic, which belongs to this shard.
-        retain: bool,
+        /// It is to be the retained message of its topic, which belongs to this shard, as this version of it.
+        retain: Option<Version>,
         /// Who gets it here.
         targets: Vec<Target>,
         /// Who else gets it, by the outbox.
@@ -112,6 +119,13 @@ pub enum Command {
         /// The last that it has.
         until: Number,
     },
+    /// The oldest message of the outbox for this shard itself goes on. If it can't go there, it stays where it is.
+    RouteAgain {
+        /// Its number there.
+        number: Number,
+        /// Where it goes.
+        to: Onward,
+    },
     /// Clears up a portion of what is due: see [`Shard::next_due`](crate::Shard::next_due).
     Expire,
 }
@@ -121,6 +135,10 @@ pub enum Command {
 pub struct Claim {
     /// Who.
     pub client: ClientId,
+    /// As which user; none is anonymous.
+    pub user: Option<Arc<str>>,
+    /// What if the session is another user's.
+    pub takeover: Takeover,
     /// The node that it connected to.
     pub node: Node,
     /// Random, the same when the claim is sent again.
@@ -133,6 +151,17 @@ pub struct Claim {
     pub receive_maximum: NonZeroU16,
     /// What to publish if the connection is lost.
     pub will: Option<Will>,
+}
+
+/// Who may take over a client identifier that is in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Takeover {
+    /// Its user: nobody else gets it before the session has ended.
+    #[default]
+    SameUser = 1,
+    /// Whoever connects with it. The session ends, as nobody else shall read what waits in it.
+    AnyUser = 2,
 }
 
 /// What is published when a connection is lost.
@@ -158,9 +187,9 @@ pub struct Subscription {
 pub struct Item {
     /// What was published.
     pub message: Message,
-    /// It is the retained message of its topic from now on; with an empty payload the topic has none any more
-    /// (MQTT 5.0, 3.3.1.3).
-    pub retain: bool,
+    /// It is the retained message of its topic, as this version of it, unless there was a later one; with an empty
+    /// payload the topic has none any more (MQTT 5.0, 3.3.1.3).
+    pub retain: Option<Version>,
     /// Who gets it.
     pub targets: Vec<Target>,
 }
@@ -178,6 +207,20 @@ pub struct Target {
     pub retain: bool,
     /// Those of the subscriptions that matched.
     pub subscription_ids: Vec<NonZeroU32>,
+    /// The shared subscription as whose member it gets it, whole: `$share/GROUP/FILTER`. A session that is no member
+    /// any more does not get it; then it is in the outbox for this shard itself, to be routed again.
+    pub share: Option<Arc<str>>,
+}
+
+/// Where a message of a shared subscription goes whose member is no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Onward {
+    /// To another member of this shard.
+    Member(Target),
+    /// To a node or another shard, which finds a member there.
+    Destination(Party),
+    /// Nobody is left, anywhere.
+    Nobody,
 }
 
 /// A message that one entry brings on its whole way.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::message::{Message, after_seconds};
 use crate::names::{ClientId, Sequence, Time};
 use crate::settings::{Bound, cost};
+use crate::shares::{ShareId, Shares, share_bytes};
 
 /// Which body of the shard.
 pub(crate) type MessageId = u64;
@@ -37,6 +38,8 @@ pub(crate) enum Due {
     Queued(ClientId, Sequence),
     /// The retained message of a topic.
     Retained(Arc<str>),
+    /// That a topic's retained message was deleted.
+    Tombstone(Arc<str>),
 }
 
 /// What was lost by policy since the shard began.
@@ -48,6 +51,11 @@ pub struct Totals {
     pub refused: u64,
     /// Messages that nobody wanted any more before they were sent.
     pub expired: u64,
+    /// Messages of shared subscriptions whose member was no more, and that went to no other one: there was none, or the
+    /// outbox had no room for them.
+    pub stranded: u64,
+    /// Deletions of retained messages that were forgotten before their time, because there was no room for them.
+    pub forgotten: u64,
 }
 
 /// See the [module](self).
@@ -60,6 +68,7 @@ pub(crate) struct Ledger {
     /// Messages in all queues.
     pub(crate) queued: u64,
     pub(crate) totals: Totals,
+    shares: Shares,
     #[cfg(test)]
     pub(crate) sabotage: Option<Sabotage>,
 }
@@ -89,6 +98,10 @@ impl Ledger {
         &self.bodies
     }
 
+    pub(crate) fn into_bodies(self) -> BTreeMap<MessageId, Body> {
+        self.bodies
+    }
+
     pub(crate) fn hold(&mut self, id: MessageId) {
         self.bodies.get_mut(&id).expect("a body is held while it is there").references += 1;
     }
@@ -100,6 +113,41 @@ impl Ledger {
             let bytes = body_bytes(&body.message);
             self.bodies.remove(&id);
             self.bytes -= bytes;
+        }
+    }
+
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// The number of a shared subscription, held by the caller until it lets go.
+    pub(crate) fn hold_share_named(&mut self, name: &Arc<str>) -> ShareId {
+        let id = self.shares.id(name).unwrap_or_else(|| {
+            self.bytes += share_bytes(name);
+            self.shares.add(name.clone())
+        });
+        self.hold_share(id);
+        id
+    }
+
+    /// One of a snapshot, which nobody holds yet.
+    pub(crate) fn insert_share(&mut self, id: ShareId, name: Arc<str>) {
+        self.bytes += share_bytes(&name);
+        self.shares.insert(id, name);
+    }
+
+    /// From a snapshot: the number of the next one.
+    pub(crate) fn set_next_share(&mut self, next: ShareId) {
+        self.shares.next = next;
+    }
+
+    pub(crate) fn hold_share(&mut self, id: ShareId) {
+        self.shares.hold(id);
+    }
+
+    pub(crate) fn let_go_of_share(&mut self, id: ShareId) {
+        if let Some(name) = self.shares.let_go(id) {
+            self.bytes -= share_bytes(&name);
         }
     }
 
@@ -155,6 +203,11 @@ pub(crate) enum Sabotage {
     InFlightDropped,
     ClaimRepeated,
     SnapshotWithoutInFlight,
+    OlderVersionRetained,
+    TombstoneForgotten,
+    InheritedByAnotherUser,
+    SharedLostAtEnd,
+    SentQos2Moved,
 }
 
 /// Whether the test at hand asks for this mistake. Other builds have none of them.

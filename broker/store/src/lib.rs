@@ -12,7 +12,8 @@
 //! - matches what is published with its own trie, kept by [`Applied::subscriptions`], and proposes the targets;
 //! - sends what [`Shard::deliverable`] gives to the session's owner, and commits what comes back as [`Ack`]s;
 //! - proposes [`Command::Expire`] when [`Shard::next_due`] says so, and again while [`Cleared::more`] does;
-//! - matches [`Shard::pending_wills`], and sends what [`Shard::outbox`] holds until [`Command::OutboxDone`].
+//! - matches [`Shard::pending_wills`], and sends what [`Shard::outbox`] holds until [`Command::OutboxDone`];
+//! - finds other members for what the outbox holds for the shard itself: [`Command::RouteAgain`].
 //!
 //! # What is decided here
 //!
@@ -31,10 +32,23 @@
 //! identifiers are 1 + sequence modulo 65,535, and a window never spans more. [`Claimed::sent_until`] tells the next
 //! owner which messages may need DUP. QoS 0 never waits here: it is delivered live or not at all (MQTT 5.0, 4.3.1).
 //!
-//! **Streams** go on with the expected number only, for retained messages too: an item that is to be retained is in the
-//! same stream, so that a retry can't bring an old value back. What a destination of the outbox has to match itself is
-//! sent without targets: its own leader knows its subscriptions. Nodes are destinations like shards, so that a QoS 2
-//! message reaches live subscribers once.
+//! **Whose a session is** it remembers: the user that its first claim named. What waits in it is for nobody else, so a
+//! claim by another user is refused or ends the session, as [`Takeover`] says; it never inherits queue, subscriptions
+//! or packet identifiers. [`Command::End`] ends one life of a session whose user's rights were withdrawn.
+//!
+//! **Streams** go on with the expected number only. What a destination of the outbox has to match itself is sent
+//! without targets: its own leader knows its subscriptions. Nodes are destinations like shards, so that a QoS 2 message
+//! reaches live subscribers once.
+//!
+//! **Retained messages** have the version that their publisher's node gave them, because they reach the shard on
+//! several ways: the highest counts, in whatever order they come. A deletion leaves a tombstone with its version, and
+//! so does a message whose time is over, for [`Settings::tombstone_seconds`]: nothing older comes back.
+//!
+//! **Shared subscriptions** are subscriptions like any other. A message whose turn it was for a member names the shared
+//! subscription ([`Target::share`]), and when the session ends or unsubscribes, others get what is left: what waits,
+//! and when the session ends also what may have been sent with QoS 1. What may have been sent with QoS 2 never moves
+//! (MQTT 5.0, 4.8.2), and what was begun before UNSUBSCRIBE is completed (3.10.4). It waits in the outbox for this very
+//! shard until the leader knows its way [`Onward`]; so does what comes for a member that is no more.
 //!
 //! **A will** whose time has come is first moved to those that are to be published: from there on nothing cancels it.
 //! It is taken from there by the entry that brings it to its targets and to the outbox, so it is published once,
@@ -47,14 +61,15 @@
 //!
 //! **Bounds** are in [`Settings`], and every one that is reached is named. Queues bound what waits, as nodes do. What
 //! an entry brings on its whole way (QoS 2, a will) is refused as a whole when the outbox has no room; a single queue
-//! that has none is told target by target. A message that is retained and has no room leaves the old one.
+//! that has none is told target by target. A message that is retained and has no room leaves the old one. What can't be
+//! refused, because it follows from the end of something, is counted: [`Totals`].
 //!
 //! # What is not here
 //!
-//! Shared groups with durable members: a `$share` filter is kept as a subscription like any other, and who of a group
-//! gets a message is up to whoever matches. Queue tails on disk: all of a shard is in memory, within its bound.
-//! Sessions that are clean and have no will: their leader keeps them. The size of an entry is bounded by whoever
-//! proposes it.
+//! Which member of a shared subscription gets a message: that is up to whoever matches. Queue tails on disk: all of a
+//! shard is in memory, within its bound. Sessions that are clean and have no will: their leader keeps them. Whether an
+//! entry is too large and whether [`Settings`] make sense: whoever proposes them asks [`Weight`] and
+//! [`Settings::check`] first, and a shard applies what was committed.
 
 #![deny(unsafe_code)]
 
@@ -71,17 +86,23 @@ mod reply;
 mod session;
 mod settings;
 mod shard;
+mod shares;
 #[cfg(test)]
 mod tests;
+mod tombstones;
+mod weight;
 
 pub use ask::{Answer, Ask, OwnedSession, Owner, Published, Recipients, Ticket, Told};
 pub use bytes::{BytesError, LEVEL, Loader, Snapshot, SnapshotError};
-pub use command::{Ack, Claim, Command, Entry, Item, Routed, Subscription, Target, Will, WillFate};
+pub use command::{Ack, Claim, Command, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Will, WillFate};
 pub use ledger::Totals;
 pub use message::Message;
 pub use names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
+pub use outbox::Addressee;
 pub use reply::{
-    AckReply, Applied, Claimed, Cleared, ItemReply, Refusal, Reply, Stored, SubscriptionChange, WillState,
+    AckReply, Applied, Claimed, Cleared, ItemReply, Refusal, Reply, RetainReply, Stored, SubscriptionChange, WillState,
 };
-pub use settings::{Bound, QueuePolicy, Settings, cost};
+pub use session::PendingWill;
+pub use settings::{Bound, QueuePolicy, SettingError, Settings, cost};
 pub use shard::{Counts, Credit, Delivery, OutboxMessage, SessionView, Shard};
+pub use weight::Weight;

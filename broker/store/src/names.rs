@@ -71,13 +71,14 @@ pub enum Party {
     Shard(ShardId),
 }
 
-/// Which of two retained messages of a topic is the later one.
+/// Which of two retained messages of a topic is the later one: the one with the higher clock, or with the higher node
+/// where clocks are equal. The node that published it gave the version, so it is the same wherever a copy of it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    /// The entry that stored it.
-    pub index: Index,
-    /// Which of the entry's messages it was.
-    pub position: u32,
+    /// The Lamport clock of the node where it was published.
+    pub clock: u64,
+    /// The id of that node.
+    pub node: u64,
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Messages that wait until a destination has them, numbered without gaps.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::ledger::{Ledger, MessageId};
 use crate::names::{ClientId, Number};
 use crate::settings::cost;
+use crate::shares::ShareId;
 
 /// What waits for one destination. Its numbers start at 1 and never start again while the destination lives.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +21,19 @@ pub(crate) struct Outbox {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) body: MessageId,
-    /// Who published it: not for its own subscriptions that say no local (MQTT 5.0, 3.8.3.1).
-    pub(crate) publisher: ClientId,
+    pub(crate) to: Addressee<ShareId>,
+}
+
+/// Who gets a message of the outbox at its destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addressee<Group = Arc<str>> {
+    /// All who have subscribed to its topic, but not by shared subscriptions.
+    Subscribers {
+        /// Who published it: not for its own subscriptions that say no local (MQTT 5.0, 3.8.3.1).
+        publisher: ClientId,
+    },
+    /// One member of a shared subscription, which is named with its whole `$share/GROUP/FILTER`.
+    Group(Group),
 }
 
 impl Outbox {
@@ -42,6 +55,10 @@ impl Outbox {
         self.last - self.waiting.len() as u64
     }
 
+    pub(crate) fn oldest(&self) -> Option<&Waiting> {
+        self.waiting.front()
+    }
+
     /// Those from a number on, with their numbers.
     pub(crate) fn from(&self, number: Number) -> impl Iterator<Item = (Number, &Waiting)> {
         let skipped = number.saturating_sub(self.last_done() + 1);
@@ -51,7 +68,10 @@ impl Outbox {
 
     pub(crate) fn push(&mut self, waiting: Waiting, ledger: &mut Ledger) {
         ledger.hold(waiting.body);
-        ledger.take(waiting_bytes(&waiting.publisher));
+        if let Addressee::Group(share) = waiting.to {
+            ledger.hold_share(share);
+        }
+        ledger.take(waiting_bytes(&waiting.to));
         self.waiting.push_back(waiting);
         self.last += 1;
     }
@@ -61,12 +81,18 @@ impl Outbox {
         while self.last_done() < until
             && let Some(waiting) = self.waiting.pop_front()
         {
-            ledger.give_back(waiting_bytes(&waiting.publisher));
+            ledger.give_back(waiting_bytes(&waiting.to));
             ledger.let_go(waiting.body);
+            if let Addressee::Group(share) = waiting.to {
+                ledger.let_go_of_share(share);
+            }
         }
     }
 }
 
-pub(crate) fn waiting_bytes(publisher: &ClientId) -> u64 {
-    cost::OUTBOX + publisher.len() as u64
+pub(crate) fn waiting_bytes(to: &Addressee<ShareId>) -> u64 {
+    match to {
+        Addressee::Subscribers { publisher } => cost::OUTBOX + publisher.len() as u64,
+        Addressee::Group(_) => cost::OUTBOX,
+    }
 }

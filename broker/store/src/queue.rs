@@ -19,6 +19,7 @@ use crate::ledger::{Due, Ledger, MessageId, sabotaged};
 use crate::names::{ClientId, Sequence};
 use crate::reply::AckReply;
 use crate::settings::{Bound, QueuePolicy, Settings, Use, cost};
+use crate::shares::ShareId;
 
 /// As many identifiers as there are.
 pub(crate) const IDS: u64 = 65_535;
@@ -37,6 +38,8 @@ pub(crate) struct Place {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) subscription_ids: Box<[NonZeroU32]>,
+    /// The shared subscription as whose member the session got it, while another member may still get it instead.
+    pub(crate) share: Option<ShareId>,
 }
 
 /// See the [module](self).
@@ -83,6 +86,10 @@ impl Queue {
         &self.places
     }
 
+    pub(crate) fn into_places(self) -> BTreeMap<Sequence, Place> {
+        self.places
+    }
+
     /// Appends a message whose body is in the ledger. One that the window has room for goes there, if there is an owner
     /// to send it: `window` is how many it may hold then. Others wait if there is room or the policy makes some. Tells
     /// how many older ones it took.
@@ -124,6 +131,9 @@ impl Queue {
         ledger.queued += 1;
         if let Some(body) = place.body {
             ledger.hold(body);
+        }
+        if let Some(share) = place.share {
+            ledger.hold_share(share);
         }
         if sequence < self.window_end {
             self.in_flight += 1;
@@ -192,6 +202,9 @@ impl Queue {
         }
         self.in_flight -= u32::from(is_in_flight);
         self.let_go(place.body, is_in_flight, ledger);
+        if let Some(share) = place.share {
+            ledger.let_go_of_share(share);
+        }
         ledger.give_back(cost::PLACE);
         ledger.queued -= 1;
     }
@@ -235,6 +248,9 @@ impl Queue {
         match (ack, place.qos, place.body) {
             (Ack::Received, QoS::ExactlyOnce, Some(body)) => {
                 place.body = None;
+                if let Some(share) = place.share.take() {
+                    ledger.let_go_of_share(share);
+                }
                 self.let_go(Some(body), true, ledger);
                 AckReply::Done
             }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::names::{Epoch, Generation, Index, Node, Number, Sequence, Time, Version, WillId};
+use crate::names::{Epoch, Generation, Index, Node, Number, Sequence, Time, WillId};
 use crate::settings::Bound;
 
 /// What became of a command.
@@ -27,9 +27,10 @@ pub enum Reply {
     },
     /// Of acknowledgements, one by one.
     Acknowledged(Vec<AckReply>),
-    /// Of a QoS 2 message that came for the first time, or of a will: what its local targets got.
+    /// Of a QoS 2 message that came for the first time, of a will, or of a message that was to be routed again: what
+    /// its local targets got.
     Routed(Stored),
-    /// The packet identifier is in use: the message was routed before.
+    /// The packet identifier is in use, or the number is done: the message was routed before.
     Duplicate,
     /// Of a release: whether the packet identifier was in use.
     Released(bool),
@@ -39,6 +40,13 @@ pub enum Reply {
         ended: bool,
         /// What is left of its will.
         will: WillState,
+    },
+    /// Of a session that was to be no more.
+    Ended {
+        /// There was that life of it.
+        was_there: bool,
+        /// Who owned it: its client is to be closed there.
+        owner: Option<Node>,
     },
     /// Of a portion of clearing up.
     Cleared(Cleared),
@@ -53,6 +61,9 @@ pub enum Refusal {
     /// There is no such session.
     #[error("no session of that client")]
     NoSession,
+    /// The session is another user's, who alone may take it over.
+    #[error("the session is another user's")]
+    OtherUser,
     /// Somebody else claimed the session since.
     #[error("epoch {found}, but the session's is {current}")]
     Epoch {
@@ -89,6 +100,9 @@ pub enum Refusal {
         /// The last number that was given.
         last: Number,
     },
+    /// The session that was to get a message of a shared subscription is no member of it, or no more.
+    #[error("the session is no member of the shared subscription")]
+    NoMember,
     /// That will is not pending: it was published before.
     #[error("will {0} is not pending")]
     NoWill(WillId),
@@ -128,14 +142,27 @@ pub struct Stored {
     pub queued: u32,
     /// Targets that it is not for: the session is of another life or gone, or the quality of service is 0.
     pub ignored: u32,
+    /// Targets that are no members of their shared subscription any more: it is to be routed again.
+    pub again: u32,
     /// Older messages that made room for it.
     pub dropped: u32,
     /// It was of no use any more when it came.
     pub is_expired: bool,
     /// Targets that had no room for it, by their position.
     pub refused: Vec<(u32, Bound)>,
-    /// Its version as a retained message, if it was to be one.
-    pub retained: Option<Result<Version, Bound>>,
+    /// What became of it as a retained message, if it was to be one.
+    pub retained: Option<RetainReply>,
+}
+
+/// What became of a message that was to be retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetainReply {
+    /// Its topic has it now; or none, if it was empty or nobody wanted it any more.
+    Applied,
+    /// Its topic had this version or a later one before, and nothing has changed.
+    Older,
+    /// There is no room for it, and nothing has changed.
+    Refused(Bound),
 }
 
 /// What became of an acknowledgement.
@@ -176,6 +203,8 @@ pub struct Cleared {
     pub messages: u32,
     /// The same, retained.
     pub retained: u32,
+    /// Topics of which it is not remembered any more that their retained message was deleted.
+    pub tombstones: u32,
     /// There is more to do at this time.
     pub more: bool,
 }

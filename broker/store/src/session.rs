@@ -20,6 +20,8 @@ pub(crate) const EARLIER_CLAIMS: usize = 4;
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
+    /// Whose it is: what waits in it is for nobody else.
+    pub(crate) user: User,
     pub(crate) generation: Generation,
     pub(crate) claim: LastClaim,
     pub(crate) presence: Presence,
@@ -57,6 +59,12 @@ pub(crate) enum Presence {
     },
 }
 
+impl Presence {
+    pub(crate) fn is_over(self, now: Time) -> bool {
+        matches!(self, Self::Absent { ends: Some(ends), .. } if ends <= now)
+    }
+}
+
 impl Session {
     pub(crate) fn epoch(&self) -> Epoch {
         self.claim.answer.epoch
@@ -68,7 +76,7 @@ impl Session {
 
     /// Whether it is over, though not cleared up yet.
     pub(crate) fn is_over(&self, now: Time) -> bool {
-        matches!(self.presence, Presence::Absent { ends: Some(ends), .. } if ends <= now)
+        self.presence.is_over(now)
     }
 
     /// When a session that is left at `at` ends, and when its will is due.
@@ -86,6 +94,11 @@ impl Session {
         (self.presence == Presence::Owned).then(|| self.receive_maximum.min(settings.in_flight_max))
     }
 
+    /// What its will takes.
+    pub(crate) fn will_bytes(&self, client: &ClientId) -> u64 {
+        self.will.as_ref().map_or(0, |will| will_bytes(client, &self.user, will))
+    }
+
     /// Moves the window of the queue.
     pub(crate) fn advance(&mut self, client: &ClientId, ledger: &mut Ledger, settings: &Settings) {
         if let Some(window) = self.window(settings) {
@@ -96,21 +109,39 @@ impl Session {
 
 /// A will whose time has come. It is published whatever its client does now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PendingWill {
-    pub(crate) client: ClientId,
-    pub(crate) will: Will,
+pub struct PendingWill {
+    /// Whose.
+    pub client: ClientId,
+    /// As which user it was left: that user must be allowed to publish it.
+    pub user: Option<Arc<str>>,
+    /// What is to be published.
+    pub will: Will,
 }
 
-pub(crate) fn head_bytes(client: &ClientId) -> u64 {
-    cost::SESSION + client.len() as u64
+impl PendingWill {
+    pub(crate) fn bytes(&self) -> u64 {
+        will_bytes(&self.client, &self.user, &self.will)
+    }
+}
+
+/// The user of a session; none is anonymous.
+pub(crate) type User = Option<Arc<str>>;
+
+fn name_bytes(client: &ClientId, user: &User) -> u64 {
+    (client.len() + user.as_ref().map_or(0, |user| user.len())) as u64
+}
+
+pub(crate) fn head_bytes(client: &ClientId, user: &User) -> u64 {
+    cost::SESSION + name_bytes(client, user)
 }
 
 pub(crate) fn subscription_bytes(filter: &Arc<str>) -> u64 {
     cost::SUBSCRIPTION + filter.len() as u64
 }
 
-pub(crate) fn will_bytes(will: &Will) -> u64 {
-    cost::WILL + will.message.bytes()
+/// With whose it is: a will that is to be published may outlive its session.
+pub(crate) fn will_bytes(client: &ClientId, user: &User, will: &Will) -> u64 {
+    cost::WILL + name_bytes(client, user) + will.message.bytes()
 }
 
 /// What is left of the will of a session that was left or ended.

@@ -30,6 +30,13 @@ pub struct Settings {
     pub received_ids_max: u16,
     /// The retained messages of the shard.
     pub retained_max: u32,
+    /// How long it is remembered that a topic's retained message was deleted, and by which version, so that an older
+    /// one that comes later does not bring it back.
+    pub tombstone_seconds: u32,
+    /// Of how many topics that is remembered. For one more, the oldest is forgotten.
+    pub tombstones_max: u32,
+    /// What they may take, by the measure of [`crate::cost`]. For more, the oldest are forgotten.
+    pub tombstone_bytes_max: u64,
     /// The messages that wait for one destination of the outbox.
     pub outbox_messages_max: u32,
     /// The lives of nodes that send, and the nodes that are remembered as gone.
@@ -52,11 +59,28 @@ impl Default for Settings {
             will_bytes_max: 64 << 10,
             received_ids_max: 1024,
             retained_max: 100_000,
+            tombstone_seconds: 3600,
+            tombstones_max: 100_000,
+            tombstone_bytes_max: 16 << 20,
             outbox_messages_max: 100_000,
             nodes_max: 1024,
             portion: 1000,
         }
     }
+}
+
+/// A setting with which no shard can do its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{name} is {found}, wanted {least} to {most}")]
+pub struct SettingError {
+    /// Which field of [`Settings`].
+    pub name: &'static str,
+    /// What it is.
+    pub found: u64,
+    /// What it may be at least.
+    pub least: u64,
+    /// What it may be at most, given the others.
+    pub most: u64,
 }
 
 /// What bytes of the shard are wanted for.
@@ -69,6 +93,50 @@ pub(crate) enum Use {
 }
 
 impl Settings {
+    /// Whether a shard can do its work with these. Whoever proposes [`Command::Settings`](crate::Command::Settings)
+    /// asks first; a shard takes what was committed, because builds that allow different things must not do different
+    /// things.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let Self {
+            sessions_max,
+            shard_bytes_max,
+            queue_messages_max,
+            queue_bytes_max,
+            queue_policy: _,
+            in_flight_max: _,
+            subscriptions_max,
+            will_bytes_max,
+            received_ids_max,
+            retained_max: _,
+            tombstone_seconds,
+            tombstones_max: _,
+            tombstone_bytes_max,
+            outbox_messages_max,
+            nodes_max,
+            portion,
+        } = *self;
+        let (any, keeping) = (u64::MAX, self.shard_bytes_for(Use::Keeping));
+        let ranges = [
+            ("sessions_max", u64::from(sessions_max), 1, any),
+            ("shard_bytes_max", shard_bytes_max, 1 << 20, 1 << 40),
+            ("queue_messages_max", queue_messages_max.into(), 1, any),
+            ("queue_bytes_max", queue_bytes_max, 1 << 10, keeping),
+            ("subscriptions_max", subscriptions_max.into(), 1, any),
+            ("will_bytes_max", will_bytes_max.into(), 0, shard_bytes_max),
+            ("received_ids_max", received_ids_max.into(), 1, any),
+            ("tombstone_seconds", tombstone_seconds.into(), 0, 7 * 24 * 3600),
+            ("tombstone_bytes_max", tombstone_bytes_max, 0, keeping),
+            ("outbox_messages_max", outbox_messages_max.into(), 1, any),
+            // All shards send, beside the nodes.
+            ("nodes_max", nodes_max.into(), 128, any),
+            ("portion", portion.into(), 1, 100_000),
+        ];
+        match ranges.into_iter().find(|(_, found, least, most)| !(least..=most).contains(&found)) {
+            Some((name, found, least, most)) => Err(SettingError { name, found, least, most }),
+            None => Ok(()),
+        }
+    }
+
     /// What the shard may have grown to when a message comes that is for this.
     pub(crate) fn shard_bytes_for(&self, purpose: Use) -> u64 {
         match purpose {
@@ -127,7 +195,7 @@ pub enum Bound {
 /// What things count against [`Settings::shard_bytes_max`] beside their own bytes. Fixed numbers, because replicas of
 /// different builds must refuse alike.
 pub mod cost {
-    /// A session, beside its client identifier.
+    /// A session, beside its client identifier and the name of its user.
     pub const SESSION: u64 = 512;
     /// A subscription, beside its filter.
     pub const SUBSCRIPTION: u64 = 128;
@@ -135,12 +203,53 @@ pub mod cost {
     pub const PLACE: u64 = 64;
     /// A message that is kept, beside topic, properties and payload.
     pub const BODY: u64 = 96;
-    /// A will, beside topic, properties and payload.
+    /// A will, beside topic, properties and payload, and whose it is.
     pub const WILL: u64 = 96;
     /// A retained message, beside its body.
     pub const RETAINED: u64 = 96;
-    /// A message in the outbox, beside its body and the publisher's client identifier.
+    /// That a topic's retained message was deleted, beside the topic.
+    pub const TOMBSTONE: u64 = 96;
+    /// A message in the outbox, beside its body and the publisher's client identifier. No more than a place in a queue,
+    /// from which it may come.
     pub const OUTBOX: u64 = 64;
+    /// A shared subscription of which messages wait, beside its name.
+    pub const SHARE: u64 = 96;
     /// An open QoS 2 packet identifier of a client.
     pub const RECEIVED: u64 = 16;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_can_be_worked_with() {
+        assert_eq!(Settings::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_worked_with_is_named_with_what_is_wanted() {
+        let whole = Settings::default();
+        let (most, keeping) = (u64::MAX, 384 << 20);
+        for (settings, name, found, least, most) in [
+            (Settings { sessions_max: 0, ..whole }, "sessions_max", 0, 1, most),
+            (Settings { shard_bytes_max: 5000, ..whole }, "shard_bytes_max", 5000, 1 << 20, 1 << 40),
+            (Settings { shard_bytes_max: most, ..whole }, "shard_bytes_max", most, 1 << 20, 1 << 40),
+            (Settings { queue_messages_max: 0, ..whole }, "queue_messages_max", 0, 1, most),
+            (Settings { queue_bytes_max: 1023, ..whole }, "queue_bytes_max", 1023, 1024, keeping),
+            (Settings { queue_bytes_max: keeping + 1, ..whole }, "queue_bytes_max", keeping + 1, 1024, keeping),
+            (Settings { subscriptions_max: 0, ..whole }, "subscriptions_max", 0, 1, most),
+            (Settings { will_bytes_max: 600 << 20, ..whole }, "will_bytes_max", 600 << 20, 0, 512 << 20),
+            (Settings { received_ids_max: 0, ..whole }, "received_ids_max", 0, 1, most),
+            (Settings { tombstone_seconds: 604_801, ..whole }, "tombstone_seconds", 604_801, 0, 604_800),
+            (Settings { tombstone_bytes_max: most, ..whole }, "tombstone_bytes_max", most, 0, keeping),
+            (Settings { outbox_messages_max: 0, ..whole }, "outbox_messages_max", 0, 1, most),
+            (Settings { nodes_max: 127, ..whole }, "nodes_max", 127, 128, most),
+            (Settings { portion: 0, ..whole }, "portion", 0, 1, 100_000),
+        ] {
+            assert_eq!(settings.check(), Err(SettingError { name, found, least, most }));
+        }
+        let error = Settings { portion: 0, ..whole }.check().unwrap_err();
+        assert_eq!(error.to_string(), "portion is 0, wanted 1 to 100000");
+    }
 }

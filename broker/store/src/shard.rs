@@ -4,8 +4,11 @@
 //! leaves and ends.
 
 mod acknowledge;
+mod again;
 mod claim;
 mod clear;
+mod end;
+mod owner;
 mod publish;
 mod read;
 mod retained;
@@ -23,8 +26,9 @@ use crate::ledger::{Due, Ledger, sabotaged};
 use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, ShardId, Time, WillId};
 use crate::outbox::Outbox;
 use crate::reply::{Applied, Refusal, Reply, SubscriptionChange, WillState};
-use crate::session::{Left, PendingWill, Presence, Session, head_bytes, subscription_bytes, will_bytes};
+use crate::session::{Left, PendingWill, Presence, Session, head_bytes, subscription_bytes};
 use crate::settings::{Settings, cost};
+use crate::tombstones::Tombstones;
 pub(crate) use retained::Retained;
 
 /// The durable state of a shard: see the [crate].
@@ -44,7 +48,9 @@ pub struct Shard {
     pub(crate) sources: BTreeMap<Party, Number>,
     /// The last incarnations of nodes that are gone, by node.
     pub(crate) gone: BTreeMap<u64, Gone>,
+    /// No topic has both of these.
     pub(crate) retained: BTreeMap<Arc<str>, Retained>,
+    pub(crate) tombstones: Tombstones,
     pub(crate) wills: BTreeMap<WillId, PendingWill>,
     pub(crate) outbox: BTreeMap<Party, Outbox>,
     pub(crate) ledger: Ledger,
@@ -54,8 +60,6 @@ pub struct Shard {
     pub(crate) interest: Interest,
     /// What the entry at hand has changed so far.
     changes: Vec<SubscriptionChange>,
-    /// How many messages the entry at hand had so far.
-    position: u32,
 }
 
 /// A node, all of whose lives up to one are over.
@@ -81,13 +85,13 @@ impl Shard {
             sources: BTreeMap::new(),
             gone: BTreeMap::new(),
             retained: BTreeMap::new(),
+            tombstones: Tombstones::default(),
             wills: BTreeMap::new(),
             outbox: BTreeMap::new(),
             ledger: Ledger::default(),
             owned: BTreeMap::new(),
             interest: Interest::default(),
             changes: Vec::new(),
-            position: 0,
         }
     }
 
@@ -99,7 +103,6 @@ impl Shard {
         }
         self.applied = index;
         self.time = self.time.max(entry.time);
-        self.position = 0;
         let replies = entry.commands.iter().map(|command| self.apply_command(command)).collect();
         Applied { index, replies, subscriptions: std::mem::take(&mut self.changes) }
     }
@@ -122,11 +125,13 @@ impl Shard {
             Command::Disconnect { client, epoch, expiry_seconds, will } => {
                 self.disconnect(client, *epoch, *expiry_seconds, *will)
             }
+            Command::End { client, generation } => Ok(self.end_life(client, *generation)),
             Command::NodeGone(node) => Ok(self.node_gone(*node)),
             Command::PublishWill { will, retain, targets, destinations } => {
                 self.publish_will(*will, *retain, targets, destinations)
             }
             Command::OutboxDone { destination, until } => self.outbox_done(*destination, *until),
+            Command::RouteAgain { number, to } => self.route_again(*number, to),
             Command::Expire => Ok(Reply::Cleared(self.clear())),
         };
         reply.unwrap_or_else(Reply::Refused)
@@ -200,8 +205,10 @@ impl Shard {
         if let Some(owner) = session.owner() {
             remove_owned(&mut self.owned, owner, client);
         }
+        self.move_on_at_end(client, &mut session.queue);
         session.queue.clear(client, &mut self.ledger);
-        self.ledger.give_back(head_bytes(client) + session.received.len() as u64 * cost::RECEIVED);
+        let head_bytes = head_bytes(client, &session.user);
+        self.ledger.give_back(head_bytes + session.received.len() as u64 * cost::RECEIVED);
         for (filter, subscription) in &session.subscriptions {
             self.ledger.give_back(subscription_bytes(filter));
             self.note_subscription((client, session.generation), filter, Some(*subscription), None);
@@ -215,15 +222,17 @@ impl Shard {
         let session = self.sessions.get_mut(client)?;
         let will = if sabotaged!(self.ledger, WillFiredTwice) { session.will.clone()? } else { session.will.take()? };
         self.last_will += 1;
-        self.wills.insert(self.last_will, PendingWill { client: client.clone(), will });
+        let pending = PendingWill { client: client.clone(), user: session.user.clone(), will };
+        self.wills.insert(self.last_will, pending);
         Some(self.last_will)
     }
 
     /// A session's will is forgotten.
     fn delete_will(&mut self, client: &ClientId) {
         self.take_due_of_will(client);
-        if let Some(will) = self.sessions.get_mut(client).and_then(|session| session.will.take()) {
-            self.ledger.give_back(will_bytes(&will));
+        if let Some(session) = self.sessions.get_mut(client) {
+            self.ledger.give_back(session.will_bytes(client));
+            session.will = None;
         }
     }
 

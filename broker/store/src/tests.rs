@@ -11,6 +11,9 @@ mod queue;
 mod random;
 mod replicas;
 mod retained;
+mod shared;
+mod users;
+mod weight;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -38,6 +41,8 @@ fn subscription(qos: QoS) -> Subscription {
 fn claim(client: &str, node: Node, nonce: u64) -> Claim {
     Claim {
         client: client.into(),
+        user: None,
+        takeover: Takeover::SameUser,
         node,
         nonce,
         clean: false,
@@ -52,11 +57,11 @@ fn will(payload: &str, delay_seconds: u32) -> Option<Will> {
 }
 
 fn target(client: &str, generation: Generation, qos: QoS) -> Target {
-    Target { client: client.into(), generation, qos, retain: false, subscription_ids: vec![] }
+    Target { client: client.into(), generation, qos, retain: false, subscription_ids: vec![], share: None }
 }
 
 fn item(payload: &str, targets: &[Target]) -> Item {
-    Item { message: message("t", payload), retain: false, targets: targets.to_vec() }
+    Item { message: message("t", payload), retain: None, targets: targets.to_vec() }
 }
 
 fn publish(first: Number, items: &[Item]) -> Command {
@@ -149,6 +154,6 @@ impl World {
     /// Payloads of wills that are to be published.
     fn wills(&self) -> Vec<String> {
         let shown = |will: &Will| String::from_utf8(will.message.payload().to_vec()).unwrap();
-        self.shard.pending_wills().map(|(.., will)| shown(will)).collect()
+        self.shard.pending_wills().map(|(_, pending)| shown(&pending.will)).collect()
     }
 }

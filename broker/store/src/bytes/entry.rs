@@ -3,9 +3,11 @@
 use fulmar_codec::{QoS, RetainHandling, SubscriptionOptions, Version as MqttVersion};
 
 use super::{Bytes, BytesError, FORMAT, LEVEL, Reader, bytes_of_enum, bytes_of_struct, unknown};
-use crate::command::{Ack, Claim, Command, Entry, Item, Routed, Subscription, Target, Will, WillFate};
+use crate::command::{
+    Ack, Claim, Command, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Will, WillFate,
+};
 use crate::message::Message;
-use crate::names::{Node, Party, ShardId};
+use crate::names::{Node, Party, ShardId, Version};
 use crate::settings::{QueuePolicy, Settings};
 
 impl Entry {
@@ -40,15 +42,18 @@ bytes_of_enum!(Command, |found| BytesError::UnknownCommand { found, level: LEVEL
     11 => PublishWill { will, retain, targets, destinations },
     12 => OutboxDone { destination, until },
     13 => Expire,
+    14 => End { client, generation },
+    15 => RouteAgain { number, to },
 });
 
-bytes_of_struct!(Claim { client, node, nonce, clean, expiry_seconds, receive_maximum, will });
+bytes_of_struct!(Claim { client, user, takeover, node, nonce, clean, expiry_seconds, receive_maximum, will });
 bytes_of_struct!(Will { message, delay_seconds });
 bytes_of_struct!(Subscription { options, id });
 bytes_of_struct!(Item { message, retain, targets });
-bytes_of_struct!(Target { client, generation, qos, retain, subscription_ids });
+bytes_of_struct!(Target { client, generation, qos, retain, subscription_ids, share });
 bytes_of_struct!(Routed { item, destinations });
 bytes_of_struct!(Node { id, incarnation });
+bytes_of_struct!(Version { clock, node });
 bytes_of_struct!(Settings {
     sessions_max,
     shard_bytes_max,
@@ -60,14 +65,19 @@ bytes_of_struct!(Settings {
     will_bytes_max,
     received_ids_max,
     retained_max,
+    tombstone_seconds,
+    tombstones_max,
+    tombstone_bytes_max,
     outbox_messages_max,
     nodes_max,
     portion,
 });
 
 bytes_of_enum!(Ack, unknown!("acknowledgement"), { 1 => Ack, 2 => Received, 3 => Complete, 4 => Discard, });
+bytes_of_enum!(Takeover, unknown!("rule for taking over"), { 1 => SameUser, 2 => AnyUser, });
 bytes_of_enum!(WillFate, unknown!("fate of a will"), { 1 => Keep, 2 => Delete, 3 => Fire, });
 bytes_of_enum!(QueuePolicy, unknown!("queue policy"), { 1 => DropOldest, 2 => Refuse, });
+bytes_of_enum!(Onward, unknown!("way onward"), { 1 => Member(target), 2 => Destination(party), 3 => Nobody, });
 bytes_of_enum!(Party, unknown!("party"), { 1 => Node(node), 2 => Shard(shard), });
 
 impl Bytes for ShardId {

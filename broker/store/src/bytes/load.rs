@@ -8,13 +8,14 @@ use thiserror::Error;
 
 use super::snapshot::{Head, Record, SessionHead};
 use super::{Bytes, BytesError, Reader};
-use crate::ledger::{Body, Due, MessageId};
+use crate::ledger::{Body, Due, MessageId, Totals};
 use crate::names::{ClientId, Node, Party, Sequence};
-use crate::outbox::{Outbox, Waiting};
+use crate::outbox::{Addressee, Outbox, Waiting};
 use crate::queue::{IDS, Place, Queue};
-use crate::session::{EARLIER_CLAIMS, PendingWill, Presence, Session, head_bytes, subscription_bytes, will_bytes};
+use crate::session::{EARLIER_CLAIMS, Presence, Session, head_bytes, subscription_bytes};
 use crate::settings::cost;
 use crate::shard::{Gone, Retained, Shard};
+use crate::shares::ShareId;
 
 /// Numbers that count up stay below this for ever.
 const COUNTER_MAX: u64 = 1 << 62;
@@ -128,6 +129,14 @@ impl Loader {
                 shard.ledger.insert_body(id, Body { message, expires, references: 0 });
                 Ok(())
             }
+            Record::Share(id, name) => {
+                let shares = shard.ledger.shares();
+                check(id < shares.next, "a shared subscription is newer than the newest")?;
+                let is_new = !shares.contains(id) && shares.id(&name).is_none();
+                check(is_new, "a shared subscription is there twice")?;
+                shard.ledger.insert_share(id, name);
+                Ok(())
+            }
             Record::Session(head) => {
                 self.session = Some(head.client.clone());
                 insert_session(shard, head)
@@ -139,10 +148,16 @@ impl Loader {
                 shard.insert_retained(topic, Retained { body, version });
                 Ok(())
             }
-            Record::Will(id, client, will) => {
+            Record::Tombstone(topic, version, ends) => {
+                check(!shard.retained.contains_key(&topic), "a deleted topic has a retained message")?;
+                check(shard.tombstones.get(&topic).is_none(), "a topic was deleted twice")?;
+                shard.insert_tombstone(topic, version, ends);
+                Ok(())
+            }
+            Record::Will(id, pending) => {
                 check((1..=shard.last_will).contains(&id), "a will is newer than the newest")?;
-                shard.ledger.take(will_bytes(&will));
-                check(shard.wills.insert(id, PendingWill { client, will }).is_none(), "a will is there twice")
+                shard.ledger.take(pending.bytes());
+                check(shard.wills.insert(id, pending).is_none(), "a will is there twice")
             }
             Record::Outbox(destination, last_done) => {
                 self.destination = Some(destination);
@@ -150,16 +165,20 @@ impl Loader {
                 let outbox = Outbox::restored(last_done);
                 check(shard.outbox.insert(destination, outbox).is_none(), "a destination is there twice")
             }
-            Record::Waiting(body, publisher) => {
+            Record::Waiting(body, to) => {
                 check_body(shard, body)?;
+                if let Addressee::Group(share) = to {
+                    check_share(shard, share)?;
+                }
                 let outbox = self.destination.and_then(|destination| shard.outbox.get_mut(&destination));
-                outbox.ok_or("no destination is before it")?.push(Waiting { body, publisher }, &mut shard.ledger);
+                outbox.ok_or("no destination is before it")?.push(Waiting { body, to }, &mut shard.ledger);
                 Ok(())
             }
             Record::End(records) => {
                 check(records == self.records, "the end counts other records")?;
                 let is_held = shard.ledger.bodies().values().all(|body| body.references > 0);
                 check(is_held, "a message is held by nobody")?;
+                check(shard.ledger.shares().are_all_held(), "a shared subscription is held by nobody")?;
                 shard.interest.forget_changes(shard.applied);
                 self.is_complete = true;
                 Ok(())
@@ -173,14 +192,16 @@ impl Loader {
 }
 
 fn shard_of(head: &Head) -> Result<Shard, &'static str> {
-    let Head { id, settings, applied, time, last_epoch, last_will, next_message, totals } = *head;
-    let highest = last_epoch.max(last_will).max(next_message).max(applied);
-    let most = totals.dropped.max(totals.refused).max(totals.expired);
-    check(highest.max(most) <= COUNTER_MAX, "a number is too high")?;
+    let Head { id, settings, applied, time, last_epoch, last_will, next_message, next_share, totals } = *head;
+    let Totals { dropped, refused, expired, stranded, forgotten } = totals;
+    let numbers = [last_epoch, last_will, next_message, next_share.get(), applied];
+    let counts = [dropped, refused, expired, stranded, forgotten];
+    check(numbers.iter().chain(&counts).all(|number| *number <= COUNTER_MAX), "a number is too high")?;
     let mut shard = Shard::new(id);
     (shard.settings, shard.applied, shard.time) = (settings, applied, time);
     (shard.last_epoch, shard.last_will) = (last_epoch, last_will);
     shard.ledger.next_message = next_message;
+    shard.ledger.set_next_share(next_share);
     shard.ledger.totals = totals;
     Ok(shard)
 }
@@ -189,9 +210,13 @@ fn check_body(shard: &Shard, body: MessageId) -> Checked {
     check(shard.ledger.bodies().contains_key(&body), "its message is not there")
 }
 
+fn check_share(shard: &Shard, share: ShareId) -> Checked {
+    check(shard.ledger.shares().contains(share), "its shared subscription is not there")
+}
+
 fn insert_session(shard: &mut Shard, head: SessionHead) -> Checked {
-    let SessionHead { client, generation, claim, presence, expiry_seconds, receive_maximum, will, next, window_end } =
-        head;
+    let SessionHead { client, user, generation, claim, presence, expiry_seconds, .. } = head;
+    let SessionHead { receive_maximum, will, next, window_end, .. } = head;
     check(!shard.sessions.contains_key(&client), "a session is there twice")?;
     check(generation <= claim.answer.epoch, "a generation is newer than the epoch")?;
     check(claim.answer.epoch <= shard.last_epoch, "an epoch is newer than the newest")?;
@@ -211,8 +236,8 @@ fn insert_session(shard: &mut Shard, head: SessionHead) -> Checked {
             }
         }
     }
-    shard.ledger.take(head_bytes(&client) + will.as_ref().map_or(0, will_bytes));
     let session = Session {
+        user,
         generation,
         claim,
         presence,
@@ -223,6 +248,7 @@ fn insert_session(shard: &mut Shard, head: SessionHead) -> Checked {
         queue: Queue::restored(next, window_end),
         received: BTreeSet::new(),
     };
+    shard.ledger.take(head_bytes(&client, &session.user) + session.will_bytes(&client));
     shard.sessions.insert(client, session);
     Ok(())
 }
@@ -260,6 +286,10 @@ fn check_place(shard: &Shard, client: &ClientId, sequence: Sequence, place: &Pla
     let oldest = queue.places().first_key_value().map_or(sequence, |(oldest, _)| *oldest);
     let is_in_flight = sequence < queue.window_end();
     check(!is_in_flight || sequence - oldest < IDS, "a window is wider than there are identifiers")?;
+    if let Some(share) = place.share {
+        check_share(shard, share)?;
+        check(place.body.is_some(), "a message was released and may go to others")?;
+    }
     match (place.body, place.qos) {
         (_, QoS::AtMostOnce) => Err("a message of QoS 0 waits"),
         (Some(body), _) => check_body(shard, body),

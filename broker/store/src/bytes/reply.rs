@@ -1,8 +1,7 @@
 //! Replies, which a leader sends to whoever asked.
 
 use super::{Bytes, BytesError, FORMAT, Reader, bytes_of_enum, bytes_of_struct, unknown};
-use crate::names::Version;
-use crate::reply::{AckReply, Claimed, Cleared, ItemReply, Refusal, Reply, Stored, WillState};
+use crate::reply::{AckReply, Claimed, Cleared, ItemReply, Refusal, Reply, RetainReply, Stored, WillState};
 use crate::settings::Bound;
 
 impl Reply {
@@ -34,6 +33,7 @@ bytes_of_enum!(Reply, unknown!("reply"), {
     10 => Released(was_open),
     11 => Disconnected { ended, will },
     12 => Cleared(cleared),
+    13 => Ended { was_there, owner },
 });
 
 bytes_of_enum!(Refusal, unknown!("refusal"), {
@@ -46,6 +46,8 @@ bytes_of_enum!(Refusal, unknown!("refusal"), {
     7 => NeverSent { found, last },
     8 => NoWill(will),
     9 => Bound(bound),
+    10 => OtherUser,
+    11 => NoMember,
 });
 
 bytes_of_enum!(Bound, unknown!("bound"), {
@@ -62,6 +64,11 @@ bytes_of_enum!(Bound, unknown!("bound"), {
 });
 
 bytes_of_enum!(ItemReply, unknown!("reply to a message"), { 1 => DoneBefore, 2 => Stored(stored), });
+bytes_of_enum!(RetainReply, unknown!("reply to a retained message"), {
+    1 => Applied,
+    2 => Older,
+    3 => Refused(bound),
+});
 bytes_of_enum!(WillState, unknown!("state of a will"), { 1 => None, 2 => DueAt(time), 3 => Pending(will), });
 bytes_of_enum!(AckReply, unknown!("reply to an acknowledgement"), {
     1 => Done,
@@ -71,6 +78,5 @@ bytes_of_enum!(AckReply, unknown!("reply to an acknowledgement"), {
 });
 
 bytes_of_struct!(Claimed { epoch, generation, present, took_over, sent_until });
-bytes_of_struct!(Stored { queued, ignored, dropped, is_expired, refused, retained });
-bytes_of_struct!(Version { index, position });
-bytes_of_struct!(Cleared { left, ended, wills, messages, retained, more });
+bytes_of_struct!(Stored { queued, ignored, again, dropped, is_expired, refused, retained });
+bytes_of_struct!(Cleared { left, ended, wills, messages, retained, tombstones, more });

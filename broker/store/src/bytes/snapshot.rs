@@ -14,10 +14,12 @@ use crate::command::{Subscription, Will};
 use crate::ledger::{MessageId, Totals, sabotaged};
 use crate::message::Message;
 use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
+use crate::outbox::Addressee;
 use crate::queue::Place;
-use crate::session::{LastClaim, Presence, Session};
+use crate::session::{LastClaim, PendingWill, Presence, Session, User};
 use crate::settings::Settings;
 use crate::shard::Shard;
+use crate::shares::ShareId;
 
 /// One piece of the state.
 pub(super) enum Record {
@@ -34,11 +36,15 @@ pub(super) enum Record {
     Received(PacketId),
     Place(Sequence, Place),
     Retained(MessageId, Version),
-    Will(WillId, ClientId, Will),
+    /// That the retained message of a topic was deleted, and until when that is remembered. The oldest first.
+    Tombstone(Arc<str>, Version, Time),
+    Will(WillId, PendingWill),
     /// A destination, and the last number that it has.
     Outbox(Party, Number),
     /// Of the destination before it.
-    Waiting(MessageId, ClientId),
+    Waiting(MessageId, Addressee<ShareId>),
+    /// A shared subscription that records behind it refer to.
+    Share(ShareId, Arc<str>),
     /// The last: how many there were before it.
     End(u64),
 }
@@ -51,11 +57,13 @@ pub(super) struct Head {
     pub(super) last_epoch: Epoch,
     pub(super) last_will: WillId,
     pub(super) next_message: MessageId,
+    pub(super) next_share: ShareId,
     pub(super) totals: Totals,
 }
 
 pub(super) struct SessionHead {
     pub(super) client: ClientId,
+    pub(super) user: User,
     pub(super) generation: Generation,
     pub(super) claim: LastClaim,
     pub(super) presence: Presence,
@@ -76,16 +84,20 @@ bytes_of_enum!(Record, unknown!("record"), {
     7 => Received(packet_id),
     8 => Place(sequence, place),
     9 => Retained(body, version),
-    10 => Will(id, client, will),
+    10 => Will(id, pending),
     11 => Outbox(destination, last_done),
-    12 => Waiting(body, publisher),
+    12 => Waiting(body, to),
     13 => End(records),
+    14 => Tombstone(topic, version, ends),
+    15 => Share(id, name),
 });
 
-bytes_of_struct!(Head { id, settings, applied, time, last_epoch, last_will, next_message, totals });
-bytes_of_struct!(Totals { dropped, refused, expired });
+bytes_of_struct!(Head { id, settings, applied, time, last_epoch, last_will, next_message, next_share, totals });
+bytes_of_struct!(Totals { dropped, refused, expired, stranded, forgotten });
+bytes_of_struct!(PendingWill { client, user, will });
 bytes_of_struct!(SessionHead {
     client,
+    user,
     generation,
     claim,
     presence,
@@ -96,27 +108,29 @@ bytes_of_struct!(SessionHead {
     window_end,
 });
 bytes_of_struct!(LastClaim { node, nonce, answer, earlier });
+bytes_of_enum!(Addressee<ShareId>, unknown!("addressee"), { 1 => Subscribers { publisher }, 2 => Group(share), });
 bytes_of_enum!(Presence, unknown!("presence"), { 1 => Owned, 2 => Absent { ends, will_due }, });
 
 impl Bytes for Place {
     fn put(&self, out: &mut Vec<u8>) {
-        let Self { body, qos, retain, subscription_ids } = self;
+        let Self { body, qos, retain, subscription_ids, share } = self;
         body.put(out);
         qos.put(out);
         retain.put(out);
         subscription_ids.to_vec().put(out);
+        share.put(out);
     }
 
     fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
         let (body, qos, retain) = (Bytes::get(reader)?, Bytes::get(reader)?, Bytes::get(reader)?);
         let subscription_ids: Vec<_> = Bytes::get(reader)?;
-        Ok(Self { body, qos, retain, subscription_ids: subscription_ids.into() })
+        Ok(Self { body, qos, retain, subscription_ids: subscription_ids.into(), share: Bytes::get(reader)? })
     }
 }
 
 /// The chunks of a shard's state: see [`Shard::snapshot`].
-pub struct Snapshot<'a> {
-    records: Box<dyn Iterator<Item = Record> + 'a>,
+pub struct Snapshot {
+    records: Box<dyn Iterator<Item = Record> + Send>,
     /// One that did not fit into the chunk before.
     put_off: Vec<u8>,
     chunk_bytes: usize,
@@ -125,19 +139,21 @@ pub struct Snapshot<'a> {
 
 impl Shard {
     /// The whole state as chunks of at most so many bytes, or of exactly one record that is larger. A [`Loader`] makes
-    /// a shard of them. The shard is borrowed as long as it is read; a clone shares all messages and can be written
-    /// while the shard goes on.
+    /// a shard of them. They are of this moment, while the shard goes on: a clone is read, which shares all messages
+    /// and becomes less with each chunk.
     ///
     /// [`Loader`]: super::Loader
-    pub fn snapshot(&self, chunk_bytes: usize) -> Snapshot<'_> {
-        let records = self.records().enumerate().map(|(before, record)| match record {
+    pub fn snapshot(&self, chunk_bytes: usize) -> Snapshot {
+        let records = self.clone().into_records().enumerate().map(|(before, record)| match record {
             Record::End(_) => Record::End(before as u64),
             other => other,
         });
         Snapshot { records: Box::new(records), put_off: Vec::new(), chunk_bytes, number: 0 }
     }
 
-    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
+    pub(super) fn into_records(self) -> impl Iterator<Item = Record> + Send {
+        let forgets_in_flight = sabotaged!(self.ledger, SnapshotWithoutInFlight);
+        let Self { sources, gone, sessions, retained, tombstones, wills, outbox, ledger, .. } = self;
         let head = Record::Head(Head {
             id: self.id,
             settings: self.settings,
@@ -145,49 +161,67 @@ impl Shard {
             time: self.time,
             last_epoch: self.last_epoch,
             last_will: self.last_will,
-            next_message: self.ledger.next_message,
-            totals: self.ledger.totals,
+            next_message: ledger.next_message,
+            next_share: ledger.shares().next,
+            totals: ledger.totals,
         });
-        let sources = self.sources.iter().map(|(source, next)| Record::Source(*source, *next));
-        let gone = self.gone.iter().map(|(id, gone)| {
-            let node = Node { id: *id, incarnation: gone.incarnation };
+        let sources = sources.into_iter().map(|(source, next)| Record::Source(source, next));
+        let gone = gone.into_iter().map(|(id, gone)| {
+            let node = Node { id, incarnation: gone.incarnation };
             Record::Gone(node, gone.since, gone.index)
         });
-        let bodies = self.ledger.bodies().iter();
-        let bodies = bodies.map(|(id, body)| Record::Body(*id, body.expires, body.message.clone()));
-        let sessions = self.sessions.iter().flat_map(|(client, session)| self.session_records(client, session));
-        let retained = self.retained.values().map(|retained| Record::Retained(retained.body, retained.version));
-        let wills =
-            self.wills.iter().map(|(id, pending)| Record::Will(*id, pending.client.clone(), pending.will.clone()));
-        let outbox = self.outbox.iter().flat_map(|(destination, outbox)| {
-            let waiting = outbox.from(0).map(|(_, it)| Record::Waiting(it.body, it.publisher.clone()));
-            std::iter::once(Record::Outbox(*destination, outbox.last_done())).chain(waiting)
+        let shares: Vec<Record> = ledger.shares().iter().map(|(id, name)| Record::Share(id, name.clone())).collect();
+        let bodies = ledger.into_bodies().into_iter();
+        let bodies = bodies.map(|(id, body)| Record::Body(id, body.expires, body.message));
+        let sessions = sessions.into_iter();
+        let sessions = sessions.flat_map(move |(client, session)| session_records(client, session, forgets_in_flight));
+        let retained = retained.into_values().map(|retained| Record::Retained(retained.body, retained.version));
+        let tombstones: Vec<Record> =
+            tombstones.iter().map(|(topic, it)| Record::Tombstone(topic.clone(), it.version, it.ends)).collect();
+        let wills = wills.into_iter().map(|(id, pending)| Record::Will(id, pending));
+        let outbox = outbox.into_iter().flat_map(|(destination, outbox)| {
+            let waiting = outbox.from(0).map(|(_, it)| Record::Waiting(it.body, it.to.clone()));
+            [Record::Outbox(destination, outbox.last_done())].into_iter().chain(waiting).collect::<Vec<_>>()
         });
-        let all = std::iter::once(head).chain(sources).chain(gone).chain(bodies).chain(sessions);
-        all.chain(retained).chain(wills).chain(outbox).chain([Record::End(0)])
-    }
-
-    fn session_records<'a>(&'a self, client: &'a ClientId, session: &'a Session) -> impl Iterator<Item = Record> + 'a {
-        let queue = &session.queue;
-        let head = Record::Session(SessionHead {
-            client: client.clone(),
-            generation: session.generation,
-            claim: session.claim.clone(),
-            presence: session.presence,
-            expiry_seconds: session.expiry_seconds,
-            receive_maximum: session.receive_maximum,
-            will: session.will.clone(),
-            next: queue.next(),
-            window_end: if sabotaged!(self.ledger, SnapshotWithoutInFlight) { 0 } else { queue.window_end() },
-        });
-        let subscriptions = session.subscriptions.iter().map(|(filter, it)| Record::Subscription(filter.clone(), *it));
-        let received = session.received.iter().map(|id| Record::Received(*id));
-        let places = queue.places().iter().map(|(sequence, place)| Record::Place(*sequence, place.clone()));
-        std::iter::once(head).chain(subscriptions).chain(received).chain(places)
+        let all = std::iter::once(head).chain(sources).chain(gone).chain(bodies).chain(shares).chain(sessions);
+        all.chain(retained).chain(tombstones).chain(wills).chain(outbox).chain([Record::End(0)])
     }
 }
 
-impl Iterator for Snapshot<'_> {
+fn session_records(client: ClientId, session: Session, forgets_in_flight: bool) -> Vec<Record> {
+    let Session {
+        user,
+        generation,
+        claim,
+        presence,
+        expiry_seconds,
+        receive_maximum,
+        will,
+        subscriptions,
+        queue,
+        received,
+    } = session;
+    let window_end = if forgets_in_flight { 0 } else { queue.window_end() };
+    let next = queue.next();
+    let head = Record::Session(SessionHead {
+        client,
+        user,
+        generation,
+        claim,
+        presence,
+        expiry_seconds,
+        receive_maximum,
+        will,
+        next,
+        window_end,
+    });
+    let subscriptions = subscriptions.into_iter().map(|(filter, it)| Record::Subscription(filter, it));
+    let received = received.into_iter().map(Record::Received);
+    let places = queue.into_places().into_iter().map(|(sequence, place)| Record::Place(sequence, place));
+    [head].into_iter().chain(subscriptions).chain(received).chain(places).collect()
+}
+
+impl Iterator for Snapshot {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {

@@ -3,29 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Shard, remove_owned};
-use crate::command::Claim;
+use crate::command::{Claim, Takeover};
 use crate::ledger::sabotaged;
 use crate::names::{ClientId, Node};
 use crate::queue::Queue;
 use crate::reply::{Claimed, Refusal};
-use crate::session::{EARLIER_CLAIMS, LastClaim, Presence, Session, head_bytes, will_bytes};
+use crate::session::{EARLIER_CLAIMS, LastClaim, Presence, Session, User, head_bytes, will_bytes};
 use crate::settings::Bound;
 
 impl Shard {
     pub(super) fn claim(&mut self, claim: &Claim) -> Result<Claimed, Refusal> {
-        let Claim { client, node, nonce, clean, expiry_seconds, receive_maximum, will } = claim;
+        let Claim { client, user, takeover, node, nonce, clean, expiry_seconds, receive_maximum, will } = claim;
         if self.is_gone(*node) {
             return Err(Refusal::NodeGone(*node));
         }
         if let Some(answer) = self.answered_before(client, *node, *nonce)? {
             return Ok(answer);
         }
+        let is_other_users = self.is_other_users(client, user);
+        if is_other_users && *takeover == Takeover::SameUser {
+            return Err(Refusal::OtherUser);
+        }
         self.check_room(claim)?;
 
         let earlier = self.claims_with_last(client);
         self.leave_if_gone(client);
         let took_over = self.sessions.get(client).and_then(Session::owner);
-        let goes_on = self.sessions.get(client).is_some_and(|session| !*clean && !session.is_over(self.time));
+        let is_wanted = !*clean && !is_other_users;
+        let goes_on = self.sessions.get(client).is_some_and(|session| is_wanted && !session.is_over(self.time));
         if goes_on {
             self.settle_will_of_resumed(client);
         } else if self.sessions.contains_key(client) {
@@ -41,14 +46,14 @@ impl Shard {
         let (generation, subscriptions, queue, received) = match kept {
             Some(session) => (session.generation, session.subscriptions, session.queue, session.received),
             None => {
-                self.ledger.take(head_bytes(client));
+                self.ledger.take(head_bytes(client, user));
                 (epoch, BTreeMap::new(), Queue::default(), BTreeSet::new())
             }
         };
-        self.ledger.take(will.as_ref().map_or(0, will_bytes));
         let sent_until = queue.window_end();
         let answer = Claimed { epoch, generation, present: goes_on, took_over, sent_until };
         let mut session = Session {
+            user: user.clone(),
             generation,
             claim: LastClaim { node: *node, nonce: *nonce, answer, earlier },
             presence: Presence::Owned,
@@ -59,6 +64,7 @@ impl Shard {
             queue,
             received,
         };
+        self.ledger.take(session.will_bytes(client));
         session.advance(client, &mut self.ledger, &self.settings);
         self.sessions.insert(client.clone(), session);
         self.owned.entry(*node).or_default().insert(client.clone());
@@ -83,16 +89,28 @@ impl Shard {
         }
     }
 
+    /// Whether the session is another user's. One that is over is nobody's, though it may not have been cleared up.
+    fn is_other_users(&self, client: &ClientId, user: &User) -> bool {
+        let Some(session) = self.sessions.get(client) else { return false };
+        let left = session.owner().filter(|owner| self.is_gone(*owner)).map(|owner| self.gone[&owner.id].since);
+        let is_over = match left {
+            Some(since) => session.absent_from(since).is_over(self.time),
+            None => session.is_over(self.time),
+        };
+        session.user != *user && !is_over && !sabotaged!(self.ledger, InheritedByAnotherUser)
+    }
+
     /// Who resumes a session without a will takes nothing: a full shard can be emptied by those it is for.
     fn check_room(&self, claim: &Claim) -> Result<(), Bound> {
-        let will_takes = claim.will.as_ref().map_or(0, will_bytes);
-        if claim.will.as_ref().is_some_and(|will| will.message.bytes() > self.settings.will_bytes_max.into()) {
+        let Claim { client, user, will, .. } = claim;
+        let will_takes = will.as_ref().map_or(0, |will| will_bytes(client, user, will));
+        if will.as_ref().is_some_and(|will| will.message.bytes() > self.settings.will_bytes_max.into()) {
             return Err(Bound::WillBytes);
         }
-        let head_takes = match self.sessions.contains_key(&claim.client) {
-            true => 0,
-            false if self.sessions.len() >= self.settings.sessions_max as usize => return Err(Bound::Sessions),
-            false => head_bytes(&claim.client),
+        let head_takes = match self.sessions.get(client) {
+            Some(session) => head_bytes(client, user).saturating_sub(head_bytes(client, &session.user)),
+            None if self.sessions.len() >= self.settings.sessions_max as usize => return Err(Bound::Sessions),
+            None => head_bytes(client, user),
         };
         match head_takes + will_takes {
             0 => Ok(()),

@@ -51,6 +51,7 @@ impl Shard {
             }
             while let Some((&destination, _)) = self.outbox.range(lives.clone()).next() {
                 let mut outbox = self.outbox.remove(&destination).expect("it was there just now");
+                outbox.from(0).for_each(|(_, waiting)| self.move_on_of_gone(waiting));
                 outbox.done(outbox.last(), &mut self.ledger);
             }
         }
@@ -98,8 +99,12 @@ impl Shard {
                 cleared.messages += 1;
             }
             Due::Retained(topic) => {
-                self.remove_retained(&topic);
+                self.expire_retained(&topic);
                 cleared.retained += 1;
+            }
+            Due::Tombstone(topic) => {
+                self.remove_tombstone(&topic);
+                cleared.tombstones += 1;
             }
         }
         true

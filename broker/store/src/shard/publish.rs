@@ -53,9 +53,8 @@ impl Shard {
     pub(super) fn store_body(&mut self, item: &Item, body: MessageId) -> Stored {
         let Item { message: _, retain, targets } = item;
         let mut stored = Stored { is_expired: self.ledger.body(body).is_expired(self.time), ..Stored::default() };
-        self.position += 1;
-        if *retain {
-            stored.retained = Some(self.retain(item.message.topic(), body));
+        if let Some(version) = retain {
+            stored.retained = Some(self.retain(item.message.topic(), body, *version));
         }
         if stored.is_expired {
             self.ledger.totals.expired += targets.len() as u64;
@@ -63,12 +62,13 @@ impl Shard {
         }
         for (position, target) in (0..).zip(targets) {
             match self.queue(target, body) {
-                None => stored.ignored += 1,
-                Some(Ok(dropped)) => {
+                Outcome::Ignored => stored.ignored += 1,
+                Outcome::Again => stored.again += 1,
+                Outcome::Queued { dropped } => {
                     stored.queued += 1;
                     stored.dropped += dropped;
                 }
-                Some(Err(bound)) => {
+                Outcome::Refused(bound) => {
                     self.ledger.totals.refused += 1;
                     stored.refused.push((position, bound));
                 }
@@ -77,18 +77,46 @@ impl Shard {
         stored
     }
 
-    /// Puts a message into a session's queue. None if it is not for that session: the one that was matched is no more,
-    /// or the message is of QoS 0, which waits for nobody.
-    fn queue(&mut self, target: &Target, body: MessageId) -> Option<Result<u32, Bound>> {
-        let Target { client, generation, qos, retain, subscription_ids } = target;
-        let session = self.sessions.get_mut(client)?;
-        let is_other_life = session.generation != *generation && !sabotaged!(self.ledger, GenerationNotChecked);
-        if is_other_life || session.is_over(self.time) || *qos == QoS::AtMostOnce {
-            return None;
+    /// Puts a message into a session's queue, if it is for that session.
+    pub(super) fn queue(&mut self, target: &Target, body: MessageId) -> Outcome {
+        let Target { client, generation: _, qos, retain, subscription_ids, share } = target;
+        if *qos == QoS::AtMostOnce {
+            return Outcome::Ignored;
         }
+        if !self.is_there(target) {
+            let again = share.as_ref().map(|share| self.keep_to_route_again(share, body));
+            return again.map_or(Outcome::Ignored, |kept| kept.map_or_else(Outcome::Refused, |()| Outcome::Again));
+        }
+        let share = share.as_ref().map(|share| self.ledger.hold_share_named(share));
         let subscription_ids = subscription_ids.as_slice().into();
-        let place = Place { body: Some(body), qos: *qos, retain: *retain, subscription_ids };
+        let place = Place { body: Some(body), qos: *qos, retain: *retain, subscription_ids, share };
+        let session = self.sessions.get_mut(client).expect("it is there");
         let window = session.window(&self.settings);
-        Some(session.queue.push(client, place, window, &mut self.ledger, &self.settings))
+        let pushed = session.queue.push(client, place, window, &mut self.ledger, &self.settings);
+        if let Some(share) = share {
+            self.ledger.let_go_of_share(share);
+        }
+        pushed.map_or_else(Outcome::Refused, |dropped| Outcome::Queued { dropped })
     }
+
+    /// Whether there is the session that was matched, still a member if it was matched as one.
+    pub(super) fn is_there(&self, target: &Target) -> bool {
+        let Some(session) = self.sessions.get(&target.client) else { return false };
+        let is_other_life = session.generation != target.generation && !sabotaged!(self.ledger, GenerationNotChecked);
+        let is_member = target.share.as_ref().is_none_or(|share| session.subscriptions.contains_key(share));
+        !is_other_life && !session.is_over(self.time) && is_member
+    }
+}
+
+/// What became of a message for a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is in the queue, and so many older ones made room.
+    Queued { dropped: u32 },
+    /// It is not for that session: the one that was matched is no more, or it is of QoS 0, which waits for nobody.
+    Ignored,
+    /// It is for another member of a shared subscription.
+    Again,
+    /// There is no room.
+    Refused(Bound),
 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use fulmar_codec::{PacketId, QoS};
 
 use super::Shard;
-use crate::command::{Subscription, Will};
+use crate::command::Subscription;
 use crate::ledger::{Body, Totals};
 use crate::message::{Message, seconds_until};
 use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
+use crate::outbox::Addressee;
 use crate::queue::packet_id;
+use crate::session::PendingWill;
 use crate::settings::Settings;
 
 /// How much may be read at once. At least one message is given, however large, if any is asked for.
@@ -59,8 +61,8 @@ pub struct OutboxMessage {
     pub number: Number,
     /// The message, with what is left of its lifetime. One that is over is sent too, so that no number is missing.
     pub message: Message,
-    /// Who published it.
-    pub publisher: ClientId,
+    /// Who gets it there.
+    pub to: Addressee,
 }
 
 /// What there is to know of a session.
@@ -97,6 +99,8 @@ pub struct Counts {
     pub messages: usize,
     /// Retained messages.
     pub retained: usize,
+    /// Topics of which it is remembered that their retained message was deleted.
+    pub tombstones: usize,
     /// Wills that are to be published.
     pub wills: usize,
     /// All bytes, by the measure of [`crate::cost`].
@@ -165,6 +169,15 @@ impl Shard {
         })
     }
 
+    /// Sessions whose client identifier comes after `after` in the order of its bytes, which life of them it is, and
+    /// whose they are: to find those whose users have lost their rights.
+    pub fn users_after(&self, after: Option<&str>) -> impl Iterator<Item = (&ClientId, Generation, Option<&Arc<str>>)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = after.map_or(Unbounded, Excluded);
+        let sessions = self.sessions.range::<str, _>((start, Unbounded));
+        sessions.map(|(client, session)| (client, session.generation, session.user.as_ref()))
+    }
+
     /// All subscriptions, for a leader that begins. Later changes come with [`Shard::apply`].
     pub fn subscriptions(&self) -> impl Iterator<Item = (&ClientId, Generation, &Arc<str>, &Subscription)> {
         self.sessions.iter().flat_map(|(client, session)| {
@@ -199,11 +212,12 @@ impl Shard {
     }
 
     /// Wills that are to be matched and published, the oldest first, and whose they are.
-    pub fn pending_wills(&self) -> impl Iterator<Item = (WillId, &ClientId, &Will)> {
-        self.wills.iter().map(|(id, pending)| (*id, &pending.client, &pending.will))
+    pub fn pending_wills(&self) -> impl Iterator<Item = (WillId, &PendingWill)> {
+        self.wills.iter().map(|(id, pending)| (*id, pending))
     }
 
-    /// What waits for a destination, from a number on.
+    /// What waits for a destination, from a number on. What waits for this shard itself is to be routed again, by
+    /// [`Command::RouteAgain`](crate::Command::RouteAgain).
     pub fn outbox(&self, destination: Party, from: Number, mut credit: Credit, now: Time) -> Vec<OutboxMessage> {
         let Some(outbox) = self.outbox.get(&destination) else { return Vec::new() };
         let mut messages = Vec::new();
@@ -212,8 +226,11 @@ impl Shard {
             if !credit.take(body.message.bytes(), messages.is_empty()) {
                 break;
             }
-            let publisher = waiting.publisher.clone();
-            messages.push(OutboxMessage { number, message: message_at(body, now), publisher });
+            let to = match &waiting.to {
+                Addressee::Subscribers { publisher } => Addressee::Subscribers { publisher: publisher.clone() },
+                Addressee::Group(share) => Addressee::Group(self.ledger.shares().name(*share).clone()),
+            };
+            messages.push(OutboxMessage { number, message: message_at(body, now), to });
         }
         messages
     }
@@ -257,6 +274,7 @@ impl Shard {
             queued: self.ledger.queued,
             messages: self.ledger.bodies().len(),
             retained: self.retained.len(),
+            tombstones: self.tombstones.len(),
             wills: self.wills.len(),
             bytes: self.ledger.bytes(),
         }

@@ -8,10 +8,9 @@ use fulmar_codec::PacketId;
 use super::Shard;
 use crate::command::{Item, Routed, Target};
 use crate::ledger::{body_bytes, sabotaged};
-use crate::names::{ClientId, Epoch, Number, Party, WillId};
-use crate::outbox::{Waiting, waiting_bytes};
+use crate::names::{ClientId, Epoch, Number, Party, Version, WillId};
+use crate::outbox::{Addressee, Waiting, waiting_bytes};
 use crate::reply::{Refusal, Reply, Stored};
-use crate::session::{PendingWill, will_bytes};
 use crate::settings::{Bound, cost};
 
 impl Shard {
@@ -46,13 +45,13 @@ impl Shard {
     pub(super) fn publish_will(
         &mut self,
         will: WillId,
-        retain: bool,
+        retain: Option<Version>,
         targets: &[Target],
         destinations: &[Party],
     ) -> Result<Reply, Refusal> {
-        let PendingWill { client, will: pending } = self.wills.get(&will).ok_or(Refusal::NoWill(will))?;
-        let (client, freed) = (client.clone(), will_bytes(pending));
-        let item = Item { message: pending.message.clone(), retain, targets: targets.to_vec() };
+        let pending = self.wills.get(&will).ok_or(Refusal::NoWill(will))?;
+        let (client, freed) = (pending.client.clone(), pending.bytes());
+        let item = Item { message: pending.will.message.clone(), retain, targets: targets.to_vec() };
         let routed = Routed { item, destinations: destinations.to_vec() };
         self.room_for(&routed, &client, 0, freed)?;
         self.wills.remove(&will);
@@ -74,14 +73,11 @@ impl Shard {
     /// Whether all destinations have room: what goes on its way in one entry goes whole or not at all.
     fn room_for(&self, routed: &Routed, publisher: &ClientId, takes: u64, freed: u64) -> Result<(), Bound> {
         let destinations = self.living(&routed.destinations);
-        let is_full = |destination: &Party| {
-            let waiting = self.outbox.get(destination).map_or(0, |outbox| outbox.len());
-            waiting >= self.settings.outbox_messages_max as usize
-        };
-        if destinations.iter().any(is_full) {
+        if destinations.iter().any(|destination| self.is_full(destination)) {
             return Err(Bound::Outbox);
         }
-        let outbox = waiting_bytes(publisher) * destinations.len() as u64;
+        let to = Addressee::Subscribers { publisher: publisher.clone() };
+        let outbox = waiting_bytes(&to) * destinations.len() as u64;
         let body = if destinations.is_empty() { 0 } else { body_bytes(&routed.item.message) };
         match takes + outbox + body {
             0 => Ok(()),
@@ -89,11 +85,17 @@ impl Shard {
         }
     }
 
+    pub(super) fn is_full(&self, destination: &Party) -> bool {
+        let waiting = self.outbox.get(destination).map_or(0, |outbox| outbox.len());
+        waiting >= self.settings.outbox_messages_max as usize
+    }
+
     fn route(&mut self, routed: &Routed, publisher: &ClientId) -> Stored {
         let body = self.ledger.add_body(&routed.item.message, self.time);
         for destination in self.living(&routed.destinations) {
             let outbox = self.outbox.entry(destination).or_default();
-            outbox.push(Waiting { body, publisher: publisher.clone() }, &mut self.ledger);
+            let to = Addressee::Subscribers { publisher: publisher.clone() };
+            outbox.push(Waiting { body, to }, &mut self.ledger);
         }
         let stored = self.store_body(&routed.item, body);
         self.ledger.let_go(body);

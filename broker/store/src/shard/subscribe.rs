@@ -31,7 +31,11 @@ impl Shard {
         filters: &[Arc<str>],
     ) -> Result<Reply, Refusal> {
         self.owned_session(client, epoch)?;
-        let outcomes = filters.iter().map(|filter| self.set_subscription(client, filter, None).is_some());
+        let outcomes = filters.iter().map(|filter| {
+            let was_there = self.set_subscription(client, filter, None).is_some();
+            self.move_on_at_unsubscribe(client, filter);
+            was_there
+        });
         Ok(Reply::Unsubscribed(outcomes.collect()))
     }
 

@@ -10,6 +10,10 @@ fn published(items: Vec<ItemReply>, expected: Number) -> Reply {
     Reply::Published { items, expected }
 }
 
+fn retain(topic: &str, payload: &str, clock: u64) -> Item {
+    Item { message: message(topic, payload), retain: Some(Version { clock, node: 1 }), targets: vec![] }
+}
+
 fn absent(world: &mut World, client: &str) {
     let epoch = world.session(client).epoch;
     world.apply(disconnect(client, epoch, WillFate::Keep));
@@ -115,8 +119,8 @@ fn the_bytes_of_the_shard_are_bounded() {
         world.apply(Command::Subscribe { client: text("c"), epoch, subscriptions }),
         Reply::Subscribed(vec![Err(Bound::ShardBytes)])
     );
-    let retain = Item { message: message("t", "x"), retain: true, targets: vec![] };
-    let no_room = Stored { retained: Some(Err(Bound::ShardBytes)), ..Stored::default() };
+    let retain = retain("t", "x", 1);
+    let no_room = Stored { retained: Some(RetainReply::Refused(Bound::ShardBytes)), ..Stored::default() };
     assert_eq!(world.apply(publish(4, &[retain])), published(vec![ItemReply::Stored(no_room)], 5));
     let packet_id = fulmar_codec::PacketId::MIN;
     let routed = Routed { item: item("x", &[]), destinations: vec![] };
@@ -133,12 +137,11 @@ fn the_bytes_of_the_shard_are_bounded() {
 #[test]
 fn a_retained_message_that_does_not_fit_leaves_the_old_one() {
     let mut world = World::new();
-    let retain = |payload: &str| Item { message: message("t", payload), retain: true, targets: vec![] };
-    world.apply(publish(1, &[retain("1")]));
+    world.apply(publish(1, &[retain("t", "1", 1)]));
     let bytes = world.shard.counts().bytes;
     world.apply(Command::Settings(Settings { shard_bytes_max: bytes + 10, ..Settings::default() }));
-    let no_room = Stored { retained: Some(Err(Bound::ShardBytes)), ..Stored::default() };
-    assert_eq!(world.apply(publish(2, &[retain("2")])), published(vec![ItemReply::Stored(no_room)], 3));
+    let no_room = Stored { retained: Some(RetainReply::Refused(Bound::ShardBytes)), ..Stored::default() };
+    assert_eq!(world.apply(publish(2, &[retain("t", "2", 2)])), published(vec![ItemReply::Stored(no_room)], 3));
     assert_eq!(world.shard.retained("t", world.now).unwrap().0.payload(), b"1");
     assert_eq!(world.shard.counts().bytes, bytes);
 }
@@ -179,12 +182,10 @@ fn sessions_subscriptions_wills_identifiers_retained_messages_and_nodes_are_boun
         [Reply::Routed(Stored::default()), refused(Bound::ReceivedIds), Reply::Duplicate]
     );
 
-    let retain = |topic: &str| Item { message: message(topic, "x"), retain: true, targets: vec![] };
-    let reply = world.apply(publish(1, &[retain("a"), retain("b"), retain("a")]));
-    let index = world.shard.applied();
+    let reply = world.apply(publish(1, &[retain("a", "x", 1), retain("b", "x", 2), retain("a", "x", 3)]));
     let retained = |retained| ItemReply::Stored(Stored { retained: Some(retained), ..Stored::default() });
-    let version = |position| Ok(Version { index, position });
-    assert_eq!(reply, published(vec![retained(version(1)), retained(Err(Bound::Retained)), retained(version(3))], 4));
+    let outcomes = [RetainReply::Applied, RetainReply::Refused(Bound::Retained), RetainReply::Applied];
+    assert_eq!(reply, published(outcomes.map(retained).to_vec(), 4));
 
     let from_another = Command::Publish { source: Party::Node(B), first: 1, items: vec![] };
     assert_eq!(world.apply(from_another), refused(Bound::Nodes));

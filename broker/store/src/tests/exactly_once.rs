@@ -7,7 +7,7 @@ use super::*;
 const OTHER: Party = Party::Shard(ShardId(9));
 const NODE: Party = Party::Node(B);
 const NOWHERE: Stored =
-    Stored { queued: 0, ignored: 0, dropped: 0, is_expired: false, refused: vec![], retained: None };
+    Stored { queued: 0, ignored: 0, again: 0, dropped: 0, is_expired: false, refused: vec![], retained: None };
 const ALL: Credit = Credit { messages: 100, bytes: 10_000 };
 
 fn receive(client: &str, epoch: Epoch, id: u16, item: Item, destinations: &[Party]) -> Command {
@@ -38,8 +38,8 @@ fn a_message_goes_to_local_sessions_and_to_the_outbox_in_one_entry() {
     assert_eq!(waiting(&world, NODE), [(1, "x".to_owned())]);
     assert_eq!(world.shard.counts().messages, 2);
     assert_eq!(world.shard.destinations().collect::<Vec<_>>(), [(NODE, 1), (OTHER, 1)]);
-    let publisher = world.shard.outbox(NODE, 1, ALL, world.now).remove(0).publisher;
-    assert_eq!(&*publisher, "p");
+    let to = world.shard.outbox(NODE, 1, ALL, world.now).remove(0).to;
+    assert_eq!(to, Addressee::Subscribers { publisher: text("p") });
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn reading_the_outbox_goes_on_where_it_was_left_within_its_credit() {
 fn a_message_in_the_outbox_ages() {
     let mut world = World::new();
     let epoch = world.session("p").epoch;
-    let item = Item { message: message("t", "x").with_lifetime(Some(10)), retain: false, targets: vec![] };
+    let item = Item { message: message("t", "x").with_lifetime(Some(10)), retain: None, targets: vec![] };
     world.apply(receive("p", epoch, 1, item, &[OTHER]));
     let lifetime = |world: &World, now| world.shard.outbox(OTHER, 1, ALL, now)[0].message.lifetime_seconds;
     let left = [0, 4, 10, 60].map(|later| lifetime(&world, world.now + later * SECOND));
@@ -146,7 +146,7 @@ fn a_will_goes_to_local_sessions_and_to_the_outbox_in_one_entry() {
     let epoch = world.claim(&Claim { will: will("bye", 0), ..claim("p", A, 1) }).epoch;
     world.apply(disconnect("p", epoch, WillFate::Keep));
     let targets = vec![target("c", generation, QoS::AtLeastOnce)];
-    let publish = Command::PublishWill { will: 1, retain: false, targets, destinations: vec![OTHER] };
+    let publish = Command::PublishWill { will: 1, retain: None, targets, destinations: vec![OTHER] };
     assert_eq!(world.apply(publish.clone()), Reply::Routed(Stored { queued: 1, ..Stored::default() }));
     assert_eq!(world.apply(publish), Reply::Refused(Refusal::NoWill(1)));
     assert_eq!((world.payloads("c"), waiting(&world, OTHER)), (vec!["bye".to_owned()], vec![(1, "bye".to_owned())]));

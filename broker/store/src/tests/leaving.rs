@@ -65,7 +65,7 @@ fn a_will_is_published_after_its_delay_once() {
     assert_eq!(world.expire(), Cleared { wills: 1, ..Cleared::default() });
     assert_eq!(world.expire(), Cleared::default());
     assert_eq!(world.wills(), ["bye"]);
-    let publish = Command::PublishWill { will: 1, retain: false, targets: vec![], destinations: vec![] };
+    let publish = Command::PublishWill { will: 1, retain: None, targets: vec![], destinations: vec![] };
     assert_eq!(world.apply(publish.clone()), Reply::Routed(Stored::default()));
     assert_eq!(world.apply(publish), Reply::Refused(Refusal::NoWill(1)));
     // The session's end brings no second one.
@@ -242,7 +242,7 @@ fn messages_that_wait_expire_and_those_in_flight_do_not() {
     let target = target("c", generation, QoS::AtLeastOnce);
     let lasting = |payload, lifetime| Item {
         message: message("t", payload).with_lifetime(lifetime),
-        retain: false,
+        retain: None,
         targets: vec![target.clone()],
     };
     let items = [lasting("1", Some(5)), lasting("2", Some(5)), lasting("3", Some(9)), lasting("4", None)];
@@ -264,9 +264,9 @@ fn a_message_that_comes_too_late_is_for_nobody() {
     let mut world = World::new();
     let generation = world.session("c").generation;
     let message = message("t", "x").with_lifetime(Some(0));
-    let item = Item { message, retain: true, targets: vec![target("c", generation, QoS::AtLeastOnce)] };
-    let version = Version { index: world.shard.applied() + 1, position: 1 };
-    let expected = Stored { is_expired: true, retained: Some(Ok(version)), ..Stored::default() };
+    let version = Version { clock: 1, node: 1 };
+    let item = Item { message, retain: Some(version), targets: vec![target("c", generation, QoS::AtLeastOnce)] };
+    let expected = Stored { is_expired: true, retained: Some(RetainReply::Applied), ..Stored::default() };
     assert_eq!(
         world.apply(publish(1, &[item])),
         Reply::Published { items: vec![ItemReply::Stored(expected)], expected: 2 }

@@ -1,7 +1,10 @@
 //! The same rules as plainly as they can be written: no table of what is due, no counts of references, no sums. All is
 //! found by looking at everything.
 
+mod again;
+mod clear;
 mod look;
+mod retained;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use fulmar_codec::QoS;
 
 use crate::*;
-use look::Due;
+pub(super) use again::ITSELF;
+use look::will_bytes;
 use session::acknowledge;
 pub(super) use session::{Kept, Place, Session};
 
-/// A message in the outbox: its number, and whose it is.
-type Waiting = (Number, Kept, ClientId);
+/// A message in the outbox: its number, and who gets it.
+type Waiting = (Number, Kept, Addressee);
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
@@ -24,13 +28,14 @@ pub(super) struct Model {
     last_epoch: Epoch,
     last_will: WillId,
     last_number: u64,
-    position: u32,
     pub(super) sessions: BTreeMap<ClientId, Session>,
     sources: BTreeMap<Party, Number>,
     /// A node, since when, and which entry said so.
     gone: Vec<(Node, Time, Index)>,
     pub(super) retained: BTreeMap<String, (Kept, Version)>,
-    pub(super) wills: BTreeMap<WillId, (ClientId, Will)>,
+    /// Topics whose message was deleted, by which version and until when that is remembered; the oldest first.
+    pub(super) tombstones: Vec<(String, Version, Time)>,
+    pub(super) wills: BTreeMap<WillId, PendingWill>,
     /// The last number for each destination, and what waits.
     pub(super) outbox: BTreeMap<Party, (Number, Vec<Waiting>)>,
     pub(super) totals: Totals,
@@ -40,7 +45,6 @@ impl Model {
     pub(super) fn apply(&mut self, index: Index, entry: &Entry) -> Vec<Reply> {
         self.applied = index;
         self.time = self.time.max(entry.time);
-        self.position = 0;
         entry.commands.iter().map(|command| self.command(command).unwrap_or_else(Reply::Refused)).collect()
     }
 
@@ -54,8 +58,8 @@ impl Model {
                 return Ok(Reply::Subscribed(each.collect()));
             }
             Command::Unsubscribe { client, epoch, filters } => {
-                let session = self.owned(&client, epoch)?;
-                let each = filters.iter().map(|filter| session.subscriptions.remove(filter).is_some());
+                self.owned(&client, epoch)?;
+                let each = filters.iter().map(|filter| self.unsubscribe(&client, filter));
                 return Ok(Reply::Unsubscribed(each.collect()));
             }
             Command::Publish { source, first, items } => return self.publish(source, first, &items),
@@ -84,6 +88,14 @@ impl Model {
             Command::Disconnect { client, epoch, expiry_seconds, will } => {
                 return self.disconnect(&client, epoch, expiry_seconds, will);
             }
+            Command::End { client, generation } => {
+                let session = self.sessions.get(&client).filter(|session| session.generation == generation);
+                let Some(session) = session else { return Ok(Reply::Ended { was_there: false, owner: None }) };
+                let is_owned = session.left_at.is_none() && !self.is_gone(session.node);
+                let owner = is_owned.then_some(session.node);
+                self.end(&client);
+                return Ok(Reply::Ended { was_there: true, owner });
+            }
             Command::NodeGone(node) => {
                 if !self.is_gone(node) {
                     self.gone.retain(|(other, ..)| other.id != node.id);
@@ -93,19 +105,31 @@ impl Model {
                         Party::Shard(_) => false,
                     };
                     self.sources.retain(|source, _| !is_over(source));
-                    self.outbox.retain(|destination, _| !is_over(destination));
+                    let all = std::mem::take(&mut self.outbox);
+                    let (over, rest) = all.into_iter().partition(|(destination, _)| is_over(destination));
+                    self.outbox = rest;
+                    let over: BTreeMap<Party, (Number, Vec<Waiting>)> = over;
+                    for (_, kept, to) in over.into_values().flat_map(|(_, waiting)| waiting) {
+                        if let Addressee::Group(share) = to
+                            && kept.message.qos != QoS::ExactlyOnce
+                        {
+                            self.move_on(kept, share);
+                        }
+                    }
                 }
                 let cleared = self.clear();
                 self.forget_gone();
                 return Ok(Reply::Cleared(cleared));
             }
             Command::PublishWill { will, retain, targets, destinations } => {
-                let (client, Will { message, .. }) = self.wills.get(&will).cloned().ok_or(Refusal::NoWill(will))?;
-                let freed = cost::WILL + message.bytes();
+                let pending = self.wills.get(&will).cloned().ok_or(Refusal::NoWill(will))?;
+                let PendingWill { client, user, will: Will { message, .. } } = &pending;
+                let freed = will_bytes(client, user, &pending.will);
+                let message = message.clone();
                 let routed = Routed { item: Item { message, retain, targets }, destinations };
-                self.room_to_route(&routed, &client, 0, freed)?;
+                self.room_to_route(&routed, client, 0, freed)?;
                 self.wills.remove(&will);
-                return Ok(Reply::Routed(self.route(&routed, &client)));
+                return Ok(Reply::Routed(self.route(&routed, client)));
             }
             Command::OutboxDone { destination, until } => {
                 let last = self.outbox.get(&destination).map_or(0, |(last, _)| *last);
@@ -116,6 +140,7 @@ impl Model {
                     waiting.retain(|(number, ..)| *number > until);
                 }
             }
+            Command::RouteAgain { number, to } => return self.route_again(number, &to),
             Command::Expire => return Ok(Reply::Cleared(self.clear())),
         }
         Ok(Reply::Done)
@@ -137,7 +162,7 @@ impl Model {
     }
 
     fn claim(&mut self, claim: Claim) -> Result<Reply, Refusal> {
-        let Claim { client, node, nonce, clean, expiry_seconds, receive_maximum, will } = claim;
+        let Claim { client, user, takeover, node, nonce, clean, expiry_seconds, receive_maximum, will } = claim;
         if self.is_gone(node) {
             return Err(Refusal::NodeGone(node));
         }
@@ -152,14 +177,29 @@ impl Model {
                 None => {}
             }
         }
-        let will_bytes = will.as_ref().map_or(0, |will| cost::WILL + will.message.bytes());
-        if will_bytes > cost::WILL + u64::from(self.settings.will_bytes_max) {
+        let is_other_users = old.as_ref().is_some_and(|session| {
+            let mut left = session.clone();
+            if session.left_at.is_none() && self.is_gone(session.node) {
+                left.left_at = Some(self.gone.iter().find(|(gone, ..)| gone.id == session.node.id).unwrap().1);
+            }
+            session.user != user && left.ends().is_none_or(|ends| ends > self.time)
+        });
+        if is_other_users && takeover == Takeover::SameUser {
+            return Err(Refusal::OtherUser);
+        }
+        if will.as_ref().is_some_and(|will| will.message.bytes() > self.settings.will_bytes_max.into()) {
             return Err(Bound::WillBytes.into());
         }
+        let will_takes = will.as_ref().map_or(0, |will| will_bytes(&client, &user, will));
         if old.is_none() && self.sessions.len() >= self.settings.sessions_max as usize {
             return Err(Bound::Sessions.into());
         }
-        let takes = will_bytes + if old.is_none() { cost::SESSION + client.len() as u64 } else { 0 };
+        let name = |user: &Option<ClientId>| user.as_ref().map_or(0, |user| user.len() as u64);
+        let takes = will_takes
+            + match &old {
+                None => cost::SESSION + client.len() as u64 + name(&user),
+                Some(old) => name(&user).saturating_sub(name(&old.user)),
+            };
         if takes > 0 && self.bytes() + takes > self.settings.shard_bytes_max {
             return Err(Bound::ShardBytes.into());
         }
@@ -171,7 +211,7 @@ impl Model {
         }
         let took_over = self.sessions.get(&client).filter(|it| it.left_at.is_none()).map(|it| it.node);
         let is_over = self.sessions.get(&client).and_then(Session::ends).is_some_and(|ends| ends <= self.time);
-        if clean || is_over {
+        if clean || is_over || is_other_users {
             self.end(&client);
         } else if let Some(session) = self.sessions.get(&client) {
             let is_late = match session.left_at {
@@ -191,6 +231,7 @@ impl Model {
         claims.push((node, nonce));
         claims.drain(..claims.len().saturating_sub(5));
         let mut session = Session {
+            user,
             generation,
             answer,
             node,
@@ -261,18 +302,25 @@ impl Model {
     }
 
     fn store(&mut self, item: &Item, kept: &Kept) -> Stored {
-        self.position += 1;
         let mut stored = Stored { is_expired: kept.is_expired(self.time), ..Stored::default() };
-        if item.retain {
-            stored.retained = Some(self.retain(kept));
+        if let Some(version) = item.retain {
+            stored.retained = Some(self.retain(kept, version));
         }
         if stored.is_expired {
             self.totals.expired += item.targets.len() as u64;
             return stored;
         }
         for (position, target) in item.targets.iter().enumerate() {
-            match self.queue(target, kept) {
-                Ok(None) => stored.ignored += 1,
+            if target.qos == QoS::AtMostOnce || (target.share.is_none() && !self.is_there(target)) {
+                stored.ignored += 1;
+                continue;
+            }
+            let queued = match &target.share {
+                Some(share) if !self.is_there(target) => self.keep_to_route_again(kept, share).map(|()| None),
+                _ => self.queue(target, kept).map(Some),
+            };
+            match queued {
+                Ok(None) => stored.again += 1,
                 Ok(Some(dropped)) => {
                     stored.queued += 1;
                     stored.dropped += dropped;
@@ -287,36 +335,14 @@ impl Model {
         stored
     }
 
-    fn retain(&mut self, kept: &Kept) -> Result<Version, Bound> {
-        let version = Version { index: self.applied, position: self.position };
-        let topic = kept.message.topic().to_owned();
-        if kept.message.payload().is_empty() || kept.is_expired(self.time) {
-            self.retained.remove(&topic);
-            return Ok(version);
-        }
-        let is_new = !self.retained.contains_key(&topic);
-        if is_new && self.retained.len() >= self.settings.retained_max as usize {
-            return Err(Bound::Retained);
-        }
-        let takes = if is_new { cost::RETAINED + topic.len() as u64 } else { 0 };
-        if self.bytes_with(kept) + takes > self.settings.shard_bytes_max - self.settings.shard_bytes_max / 4 {
-            return Err(Bound::ShardBytes);
-        }
-        self.retained.insert(topic, (kept.clone(), version));
-        Ok(version)
-    }
-
-    fn queue(&mut self, target: &Target, kept: &Kept) -> Result<Option<u32>, Bound> {
-        let bytes = self.bytes_with(kept);
-        let (settings, now) = (self.settings, self.time);
-        let Some(session) = self.sessions.get_mut(&target.client) else { return Ok(None) };
-        let is_over = session.ends().is_some_and(|ends| ends <= now);
-        if session.generation != target.generation || is_over || target.qos == QoS::AtMostOnce {
-            return Ok(None);
-        }
+    fn queue(&mut self, target: &Target, kept: &Kept) -> Result<u32, Bound> {
+        let bytes = self.bytes_with(kept, target.share.as_ref());
+        let settings = self.settings;
+        let session = self.sessions.get_mut(&target.client).unwrap();
+        let Target { retain, qos, subscription_ids: ids, share, .. } = target.clone();
+        let place = Place { sequence: session.next, kept: Some(kept.clone()), qos, retain, ids, share };
         let mut tried = session.clone();
-        let (retain, qos, ids) = (target.retain, target.qos, target.subscription_ids.clone());
-        tried.queue.push(Place { sequence: tried.next, kept: Some(kept.clone()), qos, retain, ids });
+        tried.queue.push(place.clone());
         tried.next += 1;
         let nothing_waits = tried.in_flight() + 1 == tried.queue.len();
         tried.move_window(&settings);
@@ -327,7 +353,7 @@ impl Model {
         }
         if goes_out {
             *session = tried;
-            return Ok(Some(0));
+            return Ok(0);
         }
         let mut tried = session.clone();
         let fits = |session: &Session| {
@@ -350,12 +376,11 @@ impl Model {
             };
             dropped += 1;
         }
-        let (retain, qos, ids) = (target.retain, target.qos, target.subscription_ids.clone());
-        tried.queue.push(Place { sequence: tried.next, kept: Some(kept.clone()), qos, retain, ids });
+        tried.queue.push(place);
         tried.next += 1;
         tried.move_window(&settings);
         *session = tried;
-        Ok(Some(dropped))
+        Ok(dropped)
     }
 
     fn living(&self, destinations: &[Party]) -> BTreeSet<Party> {
@@ -365,8 +390,7 @@ impl Model {
 
     fn room_to_route(&self, routed: &Routed, publisher: &ClientId, takes: u64, freed: u64) -> Result<(), Bound> {
         let destinations = self.living(&routed.destinations);
-        let waiting = |it: &Party| self.outbox.get(it).map_or(0, |(_, waiting)| waiting.len());
-        if destinations.iter().any(|it| waiting(it) >= self.settings.outbox_messages_max as usize) {
+        if destinations.iter().any(|it| self.is_full(it)) {
             return Err(Bound::Outbox);
         }
         let mut takes = takes + destinations.len() as u64 * (cost::OUTBOX + publisher.len() as u64);
@@ -382,9 +406,7 @@ impl Model {
     fn route(&mut self, routed: &Routed, publisher: &ClientId) -> Stored {
         let kept = self.keep(&routed.item.message);
         for destination in self.living(&routed.destinations) {
-            let (last, waiting) = self.outbox.entry(destination).or_default();
-            *last += 1;
-            waiting.push((*last, kept.clone(), publisher.clone()));
+            self.send(destination, kept.clone(), Addressee::Subscribers { publisher: publisher.clone() });
         }
         self.store(&routed.item, &kept)
     }
@@ -432,66 +454,17 @@ impl Model {
 
     fn end(&mut self, client: &ClientId) {
         self.fire(client);
-        self.sessions.remove(client);
+        if let Some(Session { queue, sent_until, .. }) = self.sessions.remove(client) {
+            self.move_on_all(queue, sent_until);
+        }
     }
 
     fn fire(&mut self, client: &ClientId) -> u32 {
-        let Some(will) = self.sessions.get_mut(client).and_then(|it| it.will.take()) else { return 0 };
+        let Some(session) = self.sessions.get_mut(client) else { return 0 };
+        let Some(will) = session.will.take() else { return 0 };
         self.last_will += 1;
-        self.wills.insert(self.last_will, (client.clone(), will));
+        let pending = PendingWill { client: client.clone(), user: session.user.clone(), will };
+        self.wills.insert(self.last_will, pending);
         1
-    }
-
-    fn clear(&mut self) -> Cleared {
-        let mut cleared = Cleared::default();
-        let mut effort = self.settings.portion.max(1) as usize;
-        let length = |model: &Self, client: &ClientId| {
-            model.sessions[client].queue.len() + model.sessions[client].subscriptions.len()
-        };
-        while effort > 0 {
-            if let Some((node, client)) = self.gone_sessions().first().cloned() {
-                effort = effort.saturating_sub(1 + length(self, &client));
-                let since = self.gone.iter().find(|(gone, ..)| gone.id == node.id).unwrap().1;
-                let before = self.last_will;
-                match self.leave(&client, since) {
-                    true => cleared.ended += 1,
-                    false => cleared.left += 1,
-                }
-                cleared.wills += (self.last_will - before) as u32;
-                continue;
-            }
-            let Some((_, what)) = self.due().first().cloned().filter(|(at, _)| *at <= self.time) else { break };
-            effort -= 1;
-            match what {
-                Due::Will(client) => cleared.wills += self.fire(&client),
-                Due::Session(client) => {
-                    effort = effort.saturating_sub(length(self, &client));
-                    cleared.wills += self.fire(&client);
-                    self.end(&client);
-                    cleared.ended += 1;
-                }
-                Due::Queued(client, sequence) => {
-                    self.sessions.get_mut(&client).unwrap().queue.retain(|place| place.sequence != sequence);
-                    self.totals.expired += 1;
-                    cleared.messages += 1;
-                }
-                Due::Retained(topic) => {
-                    self.retained.remove(&topic);
-                    cleared.retained += 1;
-                }
-            }
-        }
-        let is_due = self.due().first().is_some_and(|(at, _)| *at <= self.time);
-        cleared.more = is_due || !self.gone_sessions().is_empty();
-        cleared
-    }
-
-    fn forget_gone(&mut self) {
-        while self.gone.len() > self.settings.nodes_max as usize {
-            let owners: BTreeSet<_> = self.gone_sessions().into_iter().map(|(node, _)| node.id).collect();
-            let settled = self.gone.iter().filter(|(gone, ..)| !owners.contains(&gone.id));
-            let Some(oldest) = settled.map(|(gone, _, index)| (*index, gone.id)).min() else { return };
-            self.gone.retain(|(gone, ..)| gone.id != oldest.1);
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fulmar_codec::{PacketId, QoS, SubscriptionOptions};
 
-use super::model::Model;
+use super::model::{ITSELF, Model};
 use crate::*;
 
 /// A small generator whose numbers depend on nothing but the seed (splitmix64).
@@ -64,6 +64,9 @@ impl Source {
             will_bytes_max: random.pick(&[10, 100]),
             received_ids_max: random.pick(&[1, 3]),
             retained_max: random.pick(&[1, 3]),
+            tombstone_seconds: random.pick(&[1, 10, 10]),
+            tombstones_max: random.pick(&[0, 1, 3, 3]),
+            tombstone_bytes_max: random.pick(&[100, 1 << 20, 1 << 20]),
             outbox_messages_max: random.pick(&[1, 4]),
             nodes_max: random.pick(&[1, 2, 100, 100]),
             portion: random.pick(&[0, 1, 2, 5, 1000]),
@@ -89,14 +92,15 @@ impl Source {
                 Command::Subscribe { client, epoch, subscriptions }
             }
             21..25 => Command::Unsubscribe { client, epoch, filters: self.random.list(2, filter) },
-            25..55 => {
+            25..53 => {
                 let source = self.party(model);
                 let expected = model.expected(source);
                 let first = self.random.pick(&[expected, expected, expected, expected + 1, expected.max(2) - 1]);
                 let items = 1 + self.random.below(3);
                 Command::Publish { source, first, items: (0..items).map(|_| self.item(model)).collect() }
             }
-            55..72 => Command::Acknowledge { client: client.clone(), epoch, acks: self.acks(model, &client) },
+            53..56 => Command::RouteAgain { number: self.number_again(model), to: self.onward(model) },
+            56..72 => Command::Acknowledge { client: client.clone(), epoch, acks: self.acks(model, &client) },
             72..79 => {
                 let (packet_id, routed) = (packet_id(&mut self.random), self.routed(model));
                 Command::ReceiveQos2 { client, epoch, packet_id, routed }
@@ -106,6 +110,11 @@ impl Source {
                 let expiry_seconds = self.random.pick(&[None, None, Some(0), Some(5)]);
                 let will = self.random.pick(&[WillFate::Keep, WillFate::Delete, WillFate::Fire]);
                 Command::Disconnect { client, epoch, expiry_seconds, will }
+            }
+            88..89 if self.random.once_in(2) => {
+                let generation = model.sessions.get(&client).map_or(1, |session| session.generation);
+                let generation = self.random.pick(&[generation, generation, generation - 1]);
+                Command::End { client, generation }
             }
             88..89 => Command::NodeGone(self.node(model)),
             89..93 => {
@@ -138,8 +147,13 @@ impl Source {
         let (node, nonce) = again.unwrap_or_else(|| (self.node(model), self.random.next()));
         let message = self.message();
         let delay_seconds = self.random.pick(&[0, 3, 30]);
+        let user = model.sessions.get(&client).and_then(|session| session.user.clone());
+        let user =
+            if self.random.once_in(6) { self.random.pick(&[None, Some("u".into()), Some("vw".into())]) } else { user };
         Claim {
             client,
+            user,
+            takeover: self.random.pick(&[Takeover::SameUser, Takeover::AnyUser]),
             node,
             nonce,
             clean: self.random.once_in(5),
@@ -159,7 +173,13 @@ impl Source {
 
     fn party(&mut self, model: &Model) -> Party {
         let node = self.node(model);
-        self.random.pick(&[Party::Node(node), Party::Shard(ShardId(9))])
+        self.random.pick(&[
+            Party::Node(node),
+            Party::Node(node),
+            Party::Shard(ShardId(9)),
+            Party::Shard(ShardId(9)),
+            ITSELF,
+        ])
     }
 
     fn message(&mut self) -> Message {
@@ -176,25 +196,35 @@ impl Source {
 
     fn item(&mut self, model: &Model) -> Item {
         let message = self.message();
-        let retain = self.random.once_in(5);
-        let targets = self.random.list(3, |random| {
-            let client: ClientId = random.pick(&CLIENTS).into();
-            let generation = model.sessions.get(&client).map_or(1, |session| session.generation);
-            Target {
-                client,
-                generation: if random.once_in(12) { random.below(generation + 1) } else { generation },
-                qos: random.pick(&[
-                    QoS::AtLeastOnce,
-                    QoS::AtLeastOnce,
-                    QoS::ExactlyOnce,
-                    QoS::ExactlyOnce,
-                    QoS::AtMostOnce,
-                ]),
-                retain: random.once_in(2),
-                subscription_ids: random.list(2, |random| NonZeroU32::new(1 + random.below(9) as u32).unwrap()),
-            }
-        });
+        let retain = self.random.once_in(4).then(|| self.version());
+        let targets = self.random.list(3, |random| target(random, model));
         Item { message, retain, targets }
+    }
+
+    /// Mostly that of the oldest message which is to be routed again.
+    fn number_again(&mut self, model: &Model) -> Number {
+        let (last, waiting) = model.outbox.get(&ITSELF).map_or((0, 0), |(last, waiting)| (*last, waiting.len() as u64));
+        let oldest = last + 1 - waiting;
+        self.random.pick(&[oldest, oldest, oldest, oldest, oldest + 1, oldest - 1])
+    }
+
+    fn onward(&mut self, model: &Model) -> Onward {
+        let oldest = model.outbox.get(&ITSELF).and_then(|(_, waiting)| waiting.first());
+        let share = oldest.and_then(|(.., to)| match to {
+            Addressee::Group(share) => Some(share.clone()),
+            Addressee::Subscribers { .. } => None,
+        });
+        match self.random.below(8) {
+            0..4 => Onward::Member(Target { share, ..target(&mut self.random, model) }),
+            4..7 => Onward::Destination(self.party(model)),
+            _ => Onward::Nobody,
+        }
+    }
+
+    /// Mostly higher than all before it.
+    fn version(&mut self) -> Version {
+        let clock = self.messages.saturating_sub(self.random.pick(&[0, 0, 0, 3, 10, 30]));
+        Version { clock, node: self.random.below(2) }
     }
 
     fn routed(&mut self, model: &Model) -> Routed {
@@ -219,8 +249,27 @@ impl Source {
     }
 }
 
+/// A session, mostly as it is, now and then as a member of a shared subscription.
+fn target(random: &mut Random, model: &Model) -> Target {
+    let client: ClientId = random.pick(&CLIENTS).into();
+    let session = model.sessions.get(&client);
+    let generation = session.map_or(1, |session| session.generation);
+    let member = session.and_then(|session| session.subscriptions.keys().find(|filter| filter.starts_with("$share")));
+    let share = if random.once_in(20) { Some(random.pick(&SHARED).into()) } else { member.cloned() };
+    Target {
+        client,
+        generation: if random.once_in(12) { random.below(generation + 1) } else { generation },
+        qos: random.pick(&[QoS::AtLeastOnce, QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce, QoS::AtMostOnce]),
+        retain: random.once_in(2),
+        subscription_ids: random.list(2, |random| NonZeroU32::new(1 + random.below(9) as u32).unwrap()),
+        share: share.filter(|_| random.once_in(2)),
+    }
+}
+
+const SHARED: [&str; 2] = ["$share/g/t", "$share/h/+"];
+
 fn filter(random: &mut Random) -> Arc<str> {
-    random.pick(&["t", "t/#", "+/v", "u"]).into()
+    random.pick(&["t", "t/#", "+/v", "u", SHARED[0], SHARED[0], SHARED[1]]).into()
 }
 
 fn subscription(random: &mut Random) -> Subscription {

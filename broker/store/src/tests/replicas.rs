@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::model::Model;
+use super::model::{ITSELF, Model};
 use super::random::Source;
 use crate::ledger::Sabotage;
 use crate::*;
@@ -42,6 +42,7 @@ fn compare(shard: &Shard, model: &Model) {
         queued: model.sessions.values().map(|session| session.queue.len() as u64).sum(),
         messages: model.bodies(),
         retained: model.retained.len(),
+        tombstones: model.tombstones.len(),
         wills: model.wills.len(),
         bytes: model.bytes(),
     };
@@ -76,17 +77,19 @@ fn compare(shard: &Shard, model: &Model) {
         each.map(move |(filter, subscription)| (client, session.generation, filter, subscription))
     });
     assert!(shard.subscriptions().eq(subscriptions));
-    let wills = model.wills.iter().map(|(id, (client, will))| (*id, client, will));
-    assert!(shard.pending_wills().eq(wills));
+    assert!(shard.pending_wills().eq(model.wills.iter().map(|(id, pending)| (*id, pending))));
+    let users = model.sessions.iter().map(|(client, session)| (client, session.generation, session.user.as_ref()));
+    assert!(shard.users_after(None).eq(users));
     let retained: Vec<_> = shard.retained.iter().map(|(topic, it)| (topic.to_string(), it.version)).collect();
     let expected: Vec<_> = model.retained.iter().map(|(topic, (_, version))| (topic.clone(), *version)).collect();
     assert_eq!(retained, expected);
+    let tombstones: Vec<_> =
+        shard.tombstones.iter().map(|(topic, it)| (topic.to_string(), it.version, it.ends)).collect();
+    assert_eq!(tombstones, model.tombstones);
     for (destination, (_, waiting)) in &model.outbox {
         let found = shard.outbox(*destination, 0, ALL, now).into_iter();
-        let found: Vec<_> = found.map(|it| (it.number, it.message.payload().to_vec(), it.publisher)).collect();
-        let expected = waiting
-            .iter()
-            .map(|(number, kept, publisher)| (*number, kept.message.payload().to_vec(), publisher.clone()));
+        let found: Vec<_> = found.map(|it| (it.number, it.message.payload().to_vec(), it.to)).collect();
+        let expected = waiting.iter().map(|(number, kept, to)| (*number, kept.message.payload().to_vec(), to.clone()));
         assert_eq!(found, expected.collect::<Vec<_>>());
     }
 }
@@ -111,18 +114,38 @@ fn held(shard: &Shard) -> BTreeMap<(ClientId, Generation), Vec<Sequence>> {
         .collect()
 }
 
-/// No message disappears but by acknowledgement, expiry, a policy that counts, or the end of its session.
+/// How many messages others are to get if a session ends.
+fn owed_to_others(shard: &Shard, client: &str) -> usize {
+    let queue = &shard.sessions[client].queue;
+    let may_move = |sequence, qos| sequence >= queue.window_end() || qos == fulmar_codec::QoS::AtLeastOnce;
+    let shared = queue.places().iter().filter(|(_, place)| place.share.is_some());
+    shared.filter(|(sequence, place)| may_move(**sequence, place.qos)).count()
+}
+
+/// No message disappears but by acknowledgement, expiry, a policy that counts, or the end of its session; and then
+/// those of shared subscriptions go on.
 fn account_for_what_disappeared(before: &Shard, after: &Shard, command: &Command, reply: &Reply) {
+    let went_on = |shard: &Shard| {
+        let last = shard.outbox.get(&ITSELF).map_or(0, |outbox| outbox.last());
+        let Totals { expired, stranded, .. } = shard.totals();
+        (last + expired + stranded) as usize
+    };
     let now = held(after);
-    let mut missing = 0;
+    let (mut missing, mut shared) = (0, 0);
     for (life, sequences) in held(before) {
-        let Some(left) = now.get(&life) else { continue };
+        let Some(left) = now.get(&life) else {
+            shared += owed_to_others(before, &life.0);
+            continue;
+        };
         missing += sequences.iter().filter(|sequence| !left.contains(sequence)).count();
     }
+    let went_on = went_on(after) - went_on(before);
+    assert!(shared <= went_on, "{shared} messages of shared subscriptions should have gone on, with {command:?}");
     let dropped = |stored: &Stored| stored.dropped as usize;
     let allowed = match reply {
         Reply::Acknowledged(each) => each.iter().filter(|it| **it == AckReply::Done).count(),
         Reply::Cleared(cleared) => cleared.messages as usize,
+        Reply::Unsubscribed(_) => went_on,
         Reply::Routed(stored) => dropped(stored),
         Reply::Published { items, .. } => {
             let each = items.iter().map(|item| if let ItemReply::Stored(stored) = item { dropped(stored) } else { 0 });
@@ -164,9 +187,18 @@ fn answers(reply: &Reply) -> Vec<String> {
     let bound = |bound: &Bound| format!("{bound:?}");
     let of_stored = |stored: &Stored| {
         let mut names: Vec<_> = stored.refused.iter().map(|(_, it)| bound(it)).collect();
-        let retained = stored.retained.iter().map(|it| it.as_ref().map_or_else(bound, |_| "retained".to_owned()));
+        let retained = stored.retained.iter().map(|it| match it {
+            RetainReply::Applied => "retained".to_owned(),
+            RetainReply::Older => "older".to_owned(),
+            RetainReply::Refused(it) => bound(it),
+        });
         names.extend(retained);
-        let flags = [(stored.is_expired, "expired"), (stored.dropped > 0, "dropped"), (stored.ignored > 0, "ignored")];
+        let flags = [
+            (stored.is_expired, "expired"),
+            (stored.dropped > 0, "dropped"),
+            (stored.ignored > 0, "ignored"),
+            (stored.again > 0, "again"),
+        ];
         names.extend(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, name)| (*name).to_owned()));
         names
     };
@@ -185,11 +217,13 @@ fn answers(reply: &Reply) -> Vec<String> {
         Reply::Routed(stored) => of_stored(stored),
         Reply::Disconnected { ended, will } => vec![format!("{} {ended}", name(will))],
         Reply::Cleared(cleared) => {
-            let Cleared { left, ended, wills, messages, retained, more } = cleared;
+            let Cleared { left, ended, wills, messages, retained, tombstones, more } = cleared;
             let counts = [("left", *left), ("ended", *ended), ("wills", *wills), ("messages", *messages)];
-            let counts = counts.into_iter().chain([("old retained", *retained), ("more", u32::from(*more))]);
+            let counts = counts.into_iter().chain([("old retained", *retained)]);
+            let counts = counts.chain([("old tombstones", *tombstones), ("more", u32::from(*more))]);
             counts.filter(|(_, count)| *count > 0).map(|(name, _)| name.to_owned()).collect()
         }
+        Reply::Ended { was_there, owner } => vec![format!("end {was_there} {}", owner.is_some())],
         other => vec![name(other)],
     }
 }
@@ -203,12 +237,14 @@ fn name(of: &impl std::fmt::Debug) -> String {
 const ANSWERS: &[&str] = &[
     "NodeGone",
     "NoSession",
+    "OtherUser",
     "Epoch",
     "NotOwned",
     "Superseded",
     "OutOfOrder",
     "NeverSent",
     "NoWill",
+    "NoMember",
     "Sessions",
     "ShardBytes",
     "QueueMessages",
@@ -224,9 +260,16 @@ const ANSWERS: &[&str] = &[
     "Released",
     "DoneBefore",
     "retained",
+    "older",
     "expired",
     "dropped",
     "ignored",
+    "again",
+    "to Member",
+    "to Destination",
+    "to Nobody",
+    "stranded",
+    "forgotten",
     "ack Done",
     "ack DoneBefore",
     "ack Unexpected",
@@ -236,11 +279,15 @@ const ANSWERS: &[&str] = &[
     "DueAt false",
     "Pending false",
     "Pending true",
+    "end true true",
+    "end true false",
+    "end false false",
     "left",
     "ended",
     "wills",
     "messages",
     "old retained",
+    "old tombstones",
     "more",
 ];
 
@@ -285,7 +332,10 @@ fn simulate(seed: u64, sabotage: Option<Sabotage>) -> BTreeSet<String> {
             loaded.ledger.sabotage = sabotage;
             other = Some(loaded);
         }
-        for reply in applied.replies {
+        for (command, reply) in entry.commands.iter().zip(applied.replies) {
+            if let (Command::RouteAgain { to, .. }, Reply::Routed(_)) = (command, &reply) {
+                met.insert(format!("to {}", name(to)));
+            }
             met.extend(answers(&reply));
             let mut bytes = Vec::new();
             reply.encode(&mut bytes);
@@ -293,6 +343,9 @@ fn simulate(seed: u64, sabotage: Option<Sabotage>) -> BTreeSet<String> {
         }
     }
     let other = other.expect("a snapshot was loaded on the way");
+    let Totals { stranded, forgotten, .. } = shard.totals();
+    let counts = [("stranded", stranded), ("forgotten", forgotten)];
+    met.extend(counts.into_iter().filter(|(_, count)| *count > 0).map(|(name, _)| name.to_owned()));
     assert_eq!(snapshot(&other, 512), snapshot(&shard, 512), "replicas have the same bytes");
     met
 }
@@ -329,6 +382,11 @@ fn deliberate_mistakes_are_noticed() {
         Sabotage::InFlightDropped,
         Sabotage::ClaimRepeated,
         Sabotage::SnapshotWithoutInFlight,
+        Sabotage::OlderVersionRetained,
+        Sabotage::TombstoneForgotten,
+        Sabotage::InheritedByAnotherUser,
+        Sabotage::SharedLostAtEnd,
+        Sabotage::SentQos2Moved,
     ] {
         let seed = noticed(sabotage);
         println!("{sabotage:?} is noticed with seed {seed:?}");

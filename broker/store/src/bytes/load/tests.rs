@@ -6,9 +6,9 @@ use fulmar_codec::PacketId;
 
 use super::*;
 use crate::bytes::FORMAT;
-use crate::command::{Claim, Command, Entry, Item, Routed, Subscription, Target, Will, WillFate};
+use crate::command::{Claim, Command, Entry, Item, Routed, Subscription, Takeover, Target, Will, WillFate};
 use crate::message::Message;
-use crate::names::ShardId;
+use crate::names::{ShardId, Version};
 
 const A: Node = Node { id: 1, incarnation: 1 };
 
@@ -16,6 +16,8 @@ fn claim(client: &str, nonce: u64) -> Claim {
     let message = Message::new("will", QoS::AtLeastOnce, &[], b"bye");
     Claim {
         client: client.into(),
+        user: None,
+        takeover: Takeover::SameUser,
         node: A,
         nonce,
         clean: false,
@@ -29,22 +31,45 @@ fn claim(client: &str, nonce: u64) -> Claim {
 /// later; that of `e` is to be published.
 fn records() -> Vec<Record> {
     let (c, d, e) = ("c".into(), "d".into(), "e".into());
-    let target =
-        Target { client: "c".into(), generation: 1, qos: QoS::ExactlyOnce, retain: false, subscription_ids: vec![] };
+    let target = Target {
+        client: "c".into(),
+        generation: 1,
+        qos: QoS::ExactlyOnce,
+        retain: false,
+        subscription_ids: vec![],
+        share: None,
+    };
     let item = |payload: &str, retain| Item {
         message: Message::new("t", QoS::ExactlyOnce, &[], payload.as_bytes()),
         retain,
         targets: vec![target.clone()],
     };
     let subscription = Subscription { options: Default::default(), id: None };
-    let routed = Routed { item: item("2", false), destinations: vec![Party::Shard(ShardId(2))] };
+    let routed = Routed { item: item("2", None), destinations: vec![Party::Shard(ShardId(2))] };
+    let share = |item: Item| {
+        let share = Some("$share/g/t".into());
+        Item { targets: vec![Target { share, ..target.clone() }], ..item }
+    };
+    let deleted = Item {
+        message: Message::new("deleted", QoS::AtLeastOnce, &[], b""),
+        retain: Some(Version { clock: 1, node: 1 }),
+        targets: vec![],
+    };
     let disconnect = |client, epoch, will| Command::Disconnect { client, epoch, expiry_seconds: None, will };
     let commands = vec![
         Command::Claim(claim("c", 1)),
         Command::Claim(claim("d", 2)),
         Command::Claim(claim("e", 3)),
-        Command::Subscribe { client: "c".into(), epoch: 1, subscriptions: vec![("t".into(), subscription)] },
-        Command::Publish { source: Party::Node(A), first: 1, items: vec![item("1", true)] },
+        Command::Subscribe {
+            client: "c".into(),
+            epoch: 1,
+            subscriptions: vec![("t".into(), subscription), ("$share/g/t".into(), subscription)],
+        },
+        Command::Publish {
+            source: Party::Node(A),
+            first: 1,
+            items: vec![share(item("1", Some(Version { clock: 2, node: 1 }))), deleted],
+        },
         Command::ReceiveQos2 { client: c, epoch: 1, packet_id: PacketId::MIN, routed },
         disconnect(d, 2, WillFate::Keep),
         disconnect(e, 3, WillFate::Fire),
@@ -52,7 +77,7 @@ fn records() -> Vec<Record> {
     ];
     let mut shard = Shard::new(ShardId(1));
     shard.apply(1, &Entry { time: 1000, commands });
-    shard.records().collect()
+    shard.into_records().collect()
 }
 
 fn load(records: &[Record]) -> Result<Shard, SnapshotError> {
@@ -136,11 +161,13 @@ fn nothing_is_there_twice() {
         twice!(Record::Source(..)),
         twice!(Record::Gone(..)),
         twice!(Record::Body(..)),
+        twice!(Record::Share(..)),
         twice!(Record::Session(_)),
         twice!(Record::Subscription(..)),
         twice!(Record::Received(_)),
         twice!(Record::Place(..)),
         twice!(Record::Retained(..)),
+        twice!(Record::Tombstone(..)),
         twice!(Record::Will(..)),
         twice!(Record::Outbox(..)),
     ];
@@ -149,15 +176,26 @@ fn nothing_is_there_twice() {
         "a source is there twice",
         "a node that is gone is there twice",
         "a message is there twice",
+        "a shared subscription is there twice",
         "a session is there twice",
         "a subscription is there twice",
         "a packet identifier is there twice",
         "a queue is out of order",
         "a topic has two retained messages",
+        "a topic was deleted twice",
         "a will is there twice",
         "a destination is there twice",
     ];
     assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_topic_has_a_message_or_was_deleted() {
+    let both = |records: &mut Vec<Record>| {
+        let at = first!(records, Record::Tombstone(..));
+        records[at] = Record::Tombstone("t".into(), Version { clock: 1, node: 1 }, 0);
+    };
+    assert_eq!(refused(both), "a deleted topic has a retained message");
 }
 
 #[test]
@@ -173,6 +211,16 @@ fn nothing_is_missing() {
         records.remove(first!(records, Record::Place(..)));
     });
     assert_eq!(held_by_nobody, "a message is held by nobody");
+    let share = without(|records| first!(records, Record::Share(..)));
+    assert_eq!(share, "its shared subscription is not there");
+    let for_nobody = refused(|records| place(records, 0).1.share = None);
+    assert_eq!(for_nobody, "a shared subscription is held by nobody");
+    let for_others = refused(|records| {
+        let at = first!(records, Record::Waiting(..));
+        let Record::Waiting(body, _) = records[at] else { unreachable!("it was found as such") };
+        records[at] = Record::Waiting(body, Addressee::Group(ShareId::MAX));
+    });
+    assert_eq!(for_others, "its shared subscription is not there");
     let mut one_less = records();
     one_less.remove(first!(one_less, Record::Source(..)));
     let record = one_less.len() as u64 - 1;
@@ -185,6 +233,11 @@ fn numbers_are_not_behind_those_that_were_given() {
     assert_eq!(refused(|records| head(records).applied = u64::MAX), "a number is too high");
     assert_eq!(refused(|records| head(records).totals.expired = u64::MAX), "a number is too high");
     assert_eq!(refused(|records| head(records).next_message = 0), "a message is newer than the newest");
+    assert_eq!(refused(|records| head(records).totals.stranded = u64::MAX), "a number is too high");
+    assert_eq!(
+        refused(|records| head(records).next_share = ShareId::MIN),
+        "a shared subscription is newer than the newest"
+    );
     assert_eq!(refused(|records| head(records).last_will = 0), "a will is newer than the newest");
     assert_eq!(refused(|records| head(records).last_epoch = 2), "an epoch is newer than the newest");
     assert_eq!(refused(|records| session(records, "c").generation = 2), "a generation is newer than the epoch");
@@ -226,9 +279,11 @@ fn queues_are_as_they_can_be() {
     assert_eq!(refused(|records| place(records, 0).1.qos = QoS::AtMostOnce), "a message of QoS 0 waits");
     assert_eq!(refused(|records| place(records, 0).1.body = Some(99)), "its message is not there");
     assert_eq!(refused(|records| place(records, 1).1.body = None), "a message was released before it was sent");
+    let released = refused(|records| place(records, 0).1.body = None);
+    assert_eq!(released, "a message was released and may go to others");
     let released = |records: &mut Vec<Record>| {
         let (_, place) = place(records, 0);
-        (place.qos, place.body) = (QoS::AtLeastOnce, None);
+        (place.qos, place.body, place.share) = (QoS::AtLeastOnce, None, None);
     };
     assert_eq!(refused(released), "a message of QoS 1 was released");
 }

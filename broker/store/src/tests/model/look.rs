@@ -1,6 +1,7 @@
 //! What there is in the model, found by looking at everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Kept, Model};
 use crate::*;
@@ -11,6 +12,15 @@ pub(super) enum Due {
     Session(ClientId),
     Queued(ClientId, Sequence),
     Retained(String),
+    Tombstone(String),
+}
+
+fn names_bytes(client: &ClientId, user: &Option<Arc<str>>) -> u64 {
+    (client.len() + user.as_ref().map_or(0, |user| user.len())) as u64
+}
+
+pub(super) fn will_bytes(client: &ClientId, user: &Option<Arc<str>>, will: &Will) -> u64 {
+    cost::WILL + names_bytes(client, user) + will.message.bytes()
 }
 
 impl Model {
@@ -28,6 +38,7 @@ impl Model {
         for (topic, (kept, _)) in &self.retained {
             due.extend(kept.expires.map(|at| (at, Due::Retained(topic.clone()))));
         }
+        due.extend(self.tombstones.iter().map(|(topic, _, ends)| (*ends, Due::Tombstone(topic.clone()))));
         due.sort();
         due
     }
@@ -52,10 +63,9 @@ impl Model {
         let mut hold = |kept: &Kept| {
             bodies.insert(kept.number, cost::BODY + kept.message.bytes());
         };
-        let will_bytes = |will: &Will| cost::WILL + will.message.bytes();
         for (client, session) in &self.sessions {
-            bytes += cost::SESSION + client.len() as u64;
-            bytes += session.will.as_ref().map_or(0, will_bytes);
+            bytes += cost::SESSION + names_bytes(client, &session.user);
+            bytes += session.will.as_ref().map_or(0, |will| will_bytes(client, &session.user, will));
             bytes += session.received.len() as u64 * cost::RECEIVED;
             bytes += session.subscriptions.keys().map(|it| cost::SUBSCRIPTION + it.len() as u64).sum::<u64>();
             bytes += session.queue.len() as u64 * cost::PLACE;
@@ -65,21 +75,42 @@ impl Model {
             bytes += cost::RETAINED + topic.len() as u64;
             hold(kept);
         }
-        for (_, kept, publisher) in self.outbox.values().flat_map(|(_, waiting)| waiting) {
-            bytes += cost::OUTBOX + publisher.len() as u64;
+        for (_, kept, to) in self.outbox.values().flat_map(|(_, waiting)| waiting) {
+            bytes += cost::OUTBOX;
+            if let Addressee::Subscribers { publisher } = to {
+                bytes += publisher.len() as u64;
+            }
             hold(kept);
         }
-        bytes += self.wills.values().map(|(_, will)| will_bytes(will)).sum::<u64>();
+        bytes += self.shares().iter().map(|name| cost::SHARE + name.len() as u64).sum::<u64>();
+        bytes += self.tombstone_bytes();
+        bytes += self.wills.values().map(|it| will_bytes(&it.client, &it.user, &it.will)).sum::<u64>();
         bytes + bodies.values().sum::<u64>()
     }
 
-    /// With a message that is being dealt with, whether anybody holds it yet or not.
-    pub(super) fn bytes_with(&self, kept: &Kept) -> u64 {
+    pub(super) fn tombstone_bytes(&self) -> u64 {
+        self.tombstones.iter().map(|(topic, ..)| cost::TOMBSTONE + topic.len() as u64).sum()
+    }
+
+    /// The shared subscriptions of which messages wait.
+    fn shares(&self) -> BTreeSet<&Arc<str>> {
+        let places = self.sessions.values().flat_map(|it| &it.queue).filter_map(|place| place.share.as_ref());
+        let groups = self.outbox.values().flat_map(|(_, waiting)| waiting).filter_map(|(.., to)| match to {
+            Addressee::Group(share) => Some(share),
+            Addressee::Subscribers { .. } => None,
+        });
+        places.chain(groups).collect()
+    }
+
+    /// With a message that is being dealt with, whether anybody holds it yet or not, and its shared subscription.
+    pub(super) fn bytes_with(&self, kept: &Kept, share: Option<&Arc<str>>) -> u64 {
         let places = self.sessions.values().flat_map(|it| &it.queue).filter_map(|place| place.kept.as_ref());
         let retained = self.retained.values().map(|(kept, _)| kept);
         let outbox = self.outbox.values().flat_map(|(_, waiting)| waiting).map(|(_, kept, _)| kept);
         let is_held = places.chain(retained).chain(outbox).any(|it| it.number == kept.number);
-        self.bytes() + if is_held { 0 } else { cost::BODY + kept.message.bytes() }
+        let new_share = share.filter(|share| !self.shares().contains(share));
+        let share_bytes = new_share.map_or(0, |share| cost::SHARE + share.len() as u64);
+        self.bytes() + share_bytes + if is_held { 0 } else { cost::BODY + kept.message.bytes() }
     }
 
     pub(in crate::tests) fn bodies(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use fulmar_codec::{PacketId, QoS};
 
@@ -28,10 +29,12 @@ pub(in crate::tests) struct Place {
     pub(in crate::tests) qos: QoS,
     pub(in crate::tests) retain: bool,
     pub(in crate::tests) ids: Vec<NonZeroU32>,
+    pub(in crate::tests) share: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone)]
 pub(in crate::tests) struct Session {
+    pub(in crate::tests) user: Option<Arc<str>>,
     pub(in crate::tests) generation: Generation,
     pub(in crate::tests) answer: Claimed,
     pub(in crate::tests) node: Node,
@@ -91,7 +94,7 @@ pub(in crate::tests) fn acknowledge(session: &mut Session, sequence: Sequence, a
     let place = &mut session.queue[at];
     match (place.qos, place.kept.is_some(), ack) {
         (QoS::ExactlyOnce, true, Ack::Received) => {
-            place.kept = None;
+            (place.kept, place.share) = (None, None);
             return AckReply::Done;
         }
         (QoS::ExactlyOnce, false, Ack::Received) => return AckReply::DoneBefore,

@@ -1,0 +1,65 @@
+//! What a session that is owned here has been sent, and what it may be sent next.
+
+use std::collections::BTreeMap;
+
+use fulmar_store::{Ack, AckReply, ClientId, Credit, Delivery, Epoch, Owner, Sequence, Shard, Time};
+
+/// A session that a data thread of this node serves.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    pub(crate) owner: Owner,
+    pub(crate) epoch: Epoch,
+    /// All before it was sent.
+    next: Sequence,
+    /// What was sent and is not acknowledged.
+    unacknowledged: BTreeMap<Sequence, u64>,
+    unacknowledged_bytes: u64,
+}
+
+impl Owned {
+    pub(crate) fn new(owner: Owner, epoch: Epoch) -> Self {
+        Self { owner, epoch, next: 0, unacknowledged: BTreeMap::new(), unacknowledged_bytes: 0 }
+    }
+
+    /// Acknowledgements were committed.
+    pub(crate) fn acknowledged(&mut self, acks: &[(Sequence, Ack)], replies: &[AckReply]) {
+        for ((sequence, _), reply) in acks.iter().zip(replies) {
+            if matches!(reply, AckReply::Done | AckReply::DoneBefore)
+                && let Some(bytes) = self.unacknowledged.remove(sequence)
+            {
+                self.unacknowledged_bytes -= bytes;
+            }
+        }
+    }
+
+    /// What it is sent now: each message once, as far as the client takes messages, and no more bytes than may be
+    /// unacknowledged, unless it is a single message that has more.
+    pub(crate) fn take(&mut self, client: &ClientId, shard: &Shard, bytes_max: u64, now: Time) -> Vec<Delivery> {
+        let room = bytes_max.saturating_sub(self.unacknowledged_bytes);
+        if room == 0 || shard.session(client).is_none_or(|session| session.epoch != self.epoch) {
+            return Vec::new();
+        }
+        let credit = Credit { messages: usize::MAX, bytes: room };
+        let mut deliveries = shard.deliverable(client, self.next, credit, now);
+        if self.unacknowledged_bytes > 0 && deliveries.first().is_some_and(|first| bytes(first) > room) {
+            deliveries.clear();
+        }
+        for delivery in &deliveries {
+            self.next = delivery.sequence + 1;
+            if bytes(delivery) > 0 {
+                self.unacknowledged.insert(delivery.sequence, bytes(delivery));
+                self.unacknowledged_bytes += bytes(delivery);
+            }
+        }
+        deliveries
+    }
+
+    /// A mistake for the tests.
+    pub(crate) fn forget_what_was_sent(&mut self) {
+        (self.next, self.unacknowledged, self.unacknowledged_bytes) = (0, BTreeMap::new(), 0);
+    }
+}
+
+fn bytes(delivery: &Delivery) -> u64 {
+    delivery.message.as_ref().map_or(0, fulmar_store::Message::bytes)
+}

@@ -1,0 +1,286 @@
+//! The engine: what a thread drives, and the story of one turn.
+
+use std::time::{Duration, Instant};
+
+use fulmar_log::{Disk, Log};
+use fulmar_raft::{Message as RaftMessage, NodeId};
+use fulmar_store::{Answer, Ask, Node, ShardId, Ticket, Time, Told};
+
+use crate::apply::Applying;
+use crate::counts::{Counts, State};
+use crate::errors::Failed;
+use crate::out::Out;
+use crate::propose::{Proposing, ask_bytes};
+use crate::random::Random;
+use crate::replica::Replica;
+use crate::settings::Settings;
+use crate::snapshot::Snapshots;
+use crate::write::Unwritten;
+
+/// For so long nothing was written when a log counts as idle.
+pub(crate) const IDLE: Duration = Duration::from_secs(1);
+
+/// How long a full disk is left alone.
+const FULL_RETRY: Duration = Duration::from_millis(500);
+
+/// The replicated store of one node. See the [crate].
+pub struct Engine<D: Disk> {
+    pub(crate) settings: Settings,
+    pub(crate) me: Node,
+    pub(crate) disk: D,
+    pub(crate) log: Log<D>,
+    /// By the number of the shard.
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) random: Random,
+    /// What groups want written and the disk had no room for.
+    pub(crate) unwritten: Vec<Unwritten>,
+    /// How much was to be written when the disk was full.
+    pub(crate) full: Option<usize>,
+    pub(crate) failed: Option<Failed>,
+    pub(crate) snapshots: Snapshots<D::File>,
+    /// Entries were applied, so there may be something in an outbox, or less.
+    pub(crate) are_outboxes_changed: bool,
+    /// When the log is idle enough to be made easy to open.
+    pub(crate) settle_at: Option<Instant>,
+    /// Questions that were refused at once, whose answers go with the next turn.
+    refused: Vec<Ticket>,
+    pub(crate) counted: Counts,
+}
+
+impl<D: Disk + Clone> Engine<D> {
+    pub(crate) fn new(
+        settings: Settings,
+        me: Node,
+        disk: D,
+        log: Log<D>,
+        replicas: Vec<Replica>,
+        random: Random,
+    ) -> Self {
+        Self {
+            settings,
+            me,
+            disk,
+            log,
+            replicas,
+            random,
+            unwritten: Vec::new(),
+            full: None,
+            failed: None,
+            snapshots: Snapshots::default(),
+            are_outboxes_changed: true,
+            settle_at: None,
+            refused: Vec::new(),
+            counted: Counts::default(),
+        }
+    }
+
+    /// This life of the node: what its claims and its stream of messages are known by.
+    pub fn node(&self) -> Node {
+        self.me
+    }
+
+    /// A data thread asks. The answer comes with a turn; whoever asks bounds how much it asks before.
+    pub fn ask(&mut self, ticket: Ticket, ask: Ask) {
+        let shard = self.shard_of(&ask);
+        let Some(replica) = self.replicas.get_mut(usize::from(shard.0)) else {
+            return self.refused.push(ticket);
+        };
+        if let Ask::Disconnect { client, epoch, .. } = &ask {
+            replica.give_up_session(client, *epoch);
+        }
+        let bytes = ask_bytes(&ask);
+        let is_room = replica.asks.len() < self.settings.asks_max
+            && (replica.asks.is_empty() || replica.asks_bytes + bytes <= self.settings.asks_bytes_max);
+        if self.full.is_some() {
+            self.counted.full_disk_refusals += 1;
+            self.refused.push(ticket);
+        } else if is_room {
+            replica.asks_bytes += bytes;
+            replica.asks.push_back((ticket, ask));
+        } else {
+            self.counted.asks_refused += 1;
+            self.refused.push(ticket);
+        }
+    }
+
+    /// A message of the same group's engine on another node.
+    pub fn receive(&mut self, from: NodeId, group: u16, message: RaftMessage, now: Instant) {
+        let replica = group.checked_sub(1).and_then(|shard| self.replicas.get_mut(usize::from(shard)));
+        if let Some(replica) = replica {
+            replica.group.receive(from, message, now);
+            replica.is_touched = true;
+        }
+    }
+
+    /// Does all that was asked so far: it is matched, proposed, written, synced once for all shards, committed, applied
+    /// and answered. Returns when to come again at the latest; none: when there is something new.
+    ///
+    /// `time` is the wall clock in milliseconds, by which messages and sessions expire.
+    ///
+    /// # Errors
+    /// After an error the engine does nothing more, and what was not answered may or may not have happened.
+    pub fn turn(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<Option<Instant>, Failed> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        let result = self.try_turn(now, time, out);
+        if let Err(failed) = &result {
+            self.failed = Some(failed.clone());
+        }
+        result
+    }
+
+    fn try_turn(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<Option<Instant>, Failed> {
+        self.tick(now);
+        self.tell_refused(out);
+        self.plan_upkeep(time, out);
+        self.propose(now, time, out);
+        self.carry_out(now, time, out)?;
+        // What entries have made necessary is known now, and what of it is to be told needs no other turn.
+        self.plan_upkeep(time, out);
+        self.write_snapshots(now)?;
+        self.settle_log(now)?;
+        Ok(self.next_turn(now, time))
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for replica in &mut self.replicas {
+            if replica.next_tick().is_some_and(|deadline| deadline <= now) || replica.deadline.is_none() {
+                replica.group.tick(now);
+                replica.is_touched = true;
+            }
+        }
+    }
+
+    fn tell_refused(&mut self, out: &mut impl Out) {
+        for Ticket { thread, number } in self.refused.drain(..) {
+            out.tell(thread, Told::Answer { number, answer: Answer::Unavailable });
+        }
+    }
+
+    fn propose(&mut self, now: Instant, time: Time, out: &mut impl Out) {
+        if self.full.is_some() {
+            let refused: usize = self.replicas.iter_mut().map(|replica| replica.refuse_asks(out)).sum();
+            self.counted.full_disk_refusals += refused as u64;
+            return;
+        }
+        let mut with = Proposing { settings: &self.settings, me: self.me, random: &mut self.random, now, time };
+        for replica in &mut self.replicas {
+            replica.propose(&mut with, out);
+        }
+    }
+
+    /// Does what the groups want, until they want nothing more: what a write makes possible comes after it.
+    fn carry_out(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<(), Failed> {
+        /// A follower that reads much of its log again goes on in the next turn.
+        const ROUNDS_MAX: usize = 32;
+        for _ in 0..ROUNDS_MAX {
+            let has_applied = self.take_outputs(now, time, out)?;
+            let has_written = self.write(now)?;
+            if !has_applied && !has_written {
+                break;
+            }
+        }
+        let with = Applying { settings: &self.settings, me: self.me, time };
+        self.replicas.iter_mut().for_each(|replica| replica.deliver(with, out));
+        Ok(())
+    }
+
+    /// A log that was not written to for a while says how far it is synced, so that damage is told from a torn write.
+    fn settle_log(&mut self, now: Instant) -> Result<(), Failed> {
+        if self.full.is_none() && self.settle_at.take_if(|at| *at <= now).is_some() {
+            // Without room for it the next batch says the same.
+            crate::errors::written(self.log.settle())?;
+        }
+        Ok(())
+    }
+
+    fn next_turn(&self, now: Instant, time: Time) -> Option<Instant> {
+        if let Some(retry) = self.full.map(|_| now + FULL_RETRY) {
+            let ticks = self.replicas.iter().filter_map(Replica::next_tick);
+            return Some(ticks.fold(retry, Instant::min));
+        }
+        if self.has_work(time) || self.snapshots.is_writing() {
+            return Some(now);
+        }
+        let ticks = self.replicas.iter().filter_map(Replica::next_tick);
+        let dues = self.replicas.iter().filter_map(|replica| replica.next_due(now, time));
+        ticks.chain(dues).chain(self.settle_at).min()
+    }
+
+    /// Whether another turn would do something at once.
+    pub(crate) fn has_work(&self, time: Time) -> bool {
+        self.full.is_none()
+            && (self.are_outboxes_changed
+                || !self.refused.is_empty()
+                || self.replicas.iter().any(|it| it.is_touched || it.has_work() || it.must_clear(time)))
+    }
+
+    fn shard_of(&self, ask: &Ask) -> ShardId {
+        match ask {
+            Ask::Publish { shard, .. } | Ask::WillDone { shard, .. } => *shard,
+            Ask::Claim { claim, .. } => ShardId::of(&claim.client, self.settings.shards),
+            Ask::Subscribe { client, .. }
+            | Ask::Unsubscribe { client, .. }
+            | Ask::ReceiveQos2 { client, .. }
+            | Ask::Release { client, .. }
+            | Ask::Acknowledge { client, .. }
+            | Ask::Disconnect { client, .. }
+            | Ask::End { client, .. } => ShardId::of(client, self.settings.shards),
+        }
+    }
+
+    /// Whether it takes what must be durable.
+    pub fn state(&self) -> State {
+        match (&self.failed, self.full) {
+            (Some(_), _) => State::Failed,
+            (None, Some(wanted)) => State::Full { wanted },
+            (None, None) => State::Works,
+        }
+    }
+
+    /// Who leads a shard, as far as this node knows.
+    pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        self.replicas.get(usize::from(shard.0))?.group.leader()
+    }
+
+    /// Whether this node answers for a shard.
+    pub fn serves(&self, shard: ShardId) -> bool {
+        self.replicas.get(usize::from(shard.0)).is_some_and(|replica| replica.leading.is_some())
+    }
+
+    /// What there is and what happened.
+    pub fn counts(&self) -> Counts {
+        let usage = self.log.usage();
+        let mut counts =
+            Counts { groups: self.replicas.len(), log_bytes: usage.bytes, log_entries: usage.entries, ..self.counted };
+        for replica in &self.replicas {
+            let (of_shard, totals) = (replica.shard.counts(), replica.shard.totals());
+            counts.leaders += usize::from(replica.leading.is_some());
+            counts.terms += replica.group.term();
+            counts.asks += replica.asks.len();
+            counts.sessions += of_shard.sessions;
+            counts.subscriptions += of_shard.subscriptions;
+            counts.queued += of_shard.queued;
+            counts.retained += of_shard.retained;
+            counts.tombstones += of_shard.tombstones;
+            counts.wills += of_shard.wills;
+            counts.bytes += of_shard.bytes;
+            counts.dropped += totals.dropped;
+            counts.refused += totals.refused;
+            counts.expired += totals.expired;
+            counts.forgotten += totals.forgotten;
+            counts.stranded += totals.stranded;
+        }
+        counts
+    }
+
+    /// Makes all that was written durable, and the log easy to open. An engine that is dropped instead is as one whose
+    /// process was killed.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn close(self) -> Result<(), Failed> {
+        crate::errors::written(self.log.close()).map(drop)
+    }
+}

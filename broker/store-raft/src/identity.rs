@@ -1,0 +1,117 @@
+//! Whose folder it is, how many shards it was made for and how often it was opened: a file of a few lines.
+//!
+//! ```text
+//! fulmar data folder, format 1
+//! node 00000000000000ab
+//! shards 12
+//! incarnation 7
+//! check 1a2b3c4d
+//! ```
+//! The last line is the CRC-32C of all before it. The file is replaced as a whole, under another name first.
+
+use std::num::NonZeroU16;
+use std::path::Path;
+
+use fulmar_log::{Disk, File};
+
+use crate::errors::OpenError;
+
+const TITLE: &str = "fulmar data folder, format 1";
+const NAME: &str = "identity";
+const NEW: &str = "identity.new";
+
+/// What a data folder says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The node that it belongs to.
+    pub node: u64,
+    /// How many shards it was made for.
+    pub shards: NonZeroU16,
+    /// How often it was opened: the boot counter of the node.
+    pub incarnation: u64,
+}
+
+impl Identity {
+    /// Reads what a folder says of itself; nothing if it is new.
+    pub fn read(disk: &impl Disk, folder: &Path) -> Result<Option<Self>, OpenError> {
+        disk.create_folder(folder).map_err(OpenError::disk("create", folder))?;
+        let names = disk.list(folder).map_err(OpenError::disk("list", folder))?;
+        if !names.iter().any(|name| name == NAME) {
+            return Ok(None);
+        }
+        let path = folder.join(NAME);
+        let bytes = read_all(disk, &path).map_err(OpenError::disk("read", &path))?;
+        let damaged = |what| OpenError::Identity { path: path.clone(), what };
+        let text = str::from_utf8(&bytes).map_err(|_| damaged("it is not text"))?;
+        Self::parse(text).map(Some).map_err(damaged)
+    }
+
+    /// Puts it in place, durably.
+    pub(crate) fn write(&self, disk: &impl Disk, folder: &Path, sync: bool) -> Result<(), OpenError> {
+        let (new, path) = (folder.join(NEW), folder.join(NAME));
+        let file = disk.create(&new).map_err(OpenError::disk("create", &new))?;
+        file.write_at(0, self.text().as_bytes()).map_err(OpenError::disk("write", &new))?;
+        if sync {
+            file.sync().map_err(OpenError::disk("sync", &new))?;
+        }
+        disk.rename(&new, &path).map_err(OpenError::disk("rename", &new))?;
+        if sync {
+            disk.sync_folder(folder).map_err(OpenError::disk("sync", folder))?;
+        }
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        let Self { node, shards, incarnation } = self;
+        let text = format!("{TITLE}\nnode {node:016x}\nshards {shards}\nincarnation {incarnation}\n");
+        let check = crc32c::crc32c(text.as_bytes());
+        format!("{text}check {check:08x}\n")
+    }
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let mut lines = text.lines();
+        if lines.next() != Some(TITLE) {
+            return Err("it has another title");
+        }
+        let mut field = |name: &str| {
+            let line = lines.next()?;
+            line.strip_prefix(name)?.strip_prefix(' ')
+        };
+        let node = field("node").and_then(|it| u64::from_str_radix(it, 16).ok()).ok_or("it has no node")?;
+        let shards = field("shards").and_then(|it| it.parse().ok()).ok_or("it has no number of shards")?;
+        let incarnation = field("incarnation").and_then(|it| it.parse().ok()).ok_or("it has no incarnation")?;
+        let identity = Self { node, shards, incarnation };
+        // What is written the same way again has the right check, too.
+        if identity.text() == text { Ok(identity) } else { Err("its check does not match") }
+    }
+}
+
+fn read_all(disk: &impl Disk, path: &Path) -> std::io::Result<Vec<u8>> {
+    /// So much that a file that is none of ours is noticed.
+    const BYTES_MAX: u64 = 4096;
+    let file = disk.open(path)?;
+    let length = usize::try_from(file.length()?.min(BYTES_MAX)).unwrap_or(0);
+    let mut bytes = vec![0; length];
+    file.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_read_as_it_was_written_and_nothing_else_is() {
+        let shards = NonZeroU16::new(12).unwrap();
+        let identity = Identity { node: 0xab, shards, incarnation: 7 };
+        let text = identity.text();
+        assert_eq!(
+            text,
+            "fulmar data folder, format 1\nnode 00000000000000ab\nshards 12\nincarnation 7\ncheck bfecb9fc\n"
+        );
+        assert_eq!(Identity::parse(&text), Ok(identity));
+        assert_eq!(Identity::parse(&text.replace('7', "8")), Err("its check does not match"));
+        assert_eq!(Identity::parse(&text.replace("12", "0")), Err("it has no number of shards"));
+        assert_eq!(Identity::parse("fulmar data folder, format 2\n"), Err("it has another title"));
+    }
+}

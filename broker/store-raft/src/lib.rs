@@ -1,0 +1,42 @@
+//! The replicated store of one node as one value that a thread drives: Raft groups, their log, and the shards that
+//! their entries make.
+//!
+//! Data threads ask ([`fulmar_store::Ask`]) and are told ([`fulmar_store::Told`]). In a [turn](Engine::turn) everything
+//! asked so far is matched with the subscriptions that there are, becomes one entry for each shard, is written and
+//! synced once for all shards, is committed, applied and answered. Then sessions that are owned here are sent what they
+//! may have.
+//!
+//! - `engine`: the turn. `propose`: asks become entries. `write`: entries reach the disk. `apply`: what they did is told.
+//! - `replica`: one shard on this node. `matcher`: who gets a message. `deliver`: what a session was sent.
+//! - `upkeep`: what leaders do by themselves. `snapshot`: when the log may go. `open`, `identity`: how a life begins.
+//!
+//! Nothing here has threads or sockets. Clocks and randomness come from outside, and so does the disk, whose simulated
+//! twin crashes on demand. Links between nodes, who is a member and where a shard has its replicas are above this crate;
+//! snapshots are not sent to other nodes yet.
+
+mod apply;
+mod counts;
+mod deliver;
+mod draft;
+mod engine;
+mod errors;
+mod identity;
+mod matcher;
+mod open;
+mod out;
+mod propose;
+mod random;
+mod replica;
+mod settings;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod write;
+
+pub use counts::{Counts, State};
+pub use engine::Engine;
+pub use errors::{Failed, OpenError};
+pub use identity::Identity;
+pub use out::Out;
+pub use settings::{Durability, Settings};

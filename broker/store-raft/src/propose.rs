@@ -1,0 +1,235 @@
+//! What is asked of a shard becomes entries of its group: as few as possible, in the order in which it was asked.
+//!
+//! An ask is matched when its turn comes, by what is applied by then. What was asked just before and changes
+//! subscriptions may be in the same entry and not be seen: nobody was told yet that it is done.
+
+use std::sync::Arc;
+
+use fulmar_codec::QoS;
+use fulmar_raft::ProposeError;
+use fulmar_store::{
+    Answer, Ask, Claim, Command, Entry, Item, ItemReply, Node, Party, Published, Recipients, Reply, Routed, ShardId,
+    Stored, Target, Ticket, Time, Told, Weight, WillFate,
+};
+
+use crate::apply::Applying;
+use crate::draft::{Draft, InFlight, Piece, Waits};
+use crate::out::Out;
+use crate::random::Random;
+use crate::replica::{Orphan, Replica, give_up};
+use crate::settings::{Settings, sabotaged};
+
+/// What all shards need to know to propose.
+pub(crate) struct Proposing<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) me: Node,
+    pub(crate) random: &'a mut Random,
+    pub(crate) now: std::time::Instant,
+    pub(crate) time: Time,
+}
+
+impl Replica {
+    /// Proposes all that waits, as far as the group takes it.
+    pub(crate) fn propose(&mut self, with: &mut Proposing<'_>, out: &mut impl Out) {
+        if self.leading.is_none() {
+            // A leader that has not applied everything yet will serve in a moment; anybody else asks somebody else.
+            if !self.group.is_leader() {
+                self.refuse_asks(out);
+            }
+            return;
+        }
+        if !self.is_in_step(with.me) {
+            return;
+        }
+        self.leave_orphans();
+        loop {
+            let draft = match self.put_off.take() {
+                Some(draft) => draft,
+                None => self.next_draft(with, out),
+            };
+            if draft.is_empty() || !self.propose_draft(draft, with, out) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the numbers of this node's stream are known. After a refusal they are when nothing is on its way.
+    fn is_in_step(&mut self, me: Node) -> bool {
+        let Some(leading) = self.leading.as_mut().filter(|leading| leading.is_out_of_step) else { return true };
+        if !self.in_flight.is_empty() || self.put_off.is_some() {
+            return self.in_flight.is_empty();
+        }
+        leading.next_number = self.shard.expected(Party::Node(me));
+        leading.is_out_of_step = false;
+        true
+    }
+
+    /// Sessions that this node owns without anybody to serve them are left again.
+    fn leave_orphans(&mut self) {
+        let Some(leading) = &mut self.leading else { return };
+        let orphans = self.orphans.iter_mut().filter(|(_, orphan)| orphan.left_in != Some(leading.term));
+        for (client, Orphan { epoch, left_in }) in orphans {
+            *left_in = Some(leading.term);
+            let (client, epoch, will) = (client.clone(), *epoch, WillFate::Keep);
+            leading.upkeep.push_back(Command::Disconnect { client, epoch, expiry_seconds: None, will });
+        }
+    }
+
+    fn next_draft(&mut self, with: &mut Proposing<'_>, out: &mut impl Out) -> Draft {
+        let mut draft = Draft::default();
+        let Settings { entry_bytes_max: bytes, entry_targets_max: targets, .. } = *with.settings;
+        let weight_max = Weight { targets, bytes };
+        while self.next_piece(with, out) {
+            let Some(leading) = &mut self.leading else { break };
+            let Some(piece) = self.pieces.pop_front_if(|piece| draft.fits(piece, weight_max)) else {
+                break;
+            };
+            draft.add(piece, Party::Node(with.me), &mut leading.next_number);
+        }
+        draft
+    }
+
+    /// Makes sure that there is a piece, if anything waits.
+    fn next_piece(&mut self, with: &mut Proposing<'_>, out: &mut impl Out) -> bool {
+        while self.pieces.is_empty() {
+            if let Some(command) = self.leading.as_mut().and_then(|leading| leading.upkeep.pop_front()) {
+                self.pieces.push_back(Piece::command(command, Waits::Nobody));
+            } else if let Some((ticket, ask)) = self.asks.pop_front() {
+                self.asks_bytes -= ask_bytes(&ask);
+                self.plan(ticket, ask, with, out);
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Makes pieces of an ask, or answers it at once.
+    fn plan(&mut self, ticket: Ticket, ask: Ask, with: &mut Proposing<'_>, out: &mut impl Out) {
+        let command = match ask {
+            Ask::Claim { owner, claim } => {
+                let claim = Claim { node: with.me, nonce: with.random.next(), ..claim };
+                self.pieces.push_back(Piece::command(Command::Claim(claim), Waits::Claim(ticket, owner)));
+                return;
+            }
+            Ask::Publish { shard: _, published } => return self.plan_publish(ticket, published, with, out),
+            Ask::Subscribe { client, epoch, subscriptions } => Command::Subscribe { client, epoch, subscriptions },
+            Ask::Unsubscribe { client, epoch, filters } => Command::Unsubscribe { client, epoch, filters },
+            Ask::ReceiveQos2 { client, epoch, packet_id, published, shards } => {
+                let targets = if shards.contains(&self.id) { self.targets(&published) } else { Vec::new() };
+                let Published { message, retain, to: _ } = published;
+                let item = Item { message, retain, targets };
+                let routed = Routed { item, destinations: self.others(&shards) };
+                Command::ReceiveQos2 { client, epoch, packet_id, routed }
+            }
+            Ask::Release { client, epoch, packet_id } => Command::Release { client, epoch, packet_id },
+            Ask::Acknowledge { client, epoch, acks } => Command::Acknowledge { client, epoch, acks },
+            Ask::Disconnect { client, epoch, expiry_seconds, will } => {
+                Command::Disconnect { client, epoch, expiry_seconds, will }
+            }
+            Ask::End { client, generation } => Command::End { client, generation },
+            Ask::WillDone { shard: _, will, retain, shards } => {
+                let targets = match self.wills.get(&will) {
+                    Some(pending) if shards.contains(&self.id) => {
+                        self.matcher.matching(&pending.will.message, Some(&pending.client))
+                    }
+                    _ => Vec::new(),
+                };
+                let destinations = self.others(&shards);
+                Command::PublishWill { will, retain, targets, destinations }
+            }
+        };
+        self.pieces.push_back(Piece::command(command, Waits::One(ticket)));
+    }
+
+    fn plan_publish(&mut self, ticket: Ticket, published: Published, with: &Proposing<'_>, out: &mut impl Out) {
+        let targets = self.targets(&published);
+        let Published { message, retain, to: _ } = published;
+        // Somebody else may lead by now and know of more subscriptions; only an entry that is committed tells. Who is
+        // alone knows anyway.
+        if targets.is_empty() && retain.is_none() && self.is_alone() {
+            let items = vec![ItemReply::Stored(Stored::default())];
+            let expected = self.shard.expected(Party::Node(with.me));
+            let answer = Answer::Reply(Reply::Published { items, expected });
+            out.tell(ticket.thread, Told::Answer { number: ticket.number, answer });
+            return;
+        }
+        let item = Item { message, retain, targets };
+        let targets_max = usize::try_from(with.settings.entry_targets_max).unwrap_or(usize::MAX);
+        self.pieces.extend(Piece::items(item, ticket, targets_max));
+    }
+
+    fn targets(&mut self, published: &Published) -> Vec<Target> {
+        let Published { message, retain: _, to } = published;
+        match to {
+            Recipients::Nobody => Vec::new(),
+            Recipients::Matching { publisher } => self.matcher.matching(message, publisher.as_ref()),
+            Recipients::One { client, qos, retain, subscription_ids, share } => {
+                let generation = self.shard.session(client).map(|session| session.generation);
+                // A member of a shared subscription that is no more is replaced when this is committed.
+                let generation = generation.or(share.as_ref().map(|_| 0)).filter(|_| *qos != QoS::AtMostOnce);
+                let target = generation.map(|generation| Target {
+                    client: client.clone(),
+                    generation,
+                    qos: *qos,
+                    retain: *retain,
+                    subscription_ids: subscription_ids.clone(),
+                    share: share.clone(),
+                });
+                target.into_iter().collect()
+            }
+            Recipients::Group { group, filter } => {
+                let name = format!("$share/{group}/{filter}").into();
+                self.matcher.in_turn(&name, message, &self.shard).into_iter().collect()
+            }
+        }
+    }
+
+    fn others(&self, shards: &[ShardId]) -> Vec<Party> {
+        shards.iter().filter(|shard| **shard != self.id).map(|shard| Party::Shard(*shard)).collect()
+    }
+
+    /// Whether the group took it and may take more.
+    fn propose_draft(&mut self, mut draft: Draft, with: &mut Proposing<'_>, out: &mut impl Out) -> bool {
+        let time = with.time.max(self.shard.time());
+        let entry = Entry { time, commands: std::mem::take(&mut draft.commands) };
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        match self.group.propose(vec![Arc::from(bytes)], with.now) {
+            Ok(index) => {
+                let (term, mut waits, since) = (self.group.term(), draft.waits, (with.settings.clock)());
+                if sabotaged!(with.settings, AnswerBeforeCommit) {
+                    let with = Applying { settings: with.settings, me: with.me, time: with.time };
+                    self.apply_entry(index, &entry, std::mem::take(&mut waits), with, out);
+                }
+                self.in_flight.push_back(InFlight { term, index, entry, waits, since });
+                self.is_touched = true;
+                true
+            }
+            Err(ProposeError::Full { .. } | ProposeError::Transferring { .. }) => {
+                draft.commands = entry.commands;
+                self.put_off = Some(draft);
+                false
+            }
+            // The group will say so in a moment.
+            Err(ProposeError::NotLeader { .. }) => {
+                draft.waits.iter().for_each(|waits| give_up(waits.tickets(), out));
+                false
+            }
+        }
+    }
+}
+
+/// What an ask counts against the bound of those that wait.
+pub(crate) fn ask_bytes(ask: &Ask) -> usize {
+    const HEAD_BYTES: usize = 128;
+    let bytes = match ask {
+        Ask::Claim { claim, .. } => claim.will.as_ref().map_or(0, |will| will.message.bytes()),
+        Ask::Publish { published, .. } | Ask::ReceiveQos2 { published, .. } => published.message.bytes(),
+        Ask::Subscribe { subscriptions, .. } => subscriptions.iter().map(|(filter, _)| filter.len() as u64).sum(),
+        Ask::Unsubscribe { filters, .. } => filters.iter().map(|filter| filter.len() as u64).sum(),
+        Ask::Acknowledge { acks, .. } => 16 * acks.len() as u64,
+        Ask::Release { .. } | Ask::Disconnect { .. } | Ask::End { .. } | Ask::WillDone { .. } => 0,
+    };
+    HEAD_BYTES + usize::try_from(bytes).unwrap_or(usize::MAX)
+}

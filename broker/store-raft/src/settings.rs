@@ -1,0 +1,129 @@
+//! What the caller settles.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use fulmar_raft::NodeId;
+use fulmar_store::Weight;
+
+/// When an acknowledgement is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// When it is on the disk: nothing acknowledged is lost if all machines lose their power.
+    #[default]
+    Fsync,
+    /// When the operating system has it. Votes are synced all the same. After a machine was restarted, what is in the
+    /// folder counts as lost.
+    Memory,
+}
+
+/// How an engine is kept.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The node: random, made with its data folder, never used again. A folder of another node is not opened.
+    pub node: NodeId,
+    /// Who decides in groups that are new in this folder.
+    pub voters: Vec<NodeId>,
+    /// How many shards there are. A folder keeps the number that it was made with.
+    pub shards: NonZeroU16,
+    /// Where everything is.
+    pub folder: PathBuf,
+    /// The data threads that are told of wills.
+    pub threads: NonZeroU16,
+    /// When an acknowledgement is given.
+    pub durability: Durability,
+    /// Of each group.
+    pub raft: fulmar_raft::Settings,
+    /// Of each shard. Leaders commit them when they differ from what the shard has. Whoever makes them of what operators
+    /// set asks [`check`](fulmar_store::Settings::check) first, and tells them in their words.
+    pub store: fulmar_store::Settings,
+    /// Of the log of all groups. Node and salt are filled in.
+    pub log: fulmar_log::Settings,
+    /// Unlike that of any other start of any node, and not to be guessed by clients.
+    pub seed: u64,
+    /// The messages of an entry, unless it is one that is larger.
+    pub entry_bytes_max: u64,
+    /// The sessions that the messages of an entry go to.
+    pub entry_targets_max: u64,
+    /// What is asked of a shard and waits while its group can't take more.
+    pub asks_max: usize,
+    /// The bytes of the same.
+    pub asks_bytes_max: usize,
+    /// What a client may have unacknowledged, beside one message that is larger.
+    pub unacknowledged_bytes_max: u64,
+    /// A group whose log has grown by so much since its last snapshot gets the next one.
+    pub snapshot_log_bytes: u64,
+    /// When the log of all groups is larger, the group that keeps its oldest part gets a snapshot.
+    pub log_bytes_max: u64,
+    /// So much of a snapshot is written in a turn.
+    pub snapshot_portion_bytes: usize,
+    /// Measures how long commits take, and decides nothing.
+    pub clock: fn() -> Instant,
+    /// A deliberate mistake, to see that the tests find it.
+    #[cfg(test)]
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+impl Settings {
+    /// A node that is alone, with the defaults.
+    pub fn new(node: NodeId, folder: PathBuf, seed: u64) -> Self {
+        Self {
+            node,
+            voters: vec![node],
+            shards: NonZeroU16::new(12).expect("12 is not 0"),
+            folder,
+            threads: NonZeroU16::MIN,
+            durability: Durability::default(),
+            // Nobody is slower than the node itself, so nobody needs entries that are applied.
+            raft: fulmar_raft::Settings { cache_bytes_max: 64 * 1024, ..fulmar_raft::Settings::default() },
+            store: fulmar_store::Settings::default(),
+            log: fulmar_log::Settings::new(node, seed),
+            seed,
+            entry_bytes_max: Weight::BYTES_MAX,
+            entry_targets_max: Weight::TARGETS_MAX,
+            asks_max: 65_536,
+            asks_bytes_max: 64 << 20,
+            unacknowledged_bytes_max: 1 << 20,
+            snapshot_log_bytes: 64 << 20,
+            log_bytes_max: 256 << 20,
+            snapshot_portion_bytes: 4 << 20,
+            clock: Instant::now,
+            #[cfg(test)]
+            sabotage: None,
+        }
+    }
+}
+
+/// Mistakes that the tests must notice.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// Groups are told that a write is stored before it is synced.
+    AnswerBeforeSync,
+    /// An entry is applied and answered when it is proposed.
+    AnswerBeforeCommit,
+    /// What a session was sent is forgotten with each acknowledgement.
+    DeliveredTwice,
+    /// The boot counter is raised without a sync, and may go back.
+    BootCounterNotSynced,
+    /// A snapshot is not synced before the log goes.
+    SnapshotNotSynced,
+    /// Messages leave the outbox when they are sent.
+    OutboxDoneEarly,
+}
+
+/// Whether the test at hand asks for this mistake. Other builds have none of them.
+macro_rules! sabotaged {
+    ($settings:expr, $mistake:ident) => {{
+        #[cfg(test)]
+        let sabotaged = $settings.sabotage == Some($crate::settings::Sabotage::$mistake);
+        #[cfg(not(test))]
+        let sabotaged = {
+            let _: &$crate::Settings = &$settings;
+            false
+        };
+        sabotaged
+    }};
+}
+pub(crate) use sabotaged;

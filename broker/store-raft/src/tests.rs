@@ -1,0 +1,14 @@
+//! What an engine does, by topic, on a simulated disk.
+
+mod deliver;
+mod fixture;
+mod full;
+mod matching;
+mod open;
+mod order;
+mod outbox;
+mod publish;
+mod random;
+mod snapshot;
+mod tell;
+mod wills;

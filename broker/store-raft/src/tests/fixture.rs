@@ -1,0 +1,214 @@
+//! One node on a disk that crashes on demand, and what it said.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use fulmar_codec::{QoS, SubscriptionOptions};
+use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
+use fulmar_raft::{Message as RaftMessage, NodeId};
+use fulmar_store::{
+    Answer, Ask, Claim, ClientId, Delivery, Epoch, Message, OwnedSession, Owner, Published, Recipients, ShardId,
+    Subscription, Takeover, Ticket, Told, Version,
+};
+
+use crate::{Engine, Out, Settings};
+
+pub(super) const NODE: u64 = 0xab;
+
+pub(super) fn settings(seed: u64) -> Settings {
+    let clock = Instant::now;
+    Settings { shards: NonZeroU16::new(4).unwrap(), clock, ..Settings::new(NODE, PathBuf::from("/data"), seed) }
+}
+
+/// What an engine said, in its order.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Said {
+    Told(u16, Told),
+    Interest(ShardId, Option<String>, String, bool),
+    Retained(String, Option<Message>, Version),
+    Sent(NodeId, u16, RaftMessage),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Heard(pub(super) Vec<Said>);
+
+impl Out for Heard {
+    fn tell(&mut self, thread: u16, told: Told) {
+        self.0.push(Said::Told(thread, told));
+    }
+
+    fn interest(&mut self, shard: ShardId, share: Option<&str>, filter: &str, begins: bool) {
+        self.0.push(Said::Interest(shard, share.map(str::to_owned), filter.to_owned(), begins));
+    }
+
+    fn retained(&mut self, topic: &str, message: Option<&Message>, version: Version) {
+        self.0.push(Said::Retained(topic.to_owned(), message.cloned(), version));
+    }
+
+    fn send(&mut self, to: NodeId, group: u16, message: RaftMessage) {
+        self.0.push(Said::Sent(to, group, message));
+    }
+}
+
+/// A node that is alone.
+pub(super) struct World {
+    pub(super) disk: SimulatedDisk,
+    pub(super) engine: Engine<SimulatedDisk>,
+    pub(super) settings: Settings,
+    pub(super) now: Instant,
+    pub(super) time: u64,
+    pub(super) heard: Heard,
+    pub(super) asked: u64,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(settings(1))
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
+        let disk = SimulatedDisk::new(settings.seed);
+        let (now, time, mut heard) = (Instant::now(), 1_000_000, Heard::default());
+        let engine = Engine::open(disk.clone(), settings.clone(), now, time, &mut heard).expect("it opens");
+        Self { disk, engine, settings, now, time, heard, asked: 0 }
+    }
+
+    /// What was said since this was asked last.
+    pub(super) fn said(&mut self) -> Vec<Said> {
+        std::mem::take(&mut self.heard.0)
+    }
+
+    pub(super) fn pass(&mut self, duration: Duration) {
+        self.now += duration;
+        self.time += u64::try_from(duration.as_millis()).unwrap();
+    }
+
+    /// Turns until there is nothing more to be done at once.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..1000 {
+            let next = self.engine.turn(self.now, self.time, &mut self.heard).expect("the engine works");
+            if next.is_none_or(|next| next > self.now) {
+                return;
+            }
+        }
+        panic!("the engine never comes to rest");
+    }
+
+    /// Asks without a turn. Returns the number of the question.
+    pub(super) fn ask_only(&mut self, ask: Ask) -> u64 {
+        self.asked += 1;
+        self.engine.ask(Ticket { thread: 0, number: self.asked }, ask);
+        self.asked
+    }
+
+    /// Asks, and gives the answer. What else was said stays to be looked at.
+    pub(super) fn ask(&mut self, ask: Ask) -> Answer {
+        let number = self.ask_only(ask);
+        self.settle();
+        self.answer_to(number).expect("a question is answered in its turn")
+    }
+
+    /// Takes the answer out of what was said.
+    pub(super) fn answer_to(&mut self, number: u64) -> Option<Answer> {
+        let is_it = |said: &Said| matches!(said, Said::Told(_, Told::Answer { number: it, .. }) if *it == number);
+        let at = self.heard.0.iter().position(is_it)?;
+        match self.heard.0.remove(at) {
+            Said::Told(_, Told::Answer { answer, .. }) => Some(answer),
+            other => panic!("{other:?} is no answer"),
+        }
+    }
+
+    pub(super) fn claim(&mut self, client: &str, slot: u32) -> OwnedSession {
+        match self.ask(claim(client, slot)) {
+            Answer::Claimed(session) => *session,
+            other => panic!("the claim was answered with {other:?}"),
+        }
+    }
+
+    /// The machine stops, and starts again with what its disk has kept.
+    pub(super) fn crash(&mut self, keeps: CrashKeeps) {
+        self.disk.crash(keeps);
+        self.restart();
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.heard = Heard::default();
+        self.engine = Engine::open(self.disk.clone(), self.settings.clone(), self.now, self.time, &mut self.heard)
+            .expect("it opens");
+    }
+
+    /// Deliveries to a place among what was said, which go.
+    pub(super) fn delivered(&mut self, slot: u32) -> Vec<Delivery> {
+        let mut all = Vec::new();
+        self.heard.0.retain(|said| match said {
+            Said::Told(_, Told::Deliver { owner, deliveries, .. }) if owner.slot == slot => {
+                all.extend(deliveries.iter().cloned());
+                false
+            }
+            _ => true,
+        });
+        all
+    }
+}
+
+pub(super) fn owner(slot: u32) -> Owner {
+    Owner { thread: 0, slot, generation: 0 }
+}
+
+pub(super) fn claim(client: &str, slot: u32) -> Ask {
+    let claim = Claim {
+        client: client.into(),
+        user: None,
+        takeover: Takeover::default(),
+        node: fulmar_store::Node { id: 0, incarnation: 0 },
+        nonce: 0,
+        clean: false,
+        expiry_seconds: 3600,
+        receive_maximum: NonZeroU16::new(10).unwrap(),
+        will: None,
+    };
+    Ask::Claim { owner: owner(slot), claim }
+}
+
+pub(super) fn subscription(qos: QoS, id: u32) -> Subscription {
+    let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
+    Subscription { options, id: NonZeroU32::new(id) }
+}
+
+pub(super) fn subscribe(client: &str, epoch: Epoch, filter: &str, qos: QoS) -> Ask {
+    let subscriptions = vec![(filter.into(), subscription(qos, 0))];
+    Ask::Subscribe { client: client.into(), epoch, subscriptions }
+}
+
+pub(super) fn message(topic: &str, payload: &str) -> Message {
+    message_of(QoS::AtLeastOnce, topic, payload)
+}
+
+pub(super) fn message_of(qos: QoS, topic: &str, payload: &str) -> Message {
+    Message::new(topic, qos, &[], payload.as_bytes())
+}
+
+pub(super) fn publish(shard: ShardId, message: Message) -> Ask {
+    let to = Recipients::Matching { publisher: None };
+    Ask::Publish { shard, published: Published { message, retain: None, to } }
+}
+
+/// The shard of a client in [`settings`].
+pub(super) fn shard_of(client: &str) -> ShardId {
+    ShardId::of(client, NonZeroU16::new(4).unwrap())
+}
+
+pub(super) fn client(name: &str) -> ClientId {
+    name.into()
+}
+
+/// What clients see of deliveries.
+pub(super) fn payloads(deliveries: &[Delivery]) -> Vec<String> {
+    let shown = |it: &Delivery| {
+        it.message
+            .as_ref()
+            .map_or("PUBREL".to_owned(), |it| String::from_utf8(it.payload().to_vec()).expect("tests send text"))
+    };
+    deliveries.iter().map(shown).collect()
+}

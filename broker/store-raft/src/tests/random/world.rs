@@ -1,0 +1,501 @@
+//! What data threads do between clients and engines, and what must hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use fulmar_codec::{PacketId, QoS, filter_matches};
+use fulmar_store::{Ack, Ask, Epoch, Published, Recipients, Sequence, ShardId, Version, Will, WillFate, WillId};
+
+use super::Violation;
+use super::client::{Client, Outgoing, Progress, Subscribed};
+use super::nodes::{Event, Nodes, below, pick};
+use crate::settings::Sabotage;
+use crate::tests::fixture::{self, Said, claim, message_of, owner};
+
+pub(super) const CLIENTS: usize = 4;
+/// A shared subscription, and where its messages are published.
+const SHARED: &str = "$share/g/s/+";
+const SHARED_TOPICS: &str = "s/";
+
+/// A question that is open.
+#[derive(Debug)]
+pub(super) enum Question {
+    Claim(usize),
+    Subscribe(usize, String, QoS),
+    Unsubscribe(usize, String),
+    Publish(usize, u64),
+    Receive(usize, u64),
+    Release(usize, u64),
+    Acknowledge(usize, Epoch, Vec<(Sequence, Ack)>),
+    Disconnect,
+    End(usize),
+    WillDone(DueWill),
+    Share(u64),
+    Retain(String, u64),
+}
+
+/// A will that a node told of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DueWill {
+    pub(super) shard: ShardId,
+    pub(super) id: WillId,
+    /// Of its message.
+    pub(super) number: u64,
+}
+
+pub(super) struct World {
+    pub(super) nodes: Nodes,
+    pub(super) steps: u64,
+    pub(super) clients: Vec<Client>,
+    /// By number, with the node that was asked.
+    pub(super) questions: BTreeMap<u64, (usize, Question)>,
+    last_question: u64,
+    last_slot: u32,
+    /// That of the last message of anybody.
+    last_message: u64,
+    /// As each node told.
+    pub(super) interest: BTreeSet<(usize, ShardId, String)>,
+    /// The retained message of each topic as each node told it, and the last one that was answered.
+    pub(super) retained: BTreeMap<(usize, String), u64>,
+    pub(super) retained_surely: BTreeMap<String, u64>,
+    last_version: u64,
+    /// Wills that are published: by their message, who must get them.
+    pub(super) wills: BTreeMap<u64, BTreeSet<usize>>,
+    /// Wills that nobody could be asked to publish.
+    pub(super) put_off: Vec<DueWill>,
+    /// Messages that must come to some member of the shared subscription.
+    pub(super) shared: BTreeSet<u64>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, count: usize, sabotage: Option<Sabotage>) -> Result<Self, Violation> {
+        let mut nodes = Nodes::new(seed, count, sabotage)?;
+        let steps = 50 + below(&mut nodes.random, 250);
+        let clients = (0..CLIENTS).map(|it| Client::new(format!("c{it}"))).collect();
+        let mut world = Self {
+            nodes,
+            steps,
+            clients,
+            questions: BTreeMap::new(),
+            last_question: 0,
+            last_slot: 0,
+            last_message: 0,
+            interest: BTreeSet::new(),
+            retained: BTreeMap::new(),
+            retained_surely: BTreeMap::new(),
+            last_version: 0,
+            wills: BTreeMap::new(),
+            put_off: Vec::new(),
+            shared: BTreeSet::new(),
+        };
+        world.listen()?;
+        Ok(world)
+    }
+
+    /// Whether there is one node only, whose word about everything is the last one.
+    pub(super) fn is_alone(&self) -> bool {
+        self.nodes.count() == 1
+    }
+
+    /// One of the clients does something, or something breaks; the engines have their turns, or not yet.
+    pub(super) fn step(&mut self) -> Result<(), Violation> {
+        let client = pick(&mut self.nodes.random, &[0, 1, 2, 3]);
+        let node = self.nodes.any();
+        match below(&mut self.nodes.random, 100) {
+            0..25 => self.publish(client),
+            25..35 => self.subscribe(client),
+            35..37 => self.unsubscribe(client),
+            37..50 => self.connect(client),
+            50..53 => self.leave(client),
+            53..54 => self.end(client),
+            54..75 => self.acknowledge(client),
+            75..78 => self.retain(),
+            78..80 => self.share(),
+            80..88 => self.go_on(client),
+            88..91 => {
+                let duration = Duration::from_millis(pick(&mut self.nodes.random, &[1, 600, 6000]));
+                self.nodes.pass(duration);
+                self.nodes.make_room();
+                self.nodes.cut(None);
+            }
+            91..93 => self.nodes.cut(Some(node)),
+            93..95 => self.nodes.arm(node),
+            95..97 => self.nodes.fill(node),
+            97..98 => self.nodes.stop(node, None)?,
+            _ => self.nodes.crash(node)?,
+        }
+        if !self.is_alone() {
+            let moment = Duration::from_millis(below(&mut self.nodes.random, 30));
+            self.nodes.pass(moment);
+            self.nodes.turn()?;
+        } else if self.nodes.one_in(2) {
+            self.nodes.turn()?;
+        }
+        self.listen()
+    }
+
+    /// Nothing breaks any more: everything must come where it is to come.
+    pub(super) fn finish(&mut self) -> Result<(), Violation> {
+        self.nodes.is_calm = true;
+        self.nodes.cut(None);
+        for at in 0..self.nodes.count() {
+            self.nodes.crash(at)?;
+        }
+        self.listen()?;
+        let moment = Duration::from_millis(if self.is_alone() { 1000 } else { 5 });
+        let quiet_enough = if self.is_alone() { 4 } else { 300 };
+        let mut quiet = 0;
+        for _ in 0..5000 {
+            for client in 0..CLIENTS {
+                if self.clients[client].connection.is_none() {
+                    self.connect(client);
+                }
+                self.go_on(client);
+                self.acknowledge(client);
+            }
+            self.nodes.pass(moment);
+            self.nodes.turn()?;
+            let is_told = self.nodes.events.iter().any(|event| matches!(event, Event::Said(_, Said::Told(..))));
+            self.listen()?;
+            let is_busy = |client: &Client| {
+                !client.outgoing.is_empty() || client.connection.as_ref().is_none_or(|it| !it.acks.is_empty())
+            };
+            let is_quiet = !is_told && self.questions.is_empty() && !self.clients.iter().any(is_busy);
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+            if quiet >= quiet_enough {
+                return self.check();
+            }
+        }
+        Err(format!("clients never come to rest: {:?} {:?}", self.questions, self.clients))
+    }
+
+    fn check(&self) -> Result<(), Violation> {
+        for client in &self.clients {
+            if !client.awaited.is_empty() {
+                return Err(format!("{} never got {:?}", client.name, client.awaited));
+            }
+            if !client.outgoing.is_empty() {
+                return Err(format!("{} never had an answer to {:?}", client.name, client.outgoing));
+            }
+        }
+        for node in 0..self.nodes.count() {
+            for (topic, clock) in &self.retained_surely {
+                let found = self.retained.get(&(node, topic.clone()));
+                if found.is_none_or(|found| found < clock) {
+                    return Err(format!("{topic} has retained {found:?} at node {node}, but {clock} was answered"));
+                }
+            }
+        }
+        let came = |number: &u64| self.clients.iter().any(|client| client.came.contains_key(&(*number, false)));
+        if let Some(lost) = self.shared.iter().find(|number| !came(number)) {
+            return Err(format!("no member of the shared subscription ever got {lost}"));
+        }
+        for (will, wanted_by) in &self.wills {
+            if let Some(client) = wanted_by.iter().find(|it| !self.clients[**it].came.contains_key(&(*will, true))) {
+                return Err(format!("{} never got the will {will}", self.clients[*client].name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a node that answers for the shard, if there is one.
+    fn ask(&mut self, ask: Ask, question: Question) -> Option<u64> {
+        let shard = match &ask {
+            Ask::Publish { shard, .. } | Ask::WillDone { shard, .. } => *shard,
+            Ask::Claim { claim, .. } => ShardId::of(&claim.client, self.nodes.shards),
+            Ask::Subscribe { client, .. }
+            | Ask::Unsubscribe { client, .. }
+            | Ask::ReceiveQos2 { client, .. }
+            | Ask::Release { client, .. }
+            | Ask::Acknowledge { client, .. }
+            | Ask::Disconnect { client, .. }
+            | Ask::End { client, .. } => ShardId::of(client, self.nodes.shards),
+        };
+        let node = self.nodes.serving(shard)?;
+        self.last_question += 1;
+        self.questions.insert(self.last_question, (node, question));
+        self.nodes.ask(node, self.last_question, ask);
+        Some(self.last_question)
+    }
+
+    fn connect(&mut self, at: usize) {
+        if self.clients[at].claiming.is_some() {
+            return;
+        }
+        self.last_slot += 1;
+        let slot = self.last_slot;
+        let is_clean = !self.nodes.is_calm && self.nodes.one_in(12);
+        let Ask::Claim { mut claim, .. } = claim(&self.clients[at].name, slot) else { unreachable!("a claim is one") };
+        claim.clean = is_clean;
+        claim.expiry_seconds = u32::MAX;
+        claim.receive_maximum = NonZeroU16::new(pick(&mut self.nodes.random, &[1, 3, 20])).expect("not 0");
+        if !self.nodes.is_calm && self.nodes.one_in(2) {
+            self.last_message += 1;
+            let message =
+                message_of(QoS::ExactlyOnce, &format!("will/{}", self.last_message), &self.last_message.to_string());
+            let delay_seconds = pick(&mut self.nodes.random, &[0, 5]);
+            claim.will = Some(Will { message, delay_seconds });
+        }
+        if self.ask(Ask::Claim { owner: owner(slot), claim }, Question::Claim(at)).is_some() {
+            self.clients[at].claiming = Some((slot, is_clean));
+            if is_clean {
+                self.expect_nothing(at);
+            }
+        }
+    }
+
+    /// The client's epoch, if it is connected.
+    fn epoch(&self, at: usize) -> Option<Epoch> {
+        self.clients[at].connection.as_ref().map(|connection| connection.epoch)
+    }
+
+    fn subscribe(&mut self, at: usize) {
+        let Some(epoch) = self.epoch(at) else { return };
+        let filter = pick(&mut self.nodes.random, &["#", "p/+", "p/0", "p/1", "will/#", SHARED]).to_owned();
+        let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]);
+        let client = &self.clients[at];
+        let ask = fixture::subscribe(&client.name, epoch, &filter, qos);
+        if let Some(number) = self.ask(ask, Question::Subscribe(at, filter.clone(), qos)) {
+            self.clients[at].subscriptions.insert(filter, Subscribed::Perhaps(number));
+        }
+    }
+
+    fn unsubscribe(&mut self, at: usize) {
+        let Some(epoch) = self.epoch(at) else { return };
+        let client = &self.clients[at];
+        let Some(filter) = client.subscriptions.keys().next().cloned() else { return };
+        let ask = Ask::Unsubscribe { client: fixture::client(&client.name), epoch, filters: vec![(&*filter).into()] };
+        self.expect_nothing(at);
+        if let Some(number) = self.ask(ask, Question::Unsubscribe(at, filter.clone())) {
+            self.clients[at].subscriptions.insert(filter, Subscribed::Perhaps(number));
+        }
+    }
+
+    /// What is on its way to a client need not come any more.
+    fn expect_nothing(&mut self, at: usize) {
+        self.clients[at].awaited.clear();
+        let outgoing = self.clients.iter_mut().flat_map(|client| &mut client.outgoing);
+        let all = outgoing.map(|it| &mut it.wanted_by).chain(self.wills.values_mut());
+        all.for_each(|wanted_by| {
+            wanted_by.remove(&at);
+        });
+        if (0..CLIENTS).filter(|other| *other != at).all(|other| !self.is_member(other)) {
+            self.shared.clear();
+        }
+    }
+
+    /// Whether a client surely has its turns in the shared subscription.
+    pub(super) fn is_member(&self, at: usize) -> bool {
+        let client = &self.clients[at];
+        let is_sure = !client.is_unsure && client.claiming.is_none_or(|(_, is_clean)| !is_clean);
+        is_sure && matches!(client.subscriptions.get(SHARED), Some(Subscribed::Surely(_)))
+    }
+
+    /// A message for a member of the shared subscription.
+    fn share(&mut self) {
+        let shards: Vec<ShardId> =
+            self.interest.iter().filter(|(_, _, filter)| filter == SHARED).map(|(_, shard, _)| *shard).collect();
+        if shards.is_empty() {
+            return;
+        }
+        self.last_message += 1;
+        let number = self.last_message;
+        let message = message_of(QoS::AtLeastOnce, &format!("{SHARED_TOPICS}{number}"), &number.to_string());
+        let to = Recipients::Group { group: "g".into(), filter: "s/+".into() };
+        let shard = pick(&mut self.nodes.random, &shards);
+        self.ask(Ask::Publish { shard, published: Published { message, retain: None, to } }, Question::Share(number));
+    }
+
+    /// The client's rights are withdrawn, and with them its session goes.
+    fn end(&mut self, at: usize) {
+        let Some(generation) = self.clients[at].generation else { return };
+        let client = fixture::client(&self.clients[at].name);
+        if self.ask(Ask::End { client, generation }, Question::End(at)).is_some() {
+            self.is_perhaps_ended(at);
+        }
+    }
+
+    pub(super) fn is_perhaps_ended(&mut self, at: usize) {
+        self.clients[at].is_unsure = true;
+        self.expect_nothing(at);
+    }
+
+    fn leave(&mut self, at: usize) {
+        let Some(epoch) = self.epoch(at) else { return };
+        let client = &mut self.clients[at];
+        client.connection = None;
+        let will = pick(&mut self.nodes.random, &[WillFate::Keep, WillFate::Delete, WillFate::Fire]);
+        let ask = Ask::Disconnect { client: fixture::client(&client.name), epoch, expiry_seconds: None, will };
+        self.ask(ask, Question::Disconnect);
+    }
+
+    fn acknowledge(&mut self, at: usize) {
+        let all = self.nodes.is_calm || self.nodes.one_in(2);
+        let client = &mut self.clients[at];
+        let Some(connection) = &mut client.connection else { return };
+        let count = if all { connection.acks.len() } else { connection.acks.len().min(1) };
+        let acks: Vec<_> = connection.acks.drain(..count).collect();
+        if acks.is_empty() {
+            return;
+        }
+        let epoch = connection.epoch;
+        let ask = Ask::Acknowledge { client: fixture::client(&client.name), epoch, acks: acks.clone() };
+        if self.ask(ask, Question::Acknowledge(at, epoch, acks.clone())).is_none() {
+            self.acknowledge_again(at, epoch, acks);
+        }
+    }
+
+    /// Nobody knows whether acknowledgements were kept.
+    pub(super) fn acknowledge_again(&mut self, at: usize, epoch: Epoch, mut acks: Vec<(Sequence, Ack)>) {
+        if let Some(connection) = self.clients[at].connection.as_mut().filter(|it| it.epoch == epoch) {
+            acks.append(&mut connection.acks);
+            connection.acks = acks;
+        }
+    }
+
+    /// A new message, behind those that wait.
+    fn publish(&mut self, at: usize) {
+        self.last_message += 1;
+        let number = self.last_message;
+        let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        let wanted_by = self.subscribers(&format!("p/{at}"));
+        self.clients[at].outgoing.push_back(Outgoing { number, qos, progress: Progress::ToAsk, wanted_by });
+        self.go_on(at);
+    }
+
+    /// Who has surely subscribed to a topic.
+    pub(super) fn subscribers(&self, topic: &str) -> BTreeSet<usize> {
+        let wants = |at: &usize| {
+            let client = &self.clients[*at];
+            let is_sure = !client.is_unsure && client.claiming.is_none_or(|(_, is_clean)| !is_clean);
+            let mut matching = client.subscriptions.iter().filter(|(filter, _)| filter_matches(filter, topic));
+            is_sure && matching.any(|(_, state)| matches!(state, Subscribed::Surely(_)))
+        };
+        (0..CLIENTS).filter(wants).collect()
+    }
+
+    /// The shards that a message is for. That all nodes know it before SUBACK is up to the links between them, so of
+    /// more than one node all shards are asked.
+    fn interested(&self, topic: &str) -> Vec<ShardId> {
+        let is_alone = self.is_alone();
+        let wanted = |shard: &ShardId| {
+            let mut filters = self.interest.iter().filter(|(_, of, _)| of == shard);
+            !is_alone || filters.any(|(_, _, filter)| filter_matches(filter, topic))
+        };
+        (0..self.nodes.shards.get()).map(ShardId).filter(wanted).collect()
+    }
+
+    /// Sends what the client has to send, in its order. Between nodes it is up to links that what one has answered is
+    /// not overtaken, so one message at a time is on its way there.
+    fn go_on(&mut self, at: usize) {
+        self.publish_wills();
+        let mut next = 0;
+        while next < self.clients[at].outgoing.len() {
+            let Outgoing { number, qos, progress, .. } = &self.clients[at].outgoing[next];
+            let (number, qos, topic) = (*number, *qos, format!("p/{at}"));
+            let asked = match (progress, qos, self.epoch(at)) {
+                (Progress::ToAsk, QoS::ExactlyOnce, Some(epoch)) => self.ask_to_receive(at, epoch, number, &topic),
+                (Progress::ToRelease, _, Some(epoch)) => {
+                    let (client, packet_id) = (fixture::client(&self.clients[at].name), packet_id(number));
+                    let asked = self.ask(Ask::Release { client, epoch, packet_id }, Question::Release(at, number));
+                    asked.map(|_| Progress::Releasing)
+                }
+                (Progress::ToAsk, QoS::AtLeastOnce, _) => {
+                    let shards = self.interested(&topic);
+                    if shards.is_empty() {
+                        self.published(at, number);
+                        continue;
+                    }
+                    self.ask_to_publish(at, shards, &message_of(qos, &topic, &number.to_string()), number)
+                }
+                _ => None,
+            };
+            if let Some(progress) = asked {
+                self.clients[at].outgoing[next].progress = progress;
+            }
+            let is_under_way = self.clients[at].outgoing[next].progress != Progress::Releasing;
+            if !self.is_alone() && is_under_way {
+                return;
+            }
+            next += 1;
+        }
+    }
+
+    fn ask_to_publish(
+        &mut self,
+        at: usize,
+        shards: Vec<ShardId>,
+        message: &fulmar_store::Message,
+        number: u64,
+    ) -> Option<Progress> {
+        let count = shards.len();
+        let asked = shards
+            .into_iter()
+            .filter_map(|shard| self.ask(fixture::publish(shard, message.clone()), Question::Publish(at, number)));
+        let missing: BTreeSet<u64> = asked.collect();
+        (!missing.is_empty()).then_some(Progress::Asked { failed: missing.len() < count, missing })
+    }
+
+    fn ask_to_receive(&mut self, at: usize, epoch: Epoch, number: u64, topic: &str) -> Option<Progress> {
+        let message = message_of(QoS::ExactlyOnce, topic, &number.to_string());
+        let client = fixture::client(&self.clients[at].name);
+        let to = Recipients::Matching { publisher: Some(client.clone()) };
+        let (published, shards) = (Published { message, retain: None, to }, self.interested(topic));
+        let packet_id = packet_id(number);
+        let ask = Ask::ReceiveQos2 { client, epoch, packet_id, published, shards };
+        let asked = self.ask(ask, Question::Receive(at, number))?;
+        Some(Progress::Asked { missing: BTreeSet::from([asked]), failed: false })
+    }
+
+    /// Asks again for what nobody could be asked for.
+    pub(super) fn publish_wills(&mut self) {
+        for due in std::mem::take(&mut self.put_off) {
+            let shards = self.interested(&format!("will/{}", due.number));
+            let ask = Ask::WillDone { shard: due.shard, will: due.id, retain: None, shards };
+            if self.ask(ask, Question::WillDone(due)).is_none() {
+                self.put_off.push(due);
+            }
+        }
+    }
+
+    /// A message was acknowledged to its publisher.
+    pub(super) fn published(&mut self, at: usize, number: u64) {
+        let outgoing = &mut self.clients[at].outgoing;
+        let Some(place) = outgoing.iter().position(|it| it.number == number) else { return };
+        let wanted_by = std::mem::take(&mut outgoing[place].wanted_by);
+        if outgoing[place].qos == QoS::AtLeastOnce {
+            outgoing.remove(place);
+        } else {
+            outgoing[place].progress = Progress::ToRelease;
+        }
+        self.await_message(number, wanted_by);
+    }
+
+    pub(super) fn await_message(&mut self, number: u64, wanted_by: BTreeSet<usize>) {
+        for subscriber in wanted_by {
+            let client = &mut self.clients[subscriber];
+            let is_sure = !client.is_unsure && client.claiming.is_none_or(|(_, is_clean)| !is_clean);
+            let came = client.came.keys().any(|(it, _)| *it == number);
+            if is_sure && !came {
+                client.awaited.insert(number);
+            }
+        }
+    }
+
+    fn retain(&mut self) {
+        let topic = pick(&mut self.nodes.random, &["r/0", "r/1", "r/2"]).to_owned();
+        self.last_version += 1;
+        let version = self.last_version;
+        let message = message_of(QoS::AtLeastOnce, &topic, &format!("0.{version}")).with_retain(true);
+        let retain = Some(Version { clock: version, node: fixture::NODE });
+        let published = Published { message, retain, to: Recipients::Nobody };
+        let shard = ShardId::of(&topic, self.nodes.shards);
+        self.ask(Ask::Publish { shard, published }, Question::Retain(topic, version));
+    }
+}
+
+fn packet_id(number: u64) -> PacketId {
+    let id = u16::try_from(number % 60_000 + 1).expect("small");
+    PacketId::new(id).expect("not 0")
+}
