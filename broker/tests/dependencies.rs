@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fulmar-router", &["fulmar-codec"]),
     ("fulmar-cluster", &["fulmar-codec"]),
     ("fulmar-store", &["fulmar-codec"]),
+    ("fulmar-meta", &[]),
     ("fulmar-worker", &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster"]),
     (
         "fulmar-broker",
@@ -54,6 +55,7 @@ const PURE: &[&str] = &[
     "fulmar-cluster",
     "fulmar-store",
     "fulmar-raft",
+    "fulmar-meta",
     "fulmar-worker",
 ];
 

@@ -1,0 +1,1 @@
+//! What placement does with clusters of many shapes.
