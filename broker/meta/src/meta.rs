@@ -85,6 +85,14 @@ impl Meta {
         Applied { index, replies, is_new_view: self.view().number != before }
     }
 
+    /// What would become of a command if it were committed next. A leader need not propose what is refused with
+    /// [`Advice::Retry`](crate::Advice::Retry); other refusals it should commit, since its own state may be behind.
+    pub fn foresee(&self, command: &Command) -> Reply {
+        let mut next = self.clone();
+        next.applied += 1;
+        next.apply_command(command)
+    }
+
     fn apply_command(&mut self, command: &Command) -> Reply {
         let reply = match command {
             Command::Bootstrap { cluster, shards, first } => self.bootstrap(*cluster, *shards, first),
@@ -99,6 +107,9 @@ impl Meta {
             Command::Gone { node } => self.gone(*node),
             Command::MoveReplica { shard, step } => self.move_replica(*shard, *step),
         };
+        if let Some(cluster) = self.cluster.as_mut().filter(|_| reply.is_ok()) {
+            cluster.end_moves();
+        }
         reply.unwrap_or_else(Reply::Refused)
     }
 
@@ -248,6 +259,15 @@ impl Cluster {
             replaces: replaced.remove(id).unwrap_or_default().into_iter().collect(),
         };
         self.nodes.iter().map(place).collect()
+    }
+
+    /// A replica that was to replace another has arrived where one more is wanted by now: both stay.
+    fn end_moves(&mut self) {
+        let factor = self.factor();
+        for replicas in &mut self.shards {
+            let has_room = replicas.voters.len() <= factor;
+            replicas.moving.take_if(|moving| moving.stage == Stage::Voter && has_room);
+        }
     }
 
     /// A node is retired. When too many are remembered the oldest is forgotten by name: its folder is older than that.

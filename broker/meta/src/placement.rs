@@ -78,6 +78,9 @@ fn may_lead(places: &[Place], node: NodeId) -> bool {
 /// The next step towards the target.
 fn step(places: &[Place], replicas: &Replicas, target: &BTreeSet<NodeId>) -> Option<Step> {
     let place = |node| places.iter().find(|place| place.id == node);
+    // Whoever leads is asked to let another lead first.
+    let surplus: Vec<NodeId> =
+        replicas.voters.iter().copied().filter(|node| !target.contains(node) && *node != replicas.leader).collect();
     if let Some(Move { to, from, stage }) = replicas.moving {
         return match stage {
             // Nobody needs it there any more.
@@ -85,11 +88,12 @@ fn step(places: &[Place], replicas: &Replicas, target: &BTreeSet<NodeId>) -> Opt
             // The shard's leader says when it has caught up.
             Stage::Learner => None,
             Stage::CaughtUp => Some(Step::Promote(to)),
-            Stage::Voter if !target.contains(&to) => Some(Step::Remove(to)),
-            Stage::Voter => from.map(Step::Remove),
+            Stage::Voter => {
+                let planned = from.filter(|from| surplus.contains(from));
+                planned.or(surplus.first().copied()).map(Step::Remove)
+            }
         };
     }
-    let mut surplus = replicas.voters.iter().copied().filter(|node| !target.contains(node));
     let mut missing = target.iter().copied().filter(|node| !replicas.voters.contains(node));
     // Who is gone for good is replaced before who only should be elsewhere; a successor takes the place of its own.
     let gives_up = |to: NodeId| {
@@ -99,7 +103,7 @@ fn step(places: &[Place], replicas: &Replicas, target: &BTreeSet<NodeId>) -> Opt
         leaving.first().copied()
     };
     if replicas.voters.len() > target.len() {
-        return surplus.next().map(Step::Remove);
+        return surplus.first().copied().map(Step::Remove);
     }
     let to = missing.find(|node| place(*node).is_some_and(|place| place.is_live))?;
     Some(Step::AddLearner { node: to, replaces: gives_up(to).filter(|_| replicas.voters.len() >= target.len()) })

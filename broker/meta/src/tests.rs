@@ -5,19 +5,19 @@ mod bounds;
 mod bytes;
 mod drain;
 mod nodes;
-mod random;
+pub(crate) mod random;
 mod replicas;
 
 use crate::*;
 
-const CLUSTER: ClusterId = ClusterId(0xc1);
+pub(crate) const CLUSTER: ClusterId = ClusterId(0xc1);
 
-fn member(id: NodeId, incarnation: Incarnation) -> Member {
+pub(crate) fn member(id: NodeId, incarnation: Incarnation) -> Member {
     Member { id, incarnation }
 }
 
 /// A node with its own name, in no zone.
-fn start(id: NodeId, incarnation: Incarnation) -> Start {
+pub(crate) fn start(id: NodeId, incarnation: Incarnation) -> Start {
     Start {
         member: member(id, incarnation),
         nonce: id * 1000 + incarnation,
@@ -33,17 +33,17 @@ fn text(refusal: &Refusal) -> String {
 }
 
 /// A cluster to which one command after the other is committed.
-struct World {
-    meta: Meta,
+pub(crate) struct World {
+    pub(crate) meta: Meta,
 }
 
 impl World {
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { meta: Meta::new() }
     }
 
     /// Some nodes that are up, led by the first in term 1; twelve shards, all on the first.
-    fn new(nodes: u64) -> Self {
+    pub(crate) fn new(nodes: u64) -> Self {
         let mut world = Self::empty();
         let first = start(1, 1);
         assert_eq!(world.apply(Command::Bootstrap { cluster: CLUSTER, shards: 12, first }), Reply::Done);
@@ -55,14 +55,14 @@ impl World {
         world
     }
 
-    fn apply(&mut self, command: Command) -> Reply {
+    pub(crate) fn apply(&mut self, command: Command) -> Reply {
         let index = self.meta.applied() + 1;
         let mut applied = self.meta.apply(index, &Entry { time: index, commands: vec![command] });
         assert_eq!((applied.index, applied.replies.len()), (index, 1));
         applied.replies.remove(0)
     }
 
-    fn refused(&mut self, command: Command) -> Refusal {
+    pub(crate) fn refused(&mut self, command: Command) -> Refusal {
         let before = self.meta.clone();
         let Reply::Refused(refusal) = self.apply(command) else { panic!("it was taken") };
         let after = Meta { applied: before.applied, time: before.time, ..self.meta.clone() };
@@ -70,33 +70,33 @@ impl World {
         refusal
     }
 
-    fn join(&mut self, start: Start) -> Reply {
+    pub(crate) fn join(&mut self, start: Start) -> Reply {
         let made_at = self.meta.applied();
         self.apply(Command::Join { cluster: CLUSTER, made_at, start })
     }
 
-    fn boot(&mut self, start: Start) -> Reply {
+    pub(crate) fn boot(&mut self, start: Start) -> Reply {
         self.apply(Command::Boot { cluster: CLUSTER, start })
     }
 
-    fn remove(&mut self, member: Member) -> Reply {
+    pub(crate) fn remove(&mut self, member: Member) -> Reply {
         let term = self.meta.leader().term;
         self.apply(Command::Remove { member, term })
     }
 
     /// All others wait for a joiner.
-    fn confirm_all(&mut self, member: Member) {
+    pub(crate) fn confirm_all(&mut self, member: Member) {
         let others: Vec<_> = self.meta.view().members().filter(|by| *by != member).collect();
         for by in others {
             assert_eq!(self.apply(Command::Confirm { member, by }), Reply::Done);
         }
     }
 
-    fn view(&self) -> Vec<Member> {
+    pub(crate) fn view(&self) -> Vec<Member> {
         self.meta.view().members().collect()
     }
 
-    fn states(&self) -> Vec<(NodeId, State)> {
+    pub(crate) fn states(&self) -> Vec<(NodeId, State)> {
         self.meta.nodes().map(|(id, node)| (id, node.state())).collect()
     }
 }

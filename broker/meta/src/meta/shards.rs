@@ -143,8 +143,6 @@ impl Replicas {
                 self.voters.push(node);
                 self.voters.sort_unstable();
                 self.set_stage(Stage::Voter);
-                // One voter more was all that was wanted.
-                self.moving = self.moving.filter(|it| it.from.is_some());
             }
             Step::Remove(node) => {
                 self.voters.retain(|voter| *voter != node);

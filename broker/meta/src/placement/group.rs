@@ -31,7 +31,7 @@ pub fn next_change(wanted: &Replicas, voters: &[NodeId], learners: &[NodeId]) ->
 }
 
 /// How many voters the group of this crate's state has: with four nodes no more may fail than with three.
-const fn meta_voters(nodes: usize) -> usize {
+pub(super) const fn meta_voters(nodes: usize) -> usize {
     match nodes {
         0..3 => nodes,
         3..5 => 3,

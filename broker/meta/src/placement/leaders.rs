@@ -11,14 +11,14 @@ use crate::names::NodeId;
 /// or others lead less.
 pub(super) fn leaders(places: &[Place], shards: &[Replicas], targets: &[BTreeSet<NodeId>]) -> Vec<NodeId> {
     let candidates = |(replicas, target): (&Replicas, &BTreeSet<NodeId>)| -> Vec<NodeId> {
-        let voters = || replicas.voters.iter().copied();
-        let good: Vec<_> = voters().filter(|node| target.contains(node) && may_lead(places, *node)).collect();
-        if !good.is_empty() {
-            return good;
-        }
-        // Better one that leaves later than one that is not there, and better that one than none.
-        let known: Vec<_> = voters().filter(|node| places.iter().any(|place| place.id == *node)).collect();
-        if known.is_empty() || known.contains(&replicas.leader) { vec![replicas.leader] } else { known }
+        let known = |node: &NodeId| places.iter().any(|place| place.id == *node);
+        let leads = |node: &NodeId| may_lead(places, *node);
+        let stays = |node: &NodeId| target.contains(node);
+        let voters =
+            |which: &dyn Fn(&NodeId) -> bool| replicas.voters.iter().copied().filter(which).collect::<Vec<_>>();
+        // Better one that restarts soon than one that has to go, and better that one than one that is not there.
+        let choices = [voters(&|node| stays(node) && leads(node)), voters(&stays), voters(&known)];
+        choices.into_iter().find(|choice| !choice.is_empty()).unwrap_or_else(|| vec![replicas.leader])
     };
     let candidates: Vec<Vec<NodeId>> = shards.iter().zip(targets).map(candidates).collect();
     let mut chosen: Vec<NodeId> = shards.iter().map(|replicas| replicas.leader).collect();
