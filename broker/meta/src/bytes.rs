@@ -7,6 +7,7 @@
 //! Reading checks everything against the bytes that are there and allocates no more than a fixed multiple of them.
 
 mod entry;
+mod message;
 
 mod snapshot;
 

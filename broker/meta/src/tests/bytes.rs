@@ -58,6 +58,31 @@ fn the_bytes_of_an_entry_stay_what_they_are() {
 }
 
 #[test]
+fn messages_are_read_again() {
+    let renewal = Renewal { member: member(7, 2), number: 9, unreachable: vec![3, 4] };
+    let grant = Grant { member: member(7, 2), number: 9, view: 5 };
+    let goodbye = Goodbye { member: member(7, 2) };
+    let restored = Refusal::Restored { found: 4, recorded: 5 };
+    let answer = Answer::of(&Reply::Refused(restored.clone()));
+    assert_eq!(answer, Answer { advice: Advice::StartAnew, text: restored.to_string().into() });
+    assert_eq!(Answer::of(&Reply::DoneBefore), Answer { advice: Advice::Done, text: "".into() });
+    let mut bytes = [(); 4].map(|()| Vec::new());
+    let [of_renewal, of_grant, of_goodbye, of_answer] = &mut bytes;
+    renewal.encode(of_renewal);
+    grant.encode(of_grant);
+    goodbye.encode(of_goodbye);
+    answer.encode(of_answer);
+    assert_eq!(Renewal::decode(of_renewal), Ok(renewal));
+    assert_eq!(Grant::decode(of_grant), Ok(grant));
+    assert_eq!(Goodbye::decode(of_goodbye), Ok(goodbye));
+    assert_eq!(Answer::decode(of_answer), Ok(answer));
+    for bytes in bytes {
+        let cut = &bytes[..bytes.len() - 1];
+        assert!(Renewal::decode(cut).is_err() && Grant::decode(cut).is_err() && Answer::decode(cut).is_err());
+    }
+}
+
+#[test]
 fn a_command_of_a_newer_build_and_another_format_are_named() {
     let mut bytes = encoded(&Entry { time: 7, commands: vec![Command::Gone { node: 1 }] });
     bytes[13] = 99;
