@@ -1,8 +1,8 @@
 //! Entries, snapshots and messages as bytes.
 //!
-//! Integers are big-endian; text and lists come after their length; an enum begins with the number of its variant. Every
-//! list of fields stands once and is both written and read by it, so the two can't differ. Fields are never inserted:
-//! what is new gets a new variant and a new [`LEVEL`].
+//! Integers are big-endian; text and lists come after their length; an enum begins with the number of its variant.
+//! Every list of fields stands once and is both written and read by it, so the two can't differ. Fields are never
+//! inserted: what is new gets a new variant and a new [`LEVEL`].
 //!
 //! Reading checks everything against the bytes that are there and allocates no more than a fixed multiple of them.
 

@@ -33,8 +33,8 @@ impl fmt::Display for Progress {
     }
 }
 
-/// How far the drain of a node is: `led` are the shards that it really leads at the moment, `kept` those whose groups it
-/// is really in, each by its own word, and `clients` are connected to it. Nothing of a node that nobody remembers.
+/// How far the drain of a node is: `led` are the shards that it really leads at the moment, `kept` those whose groups
+/// it is really in, each by its own word, and `clients` are connected to it. Nothing of a node that nobody remembers.
 pub fn progress(meta: &Meta, node: NodeId, led: &[ShardId], kept: &[ShardId], clients: u64) -> Option<Progress> {
     let state = meta.state(node)?;
     let stays = meta.node(node).is_some_and(|it| it.drain != Some(Purpose::Leave));

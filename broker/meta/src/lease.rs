@@ -1,8 +1,8 @@
 //! A member's side of its lease: when to renew it, whether it holds, and what to do when it does not.
 //!
 //! A lease is counted from when the renewal was *sent*: whatever happened to the messages since, the leader counts from
-//! a later moment. It is compared with a clock that is read for the purpose ([`Lease::may_acknowledge`]): a process that
-//! was stopped does not know it, and every time that it remembers is old.
+//! a later moment. It is compared with a clock that is read for the purpose ([`Lease::may_acknowledge`]): a process
+//! that was stopped does not know it, and every time that it remembers is old.
 
 use std::collections::VecDeque;
 
@@ -91,10 +91,17 @@ impl Lease {
         self.me
     }
 
-    /// Whether this member may acknowledge a message, or confirm what another waits for. `now` is a clock read after the
-    /// bytes in question were, never one that was kept.
+    /// Whether this member may acknowledge a message. `now` is a clock read after the bytes in question were, never one
+    /// that was kept.
     pub fn may_acknowledge(&self, now: Moment) -> bool {
         self.is_admitted() && self.holds(now)
+    }
+
+    /// Until when that is so, if nothing comes: what other threads compare the clock with. It is to be published after
+    /// each call that changes this value; one that is older by a moment is safe, but for [`Lease::stop`], which must
+    /// have reached all threads before the goodbye is sent.
+    pub fn acknowledges_until(&self) -> Option<Moment> {
+        self.until.filter(|_| self.is_admitted())
     }
 
     /// Whether the lease holds. A joiner has one too, but may not acknowledge.
@@ -207,8 +214,8 @@ impl Lease {
         renewal.into_iter().chain(end).min()
     }
 
-    /// The node stops: nothing is acknowledged from here on. Clients and links must be closed before the answer is sent,
-    /// to the leader. None if the life is not in the view that this node knows: then it may be that of a copy.
+    /// The node stops: nothing is acknowledged from here on. Clients and links must be closed before the answer is
+    /// sent, to the leader. None if the life is not in the view that this node knows: then it may be that of a copy.
     pub fn stop(&mut self) -> Option<Goodbye> {
         let goodbye = self.is_in_view().then_some(Goodbye { member: self.me });
         self.standing = Standing::Over;

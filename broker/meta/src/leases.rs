@@ -9,6 +9,9 @@
 //! - A member is removed when no grant can hold: a lease and a margin after the last one, or after this leader began,
 //!   or after the member came. From when that is decided it gets no more grants.
 //!
+//! Every `now` is a clock that is read for the call: a grant that is counted from an older moment would be thought to
+//! be over too early.
+//!
 //! `unreachable.rs` decides whom to give up of two that can't reach each other: it gets no more grants, and so its time
 //! comes.
 
@@ -26,8 +29,8 @@ use crate::settings::Settings;
 /// What the leader has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeasesOutput {
-    /// Propose this to the group in the term that [`Leases::lead`] was told of, or not at all: never later, and never by
-    /// way of another leader.
+    /// Propose this to the group in the term that [`Leases::lead`] was told of, or not at all: never later, and never
+    /// by way of another leader.
     Propose(Command),
     /// Ask the group which entry makes a read current, and answer by [`Leases::confirmed`] or [`Leases::unconfirmed`].
     Read(u64),

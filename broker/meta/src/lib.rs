@@ -6,7 +6,7 @@
 //!
 //! | part | is on | decides |
 //! |---|---|---|
-//! | [`Meta`] | each node, the same everywhere | what a committed [`Command`] changes: nodes, the [`View`], the shard map |
+//! | [`Meta`] | each node, the same everywhere | what a [`Command`] changes: nodes, the [`View`], the shard map |
 //! | [`Lease`] | each node, one for each life | whether this node may acknowledge, at this moment |
 //! | [`Leases`] | each node, at work on the leader of the group | whom to grant a lease, whom to remove, and when |
 //! | [`Waiters`] | each data thread | when a PUBACK or SUBACK has waited for everybody |
@@ -16,14 +16,15 @@
 //! # What it is for
 //!
 //! Whoever acknowledges a message has waited for every member of the view that wants it, and whoever is not in the view
-//! acknowledges nothing. So a subscription that was acknowledged misses no message that was acknowledged later, though a
-//! node may die, stand still or be cut off at any moment. What that rests on:
+//! acknowledges nothing. So a subscription that was acknowledged misses no message that was acknowledged later, though
+//! a node may die, stand still or be cut off at any moment. What that rests on:
 //!
 //! - A node may acknowledge while its lease holds, which it counts from when it *sent* the renewal. A grant follows a
 //!   read that the group has confirmed.
 //! - A member leaves the view by a commit only, and no sooner than [`Settings::over_after`] after its last grant, or
 //!   after the leader that removes it began. It comes back as another life: with a higher boot counter.
-//! - A joiner is in the view, so that others wait for it, but may not acknowledge until all of them have confirmed that.
+//! - A joiner is in the view, so that others wait for it, but may not acknowledge until all of them have confirmed
+//!   that.
 //! - A wait ends when all have confirmed, or with a newer view without those that have not; never with a lost link.
 //!
 //! Why it is made so, and what was simulated, is in `docs/decisions/0007-view-lease.md`.
@@ -36,31 +37,31 @@
 //! in that order, before anything else is handled. The state is small: [`Meta::snapshot`] is one piece of bytes.
 //!
 //! **A start.** Add one to the boot counter in the data folder and sync it, draw a nonce, and make a [`Start`] of them,
-//! a [`Lease`] and [`Leases`]. A folder without an id is new: ask a leader for its [`Meta::applied`], write that, a random
-//! id and the counter 1 into the folder, and send [`Command::Join`]; otherwise [`Command::Boot`]. Send it to the leader
-//! every few hundred milliseconds, but only while there are links to all members of the view (other than earlier lives
-//! of this node): all others wait for a joiner, and nobody should wait for one that some can't reach. Do what
+//! a [`Lease`] and [`Leases`]. A folder without an id is new: ask a leader for its [`Meta::applied`], write that, a
+//! random id and the counter 1 into the folder, and send [`Command::Join`]; otherwise [`Command::Boot`]. Send it to the
+//! leader every few hundred milliseconds, but only while there are links to all members of the view (other than earlier
+//! lives of this node): all others wait for a joiner, and nobody should wait for one that some can't reach. Do what
 //! [`Answer::advice`] says, if the answer is to this life. The first node of all has its leader commit
 //! [`Command::Bootstrap`] and [`Command::Lead`] instead.
 //!
 //! **On the leader** the shell proposes what comes from other nodes, in the term in which it came, and answers with
 //! [`Answer::of`] the reply. What [`Meta::foresee`] refuses with [`Advice::Retry`] is answered at once. When the group
-//! says that the node leads, call [`Leases::lead`] with the term, and [`Leases::follow`] when it does not any more. Then
-//! carry out [`LeasesOutput`]s in the same turn: propose, read, send. A command that the group does not take is dropped;
-//! it comes again.
+//! says that the node leads, call [`Leases::lead`] with the term, and [`Leases::follow`] when it does not any more.
+//! Then carry out [`LeasesOutput`]s in the same turn: propose, read, send. A command that the group does not take is
+//! dropped; it comes again.
 //!
 //! **Leases.** Send [`LeaseOutput::Renew`] to the leader on a connection of its own, to itself as well; hand what comes
 //! to [`Leases::renewed`] and [`Lease::granted`]. Call both `tick`s at their `next_deadline`s, and
-//! [`Lease::leader_changed`] when the group names another leader. [`Lease::set_unreachable`] takes the members whose
-//! links are down for as long as links wait (2 s).
+//! [`Lease::leader_changed`] when the group names another leader. Read the clock for each call.
+//! [`Lease::set_unreachable`] takes the members whose links are down for as long as links wait (2 s).
 //!
 //! **Acknowledging.** After the bytes of a PUBLISH were read, and before its acknowledgement is written, read the clock
-//! (CLOCK_BOOTTIME, not the time of the loop) and ask [`Lease::may_acknowledge`]. A data thread needs a copy of what it
-//! asks: the answer changes only when a grant or an entry comes. On [`LeaseOutput::CloseClients`] close all clients and
-//! refuse new ones until [`LeaseOutput::Serve`].
+//! (CLOCK_BOOTTIME, not the time of the loop) and ask [`Lease::may_acknowledge`]. Data threads compare their clock with
+//! [`Lease::acknowledges_until`], which the control side publishes, in an atomic for instance. On
+//! [`LeaseOutput::CloseClients`] close all clients and refuse new ones until [`LeaseOutput::Serve`].
 //!
-//! **Joiners.** When the view has a member that is joining ([`Life::Joining`]), this node is in the view, is linked with
-//! it, has its filters, and all data threads follow that view, send [`Command::Confirm`] until it is up.
+//! **Joiners.** When the view has a member that is joining ([`Life::Joining`]), this node is in the view, is linked
+//! with it, has its filters, and all data threads follow that view, send [`Command::Confirm`] until it is up.
 //!
 //! **The end of a life.** On [`LeaseOutput::BeginNextLife`] close all links, add one to the counter in the folder, and
 //! go on as at a start, with [`Leases::begin_life`]. Who stops in good order sends [`Lease::stop`] as its last word.

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub struct Settings {
     /// How long a lease holds, by the member's clock, counted from when it sent the renewal.
     pub lease: Duration,
-    /// How much longer the leader waits, by its own clock, counted from its last grant. Clocks that run wrong by 5 % each
-    /// way differ by 10.5 %, so this is an eighth of the lease: see `docs/decisions/0007-view-lease.md`.
+    /// How much longer the leader waits, by its own clock, counted from its last grant. Clocks that run wrong by 5 %
+    /// each way differ by 10.5 %, so this is an eighth of the lease: see `docs/decisions/0007-view-lease.md`.
     pub margin: Duration,
     /// How often a member renews. Several fit into a lease, so that it outlives lost messages and a change of leader.
     pub renewal_interval: Duration,

@@ -146,9 +146,11 @@ fn a_joiner_has_a_lease_but_may_not_acknowledge_until_all_wait_for_it() {
     let view = it.view();
     assert_eq!(it.granted(&grant(1, view), at(10)), []);
     assert!(it.lease.holds(at(10)) && !it.lease.may_acknowledge(at(10)));
+    assert_eq!(it.lease.acknowledges_until(), None);
     it.world.confirm_all(member(2, 1));
     assert_eq!(it.applied(at(20)), [LeaseOutput::Serve]);
     assert!(it.lease.may_acknowledge(at(20)));
+    assert_eq!(it.lease.acknowledges_until(), Some(at(2000)));
 }
 
 #[test]
@@ -182,6 +184,7 @@ fn who_stops_says_goodbye_and_acknowledges_nothing_any_more() {
     it.granted(&grant(1, view), at(10));
     assert_eq!(it.lease.stop(), Some(Goodbye { member: member(2, 1) }));
     assert!(!it.lease.may_acknowledge(at(11)) && !it.lease.holds(at(11)));
+    assert_eq!(it.lease.acknowledges_until(), None);
     assert_eq!(it.tick(at(300)), []);
     assert_eq!(it.applied(at(300)), []);
 }

@@ -40,8 +40,8 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Who may acknowledge at this very moment, by a clock that it reads now, is in the latest view, and all others wait
-    /// for it. Whoever is stopped does nothing.
+    /// Who may acknowledge at this very moment, by a clock that it reads now, is in the latest view, and all others
+    /// wait for it. Whoever is stopped does nothing.
     pub(super) fn step(&self, truth: &Meta, pods: &[Pod], now: u64) -> Result<(), Violation> {
         for pod in pods.iter().filter(|pod| pod.paused_until <= now) {
             let Some(process) = &pod.process else { continue };

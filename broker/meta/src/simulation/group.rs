@@ -1,5 +1,5 @@
-//! The group as far as it matters here: a log that all share, leaders that come and go, proposals that are lost, late or
-//! found again by the next leader, reads that are confirmed, and nodes that are behind.
+//! The group as far as it matters here: a log that all share, leaders that come and go, proposals that are lost, late
+//! or found again by the next leader, reads that are confirmed, and nodes that are behind.
 
 use super::checks::Violation;
 use super::node::Pod;

@@ -1,6 +1,6 @@
-//! Whole clusters on virtual time, each run from one seed: an abstract replicated log with changes of leader, nodes with
-//! clocks that run at different speeds and processes that stand still, a network that loses, delays and is cut in one
-//! direction, crashes, goodbyes, restored and copied folders.
+//! Whole clusters on virtual time, each run from one seed: an abstract replicated log with changes of leader, nodes
+//! with clocks that run at different speeds and processes that stand still, a network that loses, delays and is cut in
+//! one direction, crashes, goodbyes, restored and copied folders.
 //!
 //! `world.rs` runs the events, `group.rs` is the log and who leads, `node.rs` is a node and `shell.rs` how it is wired,
 //! `clients.rs` publishes, `acts.rs` draws what breaks, `checks.rs` is what must hold after every step.
