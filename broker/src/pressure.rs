@@ -29,6 +29,13 @@ const RELIEF: Duration = Duration::from_millis(200);
 /// Between two times that the allocator gives back what is free in it, which keeps data threads waiting for some
 /// milliseconds.
 const TRIM: Duration = Duration::from_secs(1);
+/// The same where memory is not short, but more than it was: what is free lies between what is not, and the allocator
+/// takes more before it has used it all.
+const TIDY: Duration = Duration::from_secs(60);
+/// It has grown if it is more by one in so many parts.
+const GROWTH_PART: u64 = 32;
+/// Giving back takes at most one in so many parts of the time, however much there is.
+const TRIM_PART: u32 = 5000;
 
 /// What was seen last, for `/metrics`.
 #[derive(Debug, Default)]
@@ -51,7 +58,31 @@ pub(crate) struct Watch {
 /// One look at the memory that is used.
 struct Look {
     used: u64,
-    has_trimmed: bool,
+    /// How long it took to give back what was free, if that was done.
+    trimmed: Option<Duration>,
+}
+
+/// The last time that the allocator gave back what was free.
+#[derive(Clone, Copy, Debug)]
+struct Trimmed {
+    at: Instant,
+    took: Duration,
+    /// What was used then.
+    left: u64,
+}
+
+impl Trimmed {
+    /// Whether it should again at `now`, when so much is used.
+    fn is_due(&self, pressure: Pressure, used: u64, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.at);
+        match pressure {
+            Pressure::Critical => true,
+            Pressure::High => since >= TRIM,
+            Pressure::Normal => {
+                used > self.left + self.left / GROWTH_PART && since >= TIDY.max(self.took.saturating_mul(TRIM_PART))
+            }
+        }
+    }
 }
 
 /// How much memory is used, in percent of what is granted, beside the marks.
@@ -90,17 +121,19 @@ impl Watch {
     pub(crate) async fn run(self) {
         let this = Arc::new(self);
         let (mut pressure, throttle) = (Pressure::Normal, Throttle::default());
-        let mut trimmed: Option<Instant> = None;
+        // What is there at the start was not given back by anybody.
+        let mut trimmed = Trimmed { at: Instant::now(), took: Duration::ZERO, left: 0 };
         let granted = this.grant.bytes;
         this.state.granted.store(granted, Ordering::Relaxed);
         loop {
             let looking = this.clone();
-            let may_trim = pressure == Pressure::Critical || trimmed.is_none_or(|last| last.elapsed() >= TRIM);
             // Reading the kernel's files, and giving memory back to it, may block.
-            let look = tokio::task::spawn_blocking(move || looking.look(pressure, may_trim)).await;
+            let look = tokio::task::spawn_blocking(move || looking.look(pressure, trimmed)).await;
             let used = match look {
-                Ok(Some(Look { used, has_trimmed })) => {
-                    trimmed = has_trimmed.then(Instant::now).or(trimmed);
+                Ok(Some(Look { used, trimmed: took })) => {
+                    if let Some(took) = took {
+                        trimmed = Trimmed { at: Instant::now(), took, left: used };
+                    }
                     used
                 }
                 Ok(None) => {
@@ -128,15 +161,16 @@ impl Watch {
         }
     }
 
-    /// Sees how much is used. Where that is too much the allocator first gives back what is free in it: memory that
-    /// nobody uses is no reason to refuse anyone.
-    fn look(&self, pressure: Pressure, may_trim: bool) -> Option<Look> {
+    /// Sees how much is used. Where that is too much, or more than it was, the allocator first gives back what is free in
+    /// it: memory that nobody uses is no reason to refuse anyone.
+    fn look(&self, pressure: Pressure, last: Trimmed) -> Option<Look> {
         let used = self.grant.used()?;
-        if !may_trim || judge(pressure, used, self.grant.bytes, &self.marks) == Pressure::Normal {
-            return Some(Look { used, has_trimmed: false });
+        let now = Instant::now();
+        if !last.is_due(judge(pressure, used, self.grant.bytes, &self.marks), used, now) {
+            return Some(Look { used, trimmed: None });
         }
         trim();
-        Some(Look { used: self.grant.used()?, has_trimmed: true })
+        Some(Look { used: self.grant.used()?, trimmed: Some(now.elapsed()) })
     }
 
     fn tell(&self, pressure: Pressure) {
@@ -186,6 +220,31 @@ mod tests {
         let wanted =
             [Normal, High, High, High, Normal, Normal, Critical, Critical, Critical, High, High, Critical, Normal];
         assert_eq!(levels, wanted);
+    }
+
+    #[test]
+    fn what_is_free_is_given_back_when_memory_is_short_and_now_and_then_when_it_has_grown() {
+        use Pressure::{Critical, High, Normal};
+        let at = Instant::now();
+        let last = Trimmed { at, took: Duration::from_millis(20), left: 3200 };
+        // Pressure, what is used, seconds since the last time, and whether it is time.
+        let cases = [
+            (Critical, 0, 0, true),
+            (High, 0, 0, false),
+            (High, 0, 1, true),
+            (Normal, 3300, 1000, false),
+            (Normal, 3301, 99, false),
+            (Normal, 3301, 100, true),
+        ];
+        for (pressure, used, seconds, wanted) in cases {
+            let found = last.is_due(pressure, used, at + Duration::from_secs(seconds));
+            assert_eq!(found, wanted, "{pressure:?} {used} {seconds}");
+        }
+        let quick = Trimmed { took: Duration::ZERO, ..last };
+        assert_eq!(
+            [59, 60].map(|seconds| quick.is_due(Normal, 4000, at + Duration::from_secs(seconds))),
+            [false, true]
+        );
     }
 
     #[test]

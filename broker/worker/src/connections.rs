@@ -168,10 +168,8 @@ impl Connections {
             } else {
                 self.dirty.push(conn);
             }
-            if connection.out.capacity() == 0
-                && let Some(buffer) = self.buffers.take()
-            {
-                connection.out = buffer;
+            if connection.out.capacity() == 0 {
+                connection.out = self.buffers.take();
             }
         }
         Some(connection)
