@@ -197,7 +197,7 @@ impl Cost {
 /// The default parameters are the ones with the least memory of the five that OWASP's Password Storage Cheat Sheet
 /// gives as equal in strength. Ten thousand clients that come back at once after a restart are to be verified within
 /// 120 seconds by 2 cores, which leaves 24 milliseconds for each. These parameters took 11 to 18 (`cargo run --release
-/// -p fulmar-auth --example measure passwords`), those with 46 MiB 21 to 23; and a pool of two threads needs 14 MiB.
+/// -p fulmar-auth --example measure_auth passwords`), those with 46 MiB 21 to 23; and a pool of two threads needs 14 MiB.
 pub fn hash_password(password: &[u8], params: Argon2idParams, salt: &[u8]) -> Result<String, HashError> {
     let params = params.check()?;
     if password.len() > PASSWORD_BYTES_MAX {

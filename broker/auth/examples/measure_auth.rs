@@ -1,4 +1,4 @@
-//! What it costs to judge: `cargo run --release -p fulmar-auth --example measure`.
+//! What it costs to judge: `cargo run --release -p fulmar-auth --example measure_auth`.
 //!
 //! Times are the best of several rounds. Passwords are verified by one thread and then by two at once, because memory
 //! is shared, in time on a processor, because others may be at work; from the latter follows how long two cores need for

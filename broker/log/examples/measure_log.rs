@@ -1,5 +1,5 @@
 //! What writing, opening and reading cost on a real disk:
-//! `cargo run --release -p fulmar-log --example measure [FOLDER [BATCHES]]`.
+//! `cargo run --release -p fulmar-log --example measure_log [FOLDER [BATCHES]]`.
 //!
 //! Batches of 100 entries of 256 bytes, for 13 groups in turn, each batch with a sync of its own, as under load: first
 //! into new segments, then with purges, so that segments are written over. The log of the first part is opened again,

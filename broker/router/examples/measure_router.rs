@@ -1,4 +1,4 @@
-//! What matching, subscribing and retaining cost: `cargo run --release -p fulmar-router --example measure [SCENARIO...]`.
+//! What matching, subscribing and retaining cost: `cargo run --release -p fulmar-router --example measure_router [SCENARIO...]`.
 //!
 //! Times of matching are the best of several rounds on one thread; topics are asked for in an order that does not suit caches.
 //! Memory is what the allocator was asked for. Parts of names run only those scenarios.

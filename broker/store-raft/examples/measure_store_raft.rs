@@ -1,5 +1,5 @@
 //! What a durable message costs on a real disk:
-//! `cargo run --release -p fulmar-store-raft --example measure [FOLDER [TURNS]]`.
+//! `cargo run --release -p fulmar-store-raft --example measure_store_raft [FOLDER [TURNS]]`.
 //!
 //! 120 sessions in 12 shards, each with a topic of its own. In a turn 100 messages of 256 bytes are published and what
 //! was delivered before is acknowledged, with one sync for all of it: what a node does under load. Then the folder is
