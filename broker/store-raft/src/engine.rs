@@ -1,10 +1,11 @@
 //! The engine: what a thread drives, and the story of one turn.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fulmar_log::{Disk, Log};
 use fulmar_raft::{Message as RaftMessage, NodeId};
-use fulmar_store::{Answer, Ask, Node, ShardId, Ticket, Time, Told};
+use fulmar_store::{Answer, Ask, ClientId, Generation, Node, ShardId, Ticket, Time, Told};
 
 use crate::apply::Applying;
 use crate::counts::{Counts, State};
@@ -218,7 +219,7 @@ impl<D: Disk + Clone> Engine<D> {
 
     fn shard_of(&self, ask: &Ask) -> ShardId {
         match ask {
-            Ask::Publish { shard, .. } | Ask::WillDone { shard, .. } => *shard,
+            Ask::Publish { shard, .. } | Ask::Adopted { shard, .. } | Ask::WillDone { shard, .. } => *shard,
             Ask::Claim { claim, .. } => ShardId::of(&claim.client, self.settings.shards),
             Ask::Subscribe { client, .. }
             | Ask::Unsubscribe { client, .. }
@@ -247,6 +248,22 @@ impl<D: Disk + Clone> Engine<D> {
     /// Whether this node answers for a shard.
     pub fn serves(&self, shard: ShardId) -> bool {
         self.replicas.get(usize::from(shard.0)).is_some_and(|replica| replica.leading.is_some())
+    }
+
+    /// All sessions that this node has copies of: their clients, which lives of them these are, and whose they are.
+    pub fn sessions(&self) -> impl Iterator<Item = (&ClientId, Generation, Option<&Arc<str>>)> {
+        self.replicas.iter().flat_map(|replica| replica.shard.users_after(None))
+    }
+
+    /// How many sessions that is.
+    pub fn session_count(&self) -> usize {
+        self.replicas.iter().map(|replica| replica.shard.counts().sessions).sum()
+    }
+
+    /// Whether there is a session under this name.
+    pub fn has_session(&self, client: &str) -> bool {
+        let shard = ShardId::of(client, self.settings.shards);
+        self.replicas.get(usize::from(shard.0)).is_some_and(|replica| replica.shard.session(client).is_some())
     }
 
     /// What there is and what happened.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use fulmar_codec::QoS;
 use fulmar_raft::ProposeError;
 use fulmar_store::{
-    Answer, Ask, Claim, Command, Entry, Item, ItemReply, Node, Party, Published, Recipients, Reply, Routed, ShardId,
-    Stored, Target, Ticket, Time, Told, Weight, WillFate,
+    Answer, Ask, Claim, Command, Entry, Item, ItemReply, Node, Onward, Party, Published, Recipients, Reply, Routed,
+    ShardId, Stored, Target, Ticket, Time, Told, Weight, WillFate,
 };
 
 use crate::apply::Applying;
@@ -128,6 +128,13 @@ impl Replica {
                 Command::Disconnect { client, epoch, expiry_seconds, will }
             }
             Ask::End { client, generation } => Command::End { client, generation },
+            Ask::Adopted { shard: _, number } => {
+                if let Some(leading) = &mut self.leading {
+                    leading.awaits_adoption.take_if(|awaited| *awaited == number);
+                    leading.routed_again = leading.routed_again.max(number + 1);
+                }
+                Command::RouteAgain { number, to: Onward::Nobody }
+            }
             Ask::WillDone { shard: _, will, retain, shards } => {
                 let targets = match self.wills.get(&will) {
                     Some(pending) if shards.contains(&self.id) => {
@@ -229,7 +236,9 @@ pub(crate) fn ask_bytes(ask: &Ask) -> usize {
         Ask::Subscribe { subscriptions, .. } => subscriptions.iter().map(|(filter, _)| filter.len() as u64).sum(),
         Ask::Unsubscribe { filters, .. } => filters.iter().map(|filter| filter.len() as u64).sum(),
         Ask::Acknowledge { acks, .. } => 16 * acks.len() as u64,
-        Ask::Release { .. } | Ask::Disconnect { .. } | Ask::End { .. } | Ask::WillDone { .. } => 0,
+        Ask::Release { .. } | Ask::Disconnect { .. } | Ask::End { .. } | Ask::Adopted { .. } | Ask::WillDone { .. } => {
+            0
+        }
     };
     HEAD_BYTES + usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -74,6 +74,8 @@ pub(crate) struct Leading {
     pub(crate) routed_again: Number,
     /// Nobody known is a member for this message, which waits until then for somebody to become known.
     pub(crate) awaits_member: Option<(Number, Time)>,
+    /// A data thread looks for a member for this message among those who are connected.
+    pub(crate) awaits_adoption: Option<Number>,
     /// Outboxes are left alone until then: the shard had no room for what is in them.
     pub(crate) paused_until: Option<Time>,
     /// A portion of clearing up was proposed.
@@ -198,6 +200,7 @@ impl Replica {
             done: BTreeMap::new(),
             routed_again: 0,
             awaits_member: None,
+            awaits_adoption: None,
             paused_until: None,
             is_clearing: false,
             upkeep,

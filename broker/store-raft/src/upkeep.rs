@@ -44,7 +44,7 @@ impl<D: Disk + Clone> Engine<D> {
                 self.empty_outbox(at);
                 if self.replicas[at].leading.as_ref().is_some_and(|leading| leading.paused_until.is_none()) {
                     self.fetch_from_outboxes(at, time);
-                    self.route_again(at, time);
+                    self.route_again(at, time, out);
                 }
             }
         }
@@ -73,27 +73,35 @@ impl<D: Disk + Clone> Engine<D> {
     }
 
     /// Finds other members of shared subscriptions for messages whose member is no more: here, or in another shard.
-    fn route_again(&mut self, at: usize, time: Time) {
+    fn route_again(&mut self, at: usize, time: Time, out: &mut impl Out) {
         let me = self.replicas[at].id;
         let oldest = self.replicas[at].oldest_for(me);
         let Some(leading) = &mut self.replicas[at].leading else { return };
         let Some(oldest) = oldest else {
-            leading.awaits_member = None;
+            (leading.awaits_member, leading.awaits_adoption) = (None, None);
             return;
         };
         let first = oldest.max(leading.routed_again);
         let messages = self.replicas[at].shard.outbox(Party::Shard(me), first, self.credit(), time);
         for OutboxMessage { number, message, to } in messages {
-            let to = match to {
-                Addressee::Group(name) => self.member(at, &name, &message),
-                Addressee::Subscribers { .. } => Onward::Nobody,
+            let share = match to {
+                Addressee::Group(name) => Some(name),
+                Addressee::Subscribers { .. } => None,
             };
+            let to = share.as_ref().map_or(Onward::Nobody, |name| self.member(at, name, &message));
             let knows_all = self.replicas.iter().all(|replica| replica.leading.is_some());
             let Some(leading) = &mut self.replicas[at].leading else { return };
             if to == Onward::Nobody && !knows_all && leading.must_await_member(number, time) {
                 return;
             }
             leading.awaits_member = None;
+            if let (Onward::Nobody, Some(share)) = (&to, share) {
+                if leading.awaits_adoption.replace(number) != Some(number) {
+                    let ShardId(thread) = ShardId::of(&share, self.settings.threads);
+                    out.tell(thread, Told::Orphan { shard: me, number, share, message });
+                }
+                return;
+            }
             leading.routed_again = number + 1;
             leading.upkeep.push_back(Command::RouteAgain { number, to });
         }

@@ -11,7 +11,7 @@ use fulmar_codec::{PacketId, QoS};
 
 use crate::command::{Ack, Claim, Subscription, WillFate};
 use crate::message::Message;
-use crate::names::{ClientId, Epoch, Generation, Sequence, ShardId, Version, WillId};
+use crate::names::{ClientId, Epoch, Generation, Number, Sequence, ShardId, Version, WillId};
 use crate::reply::{Claimed, Reply};
 use crate::session::PendingWill;
 use crate::shard::Delivery;
@@ -124,6 +124,13 @@ pub enum Ask {
         /// Which life of it, as [`Claimed::generation`](crate::Claimed::generation) told it. A later one is left alone.
         generation: Generation,
     },
+    /// A message of a shared subscription was given to a member that is connected, or there is none: [`Told::Orphan`].
+    Adopted {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which.
+        number: Number,
+    },
     /// A will was published to all who are connected, or may not be published: [`Told::Will`]. It goes to the shards
     /// now and is forgotten.
     WillDone {
@@ -216,6 +223,18 @@ pub enum Told {
         owner: Owner,
         /// The life of its owner that is over.
         epoch: Epoch,
+    },
+    /// A message of a shared subscription, whose member is no more and of which no session of the store is a member: it
+    /// is for one that is connected and has a session of another kind, then [`Ask::Adopted`].
+    Orphan {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which.
+        number: Number,
+        /// The subscription, with its whole `$share/GROUP/FILTER`.
+        share: Arc<str>,
+        /// What.
+        message: Message,
     },
     /// A will is due: it is to be published to all who are connected, if its user may publish it, then
     /// [`Ask::WillDone`].

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File as StdFile, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::{Disk, File};
@@ -36,7 +36,8 @@ impl Disk for StdDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<StdFile> {
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
+        // What clients have sent is nobody else's to read.
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
     }
 
     fn open(&self, path: &Path) -> io::Result<StdFile> {

@@ -2,14 +2,15 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fulmar_codec::{QoS, SubscriptionOptions};
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
 use fulmar_raft::{Message as RaftMessage, NodeId};
 use fulmar_store::{
-    Answer, Ask, Claim, ClientId, Delivery, Epoch, Message, OwnedSession, Owner, Published, Recipients, ShardId,
-    Subscription, Takeover, Ticket, Told, Version,
+    Answer, Ask, Claim, ClientId, Delivery, Epoch, Message, Number, OwnedSession, Owner, Published, Recipients,
+    ShardId, Subscription, Takeover, Ticket, Told, Version,
 };
 
 use crate::{Engine, Out, Settings};
@@ -116,6 +117,15 @@ impl World {
         match self.heard.0.remove(at) {
             Said::Told(_, Told::Answer { answer, .. }) => Some(answer),
             other => panic!("{other:?} is no answer"),
+        }
+    }
+
+    /// Takes a message of a shared subscription out of what was said for which nobody of the store is left.
+    pub(super) fn take_orphan(&mut self) -> Option<(ShardId, Number, Arc<str>, Message)> {
+        let at = self.heard.0.iter().position(|said| matches!(said, Said::Told(_, Told::Orphan { .. })))?;
+        match self.heard.0.remove(at) {
+            Said::Told(_, Told::Orphan { shard, number, share, message }) => Some((shard, number, share, message)),
+            other => panic!("{other:?} is no message"),
         }
     }
 

@@ -108,6 +108,13 @@ fn what_a_member_was_owed_goes_to_another_one_in_whatever_shard_it_is() {
 
     let generation = world.engine.replicas[usize::from(shard_of(&other).0)].shard.session(&other).unwrap().generation;
     world.ask(Ask::End { client: client(&other), generation });
+    // Nobody of the store is left: a data thread looks among those who are connected, for one message after the other.
+    let mut adopted = Vec::new();
+    while let Some((shard, number, share, message)) = world.take_orphan() {
+        adopted.push((share.to_string(), String::from_utf8(message.payload().to_vec()).unwrap()));
+        world.ask(Ask::Adopted { shard, number });
+    }
+    assert_eq!(adopted, ["a", "b", "c"].map(|payload| (name.to_owned(), payload.to_owned())));
     let waiting: usize = world.engine.replicas.iter().map(|it| it.shard.destinations().count()).sum();
     assert_eq!(waiting, 0, "nobody is left to wait for");
 }

@@ -82,6 +82,11 @@ impl World {
                 self.publish_wills();
                 Ok(())
             }
+            Told::Orphan { shard, number, .. } => {
+                self.orphans.push((shard, number));
+                self.adopt_orphans();
+                Ok(())
+            }
             Told::Ended { owner, epoch } => {
                 if let Some(client) = self.owner_at(node, owner.slot, epoch) {
                     client.connection = None;
@@ -169,6 +174,11 @@ impl World {
             (Question::WillDone(due), Answer::Reply(Reply::Routed(_))) => {
                 let wanted_by = self.wills.remove(&due.number).unwrap_or_default();
                 self.await_message(due.number, wanted_by);
+                Ok(())
+            }
+            (Question::Adopt(..), Answer::Reply(_)) => Ok(()),
+            (Question::Adopt(shard, number), _) => {
+                self.orphans.push((shard, number));
                 Ok(())
             }
             (Question::WillDone(_), Answer::Reply(Reply::Refused(Refusal::NoWill(_)))) => Ok(()),

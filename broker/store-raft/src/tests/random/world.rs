@@ -31,6 +31,7 @@ pub(super) enum Question {
     Disconnect,
     End(usize),
     WillDone(DueWill),
+    Adopt(ShardId, u64),
     Share(u64),
     Retain(String, u64),
 }
@@ -46,6 +47,8 @@ pub(super) struct DueWill {
 
 pub(super) struct World {
     pub(super) nodes: Nodes,
+    /// Messages of shared subscriptions that no session of the store is for, and nobody was asked about.
+    pub(super) orphans: Vec<(ShardId, u64)>,
     pub(super) steps: u64,
     pub(super) clients: Vec<Client>,
     /// By number, with the node that was asked.
@@ -75,6 +78,7 @@ impl World {
         let clients = (0..CLIENTS).map(|it| Client::new(format!("c{it}"))).collect();
         let mut world = Self {
             nodes,
+            orphans: Vec::new(),
             steps,
             clients,
             questions: BTreeMap::new(),
@@ -202,7 +206,7 @@ impl World {
     /// Asks a node that answers for the shard, if there is one.
     fn ask(&mut self, ask: Ask, question: Question) -> Option<u64> {
         let shard = match &ask {
-            Ask::Publish { shard, .. } | Ask::WillDone { shard, .. } => *shard,
+            Ask::Publish { shard, .. } | Ask::Adopted { shard, .. } | Ask::WillDone { shard, .. } => *shard,
             Ask::Claim { claim, .. } => ShardId::of(&claim.client, self.nodes.shards),
             Ask::Subscribe { client, .. }
             | Ask::Unsubscribe { client, .. }
@@ -390,6 +394,7 @@ impl World {
     /// not overtaken, so one message at a time is on its way there.
     fn go_on(&mut self, at: usize) {
         self.publish_wills();
+        self.adopt_orphans();
         let mut next = 0;
         while next < self.clients[at].outgoing.len() {
             let Outgoing { number, qos, progress, .. } = &self.clients[at].outgoing[next];
@@ -455,6 +460,15 @@ impl World {
             let ask = Ask::WillDone { shard: due.shard, will: due.id, retain: None, shards };
             if self.ask(ask, Question::WillDone(due)).is_none() {
                 self.put_off.push(due);
+            }
+        }
+    }
+
+    /// Nobody is connected who would take a message of a shared subscription that no session of the store is for.
+    pub(super) fn adopt_orphans(&mut self) {
+        for (shard, number) in std::mem::take(&mut self.orphans) {
+            if self.ask(Ask::Adopted { shard, number }, Question::Adopt(shard, number)).is_none() {
+                self.orphans.push((shard, number));
             }
         }
     }
