@@ -23,6 +23,7 @@ mod reactor;
 mod run;
 mod setup;
 mod shortage;
+mod store;
 mod sys;
 mod throttle;
 mod tls;

@@ -13,6 +13,8 @@ const PROCESS_BYTES: u64 = 30 << 20;
 const THREAD_BYTES: u64 = 12 << 20;
 /// The rest is for what connections take in proportion to their number, and for the kernel.
 const USABLE_PERCENT: u64 = 95;
+/// What the groups of the store keep of their logs, and what is on its way to them.
+const STORE_BYTES: u64 = 64 << 20;
 /// A link's buffer holds up to twice its bound, for each of the two peers of a cluster of three.
 const LINK_BUFFERS: u64 = 2 * 2;
 /// Tries to share what there is; each comes closer.
@@ -29,6 +31,8 @@ pub(crate) struct Shape {
     pub(crate) threads: u16,
     pub(crate) has_tls: bool,
     pub(crate) has_cluster: bool,
+    /// Sessions and retained messages are in the store as well.
+    pub(crate) has_store: bool,
 }
 
 /// How limits and memory go together.
@@ -113,7 +117,8 @@ impl Share {
 
 /// What the limits allow all clients and peers together to take, and what the process takes by itself.
 fn sum(limits: &Limits, shape: Shape) -> u64 {
-    let Shape { threads, has_tls, has_cluster } = shape;
+    let Shape { threads, has_tls, has_cluster, has_store } = shape;
+    let in_store = limits.retained_bytes.saturating_add(limits.session_bytes_total);
     let thread_count = u64::from(threads.max(1));
     let handshakes = u64::from(limits.handshakes) * u64::from(limits.first_packet_bytes());
     [
@@ -127,6 +132,7 @@ fn sum(limits: &Limits, shape: Shape) -> u64 {
         limits.output_buffer_bytes_per_thread(threads).saturating_mul(thread_count),
         if has_cluster { limits.link_buffer_bytes.saturating_mul(LINK_BUFFERS) } else { 0 },
         if has_tls { handshakes } else { 0 },
+        if has_store { in_store.saturating_add(STORE_BYTES) } else { 0 },
     ]
     .into_iter()
     .fold(0, u64::saturating_add)
@@ -137,7 +143,7 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
-    const POD: Shape = Shape { threads: 2, has_tls: true, has_cluster: true };
+    const POD: Shape = Shape { threads: 2, has_tls: true, has_cluster: true, has_store: false };
 
     #[test]
     fn the_defaults_fit_into_1_gib_with_up_to_4_threads() {
@@ -186,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_broker_without_tls_and_peers_keeps_nothing_for_them() {
-        let alone = Shape { threads: 1, has_tls: false, has_cluster: false };
+        let alone = Shape { threads: 1, has_tls: false, has_cluster: false, has_store: false };
         let mut limits = Limits::default();
         assert!(!fit(&mut limits, alone, 850 * MIB, |_| false).is_lowered);
     }

@@ -26,6 +26,7 @@ use crate::pressure::{MemoryState, Watch};
 use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
 use crate::setup;
 use crate::shortage::Shortage;
+use crate::store::{self, Store};
 use crate::sys;
 use crate::throttle::Throttle;
 use crate::tls::{
@@ -80,6 +81,8 @@ struct Broker {
     threads: Vec<JoinHandle<()>>,
     /// None: there are no passwords.
     pool: Option<Arc<Pool>>,
+    /// None: nothing outlives the process.
+    store: Option<StoreThread>,
     /// Names a part of the broker that has ended.
     ended: mpsc::Receiver<&'static str>,
     /// Held for its lock.
@@ -131,6 +134,10 @@ impl Broker {
             .map(|listener| setup::bind_listener(listener, threads))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let start = Instant::now();
+        // Of several nodes each would keep sessions of its own.
+        let data_dir = config.data_dir.as_deref().filter(|_| config.cluster.is_none());
+        let store_settings =
+            data_dir.map(|folder| store::settings(folder, node_id.value, threads, &config.limits, setup::random()));
         let node = Arc::new(Node::new(NodeSettings {
             node_id: node_id.value,
             incarnation: setup::random(),
@@ -140,9 +147,19 @@ impl Broker {
             anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
             auth: auth::settings(&config, Arc::new(auth_files.rules()), setup::random_bytes()),
             seed: setup::random(),
+            store_shards: store_settings.as_ref().map(|settings| settings.shards),
             wall_clock_microseconds: setup::wall_clock_microseconds(),
             start,
         }));
+        let (ends, ended) = mpsc::channel(1);
+        let store = store_settings
+            .map(|settings| {
+                let names_by_file = !config.listeners.iter().any(|listener| {
+                    listener.tls.as_ref().is_some_and(|tls| tls.client_identity != ClientIdentity::None)
+                });
+                start_store(settings, &node, &inboxes, names_by_file, &ends)
+            })
+            .transpose()?;
         let mut listeners: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::new()).collect();
         let mut certificates: Vec<Arc<dyn Reload>> = Vec::new();
         let connect_timeout = config.limits.connect_timeout();
@@ -199,10 +216,10 @@ impl Broker {
             let watch = Watch { grant, marks, state, node, inboxes: inboxes.clone(), shortage: shortage.clone() };
             runtime.spawn(watch.run());
         }
-        let (ends, ended) = mpsc::channel(1);
         let password_file = config.auth.password_file.as_ref();
         let pool = password_file.map(|_| start_pool(&config, &inboxes, &ends)).transpose()?;
-        runtime.spawn(watch_auth_files(auth_files.clone(), inboxes.clone(), health.clone()));
+        let store_inbox = store.as_ref().map(|store| store.inbox.clone());
+        runtime.spawn(watch_auth_files(auth_files.clone(), inboxes.clone(), store_inbox, health.clone()));
         let (lane_news, news) = mpsc::unbounded_channel();
         let links = config.cluster.as_ref().map(|cluster| {
             let (node, inboxes) = (node.clone(), inboxes.clone());
@@ -221,6 +238,7 @@ impl Broker {
             shortage: shortage.clone(),
             lane_news,
             pool: pool.clone(),
+            store: store.as_ref().map(|store| store.inbox.clone()),
         };
         if let Some(interval) = config.sys_interval() {
             let sources = sys::Sources { node: node.clone(), reports: reports.clone(), start };
@@ -236,6 +254,7 @@ impl Broker {
                 memory,
                 log_lines_dropped: log.dropped(),
                 links: links.clone(),
+                store: store.as_ref().map(|store| store.report.clone()),
                 auth: AuthMetrics { node: node.clone(), files: auth_files, pool: pool.clone() },
             };
             let port = Arc::new(Admin { health: health.clone(), metrics }.into_port(shortage));
@@ -265,12 +284,13 @@ impl Broker {
         health.set_phase(Phase::Serving);
         info!("serving");
         let threads = handles;
-        Ok(Broker { config, runtime, health, links, inboxes, reports, threads, pool, ended, _node_id: node_id })
+        Ok(Broker { config, runtime, health, links, inboxes, reports, threads, pool, store, ended, _node_id: node_id })
     }
 
     /// Serves until a signal comes or a data thread ends, then stops within the grace period.
     fn serve(self) -> anyhow::Result<()> {
-        let Broker { config, runtime, health, links, inboxes, reports, threads, pool, mut ended, _node_id } = self;
+        let Broker { config, runtime, health, links, inboxes, reports, threads, pool, store, mut ended, _node_id } =
+            self;
         let result = runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -308,6 +328,10 @@ impl Broker {
             for thread in threads {
                 // A panic was logged when it happened.
                 let _ = thread.join();
+            }
+            if let Some(store) = store {
+                store.inbox.close();
+                let _ = store.thread.join();
             }
         }
         runtime.shutdown_background();
@@ -374,6 +398,40 @@ fn spawn<C: reactor::Core + Send + 'static>(
     std::thread::Builder::new().name(format!("data-{thread}")).spawn(run).context("start a data thread")
 }
 
+/// The thread of the store, and where it is asked.
+struct StoreThread {
+    inbox: Arc<store::Inbox>,
+    report: Arc<store::Report>,
+    thread: JoinHandle<()>,
+}
+
+/// Brings back what the data folder holds, and starts the thread that keeps it.
+fn start_store(
+    settings: fulmar_store_raft::Settings,
+    node: &Arc<Node>,
+    inboxes: &[Arc<Inbox>],
+    names_by_file: bool,
+    ends: &mpsc::Sender<&'static str>,
+) -> anyhow::Result<StoreThread> {
+    let folder = settings.folder.clone();
+    let inbox = Arc::<store::Inbox>::default();
+    let report = Arc::<store::Report>::default();
+    let mut store = Store::open(settings, node.clone(), inboxes.to_vec(), inbox.clone(), report.clone())
+        .with_context(|| format!("open the store in {}", folder.display()))?;
+    if names_by_file {
+        store.withdraw_absent();
+    }
+    let ended = Ended { what: "the store", ends: ends.clone() };
+    let run = move || {
+        let _ended = ended;
+        if let Err(error) = store.run() {
+            error!(%error, "the store failed: what it has not acknowledged may be lost");
+        }
+    };
+    let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run).context("start the store's thread")?;
+    Ok(StoreThread { inbox, report, thread })
+}
+
 /// Starts the threads that verify passwords. What they find out goes to the data thread that asked.
 fn start_pool(config: &Config, inboxes: &[Arc<Inbox>], ends: &mpsc::Sender<&'static str>) -> anyhow::Result<Arc<Pool>> {
     let pool = Arc::new(Pool::new(config.auth.queued as usize));
@@ -388,7 +446,12 @@ fn start_pool(config: &Config, inboxes: &[Arc<Inbox>], ends: &mpsc::Sender<&'sta
 }
 
 /// Looks at the files of users and access rules now and then, and gives all data threads what they say anew.
-async fn watch_auth_files(files: Arc<AuthFiles>, inboxes: Vec<Arc<Inbox>>, health: Arc<Health>) {
+async fn watch_auth_files(
+    files: Arc<AuthFiles>,
+    inboxes: Vec<Arc<Inbox>>,
+    store: Option<Arc<store::Inbox>>,
+    health: Arc<Health>,
+) {
     let mut looks = tokio::time::interval(FILE_LOOK);
     loop {
         looks.tick().await;
@@ -399,6 +462,7 @@ async fn watch_auth_files(files: Arc<AuthFiles>, inboxes: Vec<Arc<Inbox>>, healt
             Ok(Some(rules)) => {
                 let rules = Arc::new(rules);
                 inboxes.iter().for_each(|inbox| inbox.push(Letter::Rules(rules.clone())));
+                store.iter().for_each(|store| store.reload(rules.clone()));
             }
             Err(error) => error!(%error, "looking at the files of users and access rules failed"),
         }

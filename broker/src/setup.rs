@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::descriptors::{self, Budget, Number, Wanted};
 use crate::memory::{self, Fit, Shape};
 use crate::reactor;
+use crate::store;
 
 /// How long the deletion of a retained message is remembered, for nodes that were away.
 const TOMBSTONE: Duration = Duration::from_secs(3600);
@@ -57,7 +58,9 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
 /// Lowers what nobody chose where there is less memory than the limits would allow to be taken.
 pub(crate) fn fit_memory(effective: &Effective, limits: &mut Limits, memory: u64, threads: u16) {
     let config = &effective.config;
-    let shape = Shape { threads, has_tls: speaks_tls(config), has_cluster: config.cluster.is_some() };
+    let has_cluster = config.cluster.is_some();
+    let has_store = config.data_dir.is_some() && !has_cluster;
+    let shape = Shape { threads, has_tls: speaks_tls(config), has_cluster, has_store };
     let is_chosen = |path: &str| effective.source(path) != &Source::Default;
     let Fit { is_lowered, needed, usable } = memory::fit(limits, shape, memory, is_chosen);
     if is_lowered {
@@ -107,8 +110,11 @@ pub(crate) fn warn_of_surprises(config: &Config) {
             "by cluster.heartbeat a node that stands still delays publishes for longer than promised"
         );
     }
-    if config.data_dir.is_some() {
-        info!("the data folder keeps the node id only; sessions and retained messages live in memory");
+    if config.data_dir.is_some() && config.cluster.is_some() {
+        info!("in a cluster the data folder keeps the node id only; sessions and retained messages live in memory");
+        if config.data_dir.as_deref().is_some_and(store::is_in) {
+            warn!("the data folder has sessions and retained messages of a broker that was alone: they are not served");
+        }
     }
 }
 

@@ -18,7 +18,8 @@ use crate::{Limits, ListenerConfig};
 pub struct Config {
     /// The node's name in logs, metrics and towards peers; the host name if absent.
     pub name: Option<String>,
-    /// The folder that keeps the node id; with none the id lasts as long as the process.
+    /// The folder that keeps the node's id and, of a broker that is alone, its sessions and retained messages: what was
+    /// acknowledged is on its disk. With none everything lasts as long as the process.
     pub data_dir: Option<PathBuf>,
     /// How many data threads serve connections; 0 is one per core that the machine or container grants.
     pub threads: u16,

@@ -38,7 +38,7 @@ pub use message::{Message, Outgoing};
 pub use quota::{Held, Quota, QuotaShare};
 pub use session::{
     AckAction, AckToken, Deliver, Delivered, DisconnectAction, Drained, DropReason, Ended, PublishAction, Session,
-    TopicSource,
+    TopicSource, Written,
 };
 pub use subscriptions::{SubscribeAction, Subscription};
 pub use will::{Will, WillFate};

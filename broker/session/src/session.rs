@@ -1,8 +1,9 @@
 //! One client's state across its connections, and how they begin and end. Messages from the client are handled in
-//! `session/publish.rs`, messages to it in `session/deliver.rs`.
+//! `session/publish.rs`, messages to it in `session/deliver.rs`, and in `session/numbered.rs` where they wait elsewhere.
 
 mod deliver;
 mod naming;
+mod numbered;
 mod publish;
 
 use std::num::NonZeroU32;
@@ -21,6 +22,7 @@ use crate::subscriptions::{SubscribeAction, Subscription, Subscriptions};
 use crate::will::{Will, WillFate};
 
 pub use deliver::{Deliver, Delivered, Drained, DropReason};
+pub use numbered::Written;
 pub use publish::{AckToken, PublishAction, TopicSource};
 
 /// The state of one client.
@@ -324,6 +326,11 @@ impl Session {
     #[inline]
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// How long the session outlives its connection, in seconds; `u32::MAX`: for ever.
+    pub fn expiry_seconds(&self) -> u32 {
+        self.session_expiry_seconds
     }
 
     /// Whether the session outlives its connection.

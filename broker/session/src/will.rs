@@ -25,6 +25,11 @@ impl Will {
         }
     }
 
+    /// How long the client may be away before.
+    pub fn delay(&self) -> Duration {
+        self.delay
+    }
+
     /// The message, published at `now`.
     pub fn outgoing(&self, now: Instant) -> Outgoing<'_> {
         let expires = self.message_expiry_seconds.map(|seconds| expiry(seconds, now));

@@ -77,7 +77,7 @@ const FLAGS: &[Flag] = &[
         "FULMAR_DATA_DIR",
         "FOLDER",
         Means::Text("dataDir"),
-        "The folder that keeps the node id (nothing else for now: sessions and retained messages live in memory)",
+        "The folder of this node: its id and, without a cluster, sessions and retained messages",
     ),
     flag("threads", "FULMAR_THREADS", "NUMBER", Means::Yaml("threads"), "Data threads; 0 is one per core"),
     flag("name", "FULMAR_NAME", "NAME", Means::Text("name"), "The node's name in logs, metrics and towards peers"),

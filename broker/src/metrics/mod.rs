@@ -3,6 +3,7 @@
 //! Nothing is counted here on the path of a message: data threads count in plain numbers and report now and then.
 
 mod auth;
+mod durable;
 mod exposition;
 mod links;
 mod process;
@@ -17,6 +18,7 @@ use fulmar_worker::{Counters, Gauges, Refused};
 use crate::link::Links;
 use crate::pressure::MemoryState;
 use crate::reactor::{LAG_BOUNDS, LagCounts};
+use crate::store;
 
 pub(crate) use auth::AuthMetrics;
 pub(crate) use exposition::{Exposition, Kind};
@@ -105,13 +107,15 @@ pub(crate) struct Metrics {
     pub(crate) log_lines_dropped: Arc<AtomicU64>,
     /// None: the broker is alone.
     pub(crate) links: Option<Arc<Links>>,
+    /// None: nothing outlives the process.
+    pub(crate) store: Option<Arc<store::Report>>,
     pub(crate) auth: AuthMetrics,
 }
 
 impl Metrics {
     /// All metrics in the text format of Prometheus.
     pub(crate) fn expose(&self) -> String {
-        let Metrics { version, node, node_id, threads, control, memory, log_lines_dropped, links, auth } = self;
+        let Metrics { version, node, node_id, threads, control, memory, log_lines_dropped, links, store, auth } = self;
         let mut exposition = Exposition::default();
         exposition
             .family("fulmar_build_info", Kind::Gauge, "The version that runs; always 1.")
@@ -128,6 +132,7 @@ impl Metrics {
         links::expose(&mut exposition, &numbers, links.as_deref());
         expose_control(&mut exposition, control);
         stores::expose(&mut exposition, &auth.node);
+        durable::expose(&mut exposition, store.as_deref());
         auth::expose(&mut exposition, auth);
         let dropped = log_lines_dropped.load(Ordering::Relaxed);
         let help = "Log lines dropped because nobody read them fast enough.";
@@ -303,6 +308,7 @@ mod tests {
             memory: Arc::default(),
             log_lines_dropped: Arc::default(),
             links: None,
+            store: None,
             auth: AuthMetrics { node: Arc::new(node()), files: Arc::new(files), pool: None },
         }
     }
@@ -317,6 +323,7 @@ mod tests {
             anonymous: Vec::new(),
             auth: AuthSettings::new([7; 32]),
             seed: 7,
+            store_shards: None,
             wall_clock_microseconds: 0,
             start: Instant::now(),
         })

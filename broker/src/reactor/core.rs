@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use fulmar_auth::identity::CertificateNames;
 use fulmar_session::Message;
+use fulmar_store::{Ask, Ticket, Told};
 use fulmar_worker::{
     Answer, Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Origin, Out, Refused, Rules,
     Thread, Worker,
@@ -16,6 +17,9 @@ pub(crate) trait Core {
     fn certified(&mut self, conn: ConnId, certificate: Arc<CertificateNames>);
     fn received(&mut self, conn: ConnId, bytes: &[u8], now: Instant, out: &mut impl Out) -> Consumed;
     fn answered(&mut self, answer: Answer, out: &mut impl Out);
+    fn told(&mut self, told: Vec<Told>, now: Instant, out: &mut impl Out);
+    fn asked(&mut self) -> (&mut Vec<(Ticket, Ask)>, usize);
+    fn posted(&mut self);
     fn reload(&mut self, rules: Arc<Rules>);
     fn closed(&mut self, conn: ConnId, how: Closed, now: Instant, out: &mut impl Out);
     fn shed(&mut self, conn: ConnId, now: Instant, out: &mut impl Out);
@@ -56,6 +60,18 @@ impl Core for Worker {
 
     fn answered(&mut self, answer: Answer, out: &mut impl Out) {
         self.answered(answer, out);
+    }
+
+    fn told(&mut self, told: Vec<Told>, now: Instant, out: &mut impl Out) {
+        self.told(told, now, out);
+    }
+
+    fn asked(&mut self) -> (&mut Vec<(Ticket, Ask)>, usize) {
+        self.asked()
+    }
+
+    fn posted(&mut self) {
+        self.posted();
     }
 
     fn reload(&mut self, rules: Arc<Rules>) {

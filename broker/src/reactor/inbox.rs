@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use fulmar_auth::identity::CertificateNames;
 use fulmar_session::Message;
+use fulmar_store::Told;
 use fulmar_worker::{Answer, Batch, LaneSocket, Origin, Rules, Thread};
 use mio::Waker;
 use mio::net::TcpStream;
@@ -33,6 +34,8 @@ pub(crate) enum Letter {
     PeerGone { node: u64, epoch: u64 },
     /// Whether a password is right.
     Answer(Answer),
+    /// What the store has for this thread.
+    Told(Vec<Told>),
     /// What the files of users and access rules say from now on.
     Rules(Arc<Rules>),
     /// What the broker tells of itself.

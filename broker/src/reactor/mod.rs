@@ -46,6 +46,7 @@ use crate::reactor::sockets::{Kind, Sockets};
 pub(crate) use crate::reactor::world::LaneNews;
 use crate::reactor::world::World;
 use crate::shortage::Shortage;
+use crate::store;
 use crate::trace::Traces;
 
 /// Working space for reads, shared by all connections of the thread.
@@ -85,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) lane_news: UnboundedSender<LaneNews>,
     /// Verifies passwords; none: there are no passwords.
     pub(crate) pool: Option<Arc<Pool>>,
+    /// Where the store is asked; none: there is no store.
+    pub(crate) store: Option<Arc<store::Inbox>>,
 }
 
 /// A poll and the inbox that wakes it: made before the threads, because each thread knows the inboxes of all.
@@ -152,6 +155,7 @@ impl<C: Core> Reactor<C> {
             sockets: Sockets::new(settings.carried_bytes_max),
             ready: VecDeque::new(),
             lingering: Lingering::new(TOKEN_LINGERING, settings.lingering_max, settings.output_buffer_bytes),
+            closing: Vec::new(),
             leaving: None,
             now,
             client_log: ClientLog::new(settings.listener_names.clone(), now),
@@ -208,6 +212,7 @@ impl<C: Core> Reactor<C> {
         self.next_tick = self.core.tick(now, &mut self.world);
         self.write_all(now);
         self.post_batches();
+        self.world.closing.clear();
         self.world.lingering.expire(now);
         self.core.end_turn();
         self.world.client_log.settle(now);
@@ -286,6 +291,7 @@ impl<C: Core> Reactor<C> {
                 Letter::Lane(lane) => self.adopt_lane(*lane, now),
                 Letter::PeerGone { node, epoch } => self.core.peer_gone(node, epoch, now, &mut self.world),
                 Letter::Answer(answer) => self.core.answered(answer, &mut self.world),
+                Letter::Told(told) => self.core.told(told, now, &mut self.world),
                 Letter::Rules(rules) => self.core.reload(rules),
                 Letter::Tell(messages) => self.core.tell(&messages, now),
                 Letter::ShutDown => {
@@ -382,7 +388,8 @@ impl<C: Core> Reactor<C> {
 
     /// Closes the socket and tells the worker.
     fn end(&mut self, conn: ConnId, how: Closed, now: Instant) {
-        self.world.sockets.remove(conn);
+        let entry = self.world.sockets.remove(conn);
+        self.world.closing.extend(entry.map(|entry| entry.socket));
         self.core.closed(conn, how, now, &mut self.world);
     }
 
@@ -453,15 +460,29 @@ impl<C: Core> Reactor<C> {
         }
     }
 
-    /// Passes on what this turn brought for sessions of other threads.
+    /// Passes on what this turn brought for sessions of other threads, and for the store.
     fn post_batches(&mut self) {
-        self.is_congested = false;
+        self.is_congested = self.settings.store.is_some() && !self.post_questions();
         for (thread, inbox) in (0..).zip(&self.inboxes) {
             let batch = self.core.outbox(thread);
             if thread != self.thread && !batch.is_empty() && !inbox.push_batch(self.thread, batch) {
                 self.is_congested = true;
             }
         }
+    }
+
+    /// Whether the store's queue had room.
+    fn post_questions(&mut self) -> bool {
+        let Some(store) = &self.settings.store else { return true };
+        let (asked, bytes) = self.core.asked();
+        if asked.is_empty() {
+            return true;
+        }
+        let is_posted = store.push(self.thread, asked, bytes);
+        if is_posted {
+            self.core.posted();
+        }
+        is_posted
     }
 
     fn report(&mut self, now: Instant) {
@@ -494,6 +515,9 @@ impl<C: Core> Reactor<C> {
         let gauges = self.core.gauges();
         let is_posted = (0..).zip(&self.inboxes).all(|(thread, _)| self.core.outbox(thread).is_empty());
         let is_sent = self.core.link_counters().iter().all(|link| !link.connected || link.unacknowledged_bytes == 0);
-        is_posted && is_sent && gauges.connections + gauges.connections_pending == 0 && self.world.lingering.is_empty()
+        is_posted
+            && is_sent
+            && gauges.connections + gauges.connections_pending + gauges.store_questions == 0
+            && self.world.lingering.is_empty()
     }
 }

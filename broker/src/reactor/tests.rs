@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use fulmar_auth::identity::CertificateNames;
 use fulmar_session::Message;
+use fulmar_store::{Ask, Ticket};
 use fulmar_worker::{
     Answer, Batch, Closed, ConnId, Consumed, Counters, Gauges, LaneSocket, LinkCounters, Note, Origin, Out, Refused,
     Rules, Thread,
@@ -50,6 +51,7 @@ struct Puppet {
     dirty: Vec<ConnId>,
     outboxes: [Batch; 2],
     told: Vec<Told>,
+    asked: Vec<(Ticket, Ask)>,
     letters: usize,
     resume: Option<ConnId>,
     thread: Thread,
@@ -129,6 +131,13 @@ impl Core for Puppet {
     }
 
     fn answered(&mut self, _answer: Answer, _out: &mut impl Out) {}
+    fn told(&mut self, _told: Vec<fulmar_store::Told>, _now: Instant, _out: &mut impl Out) {}
+
+    fn asked(&mut self) -> (&mut Vec<(Ticket, Ask)>, usize) {
+        (&mut self.asked, 0)
+    }
+
+    fn posted(&mut self) {}
     fn reload(&mut self, _rules: Arc<Rules>) {}
 
     fn closed(&mut self, conn: ConnId, how: Closed, _now: Instant, _out: &mut impl Out) {
@@ -229,6 +238,7 @@ impl Threads {
             traces: Arc::new(Traces::new(7)),
             lane_news: mpsc::unbounded_channel().0,
             pool: None,
+            store: None,
         };
         let mut listeners =
             vec![Listener::new(socket, "test".into(), 0, Arc::new(ConnectRate::new("test", 0, Arc::default())))];

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::auth::Pool;
 use crate::reactor::client_log::ClientLog;
 use crate::reactor::lingering::Lingering;
+use crate::reactor::socket::Socket;
 use crate::reactor::sockets::Sockets;
 
 /// A lane that ended, for the control side.
@@ -41,6 +42,9 @@ pub(crate) struct World {
     /// Connections to read in the next round.
     pub(crate) ready: VecDeque<ConnId>,
     pub(crate) lingering: Lingering,
+    /// Sockets that are closed at the end of the turn, when the store was told what their clients said last: whoever
+    /// sees the end of a connection finds what came before it done.
+    pub(crate) closing: Vec<Socket>,
     /// The connection being read, if it belongs to another thread: it leaves when the worker is done with it.
     pub(crate) leaving: Option<Leaving>,
     /// When this turn's events were taken.
@@ -83,7 +87,9 @@ impl Out for World {
     fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>) {
         let Some(entry) = self.sockets.remove(conn) else { return };
         // With nothing to say there is nothing that a reset could take away.
-        if !last_bytes.is_empty() {
+        if last_bytes.is_empty() {
+            self.closing.push(entry.socket);
+        } else {
             self.lingering.add(entry.socket, last_bytes, self.now, &self.registry);
         }
     }

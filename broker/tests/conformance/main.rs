@@ -1,5 +1,5 @@
-//! Every normative statement of MQTT 3.1.1 and 5.0 that concerns a server, tested over the wire: against one broker and
-//! again against three that are linked, where each connection goes to the next node.
+//! Every normative statement of MQTT 3.1.1 and 5.0 that concerns a server, tested over the wire: against one broker
+//! in memory, one with a data folder, and again against three that are linked, where each connection goes to the next node.
 //!
 //! A test is a function whose name begins with the number of its statement; `docs/conformance.md` is the table of all
 //! statements, and a test of its own (`table`) holds both against each other. They run as tests of `cargo test` do:

@@ -1,16 +1,18 @@
-//! What the tests run against: one broker, or three that are linked. Brokers with the same settings are shared by all
+//! What the tests run against: one broker, in memory or with a data folder, or three that are linked. Brokers with the same settings are shared by all
 //! tests; they start when the first test asks for them and end with the run.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::harness::{Broker, Cluster};
+use crate::harness::{Broker, Cluster, Folder};
 
 /// One node or three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
     One,
+    /// One that keeps its sessions on disk.
+    Durable,
     Three,
 }
 
@@ -22,6 +24,7 @@ pub struct Nodes {
     brokers: Vec<Broker>,
     /// Their folders, which go with it.
     _cluster: Option<Cluster>,
+    _folder: Option<Folder>,
 }
 
 /// Brokers that start when they are first asked for.
@@ -34,11 +37,12 @@ pub struct Stage {
 }
 
 impl Shape {
-    pub const ALL: [Shape; 2] = [Shape::One, Shape::Three];
+    pub const ALL: [Shape; 3] = [Shape::One, Shape::Durable, Shape::Three];
 
     pub fn name(self) -> &'static str {
         match self {
             Shape::One => "one",
+            Shape::Durable => "durable",
             Shape::Three => "three",
         }
     }
@@ -63,13 +67,19 @@ impl Nodes {
             // Two data threads, so that clients meet across threads.
             Shape::One => {
                 let broker = Broker::start(&[&["threads=2"], &settings[..]].concat());
-                Nodes { brokers: vec![broker], _cluster: None }
+                Nodes { brokers: vec![broker], _cluster: None, _folder: None }
+            }
+            Shape::Durable => {
+                let folder = Folder::new();
+                let data = format!("dataDir={}", folder.path().join("data").display());
+                let broker = Broker::start(&[&["threads=2", &data], &settings[..]].concat());
+                Nodes { brokers: vec![broker], _cluster: None, _folder: Some(folder) }
             }
             Shape::Three => {
                 let mut cluster = Cluster::of(3);
                 cluster.arguments =
                     settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]).collect();
-                Nodes { brokers: cluster.start_all(), _cluster: Some(cluster) }
+                Nodes { brokers: cluster.start_all(), _cluster: Some(cluster), _folder: None }
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::out::{Departure, Event, Out};
 use crate::publish::Source;
 use crate::worker::{Consumed, Worker};
 use fulmar_codec::{
-    AckKind, DecodeError, Framed, Packet, Publish, QoS, ReasonCode, decode, encode_pingresp, split_frame,
+    AckKind, DecodeError, Framed, Packet, PacketId, Publish, QoS, ReasonCode, decode, encode_pingresp, split_frame,
 };
 use fulmar_session::{AckAction, AckToken, DisconnectAction, Excess, Limit, Outgoing, PublishAction, TopicSource};
 use std::time::{Duration, Instant};
@@ -134,7 +134,7 @@ impl Worker {
                 match self.judge_publish(id, publish, topic) {
                     Ok(()) => {
                         let outgoing = Outgoing::of_publish(publish, topic, now);
-                        self.routed(conn, id, &outgoing, token, now, out)
+                        self.routed(conn, id, &outgoing, token, publish.packet_id, now, out)
                     }
                     Err(reason) => {
                         self.deny_publish(conn, id, topic, reason, token, now, out);
@@ -162,6 +162,7 @@ impl Worker {
         flow
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a publish, whose it is, and what it is answered by")]
     /// Routes a publish of a client and acknowledges it, at once or when other nodes have it.
     fn routed(
         &mut self,
@@ -169,10 +170,11 @@ impl Worker {
         id: SessionId,
         outgoing: &Outgoing<'_>,
         token: Option<AckToken>,
+        packet_id: Option<PacketId>,
         now: Instant,
         out: &mut impl Out,
     ) -> Flow {
-        let source = Source::Client { session: id, conn, token };
+        let source = Source::Client { session: id, conn, token, packet_id };
         let routed = self.publish_from(outgoing, source, now);
         let held = if routed.link_full { self.hold(conn, out) } else { Flow::Go };
         // QoS 0 has no acknowledgement to hold back: a full link holds the reading itself.
@@ -356,12 +358,18 @@ impl Worker {
         now: Instant,
         out: &mut impl Out,
     ) -> Flow {
-        let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn)) else {
-            return Flow::Closed;
+        let action = match self.acknowledged_stored(conn, id, kind, ack) {
+            Some(action) => action,
+            None => {
+                let (Some(entry), Some(buffer)) = (self.sessions.get_mut(id), self.connections.output(conn)) else {
+                    return Flow::Closed;
+                };
+                let before = buffer.len();
+                let action = entry.session.handle_ack(kind, ack, buffer);
+                self.counters.wrote(&buffer[before..]);
+                action
+            }
         };
-        let before = buffer.len();
-        let action = entry.session.handle_ack(kind, ack, buffer);
-        self.counters.wrote(&buffer[before..]);
         match action {
             AckAction::Nothing => Flow::Go,
             AckAction::Completed => {

@@ -9,6 +9,7 @@ use crate::out::{Event, Origin, Out};
 use crate::reauthenticate::Extended;
 use crate::rules::Proof;
 use crate::sessions::{Entry, session_bytes};
+use crate::stored::Stored;
 use crate::worker::{Consumed, Worker};
 use fulmar_cluster::claims::Takeover;
 use fulmar_codec::{
@@ -16,12 +17,21 @@ use fulmar_codec::{
     encode_connack, split_connect,
 };
 use fulmar_session::{Admitted, Authentication, Excess, Identity, Limit, Policy, Session, admit, check_connect};
+use fulmar_store::OwnedSession;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Client ids that are drawn before one is taken that belongs to another thread.
 const ASSIGNED_ID_TRIES_MAX: u32 = 4096;
+
+/// A client that may come in, and by what.
+#[derive(Debug)]
+pub(crate) struct LettingIn {
+    pub(crate) admitted: Admitted,
+    pub(crate) proof: Proof,
+    pub(crate) granted: Option<Box<Granted>>,
+}
 
 impl Worker {
     /// Bytes of a connection whose CONNECT has not come: takes the CONNECT, or hands the connection to the thread that
@@ -126,6 +136,25 @@ impl Worker {
             Ok(admitted) => admitted,
             Err(reason) => return self.refuse_client(conn, connect, reason.into(), out),
         };
+        let letting_in = LettingIn { admitted, proof, granted };
+        if self.must_claim(&letting_in.admitted) {
+            self.claim(conn, letting_in, now, out);
+        } else {
+            self.let_in(conn, letting_in, None, now, out);
+        }
+    }
+
+    /// Gives a client its session, or refuses it after all. A session that the store keeps was claimed before.
+    pub(crate) fn let_in(
+        &mut self,
+        conn: ConnId,
+        letting_in: LettingIn,
+        stored: Option<(Stored, &OwnedSession)>,
+        now: Instant,
+        out: &mut impl Out,
+    ) -> Option<SessionId> {
+        let LettingIn { admitted, proof, granted } = letting_in;
+        let origin = self.connections.get(conn).map(|connection| connection.origin)?;
         let held = self.sessions.find(&admitted.client_id).and_then(|id| self.sessions.get(id));
         let is_another_users = held.is_some_and(|entry| !entry.session.same_identity(&admitted.identity));
         // What waits in a session is for nobody but its user.
@@ -134,32 +163,46 @@ impl Worker {
         if is_another_users && self.node.settings.auth.takeover == Takeover::SameUser {
             self.counters.session_owner_refusals += 1;
             let error = Some("the client id has a session of another user".to_owned());
-            return self.refuse_client(conn, connect, Refusal { reason: ReasonCode::NOT_AUTHORIZED, error }, out);
+            self.refuse_admitted(conn, &admitted, Refusal { reason: ReasonCode::NOT_AUTHORIZED, error }, out);
+            return None;
         }
-        let will_bytes = connect.will.map_or(0, |will| will.topic.len() + will.payload.len() + will.forward.len());
+        let will = admitted.will.as_deref().map(|will| will.outgoing(now));
+        let will_bytes = will.map_or(0, |will| will.topic.len() + will.payload.len() + will.forward.len());
         let Some(will_memory) = self.session_share.hold(will_bytes) else {
             self.counters.limit_hits_session_bytes_total += 1;
-            return self.refuse_client(conn, connect, ReasonCode::QUOTA_EXCEEDED.into(), out);
+            self.refuse_admitted(conn, &admitted, ReasonCode::QUOTA_EXCEEDED.into(), out);
+            return None;
         };
         // The connection's place in time among all nodes.
         let claim = self.node.tick(now);
         if let Some(id) = self.sessions.find(&admitted.client_id) {
             self.take_over(id, now, out);
-            if admitted.clean_start || is_for_another {
+            if admitted.clean_start || is_for_another || stored.is_some() {
                 self.end_session(id, now);
             }
         }
+        let present = stored.as_ref().is_some_and(|(_, owned)| owned.claimed.present);
         let (id, session_present) = match self.sessions.find(&admitted.client_id) {
             Some(id) => (id, true),
             None => match self.new_session(&admitted, claim) {
-                Some(id) => (id, false),
-                None => return self.refuse_client(conn, connect, ReasonCode::QUOTA_EXCEEDED.into(), out),
+                Some(id) => (id, present),
+                None => {
+                    self.refuse_admitted(conn, &admitted, ReasonCode::QUOTA_EXCEEDED.into(), out);
+                    return None;
+                }
             },
         };
+        if let Some((stored, owned)) = stored
+            && !self.take_up(id, stored, owned)
+        {
+            self.end_session(id, now);
+            self.refuse_admitted(conn, &admitted, ReasonCode::QUOTA_EXCEEDED.into(), out);
+            return None;
+        }
         out.event(Event::ClientConnected {
             client_id: &admitted.client_id,
             origin,
-            version: connect.version.level(),
+            version: admitted.version.level(),
             session_present,
         });
         if let Some(entry) = self.sessions.get_mut(id) {
@@ -178,6 +221,7 @@ impl Worker {
         if self.must_wait(conn, id) {
             self.pause(conn, out);
         }
+        Some(id)
     }
 
     fn admit(
@@ -227,6 +271,7 @@ impl Worker {
             left_shares: Vec::new(),
             extended: None,
             is_leaving: false,
+            stored: None,
         };
         Some(self.sessions.insert(&admitted.client_id, entry))
     }
@@ -258,7 +303,7 @@ impl Worker {
         if let Some(at) = [silent_until, proved_until].into_iter().flatten().min() {
             self.remind(conn, at);
         }
-        if session_present {
+        if session_present && self.sessions.get(id).is_some_and(|entry| entry.stored.is_none()) {
             self.rejoin_shared_groups(id);
         }
     }

@@ -124,6 +124,10 @@ counters! {
         dropped_no_member,
         /// QoS 0 messages not sent to another node because its link was full.
         dropped_link_full,
+        /// Publishes that the store did not keep for everybody they were for, because a bound was reached.
+        store_publishes_refused,
+        /// Clients closed because the store could not say what became of what they had asked for.
+        store_unavailable,
         /// CONNECTs refused because memory was short.
         overload_connects_refused,
         /// Subscriptions refused because memory was short.
@@ -310,7 +314,7 @@ counters! {
         connections,
         /// Connections whose CONNECT has not come or was not answered yet.
         connections_pending,
-        /// Sessions, of absent clients too.
+        /// Sessions in memory, of absent clients too; those that the store keeps only while their clients are connected.
         sessions,
         /// Subscriptions of all sessions.
         subscriptions,
@@ -322,6 +326,8 @@ counters! {
         unsent_bytes,
         /// Slow consumers: clients whose sockets have not taken everything there is for them for 5 seconds or longer.
         slow_consumers,
+        /// Questions to the store that wait for an answer.
+        store_questions,
     }
 }
 

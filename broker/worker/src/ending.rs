@@ -14,6 +14,7 @@ use crate::turn::{LEAST_PER_TURN, Portion};
 use crate::worker::Worker;
 use fulmar_codec::ReasonCode;
 use fulmar_session::{Will, WillFate};
+use fulmar_store::WillFate as StoredFate;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,16 @@ impl Worker {
             self.node.hooks.disconnected(&client, why.reason());
         }
         let ended = entry.session.connection_lost(now);
+        if entry.stored.is_some() {
+            // The will is the store's, which knows when it is due.
+            let has_will = ended.will != WillFate::None && why != Departure::Panicked;
+            entry.session.forget_will();
+            if let Some(meter) = connection.meter {
+                self.debts.keep(entry.session.client_id(), meter, now);
+            }
+            self.leave_stored(id, conn, if has_will { StoredFate::Keep } else { StoredFate::Delete });
+            return self.end_session(id, now);
+        }
         if let Some(meter) = connection.meter {
             self.debts.keep(entry.session.client_id(), meter, now);
         }

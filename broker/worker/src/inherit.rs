@@ -126,6 +126,14 @@ impl Worker {
         }
     }
 
+    /// Brings a message to one member of a shared subscription that is here or at another node.
+    pub(crate) fn hand_to_group(&mut self, group: &str, filter: &str, outgoing: &Outgoing<'_>, now: Instant) {
+        self.scratch.found.clear();
+        self.pick_again(group, filter);
+        self.deliver_found(outgoing, None, now);
+        self.pass_on(outgoing, 0, now);
+    }
+
     /// One member of a shared group, by the rules of a publish. A node that stops asks other nodes only: its own members
     /// are about to go as well.
     fn pick_again(&mut self, group: &str, filter: &str) {

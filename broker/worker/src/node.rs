@@ -10,6 +10,7 @@ use crate::out::Origin;
 use crate::peers::{PeerStatus, Peers};
 use crate::pressure::Pressure;
 use crate::rules::AuthSettings;
+use crate::store_side::StoredSessions;
 use crate::sys::{Sys, is_sys};
 use fulmar_auth::backoff::Backoff;
 use fulmar_auth::hooks::{Hooks, Ticket};
@@ -47,6 +48,8 @@ pub struct NodeSettings {
     pub auth: AuthSettings,
     /// Keeps clients from building collisions in hash tables.
     pub seed: u64,
+    /// How many shards the store of this node has; none: sessions and retained messages last as long as the process.
+    pub store_shards: Option<NonZeroU16>,
     /// Wall clock in microseconds at `start`: where Lamport time begins.
     pub wall_clock_microseconds: u64,
     /// The start on the clock that every `now` comes from.
@@ -79,6 +82,7 @@ pub struct Node {
     peers: RwLock<Peers>,
     retained: RwLock<Retained<Kept>>,
     pub(crate) sys: Sys,
+    pub(crate) stored: StoredSessions,
 }
 
 impl fmt::Debug for Node {
@@ -186,6 +190,7 @@ impl Node {
             peers: RwLock::new(Peers::default()),
             retained: RwLock::new(Retained::new(retained)),
             sys: Sys::new(),
+            stored: StoredSessions::new(settings.store_shards.is_some(), settings.seed),
             settings,
         }
     }

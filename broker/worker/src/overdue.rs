@@ -6,6 +6,7 @@
 
 use crate::ids::{ConnId, SessionId};
 use crate::out::Out;
+use crate::stored::Stored;
 use crate::worker::Worker;
 use fulmar_codec::ReasonCode;
 use fulmar_session::{Excess, Limit};
@@ -51,7 +52,8 @@ impl Worker {
         let mut waiting: Vec<(SessionId, ConnId)> = Vec::new();
         for (id, entry) in looked_at {
             (last, count) = (id.slot, count + 1);
-            if entry.session.in_flight() > 0 {
+            let stored = entry.queue().map_or(0, Stored::in_flight);
+            if entry.session.in_flight() + stored > 0 {
                 waiting.extend(entry.connection.map(|conn| (id, conn)));
             }
         }
@@ -66,7 +68,10 @@ impl Worker {
     fn look(&mut self, id: SessionId, conn: ConnId, now: Instant, out: &mut impl Out) {
         let is_unheard = self.is_unheard(conn, id);
         let Some(entry) = self.sessions.get_mut(id) else { return };
-        let looks = entry.session.look_at_oldest_delivery(is_unheard);
+        let looks = match entry.stored.as_deref_mut().and_then(Stored::if_queue) {
+            Some(stored) => stored.look_at_oldest(is_unheard),
+            None => entry.session.look_at_oldest_delivery(is_unheard),
+        };
         if looks >= ROUNDS {
             let excess = Excess { limit: Limit::OutboundInflightSeconds, reason: ReasonCode::QUOTA_EXCEEDED };
             self.close_beyond(conn, id, excess, now, out);

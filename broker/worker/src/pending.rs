@@ -1,11 +1,11 @@
-//! Publishes that wait for other nodes before their sender is acknowledged.
+//! Publishes that wait for other nodes and for the store before their sender is acknowledged.
 
 use crate::ids::SessionId;
 use crate::slab::Slab;
-use fulmar_codec::ReasonCode;
+use fulmar_codec::{PacketId, ReasonCode};
 use fulmar_session::AckToken;
 
-/// One publish under way to other nodes.
+/// One publish under way to other nodes and to the store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     /// The session that published: tokens outlive connections.
@@ -13,8 +13,18 @@ pub(crate) struct Wait {
     pub(crate) token: AckToken,
     /// What the client is told.
     pub(crate) reason: ReasonCode,
-    /// Nodes that have not answered.
+    /// Nodes and shards that have not answered.
     parties: u32,
+    /// The store keeps this packet identifier of the client with the message: if the client is told that the message is
+    /// refused, it may use the identifier for another one.
+    pub(crate) received: Option<PacketId>,
+}
+
+impl Wait {
+    /// The store does not keep the packet identifier any more.
+    pub(crate) fn without_received(self) -> Wait {
+        Wait { received: None, ..self }
+    }
 }
 
 /// Slot and generation of a [`Wait`].
@@ -36,9 +46,30 @@ impl Pending {
         Pending { waits: Slab::new() }
     }
 
-    pub(crate) fn insert(&mut self, session: SessionId, token: AckToken, parties: u32, reason: ReasonCode) -> WaitId {
-        let (slot, generation) = self.waits.insert(Wait { session, token, reason, parties });
+    pub(crate) fn insert(
+        &mut self,
+        session: SessionId,
+        token: AckToken,
+        parties: u32,
+        reason: ReasonCode,
+        received: Option<PacketId>,
+    ) -> WaitId {
+        let (slot, generation) = self.waits.insert(Wait { session, token, reason, parties, received });
         WaitId { slot, generation }
+    }
+
+    /// Nobody knows what became of a publish: nothing more is waited for.
+    pub(crate) fn remove(&mut self, id: WaitId) -> Option<Wait> {
+        let wait = self.waits.remove(id.slot, id.generation);
+        self.waits.end_turn();
+        wait
+    }
+
+    /// Not all get the message that it is for: the client is told so.
+    pub(crate) fn refuse(&mut self, id: WaitId, reason: ReasonCode) {
+        if let Some(wait) = self.waits.get_mut(id.slot, id.generation) {
+            wait.reason = reason;
+        }
     }
 
     /// One node has the message, or is gone. Tells the wait when it was the last.

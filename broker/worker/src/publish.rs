@@ -1,5 +1,6 @@
 //! From a publish of this node to everyone who gets it.
 
+use crate::desk::Waits;
 use crate::ids::{ConnId, SessionId};
 use crate::lanes::OnItsWay;
 use crate::out::Out;
@@ -8,18 +9,21 @@ use crate::sessions::subscriber;
 use crate::worker::Worker;
 use fulmar_cluster::Version;
 use fulmar_cluster::frame::LinkPublish;
-use fulmar_codec::{QoS, ReasonCode};
+use fulmar_codec::{PacketId, QoS, ReasonCode, Version as ProtocolVersion};
 use fulmar_router::NodeIndex;
 use fulmar_session::{AckToken, Outgoing};
+use fulmar_store::{Ask, ShardId, WillId};
 use std::time::Instant;
 
 /// Where a publish comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source {
     /// A client of this thread; with a token it wants an acknowledgement.
-    Client { session: SessionId, conn: ConnId, token: Option<AckToken> },
+    Client { session: SessionId, conn: ConnId, token: Option<AckToken>, packet_id: Option<PacketId> },
     /// A will of a session of this thread.
     Will,
+    /// A will that the store has kept.
+    StoredWill { shard: ShardId, will: WillId },
 }
 
 /// What became of a publish.
@@ -38,7 +42,7 @@ impl Worker {
     pub(crate) fn publish_from(&mut self, outgoing: &Outgoing<'_>, source: Source, now: Instant) -> Routed {
         let publisher = match source {
             Source::Client { session, .. } => Some(subscriber(self.thread, session)),
-            Source::Will => None,
+            Source::Will | Source::StoredWill { .. } => None,
         };
         let mut routed = Routed { parties: 0, link_full: false, reason: ReasonCode::SUCCESS };
         // Stored before it is matched: whoever subscribes from now on reads it there.
@@ -48,21 +52,41 @@ impl Worker {
             routed.reason = ReasonCode::QUOTA_EXCEEDED;
         }
         let retain_as = (outgoing.retain && !is_refused).then(|| self.node.tick(now));
-        if let Some(version) = retain_as
-            && !self.retain(outgoing, version, now)
-        {
+        let is_retained = retain_as.is_some_and(|version| self.retain(outgoing, version, now));
+        if retain_as.is_some() && !is_retained {
             routed.reason = ReasonCode::QUOTA_EXCEEDED;
         }
         self.find(outgoing.topic, publisher, false);
-        if self.scratch.found.is_empty() {
+        let asks = match self.desk.is_open() {
+            true => self.asks_for(outgoing, retain_as.filter(|_| is_retained), source, now),
+            false => Vec::new(),
+        };
+        if self.scratch.found.is_empty() && asks.is_empty() {
             self.counters.publishes_unmatched += 1;
         } else {
             self.deliver_found(outgoing, None, now);
         }
-        if !self.lanes.is_empty() {
-            self.send_to_nodes(outgoing, retain_as, source, now, &mut routed);
+        if !asks.is_empty() || !self.lanes.is_empty() {
+            self.send_on(outgoing, retain_as, source, asks, now, &mut routed);
         }
         routed
+    }
+
+    /// What goes beyond the sessions of this node.
+    fn send_on(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        retain_as: Option<Version>,
+        source: Source,
+        asks: Vec<Ask>,
+        now: Instant,
+        routed: &mut Routed,
+    ) {
+        let mut sent = std::mem::take(&mut self.lanes.ways);
+        sent.clear();
+        self.send_to_nodes(outgoing, retain_as, &mut sent, now, routed);
+        self.await_all(source, &sent, asks, routed);
+        self.lanes.ways = sent;
     }
 
     /// ONE copy for each node: those with a subscriber, those asked to pick a member, all of them if it is retained.
@@ -70,15 +94,13 @@ impl Worker {
         &mut self,
         outgoing: &Outgoing<'_>,
         retain_as: Option<Version>,
-        source: Source,
+        sent: &mut Vec<OnItsWay>,
         now: Instant,
         routed: &mut Routed,
     ) {
         if retain_as.is_none() && self.scratch.found.nodes.is_empty() && self.scratch.found.picks.is_empty() {
             return;
         }
-        let mut sent = std::mem::take(&mut self.lanes.ways);
-        sent.clear();
         for peer in self.lanes.peers() {
             let Some(lane) = self.lanes.to(peer) else { continue };
             let live = self.scratch.found.nodes.contains(&peer);
@@ -92,21 +114,32 @@ impl Worker {
                 routed.link_full |= self.is_held(lane);
             }
         }
-        self.await_nodes(source, &sent, routed);
-        self.lanes.ways = sent;
     }
 
-    /// The publisher waits for the nodes that its publish is on its way to, and for room on the links.
-    fn await_nodes(&mut self, source: Source, sent: &[OnItsWay], routed: &mut Routed) {
-        let Source::Client { conn, session, token } = source else { return };
+    /// The publisher waits for the nodes that its publish is on its way to, for the store, and for room on the links.
+    fn await_all(&mut self, source: Source, sent: &[OnItsWay], asks: Vec<Ask>, routed: &mut Routed) {
+        let Source::Client { conn, session, token: Some(token), .. } = source else {
+            if let (true, Source::Client { conn, .. }) = (routed.link_full, source) {
+                self.lanes.held.push(conn);
+            }
+            return asks.into_iter().for_each(|ask| match ask {
+                // It is told of once.
+                Ask::WillDone { .. } => self.do_in_store(ask),
+                _ => self.desk.ask(ask, Waits::Nobody),
+            });
+        };
         if routed.link_full {
             self.lanes.held.push(conn);
         }
-        let Some(token) = token else { return };
-        routed.parties = sent.len() as u32;
-        if !sent.is_empty() {
-            let wait = self.pending.insert(session, token, routed.parties, routed.reason);
+        routed.parties = (sent.len() + asks.len()) as u32;
+        if routed.parties > 0 {
+            let received = asks.iter().find_map(|ask| match ask {
+                Ask::ReceiveQos2 { packet_id, .. } => Some(*packet_id),
+                _ => None,
+            });
+            let wait = self.pending.insert(session, token, routed.parties, routed.reason, received);
             sent.iter().for_each(|way| self.lanes.wait(*way, wait));
+            asks.into_iter().for_each(|ask| self.desk.ask(ask, Waits::Publish(wait)));
         }
     }
 
@@ -137,8 +170,15 @@ impl Worker {
 
     /// Every node has a client's publish, or is gone: the client is acknowledged.
     pub(crate) fn wait_over(&mut self, wait: Wait, now: Instant, out: &mut impl Out) {
-        let Wait { session: id, token, reason, .. } = wait;
+        let Wait { session: id, token, reason, received, .. } = wait;
         let Some(entry) = self.sessions.get_mut(id) else { return };
+        if let Some(packet_id) =
+            received.filter(|_| reason.is_error() && entry.session.version() == ProtocolVersion::V5)
+            && let Some(stored) = entry.queue()
+        {
+            let ask = Ask::Release { client: stored.client.clone(), epoch: stored.epoch, packet_id };
+            return self.desk.ask(ask, Waits::Refusal(wait.without_received()));
+        }
         match entry.connection.and_then(|conn| Some((conn, self.connections.output(conn)?))) {
             Some((conn, buffer)) => {
                 let before = buffer.len();

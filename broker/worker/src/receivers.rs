@@ -127,12 +127,17 @@ impl Receivers<'_> {
             subscription_ids,
             share: local.share,
         };
+        let is_stored = entry.is_stored();
         let Entry { session, connection, .. } = entry;
         if hooks.deliver.is_some() && !may_deliver(hooks, session, address(connections, *connection), outgoing) {
             counters.dropped_withheld += 1;
             return;
         }
         let qos = how.qos.min(outgoing.qos);
+        if is_stored && qos != QoS::AtMostOnce {
+            // It comes by the store.
+            return;
+        }
         // What nobody was promised is not kept for those who do not read, when memory is short or what all of them hold
         // comes near to what they may.
         let is_much_unsent = connections.unsent_bytes() > limits.output_bytes_per_thread / 2;

@@ -5,16 +5,19 @@
 //! already goes into its queue; so however much is retained, an absent client holds little of it.
 
 use crate::counters::Counters;
+use crate::desk::{Desk, Waits, stored_message};
 use crate::effort::cost;
-use crate::ids::SessionId;
+use crate::ids::{ConnId, SessionId};
 use crate::rights::{address, may_deliver};
 use crate::sessions::Entry;
+use crate::stored::Stored;
 use crate::turn::{LEAST_PER_TURN, Portion};
 use crate::worker::Worker;
 use fulmar_auth::hooks::Hooks;
 use fulmar_codec::QoS;
 use fulmar_router::Cursor;
 use fulmar_session::{Deliver, Message, QuotaShare, Session, SharedMessage};
+use fulmar_store::ClientId;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -47,6 +50,10 @@ impl RetainedRead {
             chunk: VecDeque::new(),
             finished: false,
         }
+    }
+
+    pub(crate) fn filter(&self) -> &str {
+        &self.filter
     }
 
     /// What it takes before anything is read.
@@ -99,6 +106,27 @@ fn deliver_retained(
     let mut shared = SharedMessage::of(message.clone(), share, scratch);
     let delivered = session.deliver(buffer, &outgoing, how, now, &mut shared);
     counters.delivery(delivered, how.qos.min(outgoing.qos), outgoing.payload.len());
+}
+
+impl Desk {
+    /// One message for a session that the store keeps.
+    fn ask_retained(
+        &mut self,
+        conn: ConnId,
+        client: &ClientId,
+        read: &RetainedRead,
+        message: &Message,
+        scratch: &mut Vec<u8>,
+        now: Instant,
+    ) {
+        let outgoing = message.view();
+        let qos = read.qos.min(outgoing.qos);
+        let message = stored_message(&outgoing, scratch, now);
+        let ids = read.subscription_id.into_iter().collect();
+        if let Some(ask) = self.for_one(client.clone(), message, (qos, true), ids, None) {
+            self.ask(ask, Waits::Retained { conn });
+        }
+    }
 }
 
 impl Worker {
@@ -157,21 +185,29 @@ impl Worker {
     /// The looks at the store are as many as the portion allows.
     fn pump_some(&mut self, id: SessionId, mut looks: Portion, now: Instant) {
         let output_bytes_max = self.node.settings.limits.output_buffer_bytes;
-        let Worker { node, sessions, connections, counters, scratch, share, turn, put_off, .. } = self;
+        let Worker { node, sessions, connections, counters, scratch, share, turn, put_off, desk, rules, .. } = self;
         let Some(entry) = sessions.get_mut(id) else { return };
         let from = address(connections, entry.connection);
-        let Some(buffer) = entry.connection.and_then(|conn| connections.output(conn)) else { return };
+        let Some((connection_id, buffer)) = entry.connection.and_then(|conn| Some((conn, connections.output(conn)?)))
+        else {
+            return;
+        };
         let before = buffer.len();
         let drained = entry.session.drain(now, buffer);
         counters.drained(drained, &buffer[before..]);
-        let Some(reads) = &mut entry.reads else { return };
-        while let Some(read) = reads.front_mut() {
+        let Entry { session, stored, reads, is_reading_on, .. } = entry;
+        let mut stored = stored.as_deref_mut().and_then(Stored::if_queue);
+        if let Some(stored) = &mut stored
+            && stored.drain((node, rules), session, from, buffer, now, turn, counters)
+        {
+            desk.acknowledging.push(id);
+        }
+        let Some(waiting) = reads else { return };
+        while let Some(read) = waiting.front_mut() {
             if read.chunk.is_empty() && !read.finished {
                 // However few of them match: a look at the whole store takes several turns.
                 if !looks.goes_on(turn.effort.is_spent()) {
-                    if !std::mem::replace(&mut entry.is_reading_on, true) {
-                        put_off.reading_on.push_back(id);
-                    }
+                    put_off.read_on(id, is_reading_on);
                     return;
                 }
                 let (is_done, topics) =
@@ -182,19 +218,36 @@ impl Worker {
             }
             let Some(message) = read.chunk.front() else {
                 if read.finished {
-                    reads.pop_front();
+                    waiting.pop_front();
                 }
                 continue;
             };
             // One that has to wait is enough: the rest stays in the store until the queue is empty.
-            if buffer.len() >= output_bytes_max || entry.session.queued_messages() > 0 {
+            if buffer.len() >= output_bytes_max || session.queued_messages() > 0 {
                 return;
             }
-            let (session, scratch) = (&mut entry.session, &mut scratch.message);
+            if let Some(stored) = &mut stored
+                && read.qos.min(message.view().qos) != QoS::AtMostOnce
+            {
+                // It waits in the client's queue like every message of its.
+                if desk.is_full() {
+                    put_off.read_on(id, is_reading_on);
+                    return;
+                }
+                if !stored.takes_retained(session) {
+                    return;
+                }
+                stored.retained_asked += 1;
+                desk.ask_retained(connection_id, &stored.client, read, message, &mut scratch.message, now);
+                turn.effort.add(1, cost::DELIVERY);
+                read.chunk.pop_front();
+                continue;
+            }
+            let scratch = &mut scratch.message;
             deliver_retained(&node.hooks, from, session, buffer, read, message, now, share, scratch, counters);
             turn.effort.add(1, cost::DELIVERY);
             read.chunk.pop_front();
         }
-        entry.reads = None;
+        *reads = None;
     }
 }

@@ -12,7 +12,7 @@ use crate::worker::Worker;
 use fulmar_auth::access::Rights;
 use fulmar_auth::cache::Decisions;
 use fulmar_auth::hooks::{Client, Hooks};
-use fulmar_codec::{ParsedFilter, Publish, ReasonCode};
+use fulmar_codec::{ParsedFilter, Publish, ReasonCode, TopicLimits, parse_filter};
 use fulmar_session::{AckToken, Held, Identity, Outgoing, Session, Will};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
@@ -97,6 +97,14 @@ impl Worker {
         !is_sys(topic) && judge_publish(&self.rules, &self.node, session, Ipv6Addr::UNSPECIFIED.into(), topic)
     }
 
+    /// The same where only its name and its user's are known.
+    pub(crate) fn may_publish_will_of(&self, client_id: &str, user: Option<&str>, topic: &str) -> bool {
+        let access = self.rules.access.as_deref();
+        let list = || access.is_none_or(|access| access.list.rights(client_id, user).may_publish(topic));
+        let client = || Client { client_id, username: user, address: Ipv6Addr::UNSPECIFIED.into() };
+        !is_sys(topic) && self.node.hooks.may_publish(client, topic, list)
+    }
+
     /// Whether a client may subscribe to a filter, as it was sent and taken apart.
     pub(crate) fn may_subscribe(&self, id: SessionId, filter: &str, parsed: &ParsedFilter<'_>) -> bool {
         let Worker { rules, node, sessions, connections, .. } = self;
@@ -149,6 +157,12 @@ pub(crate) fn username(session: &Session) -> Option<&str> {
 #[inline]
 pub(crate) fn may_deliver(hooks: &Hooks, session: &Session, address: IpAddr, message: &Outgoing<'_>) -> bool {
     hooks.deliver(|| client(session, address), message.topic, message.payload)
+}
+
+/// Whether a client may subscribe to a topic: for what waits since it had more rights.
+pub(crate) fn may_read(rules: &Rules, session: &Session, topic: &str) -> bool {
+    let parsed = parse_filter(topic, TopicLimits::NONE);
+    parsed.is_ok_and(|parsed| rights(rules, session).is_none_or(|rights| rights.may_subscribe_to(&parsed)))
 }
 
 fn judge_publish(rules: &Rules, node: &Node, session: &Session, address: IpAddr, topic: &str) -> bool {

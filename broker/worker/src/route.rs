@@ -8,12 +8,15 @@ use crate::letter::{Batch, Target};
 use crate::node::Node;
 use crate::receivers::Delivery;
 use crate::sessions::{Sessions, Stamp};
+use crate::to_store::shard_of;
 use crate::worker::Worker;
 use foldhash::fast::FixedState;
 use fulmar_router::{Matches, Member, NodeIndex, Options, SharedRef, SubscriberId};
 use fulmar_session::{Message, Outgoing, SharedMessage};
+use fulmar_store::ShardId;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Buffers that every publish uses again.
@@ -25,6 +28,12 @@ pub(crate) struct Scratch {
     pub(crate) message: Vec<u8>,
     publish: u32,
     recent: Recent,
+}
+
+impl Scratch {
+    pub(crate) fn new(has_store: bool) -> Scratch {
+        Scratch { found: Found { has_store, ..Found::default() }, ..Scratch::default() }
+    }
 }
 
 /// Whom a publish goes to.
@@ -40,6 +49,13 @@ pub(crate) struct Found {
     pub(crate) others: Vec<(Thread, Target)>,
     /// Nodes with an ordinary subscriber, each once.
     pub(crate) nodes: Vec<NodeIndex>,
+    /// Shards of the store with one, each once.
+    pub(crate) shards: Vec<ShardId>,
+    /// The shared subscriptions in which somebody has a turn, by number and with their whole names, where the store may
+    /// have to be told of them.
+    pub(crate) turns: Vec<(NonZeroU32, Arc<str>)>,
+    /// Whether it may.
+    pub(crate) has_store: bool,
     /// Shared groups for which a node shall pick a member: node, and where its group and filter stand in `names`.
     pub(crate) picks: Vec<Pick>,
     pub(crate) names: String,
@@ -76,19 +92,23 @@ impl Found {
         self.merged = 0;
         self.others.clear();
         self.nodes.clear();
+        self.shards.clear();
+        self.turns.clear();
         self.picks.clear();
         self.names.clear();
     }
 
     /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
-    /// there, so that the message waits for it. False: there is nobody.
+    /// there, so that the message waits for it; then absent ones whose sessions the store keeps. False: there is nobody.
     pub(crate) fn pick(&mut self, group: &SharedRef<'_>, asking: Asking<'_>) -> bool {
         if let Some(member) = asking.pick_present(group) {
             self.add_shared(group, member, asking.thread);
-        } else if let Some(node) = group.nodes_in_turn().next() {
+        } else if let Some(node) = group.nodes_in_turn().find(|node| shard_of(*node).is_none()) {
             self.add_pick(node, group.group, group.filter);
         } else if let Some(member) = asking.pick_absent(group) {
             self.add_shared(group, member, asking.thread);
+        } else if let Some(shard) = group.nodes_in_turn().next() {
+            self.add_pick(shard, group.group, group.filter);
         } else {
             return false;
         }
@@ -99,7 +119,11 @@ impl Found {
     /// a shared one is a subscription of its own (MQTT 5.0, 4.8.2).
     pub(crate) fn add_shared(&mut self, group: &SharedRef<'_>, member: Member, thread: Thread) {
         let Member { subscriber, options } = member;
-        let share = Some(share_number(group.group, group.filter));
+        let number = share_number(group.group, group.filter);
+        let share = Some(number);
+        if self.has_store {
+            self.turns.push((number, format!("$share/{}/{}", group.group, group.filter).into()));
+        }
         if subscriber.thread == thread {
             self.locals.push(Local { id: subscriber, options, share });
         } else {
@@ -135,7 +159,8 @@ impl Found {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.locals.is_empty() && self.others.is_empty() && self.nodes.is_empty() && self.picks.is_empty()
+        let has_receiver = !self.locals.is_empty() || !self.others.is_empty();
+        !has_receiver && self.nodes.is_empty() && self.shards.is_empty() && self.picks.is_empty()
     }
 }
 
@@ -253,7 +278,14 @@ impl Matches for Gather<'_> {
     }
 
     fn remote(&mut self, node: NodeIndex) {
-        if !self.is_passed_on && !self.found.nodes.contains(&node) {
+        if self.is_passed_on {
+            return;
+        }
+        if let Some(shard) = shard_of(node) {
+            if !self.found.shards.contains(&shard) {
+                self.found.shards.push(shard);
+            }
+        } else if !self.found.nodes.contains(&node) {
             self.found.nodes.push(node);
         }
     }

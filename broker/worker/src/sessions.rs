@@ -6,6 +6,7 @@ use crate::retained::RetainedRead;
 use crate::rights::Remembered;
 use crate::rules::Proof;
 use crate::slab::Slab;
+use crate::stored::Stored;
 use foldhash::quality::FixedState;
 use fulmar_cluster::Version;
 use fulmar_router::SubscriberId;
@@ -46,6 +47,8 @@ pub(crate) struct Entry {
     pub(crate) extended: Option<Box<Extended>>,
     /// It has ended, and its subscriptions are going.
     pub(crate) is_leaving: bool,
+    /// The store keeps the session: what is here lasts as long as the connection.
+    pub(crate) stored: Option<Box<Stored>>,
 }
 
 /// What is due while a client is absent.

@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the trie, past the barrier of the other nodes, then the retained messages.
 
 use crate::client::Flow;
+use crate::desk::Subscribing;
 use crate::effort::cost;
 use crate::ids::{ConnId, SessionId};
 use crate::letter::Note;
@@ -8,15 +9,17 @@ use crate::node::topic_limits;
 use crate::out::Out;
 use crate::pressure::Pressure;
 use crate::retained::{RetainedRead, add_reads};
-use crate::sessions::{subscriber, subscription_bytes};
+use crate::sessions::{Entry, subscriber, subscription_bytes};
 use crate::sys::is_sys;
 use crate::waiting::SubAck;
 use crate::worker::Worker;
 use fulmar_codec::{
-    ParsedFilter, ReasonCode, Subscribe, Unsubscribe, encode_suback, encode_unsuback, parse_filter, suback_length,
+    PacketId, ParsedFilter, ReasonCode, Subscribe, SubscriptionOptions, Unsubscribe, encode_suback, encode_unsuback,
+    parse_filter, suback_length,
 };
 use fulmar_router::Options;
 use fulmar_session::{Excess, Limit, SubscribeAction};
+use fulmar_store::Subscription;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -40,6 +43,8 @@ impl Worker {
         self.turn.effort.add(taken, cost::FILTER);
         let mut codes = Vec::with_capacity(subscribe.count());
         let (mut joined, mut reads) = (Vec::new(), Vec::new());
+        let (mut asked, mut for_store) = (Vec::new(), Vec::new());
+        let is_stored = self.sessions.get(id).is_some_and(Entry::is_stored);
         let mut closed = None;
         for filter in subscribe.filters().take(taken) {
             let parsed = match parse_filter(filter.filter, topic_limits(&self.node.settings.limits)) {
@@ -79,6 +84,12 @@ impl Worker {
                     if send_retained {
                         reads.push(RetainedRead::new(parsed.filter, granted, subscribe.subscription_id));
                     }
+                    if is_stored {
+                        let options = SubscriptionOptions { qos: granted, ..filter.options };
+                        let subscription = Subscription { options, id: subscribe.subscription_id };
+                        asked.push((codes.len(), (!existed).then(|| filter.filter.into())));
+                        for_store.push((filter.filter.into(), subscription));
+                    }
                     codes.push(ReasonCode::granted(granted));
                 }
                 SubscribeAction::Refuse(Excess { limit, reason }) => {
@@ -102,9 +113,29 @@ impl Worker {
             self.tell_beyond(conn, Limit::SubscriptionsPerPacket, out);
             codes.resize(subscribe.count(), ReasonCode::QUOTA_EXCEEDED);
         }
+        let packet_id = subscribe.packet_id;
+        if for_store.is_empty() {
+            return self.answer_subscribe(conn, id, packet_id, &codes, reads, now, out);
+        }
+        let subscribing = Subscribing { conn, packet_id, codes, asked, reads };
+        self.subscribe_in_store(id, subscribing, for_store, out)
+    }
+
+    /// All that was to be found out about a SUBSCRIBE is known: it is answered, when the other nodes know of it too.
+    #[expect(clippy::too_many_arguments, reason = "SUBACK with all that comes with it")]
+    pub(crate) fn answer_subscribe(
+        &mut self,
+        conn: ConnId,
+        id: SessionId,
+        packet_id: PacketId,
+        codes: &[ReasonCode],
+        reads: Vec<RetainedRead>,
+        now: Instant,
+        out: &mut impl Out,
+    ) -> Flow {
         let Some(entry) = self.sessions.get(id) else { return Flow::Closed };
         let mut packet = Vec::new();
-        encode_suback(&mut packet, entry.session.version(), subscribe.packet_id, &codes);
+        encode_suback(&mut packet, entry.session.version(), packet_id, codes);
         match self.node.interest_to_wait_for() {
             Some(version) => {
                 let until = now + self.node.settings.limits.subscribe_barrier;
@@ -125,7 +156,7 @@ impl Worker {
     /// Puts a subscriber into the trie, with many filters at once, because other threads may be matching and each time they
     /// would have to be waited for; true when other nodes have to be told, which they have not of `$SYS`: each tells of
     /// itself to its own clients.
-    fn join(&mut self, id: SessionId, filters: &[(Option<&str>, &str, Options)]) -> bool {
+    pub(crate) fn join(&mut self, id: SessionId, filters: &[(Option<&str>, &str, Options)]) -> bool {
         let me = subscriber(self.thread, id);
         let mut announce = false;
         for filters in filters.chunks(AT_ONCE) {
@@ -195,9 +226,15 @@ impl Worker {
             self.interest_changed();
         }
         self.forget_reads(id);
-        let Some(version) = self.sessions.get(id).map(|entry| entry.session.version()) else { return Flow::Closed };
-        if let Some(buffer) = self.connections.output(conn) {
-            encode_unsuback(buffer, version, unsubscribe.packet_id, &codes);
+        let Some(entry) = self.sessions.get(id) else { return Flow::Closed };
+        let mut packet = Vec::new();
+        encode_unsuback(&mut packet, entry.session.version(), unsubscribe.packet_id, &codes);
+        if entry.is_stored() && !left.is_empty() {
+            let filters = unsubscribe.filters().zip(&codes).filter(|(_, code)| **code == ReasonCode::SUCCESS);
+            let filters = filters.map(|(filter, _)| filter.into()).collect();
+            self.unsubscribe_in_store(conn, id, filters, packet);
+        } else if let Some(buffer) = self.connections.output(conn) {
+            buffer.extend_from_slice(&packet);
             self.counters.packets_sent += 1;
         }
         Flow::Go
@@ -287,7 +324,10 @@ impl Worker {
     }
 }
 
-fn router_options(options: fulmar_codec::SubscriptionOptions, subscription_id: Option<NonZeroU32>) -> Options {
+pub(crate) fn router_options(
+    options: fulmar_codec::SubscriptionOptions,
+    subscription_id: Option<NonZeroU32>,
+) -> Options {
     Options::new(options.qos)
         .with_no_local(options.no_local)
         .with_retain_as_published(options.retain_as_published)

@@ -145,6 +145,13 @@ impl PutOff {
         has_sent_all && due.is_empty() && reading_on.is_empty() && leaving.is_empty() && withdrawal.is_none()
     }
 
+    /// A session goes on with its retained messages in a later turn.
+    pub(crate) fn read_on(&mut self, id: SessionId, is_reading_on: &mut bool) {
+        if !std::mem::replace(is_reading_on, true) {
+            self.reading_on.push_back(id);
+        }
+    }
+
     /// Reminders that are due now come behind those that were due before, and not before these are looked at.
     fn take_due(&mut self, timers: &mut Timers, now: Instant) {
         if self.due.is_empty() {

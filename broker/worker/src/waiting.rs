@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A client with so many of them is not read on.
-const SUBACKS_PER_CLIENT_MAX: usize = 64;
+pub(crate) const SUBACKS_PER_CLIENT_MAX: usize = 64;
 /// While they take as much on this thread, no client with one is.
 const SUBACK_BYTES_MAX: usize = 4 << 20;
 
@@ -85,7 +85,7 @@ impl Waiting {
         Some(suback)
     }
 
-    fn has(&self, conn: ConnId) -> bool {
+    pub(crate) fn has(&self, conn: ConnId) -> bool {
         self.numbers.contains_key(&conn)
     }
 }
@@ -109,8 +109,9 @@ impl Worker {
     fn waited(&mut self, suback: SubAck, now: Instant, out: &mut impl Out) {
         let SubAck { conn, id, packet, reads, .. } = suback;
         self.subscribed(conn, id, &packet, reads, now);
+        let is_in_store = self.stored_mut(id).is_some_and(|stored| stored.subscribing > 0);
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        if !self.waiting.has(conn) && std::mem::take(&mut connection.awaits_subacks) {
+        if !is_in_store && !self.waiting.has(conn) && std::mem::take(&mut connection.awaits_subacks) {
             self.resume(conn, id, now, out);
         }
     }

@@ -97,6 +97,9 @@ impl Worker {
         withdrawal.next = id.slot + 1;
         self.turn.effort.add(1, cost::REVIEW);
         let review = self.review_client(id, &withdrawal.before, now);
+        if review == Review::Ends {
+            self.end_in_store(id);
+        }
         if review != Review::Stays {
             self.send_away(id, now, out);
         }
@@ -174,6 +177,7 @@ impl Worker {
         if !lost.is_empty() {
             judging.has_lost = true;
             self.forget_reads(judging.id);
+            self.forget_in_store(judging.id, &lost);
             if self.leave(judging.id, &lost.iter().map(|filter| split_share(filter)).collect::<Vec<_>>()) {
                 self.interest_changed();
             }

@@ -8,6 +8,7 @@ use crate::alarm::Told;
 use crate::authenticate::Asked;
 use crate::connections::{Connections, Role};
 use crate::counters::{Counters, Gauges, LinkCounters};
+use crate::desk::Desk;
 use crate::effort::cost;
 use crate::extended::Exchanges;
 use crate::ids::{ConnId, Thread};
@@ -60,6 +61,8 @@ pub struct Worker {
     pub(crate) connections: Connections,
     pub(crate) sessions: Sessions,
     pub(crate) pending: Pending,
+    /// What is asked of the store.
+    pub(crate) desk: Desk,
     pub(crate) waiting: Waiting,
     /// Clients whose password is being verified.
     pub(crate) asked: Asked,
@@ -100,6 +103,7 @@ impl Worker {
     /// A worker without connections. `seed` feeds what must not be guessed (assigned client ids) and nothing else.
     pub fn new(node: Arc<Node>, thread: Thread, start: Instant, seed: u64) -> Worker {
         let (threads, turn_effort) = (node.settings.threads, node.settings.limits.turn_effort);
+        let store_shards = node.settings.store_shards;
         Worker {
             sessions: Sessions::new(seed),
             share: QuotaShare::new(Arc::clone(&node.quota)),
@@ -114,11 +118,12 @@ impl Worker {
             thread,
             connections: Connections::new(),
             pending: Pending::new(),
+            desk: Desk::new(thread, store_shards),
             waiting: Waiting::default(),
             lanes: Lanes::default(),
             outboxes: Outboxes::new(threads),
             timers: Timers::new(start),
-            scratch: Scratch::default(),
+            scratch: Scratch::new(store_shards.is_some()),
             random: Random::new(seed),
             counters: Counters::default(),
             connections_pending: 0,
@@ -271,6 +276,7 @@ impl Worker {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.lanes_due(now, out);
             self.waits_due(now, out);
+            self.desk.retry();
             self.look_for_slow(now, out);
             self.release_rested(now, out);
             self.close_largest(now, out);
@@ -280,7 +286,7 @@ impl Worker {
             }
         }
         let is_pressed = self.pressure != Pressure::Normal || !self.restraint.is_idle();
-        let has_house = is_pressed || !self.lanes.is_empty() || !self.waiting.is_empty();
+        let has_house = is_pressed || !self.lanes.is_empty() || !self.waiting.is_empty() || self.desk.has_more();
         has_house.then_some(self.next_housekeeping)
     }
 
@@ -345,6 +351,7 @@ impl Worker {
             queued_bytes: self.share.used() as u64,
             unsent_bytes: self.connections.unsent_bytes() as u64,
             slow_consumers: self.connections.slow() as u64,
+            store_questions: self.desk.waiting() as u64,
         }
     }
 

@@ -87,6 +87,11 @@ impl PasswordFile {
         self.users.get(name).map(|user| &user.hash)
     }
 
+    /// The names of all users, in no particular order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(|name| &**name)
+    }
+
     /// How many users there are.
     pub fn users(&self) -> usize {
         self.users.len()

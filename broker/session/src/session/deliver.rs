@@ -81,7 +81,7 @@ pub struct Drained {
 pub(super) struct Outbound {
     in_flight: InFlight,
     mailbox: Option<Box<Mailbox>>,
-    aliases: Aliases,
+    pub(super) aliases: Aliases,
 }
 
 /// How far acknowledgements may come out of order: identifiers in use, in multiples of those that may be open.

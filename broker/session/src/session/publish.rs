@@ -269,6 +269,16 @@ impl Inbound {
         self.aliases.as_ref().map_or(0, |aliases| aliases.bytes())
     }
 
+    pub(super) fn restore_received(&mut self, packet_ids: impl IntoIterator<Item = PacketId>) {
+        for packet_id in packet_ids {
+            self.received.insert(packet_id);
+        }
+    }
+
+    pub(super) fn has_received(&self, packet_id: PacketId) -> bool {
+        self.received.contains(packet_id)
+    }
+
     pub(super) fn connected(&mut self, now: Instant) {
         self.received_before = self.received.len() as u16;
         if let Some(carried) = &mut self.carried {

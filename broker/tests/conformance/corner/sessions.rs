@@ -41,7 +41,8 @@ fn corner_a_client_id_is_taken_over_while_its_queue_drains(bed: &Bed) {
     for _ in 0..4 {
         assert!(old.connack.present);
         taken.extend(old.take_texts(30));
-        let new = bed.join_beside(&old, &hello);
+        let mut new = bed.join_beside(&old, &hello);
+        new.complete_released();
         let last = old.until_closed().pop();
         let told = matches!(&last, Some(Packet::Disconnect(ending)) if ending.reason == 0x8e);
         assert!(bed.version != V5 || told, "the older connection is told why: {last:?}");

@@ -226,6 +226,16 @@ impl Client {
         publish
     }
 
+    /// Completes what was received on an earlier connection whose last PUBCOMP the broker may not have read (MQTT 5.0, 4.4).
+    pub fn complete_released(&mut self) {
+        loop {
+            match self.next() {
+                Packet::PubRel(ack) => self.pubcomp(ack.id),
+                packet => return self.waiting.push_front(packet),
+            }
+        }
+    }
+
     /// The payloads of so many messages, each acknowledged.
     pub fn take_texts(&mut self, count: usize) -> Vec<String> {
         (0..count).map(|_| self.take().text().to_owned()).collect()

@@ -233,6 +233,12 @@ impl Broker {
         assert_eq!(prlimit(&raw const limit, std::ptr::null_mut()), 0, "set the limit");
     }
 
+    /// Ends it at once, as the kernel would: nothing is written or said any more.
+    pub fn kill(mut self) {
+        self.child.kill().expect("kill the broker");
+        self.child.wait().expect("wait for the broker");
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("ask for the broker's end").is_some()

@@ -2,11 +2,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroU32;
 
 use fulmar_codec::{
     Ack, AckKind, Connect, Disconnect, ForwardProperties, Framed, Packet, PacketId, PublishHead, QoS, ReasonCode,
     SubscribeFilter, SubscriptionOptions, Version, decode_from_server, encode, encode_ack, encode_connect,
-    encode_pingreq, encode_publish, encode_subscribe, split_frame,
+    encode_pingreq, encode_publish, encode_subscribe, encode_unsubscribe, split_frame,
 };
 
 use super::PATIENCE;
@@ -28,6 +29,7 @@ impl Wire for TcpStream {
 pub enum Got {
     ConnAck { session_present: bool, reason: ReasonCode },
     SubAck(Vec<ReasonCode>),
+    UnsubAck(Vec<ReasonCode>),
     Message { topic: String, payload: Vec<u8>, qos: u8, retain: bool, dup: bool, packet_id: u16 },
     PubAck(u16, ReasonCode),
     PubRec(u16, ReasonCode),
@@ -36,6 +38,13 @@ pub enum Got {
     Pong,
     Disconnect(ReasonCode),
     Closed,
+}
+
+/// Properties of a message that few tests ask for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Details {
+    pub subscription_ids: Vec<u32>,
+    pub message_expiry: Option<u32>,
 }
 
 /// A connection of a client.
@@ -48,6 +57,8 @@ pub struct Client {
     last_id: u16,
     /// Answers deliveries as a client should, and does not show PUBREL.
     pub acknowledges: bool,
+    /// Of the last message.
+    pub details: Details,
 }
 
 impl Client {
@@ -57,7 +68,8 @@ impl Client {
     }
 
     pub fn on(wire: impl Wire + 'static, version: Version) -> Client {
-        Client { wire: Box::new(wire), version, input: Vec::new(), used: 0, last_id: 0, acknowledges: true }
+        let details = Details::default();
+        Client { wire: Box::new(wire), version, input: Vec::new(), used: 0, last_id: 0, acknowledges: true, details }
     }
 
     /// An MQTT 5 client with a clean start whose session ends with the connection.
@@ -118,9 +130,23 @@ impl Client {
 
     /// The same for several filters in one packet.
     pub fn ask_to_subscribe_all(&mut self, filters: &[SubscribeFilter<'_>]) -> Got {
+        self.ask_to_subscribe_as(None, filters)
+    }
+
+    /// The same with a subscription identifier.
+    pub fn ask_to_subscribe_as(&mut self, number: Option<NonZeroU32>, filters: &[SubscribeFilter<'_>]) -> Got {
         let mut bytes = Vec::new();
         let id = self.new_id();
-        encode_subscribe(&mut bytes, self.version, id, None, filters);
+        encode_subscribe(&mut bytes, self.version, id, number, filters);
+        self.send(&bytes);
+        self.next()
+    }
+
+    /// Sends UNSUBSCRIBE and shows the answer.
+    pub fn ask_to_unsubscribe(&mut self, filters: &[&str]) -> Got {
+        let mut bytes = Vec::new();
+        let id = self.new_id();
+        encode_unsubscribe(&mut bytes, self.version, id, filters);
         self.send(&bytes);
         self.next()
     }
@@ -234,20 +260,27 @@ impl Client {
         let got = match decode_from_server(self.version, first, body).expect("the broker sends packets") {
             Packet::ConnAck(ack) => Got::ConnAck { session_present: ack.session_present, reason: ack.reason },
             Packet::SubAck(ack) => Got::SubAck(ack.codes.iter().collect()),
+            Packet::UnsubAck(ack) => Got::UnsubAck(ack.codes.iter().collect()),
             Packet::PubAck(ack) => Got::PubAck(ack.packet_id.get(), ack.reason),
             Packet::PubRec(ack) => Got::PubRec(ack.packet_id.get(), ack.reason),
             Packet::PubRel(ack) => Got::PubRel(ack.packet_id.get()),
             Packet::PubComp(ack) => Got::PubComp(ack.packet_id.get()),
             Packet::PingResp => Got::Pong,
             Packet::Disconnect(disconnect) => Got::Disconnect(disconnect.reason),
-            Packet::Publish(publish) => Got::Message {
-                topic: publish.topic.to_owned(),
-                payload: publish.payload.to_vec(),
-                qos: publish.qos.level(),
-                retain: publish.retain,
-                dup: publish.dup,
-                packet_id: publish.packet_id.map_or(0, PacketId::get),
-            },
+            Packet::Publish(publish) => {
+                self.details = Details {
+                    subscription_ids: publish.properties.subscription_ids.iter().map(NonZeroU32::get).collect(),
+                    message_expiry: publish.properties.message_expiry,
+                };
+                Got::Message {
+                    topic: publish.topic.to_owned(),
+                    payload: publish.payload.to_vec(),
+                    qos: publish.qos.level(),
+                    retain: publish.retain,
+                    dup: publish.dup,
+                    packet_id: publish.packet_id.map_or(0, PacketId::get),
+                }
+            }
             other => panic!("the broker sent {other:?}"),
         };
         self.used += length;

@@ -1,0 +1,129 @@
+//! Questions of the data threads on their way to the store's thread, bounded by weight.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fulmar_store::{Ask, Ticket};
+use fulmar_worker::{Rules, Thread};
+
+/// Questions that may wait.
+const QUESTIONS_MAX: usize = 64 << 10;
+/// Bytes of the messages in them, besides what one turn of a data thread brought.
+const BYTES_MAX: usize = 16 << 20;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    queue: Mutex<Queue>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    asked: Vec<(Ticket, Ask)>,
+    bytes: usize,
+    /// Data threads whose questions did not fit.
+    waiting: Vec<Thread>,
+    is_closed: bool,
+    /// Changes of users and access rules, oldest first.
+    rules: Vec<Arc<Rules>>,
+}
+
+/// What there was when the store's thread looked.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// Data threads that may go on.
+    pub(crate) waiting: Vec<Thread>,
+    /// The node stops, and nothing more comes.
+    pub(crate) is_closed: bool,
+    /// What holds now, after each change.
+    pub(crate) rules: Vec<Arc<Rules>>,
+}
+
+impl Inbox {
+    /// Takes over what a data thread asks, with so many bytes of messages, or leaves it there if there is no room.
+    /// `false`: `from` is woken when there is.
+    pub(crate) fn push(&self, from: Thread, asked: &mut Vec<(Ticket, Ask)>, bytes: usize) -> bool {
+        let mut queue = self.lock();
+        let is_full = queue.asked.len() + asked.len() > QUESTIONS_MAX || queue.bytes + bytes > BYTES_MAX;
+        // What alone is heavier than allowed must pass too: it was one turn's work.
+        if is_full && !queue.asked.is_empty() {
+            if !queue.waiting.contains(&from) {
+                queue.waiting.push(from);
+            }
+            return false;
+        }
+        queue.bytes += bytes;
+        queue.asked.append(asked);
+        drop(queue);
+        self.news.notify_one();
+        true
+    }
+
+    /// What the files of users and access rules say from now on. They are looked at once a second, which bounds these.
+    pub(crate) fn reload(&self, rules: Arc<Rules>) {
+        self.lock().rules.push(rules);
+        self.news.notify_one();
+    }
+
+    /// Nothing more will be asked.
+    pub(crate) fn close(&self) {
+        self.lock().is_closed = true;
+        self.news.notify_one();
+    }
+
+    /// Waits for questions until `deadline` at the latest, and moves them all to `asked`, which is empty.
+    pub(crate) fn take(&self, deadline: Instant, asked: &mut Vec<(Ticket, Ask)>) -> Taken {
+        let mut queue = self.lock();
+        while queue.asked.is_empty() && queue.rules.is_empty() && !queue.is_closed {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                break;
+            }
+            queue = self.news.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::swap(&mut queue.asked, asked);
+        queue.bytes = 0;
+        Taken {
+            waiting: std::mem::take(&mut queue.waiting),
+            is_closed: queue.is_closed,
+            rules: std::mem::take(&mut queue.rules),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // What it guards is whole after every change.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The longest that the store's thread sleeps.
+pub(crate) const BEAT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use fulmar_store::Ask;
+
+    use super::*;
+
+    fn asked(count: u64) -> Vec<(Ticket, Ask)> {
+        let end = || Ask::End { client: "a".into(), generation: 1 };
+        (0..count).map(|number| (Ticket { thread: 0, number }, end())).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_stays_with_its_thread_which_is_told_when_there_is_room() {
+        let inbox = Inbox::default();
+        // Alone it passes, however much it is.
+        assert!(inbox.push(0, &mut asked(2), 2 * BYTES_MAX));
+        let mut more = asked(3);
+        assert!(!inbox.push(1, &mut more, 1) && !inbox.push(1, &mut more, 1) && more.len() == 3);
+        let mut taken = Vec::new();
+        let Taken { waiting, is_closed, rules: _ } = inbox.take(Instant::now(), &mut taken);
+        assert_eq!((taken.len(), waiting, is_closed), (2, vec![1], false));
+        assert!(inbox.push(1, &mut more, 1) && more.is_empty());
+        inbox.close();
+        taken.clear();
+        assert!(inbox.take(Instant::now() + BEAT, &mut taken).is_closed && taken.len() == 3);
+    }
+}

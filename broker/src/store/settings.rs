@@ -1,0 +1,98 @@
+//! What the store is to be like, by the broker's configuration.
+
+use std::num::NonZeroU16;
+use std::path::Path;
+
+use fulmar_config::Limits;
+use fulmar_store_raft::Settings;
+
+/// The shards of a store.
+const SHARDS: NonZeroU16 = NonZeroU16::new(12).expect("12 is not 0");
+
+/// The folder of the store within the data folder.
+const FOLDER: &str = "store";
+
+/// Whether a data folder has a store.
+pub(crate) fn is_in(data_dir: &Path) -> bool {
+    data_dir.join(FOLDER).exists()
+}
+
+/// What a shard and a queue are of use with, and the most that is counted.
+const SHARD_BYTES_LEAST: u64 = 1 << 20;
+const SHARD_BYTES_MOST: u64 = 1 << 40;
+const QUEUE_BYTES_LEAST: u64 = 1 << 10;
+
+/// Of a node that is alone, with so many data threads. `seed` is not to be guessed.
+pub(crate) fn settings(data_dir: &Path, node: u64, threads: u16, limits: &Limits, seed: u64) -> Settings {
+    let mut settings = Settings::new(node, data_dir.join(FOLDER), seed);
+    settings.shards = SHARDS;
+    // Nobody lags behind a node that is alone.
+    settings.raft.cache_bytes_max = 256 << 10;
+    settings.threads = NonZeroU16::new(threads).unwrap_or(NonZeroU16::MIN);
+    let store = &mut settings.store;
+    // All shards together are counted where they are asked.
+    store.sessions_max = limits.sessions.max(1);
+    let bytes =
+        limits.queued_bytes_total.saturating_add(limits.session_bytes_total).saturating_add(limits.retained_bytes);
+    store.shard_bytes_max = part(bytes).clamp(SHARD_BYTES_LEAST, SHARD_BYTES_MOST);
+    // A quarter of a shard is not for what waits.
+    let waiting = store.shard_bytes_max - store.shard_bytes_max / 4;
+    store.queue_messages_max = limits.queued_messages.max(1);
+    store.queue_bytes_max = limits.queued_bytes.clamp(QUEUE_BYTES_LEAST, waiting);
+    store.tombstone_bytes_max = store.tombstone_bytes_max.min(waiting);
+    store.in_flight_max = NonZeroU16::new(limits.outbound_inflight).unwrap_or(NonZeroU16::MIN);
+    store.subscriptions_max = limits.subscriptions_per_client.max(1);
+    store.will_bytes_max = limits.will_bytes.min(SHARD_BYTES_LEAST as u32);
+    store.received_ids_max = limits.inflight.max(1);
+    store.retained_max = u32::try_from(part(limits.retained_messages.into())).unwrap_or(u32::MAX);
+    settings
+}
+
+/// What one shard may have of what all may have together. Names spread over the shards by chance: each may have a quarter
+/// more than its part, and some more where there are few.
+fn part(all: u64) -> u64 {
+    let part = all / u64::from(SHARDS.get());
+    all.min(part + part / 4 + 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_configured_makes_a_store() {
+        let defaults = Limits::default();
+        let least = Limits {
+            sessions: 1,
+            session_bytes_total: 1,
+            queued_messages: 1,
+            queued_bytes: 1,
+            queued_bytes_total: 1,
+            retained_bytes: 0,
+            retained_messages: 0,
+            inflight: 1,
+            will_bytes: 0,
+            ..Limits::default()
+        };
+        let most = Limits {
+            sessions: u32::MAX,
+            session_bytes_total: u64::MAX,
+            queued_messages: u32::MAX,
+            queued_bytes: u64::MAX,
+            queued_bytes_total: u64::MAX,
+            retained_bytes: u64::MAX,
+            retained_messages: u32::MAX,
+            will_bytes: u32::MAX,
+            ..Limits::default()
+        };
+        for limits in [defaults, least, most] {
+            let settings = settings(Path::new("data"), 1, 2, &limits, 3);
+            assert_eq!(settings.store.check(), Ok(()), "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn shards_have_a_little_more_than_their_part_and_never_more_than_all() {
+        assert_eq!([0, 10, 64, 120, 12_000, 1_200_000].map(part), [0, 10, 64, 76, 1314, 125_064]);
+    }
+}
