@@ -120,6 +120,8 @@ options() {
     wild_*) echo "wild -n ${1#wild_} $T" ;;
     retained) echo "retained -n ${RETAINED:-100000} --times 2" ;;
     offline | durable) echo "offline -s 100 -m 500 --drain 12 --drain-max 40" ;;
+    durable_100) echo "offline -s 100 -m 1000 --pubs 100 --drain 12 --drain-max 40" ;;
+    retained_durable) echo "retained -n ${RETAINED:-100000} --times 2" ;;
     midkill) echo "offline -s 100 -m 500 --at 0.5 --drain 12 --drain-max 40" ;;
     *) return 1 ;;
   esac
@@ -141,7 +143,7 @@ one() { # broker scenario dir round
     crowd=$!
     disown $crowd
   fi
-  case $2 in durable | midkill) extra=(--between "$0 restart $1 $3 $BMASK") ;; esac
+  case $2 in durable | durable_100 | midkill) extra=(--between "$0 restart $1 $3 $BMASK") ;; esac
   # PERF=1: system calls and context switches of the broker (needs perf and root; costs the broker a little).
   [ -n "${PERF:-}" ] && wrap=(perf stat -x, -e raw_syscalls:sys_enter,context-switches -o "$3/perf"
     -p "$(echo $(cat "$3/pid") $(descendants "$(cat "$3/pid")") | tr ' ' ',')" --)
@@ -186,7 +188,7 @@ for round in $(seq "$ROUNDS"); do
       live=$RUN/$b.$s
       rm -rf "$live"
       durable=0
-      case $s in durable | midkill) durable=1 ;; esac
+      case $s in durable | durable_100 | retained_durable | midkill) durable=1 ;; esac
       export CASE=$s
       if start "$b" "$live" "$BMASK" $durable; then one "$b" "$s" "$live" "$round"; fi
       stop "$live"
