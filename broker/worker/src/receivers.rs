@@ -127,15 +127,14 @@ impl Receivers<'_> {
             subscription_ids,
             share: local.share,
         };
-        let is_stored = entry.is_stored();
+        let qos = how.qos.min(outgoing.qos);
+        if qos != QoS::AtMostOnce && entry.is_stored() {
+            // It comes by the store.
+            return;
+        }
         let Entry { session, connection, .. } = entry;
         if hooks.deliver.is_some() && !may_deliver(hooks, session, address(connections, *connection), outgoing) {
             counters.dropped_withheld += 1;
-            return;
-        }
-        let qos = how.qos.min(outgoing.qos);
-        if is_stored && qos != QoS::AtMostOnce {
-            // It comes by the store.
             return;
         }
         // What nobody was promised is not kept for those who do not read, when memory is short or what all of them hold
