@@ -174,9 +174,10 @@ impl Watch {
     }
 
     fn tell(&self, pressure: Pressure) {
-        let before = self.state.pressure.swap(pressure.value().into(), Ordering::Relaxed);
         self.shortage.set_memory_critical(pressure == Pressure::Critical);
         self.node.set_pressure(pressure);
+        // Shown when it holds.
+        let before = self.state.pressure.swap(pressure.value().into(), Ordering::Relaxed);
         if before != u64::from(pressure.value()) {
             self.inboxes.iter().for_each(|inbox| inbox.wake_if_asleep());
         }

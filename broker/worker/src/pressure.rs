@@ -81,7 +81,8 @@ impl Restraint {
 impl Worker {
     /// Whether a client has to come again later. Judged before its password, which takes memory to verify.
     pub(crate) fn is_too_busy_for(&self, connect: &Connect<'_>) -> bool {
-        match self.pressure {
+        // As it is now: a thread that has slept since the start knows of nothing before its first turn ends.
+        match self.node.pressure() {
             Pressure::Normal => false,
             Pressure::High => connect.clean_start || self.sessions.find(connect.client_id).is_none(),
             Pressure::Critical => true,
