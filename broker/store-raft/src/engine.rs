@@ -82,7 +82,7 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// A data thread asks. The answer comes with a turn; whoever asks bounds how much it asks before.
     pub fn ask(&mut self, ticket: Ticket, ask: Ask) {
-        let shard = self.shard_of(&ask);
+        let shard = ask.shard(self.settings.shards);
         let Some(replica) = self.replicas.get_mut(usize::from(shard.0)) else {
             return self.refused.push(ticket);
         };
@@ -215,20 +215,6 @@ impl<D: Disk + Clone> Engine<D> {
             && (self.are_outboxes_changed
                 || !self.refused.is_empty()
                 || self.replicas.iter().any(|it| it.is_touched || it.has_work() || it.must_clear(time)))
-    }
-
-    fn shard_of(&self, ask: &Ask) -> ShardId {
-        match ask {
-            Ask::Publish { shard, .. } | Ask::Adopted { shard, .. } | Ask::WillDone { shard, .. } => *shard,
-            Ask::Claim { claim, .. } => ShardId::of(&claim.client, self.settings.shards),
-            Ask::Subscribe { client, .. }
-            | Ask::Unsubscribe { client, .. }
-            | Ask::ReceiveQos2 { client, .. }
-            | Ask::Release { client, .. }
-            | Ask::Acknowledge { client, .. }
-            | Ask::Disconnect { client, .. }
-            | Ask::End { client, .. } => ShardId::of(client, self.settings.shards),
-        }
     }
 
     /// Whether it takes what must be durable.

@@ -4,7 +4,7 @@
 //! topic, and the store finds the shard and its leader, matches, commits and answers. What one thread asks about one
 //! client is done in the order in which it was asked, and so is what it publishes to one shard.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use fulmar_codec::{PacketId, QoS};
@@ -143,6 +143,23 @@ pub enum Ask {
         /// Who else wants it; nobody if it may not be published.
         shards: Vec<ShardId>,
     },
+}
+
+impl Ask {
+    /// The shard that it is for, of so many.
+    pub fn shard(&self, shards: NonZeroU16) -> ShardId {
+        match self {
+            Ask::Publish { shard, .. } | Ask::Adopted { shard, .. } | Ask::WillDone { shard, .. } => *shard,
+            Ask::Claim { claim, .. } => ShardId::of(&claim.client, shards),
+            Ask::Subscribe { client, .. }
+            | Ask::Unsubscribe { client, .. }
+            | Ask::ReceiveQos2 { client, .. }
+            | Ask::Release { client, .. }
+            | Ask::Acknowledge { client, .. }
+            | Ask::Disconnect { client, .. }
+            | Ask::End { client, .. } => ShardId::of(client, shards),
+        }
+    }
 }
 
 /// A message for a shard.

@@ -13,7 +13,7 @@ use fulmar_session::Outgoing;
 use fulmar_store::{Ack, Ask, ClientId, Epoch, Message, Published, Recipients, Sequence, ShardId, Ticket};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Questions that may wait to be posted before retained messages are read on.
 const QUESTIONS_MAX: usize = 1024;
@@ -172,6 +172,11 @@ pub(crate) fn stored_message(outgoing: &Outgoing<'_>, scratch: &mut Vec<u8>, now
     Message::new(outgoing.topic, outgoing.qos, scratch, outgoing.payload)
         .with_retain(outgoing.retain)
         .with_lifetime(outgoing.expiry_seconds_left(now))
+}
+
+/// When nobody wants a message of the store any more, which has come at `now`.
+pub(crate) fn expiry(message: &Message, now: Instant) -> Option<Instant> {
+    message.lifetime_seconds.map(|seconds| now + Duration::from_secs(seconds.into()))
 }
 
 /// A message that the store has kept, as receivers take it.

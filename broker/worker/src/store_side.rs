@@ -1,6 +1,6 @@
 //! What all threads of a node know of its store: which sessions it keeps, and what they have subscribed to.
 
-use crate::desk::outgoing;
+use crate::desk::{expiry, outgoing};
 use crate::node::{Node, unpoisoned};
 use crate::to_store::index_of;
 use foldhash::quality::FixedState;
@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use std::hash::BuildHasher;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Bits that say which names may have a session in the store: 128 KiB.
 const BITS: usize = 1 << 20;
@@ -101,10 +101,8 @@ impl Node {
     ) {
         let version = Version { clock: version.clock, node: NodeId(version.node) };
         self.clock.observe(version.clock);
-        let kept = message.map(|message| {
-            let expires = message.lifetime_seconds.map(|seconds| now + Duration::from_secs(seconds.into()));
-            fulmar_session::Message::new(&outgoing(message, expires), &mut Vec::new())
-        });
+        let kept = message
+            .map(|message| fulmar_session::Message::new(&outgoing(message, expiry(message, now)), &mut Vec::new()));
         // What there is no room for was refused to its publisher.
         let _ = self.retain(topic, kept, version, now);
     }

@@ -2,6 +2,7 @@
 //! and what the client says about them goes back to the store.
 
 use crate::client::Flow;
+use crate::connections::Role;
 use crate::counters::Counters;
 use crate::desk::{Subscribing, Waits, outgoing};
 use crate::effort::cost;
@@ -379,7 +380,7 @@ impl Worker {
 
     pub(crate) fn client_session(&self, conn: ConnId) -> Option<SessionId> {
         match self.connections.get(conn)?.role {
-            crate::connections::Role::Client(id) => Some(id),
+            Role::Client(id) => Some(id),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! What the store tells a data thread, and what is done about it.
 
-use crate::desk::{Subscribing, Waits, outgoing};
+use crate::desk::{Subscribing, Waits, expiry, outgoing};
 use crate::ids::ConnId;
 use crate::out::Out;
 use crate::pending::WaitId;
@@ -12,7 +12,7 @@ use fulmar_store::{
     Ack, AckReply, Answer, Ask, ItemReply, Message, Owner, PendingWill, Reply, RetainReply, ShardId, Stored, Ticket,
     Told, Will, WillId,
 };
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl Worker {
     /// The store has answers, messages or news.
@@ -159,17 +159,15 @@ impl Worker {
             let ask = Ask::WillDone { shard, will, retain: None, shards: Vec::new() };
             return self.desk.ask(ask, Waits::Nobody);
         }
-        let expires = message.lifetime_seconds.map(|seconds| now + Duration::from_secs(seconds.into()));
         self.counters.wills_published += 1;
-        self.publish_from(&outgoing(message, expires), Source::StoredWill { shard, will }, now);
+        self.publish_from(&outgoing(message, expiry(message, now)), Source::StoredWill { shard, will }, now);
     }
 
     /// A message of a shared subscription of which no session of the store is a member any more: one that is connected
     /// gets it.
     fn adopt(&mut self, share: &str, message: &Message, now: Instant) {
         let (Some(group), filter) = split_share(share) else { return };
-        let expires = message.lifetime_seconds.map(|seconds| now + Duration::from_secs(seconds.into()));
-        self.hand_to_group(group, filter, &outgoing(message, expires), now);
+        self.hand_to_group(group, filter, &outgoing(message, expiry(message, now)), now);
     }
 
     /// The session of a client is no more.

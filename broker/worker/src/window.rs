@@ -4,10 +4,11 @@
 //! this connection has done about it, and it goes with the connection: whoever serves the client next is given the same
 //! messages again under the same identifiers.
 
+use crate::desk::expiry;
 use fulmar_codec::{AckKind, PacketId, QoS};
 use fulmar_store::{Ack, Delivery, Sequence};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Packet identifiers that there are.
 const IDS: u64 = 65_535;
@@ -73,8 +74,7 @@ impl Window {
     pub(crate) fn push(&mut self, delivery: Delivery, now: Instant) {
         debug_assert!(self.slots.back().is_none_or(|last| last.sequence < delivery.sequence), "{delivery:?}");
         let Delivery { sequence, packet_id, .. } = delivery;
-        let lifetime = delivery.message.as_ref().and_then(|message| message.lifetime_seconds);
-        let expires = lifetime.map(|seconds| now + Duration::from_secs(seconds.into()));
+        let expires = delivery.message.as_ref().and_then(|message| expiry(message, now));
         let state = State::Waits(Box::new(Waiting { delivery, expires }));
         self.slots.push_back(Slot { sequence, packet_id, state });
     }

@@ -205,17 +205,7 @@ impl World {
 
     /// Asks a node that answers for the shard, if there is one.
     fn ask(&mut self, ask: Ask, question: Question) -> Option<u64> {
-        let shard = match &ask {
-            Ask::Publish { shard, .. } | Ask::Adopted { shard, .. } | Ask::WillDone { shard, .. } => *shard,
-            Ask::Claim { claim, .. } => ShardId::of(&claim.client, self.nodes.shards),
-            Ask::Subscribe { client, .. }
-            | Ask::Unsubscribe { client, .. }
-            | Ask::ReceiveQos2 { client, .. }
-            | Ask::Release { client, .. }
-            | Ask::Acknowledge { client, .. }
-            | Ask::Disconnect { client, .. }
-            | Ask::End { client, .. } => ShardId::of(client, self.nodes.shards),
-        };
+        let shard = ask.shard(self.nodes.shards);
         let node = self.nodes.serving(shard)?;
         self.last_question += 1;
         self.questions.insert(self.last_question, (node, question));
