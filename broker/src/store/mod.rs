@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fulmar_log::StdDisk;
 use fulmar_store::{Answer, Ask, Bound, Message, Refusal, Reply, ShardId, Ticket, Time, Told, Version};
-use fulmar_store_raft::{Engine, Failed, OpenError, Out, Settings};
+use fulmar_store_raft::{Engine, Failed, Letter as EngineLetter, OpenError, Out, Settings};
 use fulmar_worker::{Node, Rules, Thread};
 use tracing::info;
 
@@ -193,7 +193,7 @@ impl Out for Around {
         self.node.set_stored_retained(topic, message, version, self.now);
     }
 
-    fn send(&mut self, _to: u64, _group: u16, _message: fulmar_raft::Message) {
+    fn send(&mut self, _to: u64, _letter: EngineLetter) {
         // A node that is alone has nobody to send to.
     }
 }

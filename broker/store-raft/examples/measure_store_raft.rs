@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use fulmar_codec::{QoS, SubscriptionOptions};
 use fulmar_log::StdDisk;
-use fulmar_raft::{Message as RaftMessage, NodeId};
+use fulmar_raft::NodeId;
 use fulmar_store::{
     Ack, Answer, Ask, Claim, Epoch, Message, Node, Owner, Published, Recipients, ShardId, Subscription, Takeover,
     Ticket, Told, Version,
 };
-use fulmar_store_raft::{Engine, Out, Settings};
+use fulmar_store_raft::{Engine, Letter, Out, Settings};
 
 const SESSIONS: usize = 120;
 const MESSAGES: usize = 100;
@@ -39,7 +39,7 @@ impl Out for Heard {
 
     fn retained(&mut self, _: &str, _: Option<&Message>, _: Version) {}
 
-    fn send(&mut self, _: NodeId, _: u16, _: RaftMessage) {}
+    fn send(&mut self, _: NodeId, _: Letter) {}
 }
 
 struct World {

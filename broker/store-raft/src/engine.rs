@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fulmar_log::{Disk, Log};
-use fulmar_raft::{Message as RaftMessage, NodeId};
+use fulmar_raft::NodeId;
 use fulmar_store::{Answer, Ask, ClientId, Generation, Node, ShardId, Ticket, Time, Told};
 
 use crate::apply::Applying;
 use crate::counts::{Counts, State};
 use crate::errors::Failed;
+use crate::letter::Letter;
 use crate::out::Out;
 use crate::propose::{Proposing, ask_bytes};
 use crate::random::Random;
@@ -30,7 +31,7 @@ pub struct Engine<D: Disk> {
     pub(crate) me: Node,
     pub(crate) disk: D,
     pub(crate) log: Log<D>,
-    /// By the number of the shard.
+    /// The shards that this node has copies of, in order.
     pub(crate) replicas: Vec<Replica>,
     pub(crate) random: Random,
     /// What groups want written and the disk had no room for.
@@ -83,9 +84,8 @@ impl<D: Disk + Clone> Engine<D> {
     /// A data thread asks. The answer comes with a turn; whoever asks bounds how much it asks before.
     pub fn ask(&mut self, ticket: Ticket, ask: Ask) {
         let shard = ask.shard(self.settings.shards);
-        let Some(replica) = self.replicas.get_mut(usize::from(shard.0)) else {
-            return self.refused.push(ticket);
-        };
+        let Some(at) = self.place_of(shard) else { return self.refused.push(ticket) };
+        let replica = &mut self.replicas[at];
         if let Ask::Disconnect { client, epoch, .. } = &ask {
             replica.give_up_session(client, *epoch);
         }
@@ -104,13 +104,26 @@ impl<D: Disk + Clone> Engine<D> {
         }
     }
 
-    /// A message of the same group's engine on another node.
-    pub fn receive(&mut self, from: NodeId, group: u16, message: RaftMessage, now: Instant) {
-        let replica = group.checked_sub(1).and_then(|shard| self.replicas.get_mut(usize::from(shard)));
-        if let Some(replica) = replica {
-            replica.group.receive(from, message, now);
-            replica.is_touched = true;
+    /// What the engine of another node has to say.
+    pub fn receive(&mut self, from: NodeId, letter: Letter, now: Instant) {
+        match letter {
+            Letter::Raft { group, message } => {
+                let at = group.checked_sub(1).and_then(|shard| self.place_of(ShardId(shard)));
+                if let Some(replica) = at.map(|at| &mut self.replicas[at]) {
+                    replica.group.receive(from, message, now);
+                    replica.is_touched = true;
+                }
+            }
         }
+    }
+
+    /// Where the copy of a shard is among those of this node.
+    pub(crate) fn place_of(&self, shard: ShardId) -> Option<usize> {
+        self.replicas.binary_search_by_key(&shard, |replica| replica.id).ok()
+    }
+
+    pub(crate) fn replica(&self, shard: ShardId) -> Option<&Replica> {
+        self.place_of(shard).map(|at| &self.replicas[at])
     }
 
     /// Does all that was asked so far: it is matched, proposed, written, synced once for all shards, committed, applied
@@ -228,12 +241,12 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// Who leads a shard, as far as this node knows.
     pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
-        self.replicas.get(usize::from(shard.0))?.group.leader()
+        self.replica(shard)?.group.leader()
     }
 
     /// Whether this node answers for a shard.
     pub fn serves(&self, shard: ShardId) -> bool {
-        self.replicas.get(usize::from(shard.0)).is_some_and(|replica| replica.leading.is_some())
+        self.replica(shard).is_some_and(|replica| replica.leading.is_some())
     }
 
     /// All sessions that this node has copies of: their clients, which lives of them these are, and whose they are.
@@ -249,7 +262,7 @@ impl<D: Disk + Clone> Engine<D> {
     /// Whether there is a session under this name.
     pub fn has_session(&self, client: &str) -> bool {
         let shard = ShardId::of(client, self.settings.shards);
-        self.replicas.get(usize::from(shard.0)).is_some_and(|replica| replica.shard.session(client).is_some())
+        self.replica(shard).is_some_and(|replica| replica.shard.session(client).is_some())
     }
 
     /// What there is and what happened.

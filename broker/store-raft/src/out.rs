@@ -1,7 +1,9 @@
 //! What an engine brings about outside of itself.
 
-use fulmar_raft::{Message as RaftMessage, NodeId};
+use fulmar_raft::NodeId;
 use fulmar_store::{Message, ShardId, Told, Version};
+
+use crate::letter::Letter;
 
 /// Takes what an engine has to say. What it says in a turn is in the order in which it came to be.
 pub trait Out {
@@ -15,5 +17,5 @@ pub trait Out {
     /// is over by its lifetime is not told.
     fn retained(&mut self, topic: &str, message: Option<&Message>, version: Version);
     /// Something for the engine of another node: see [`Engine::receive`](crate::Engine::receive).
-    fn send(&mut self, to: NodeId, group: u16, message: RaftMessage);
+    fn send(&mut self, to: NodeId, letter: Letter);
 }

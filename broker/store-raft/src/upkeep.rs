@@ -128,7 +128,7 @@ impl<D: Disk + Clone> Engine<D> {
             })
             .collect();
         for (destination, oldest) in waiting {
-            let Some(receiver) = self.replicas.get(usize::from(destination.0)) else { continue };
+            let Some(receiver) = self.replica(destination) else { continue };
             let mut until = receiver.shard.expected(Party::Shard(me)) - 1;
             if sabotaged!(self.settings, OutboxDoneEarly) {
                 let all = Credit { messages: usize::MAX, bytes: u64::MAX };

@@ -11,6 +11,7 @@ use fulmar_store::Time;
 use crate::apply::Applying;
 use crate::engine::{Engine, IDLE};
 use crate::errors::{Failed, Written, written};
+use crate::letter::Letter;
 use crate::out::Out;
 use crate::replica::Replica;
 use crate::settings::{Durability, sabotaged};
@@ -117,7 +118,7 @@ impl<D: Disk + Clone> Engine<D> {
                 replica.role_changed(role, out);
             }
             let group = replica.group_number();
-            outputs.messages.into_iter().for_each(|(to, message)| out.send(to, group, message));
+            outputs.messages.into_iter().for_each(|(to, message)| out.send(to, Letter::Raft { group, message }));
             self.counted.answers_lost += outputs.answers_lost;
             self.counted.contradictions += outputs.contradictions.len() as u64;
             for order in outputs.snapshots {

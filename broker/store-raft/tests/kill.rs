@@ -8,12 +8,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use fulmar_codec::{QoS, SubscriptionOptions};
 use fulmar_log::StdDisk;
-use fulmar_raft::{Message as RaftMessage, NodeId};
+use fulmar_raft::NodeId;
 use fulmar_store::{
     Ack, Answer, Ask, Claim, Delivery, Epoch, Message, Node, Owner, Published, Recipients, Reply, ShardId,
     Subscription, Takeover, Ticket, Told, Version,
 };
-use fulmar_store_raft::{Engine, Out, Settings};
+use fulmar_store_raft::{Engine, Letter, Out, Settings};
 
 const FOLDER: &str = "FULMAR_STORE_KILL_FOLDER";
 const CLIENT: &str = "meter";
@@ -30,7 +30,7 @@ impl Out for Heard {
 
     fn retained(&mut self, _: &str, _: Option<&Message>, _: Version) {}
 
-    fn send(&mut self, _: NodeId, _: u16, _: RaftMessage) {}
+    fn send(&mut self, _: NodeId, _: Letter) {}
 }
 
 struct World {

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use fulmar_codec::{QoS, SubscriptionOptions};
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
-use fulmar_raft::{Message as RaftMessage, NodeId};
+use fulmar_raft::NodeId;
 use fulmar_store::{
     Answer, Ask, Claim, ClientId, Delivery, Epoch, Message, Number, OwnedSession, Owner, Published, Recipients,
     ShardId, Subscription, Takeover, Ticket, Told, Version,
 };
 
-use crate::{Engine, Out, Settings};
+use crate::{Engine, Letter, Out, Settings};
 
 pub(super) const NODE: u64 = 0xab;
 
@@ -28,7 +28,7 @@ pub(super) enum Said {
     Told(u16, Told),
     Interest(ShardId, Option<String>, String, bool),
     Retained(String, Option<Message>, Version),
-    Sent(NodeId, u16, RaftMessage),
+    Sent(NodeId, Letter),
 }
 
 #[derive(Debug, Default)]
@@ -47,8 +47,8 @@ impl Out for Heard {
         self.0.push(Said::Retained(topic.to_owned(), message.cloned(), version));
     }
 
-    fn send(&mut self, to: NodeId, group: u16, message: RaftMessage) {
-        self.0.push(Said::Sent(to, group, message));
+    fn send(&mut self, to: NodeId, letter: Letter) {
+        self.0.push(Said::Sent(to, letter));
     }
 }
 

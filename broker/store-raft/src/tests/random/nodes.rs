@@ -6,14 +6,13 @@ use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
-use fulmar_raft::Message;
 use fulmar_store::{Ask, ShardId, Ticket};
 
 use super::Violation;
 use crate::random::Random;
 use crate::settings::Sabotage;
 use crate::tests::fixture::{self, Heard, Said};
-use crate::{Engine, Settings};
+use crate::{Engine, Letter, Settings};
 
 /// A number below `end`.
 pub(super) fn below(random: &mut Random, end: u64) -> u64 {
@@ -33,10 +32,9 @@ struct Node {
 }
 
 /// A message on its way.
-struct Letter {
+struct Post {
     from: usize,
     to: usize,
-    group: u16,
     bytes: Vec<u8>,
 }
 
@@ -53,7 +51,7 @@ pub(super) struct Nodes {
     nodes: Vec<Node>,
     now: Instant,
     time: u64,
-    letters: BTreeMap<(Instant, u64), Letter>,
+    letters: BTreeMap<(Instant, u64), Post>,
     last_letter: u64,
     /// Nobody hears it, and it hears nobody.
     cut_off: Option<usize>,
@@ -214,11 +212,11 @@ impl Nodes {
     /// All that is due happens, on all nodes.
     pub(super) fn turn(&mut self) -> Result<(), Violation> {
         while let Some(entry) = self.letters.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            let Letter { from, to, group, bytes } = entry.remove();
+            let Post { from, to, bytes } = entry.remove();
             let is_lost = self.cut_off.is_some_and(|it| it == from || it == to);
-            let message = Message::decode(&bytes).map_err(|error| format!("{error}"))?;
+            let letter = Letter::decode(&bytes).map_err(|error| format!("{error}"))?;
             if let Some(engine) = self.nodes[to].engine.as_mut().filter(|_| !is_lost) {
-                engine.receive(id_of(from), group, message, self.now);
+                engine.receive(id_of(from), letter, self.now);
             }
         }
         (0..self.nodes.len()).try_for_each(|at| self.turn_of(at))
@@ -244,12 +242,12 @@ impl Nodes {
     fn hear(&mut self, at: usize, heard: Heard) -> Result<(), Violation> {
         for said in heard.0 {
             match said {
-                Said::Sent(to, group, message) => {
+                Said::Sent(to, letter) => {
                     let to = (0..self.nodes.len()).find(|other| id_of(*other) == to && *other != at);
                     let to = to.ok_or_else(|| format!("node {at} sends to a node that is not there"))?;
                     let mut bytes = Vec::new();
-                    message.append_to(&mut bytes);
-                    self.post(&Letter { from: at, to, group, bytes });
+                    letter.append_to(&mut bytes);
+                    self.post(&Post { from: at, to, bytes });
                 }
                 other => self.events.push_back(Event::Said(at, other)),
             }
@@ -257,7 +255,7 @@ impl Nodes {
         Ok(())
     }
 
-    fn post(&mut self, letter: &Letter) {
+    fn post(&mut self, post: &Post) {
         let copies = match below(&mut self.random, 40) {
             0 if !self.is_calm => 0,
             1 if !self.is_calm => 2,
@@ -267,8 +265,8 @@ impl Nodes {
             let slowest = if self.is_calm { 3_000 } else { pick(&mut self.random, &[2_000, 2_000, 30_000]) };
             let arrives = self.now + Duration::from_micros(100 + below(&mut self.random, slowest));
             self.last_letter += 1;
-            let Letter { from, to, group, bytes } = letter;
-            let copy = Letter { from: *from, to: *to, group: *group, bytes: bytes.clone() };
+            let Post { from, to, bytes } = post;
+            let copy = Post { from: *from, to: *to, bytes: bytes.clone() };
             self.letters.insert((arrives, self.last_letter), copy);
         }
     }
