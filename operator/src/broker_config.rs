@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use fulmar_api::{AuthSpec, ClientAuth, ClientIdentity, ListenerProtocol, names};
 use fulmar_config::{
-    ClientCertificate, ClusterTls, Config, HttpConfig, ListenerConfig, ListenerLimits, ListenerTls, Peer, Protocol,
+    ClientCertificate, ClusterTls, Config, Durability, HttpConfig, ListenerConfig, ListenerLimits, ListenerTls, Peer,
+    Protocol,
 };
 use serde_json::{Map, Value};
 
@@ -57,6 +58,7 @@ const USER_KEYS: &[&str] = &[
 const OPERATOR_KEYS: &[(&str, &str)] = &[
     ("name", "each pod has its own name"),
     ("dataDir", "the volume of spec.storage is always used"),
+    ("durability", "pods keep nothing but their id on their volumes for now"),
     ("allowAnonymous", "set spec.auth.anonymous"),
     ("auth.passwordFile", "set spec.auth.usersSecretName"),
     ("auth.accessFile", "set spec.auth.aclSecretName"),
@@ -66,6 +68,9 @@ const OPERATOR_KEYS: &[(&str, &str)] = &[
     ("cluster.port", "links are always on port 7800"),
     ("cluster.peers", "the pods of the cluster are each other's peers"),
     ("cluster.tls", "links always use the cluster's own certificates"),
+    ("cluster.id", "each cluster has its own"),
+    ("cluster.bootstrap", "the first pod begins the cluster"),
+    ("cluster.zone", "each pod is in the zone of its node"),
 ];
 
 /// One thing that is wrong with the user's settings.
@@ -149,6 +154,8 @@ fn with_operator_settings(
     let folder = PathBuf::from(CLUSTER_TLS_FOLDER);
     config.name = None;
     config.data_dir = Some(PathBuf::from(DATA_FOLDER));
+    // Until pods are rolled, drained and replaced by what their shards need.
+    config.durability = Durability::None;
     let AuthSpec { anonymous, users_secret_name, acl_secret_name } = auth;
     config.allow_anonymous = Some(*anonymous);
     config.auth.password_file = users_secret_name.as_ref().map(|_| Path::new(USERS_FOLDER).join(USERS_FILE));

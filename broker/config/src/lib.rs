@@ -21,6 +21,6 @@ pub use listener::{ClientCertificate, ClientIdentity, ListenerConfig, ListenerLi
 pub use load::{Effective, Override, OverrideValue, check, environment_names, environment_override, load, parse_peer};
 pub use read::{Setting, nearest};
 pub use types::{
-    AuthConfig, BackoffConfig, ClusterConfig, ClusterTls, Config, HeartbeatConfig, HttpConfig, IdentityRule, LogConfig,
-    LogFormat, LogLevel, MemoryConfig, Peer, ReconnectConfig, ShutdownConfig, TakeoverRule,
+    AuthConfig, BackoffConfig, ClusterConfig, ClusterId, ClusterTls, Config, Durability, HeartbeatConfig, HttpConfig,
+    IdentityRule, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, ReconnectConfig, ShutdownConfig, TakeoverRule,
 };

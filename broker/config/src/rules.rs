@@ -97,7 +97,7 @@ fn overlap(one: IpAddr, other: IpAddr) -> bool {
 }
 
 fn check_cluster(cluster: &ClusterConfig, findings: &mut Findings) {
-    let ClusterConfig { address, peers, tls, heartbeat, reconnect, port: _, resume_milliseconds: _ } = cluster;
+    let ClusterConfig { address, peers, tls, heartbeat, reconnect, .. } = cluster;
     if peers.len() > PEERS_MAX {
         findings.refuse("cluster.peers", &[], format!("{} peers", peers.len()), format!("at most {PEERS_MAX}"));
     }

@@ -2,9 +2,9 @@
 
 use crate::read::Section;
 use crate::{
-    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
-    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls, LogConfig, LogFormat, LogLevel,
-    MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, TakeoverRule,
+    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterId, ClusterTls, Config,
+    Durability, HeartbeatConfig, HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls,
+    LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, TakeoverRule,
 };
 
 const PACKET_BYTES_MAX: u32 = 268_435_460; // The largest remaining length and its header (MQTT 5.0, 1.5.5).
@@ -16,6 +16,11 @@ pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
     Config {
         name: section.optional_text("name", "1 to 253 letters, digits, dots, dashes and underscores", parse_name),
         data_dir: section.optional_path("dataDir"),
+        durability: section.choice(
+            "durability",
+            ("fsync", Durability::Fsync),
+            &[("memory", Durability::Memory), ("none", Durability::None)],
+        ),
         threads: section.number("threads", defaults.threads, 0..=1024),
         allow_anonymous: section.flag("allowAnonymous"),
         auth: section.section("auth", read_auth),
@@ -142,6 +147,10 @@ fn read_cluster(section: &mut Section<'_>) -> ClusterConfig {
                 jitter_percent: section.number("jitterPercent", jitter_percent, 0..=50),
             }
         }),
+        id: section.optional_text("id", "32 hexadecimal digits", ClusterId::parse),
+        bootstrap: section.flag("bootstrap"),
+        zone: section
+            .optional_text("zone", "1 to 63 bytes", |text| (1..=63).contains(&text.len()).then(|| text.to_owned())),
     }
 }
 

@@ -18,9 +18,11 @@ use crate::{Limits, ListenerConfig};
 pub struct Config {
     /// The node's name in logs, metrics and towards peers; the host name if absent.
     pub name: Option<String>,
-    /// The folder that keeps the node's id and, of a broker that is alone, its sessions and retained messages: what was
-    /// acknowledged is on its disk. With none everything lasts as long as the process.
+    /// The folder that keeps the node's id, sessions and retained messages. With none everything lasts as long as the
+    /// process.
     pub data_dir: Option<PathBuf>,
+    /// When something is acknowledged that has to outlive the process.
+    pub durability: Durability,
     /// How many data threads serve connections; 0 is one per core that the machine or container grants.
     pub threads: u16,
     /// Whether clients without credentials are served. If absent, only listeners on loopback serve them, and with a
@@ -52,6 +54,7 @@ impl Default for Config {
         Config {
             name: None,
             data_dir: None,
+            durability: Durability::default(),
             threads: 0,
             allow_anonymous: None,
             auth: AuthConfig::default(),
@@ -77,6 +80,20 @@ impl Config {
     pub fn is_anonymous_allowed(&self, listener: &ListenerConfig) -> bool {
         self.allow_anonymous.unwrap_or_else(|| listener.address.is_loopback() && self.auth.password_file.is_none())
     }
+}
+
+/// When something is acknowledged that has to outlive the process. Without a data folder nothing has to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Durability {
+    /// When it is on the disks of a majority of those that keep it: nothing is lost if all machines lose their power.
+    #[default]
+    Fsync,
+    /// When a majority of those that keep it have it, though not on their disks yet: it outlives processes, and as many
+    /// machines as are no majority.
+    Memory,
+    /// At once. Sessions and retained messages last as long as the process, the data folder keeps the node's id.
+    None,
 }
 
 /// Who may connect and who may do what. The files are read again when they change.
@@ -213,6 +230,17 @@ pub struct ClusterConfig {
     pub resume_milliseconds: u32,
     /// How fast a broken link is dialled again.
     pub reconnect: ReconnectConfig,
+    /// The cluster that this node belongs to, as its log says when it is begun. Where it is set, nodes join that one and
+    /// never begin another, however empty their folders are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<ClusterId>,
+    /// Whether this node may begin a cluster, if its folder and those of all peers are empty; exactly one of the nodes
+    /// may. If absent, the one whose name ends with `-0`, as that of the first pod of a StatefulSet does.
+    pub bootstrap: Option<bool>,
+    /// Where the node is. The copies of a session are kept in as many zones as there are. Nodes without one are in one
+    /// together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 impl Default for ClusterConfig {
@@ -225,11 +253,43 @@ impl Default for ClusterConfig {
             heartbeat: HeartbeatConfig::default(),
             resume_milliseconds: 2000,
             reconnect: ReconnectConfig::default(),
+            id: None,
+            bootstrap: None,
+            zone: None,
         }
     }
 }
 
+/// The id of a cluster: 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterId(pub u128);
+
+impl ClusterId {
+    /// Reads the digits.
+    pub fn parse(text: &str) -> Option<ClusterId> {
+        let is_hexadecimal = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u128::from_str_radix(text, 16).ok().filter(|_| is_hexadecimal).map(ClusterId)
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl Serialize for ClusterId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl ClusterConfig {
+    /// Whether a node of this name may begin a cluster.
+    pub fn may_bootstrap(&self, name: &str) -> bool {
+        self.bootstrap.unwrap_or_else(|| name.ends_with("-0"))
+    }
+
     /// How long a broken link may resume before its peer counts as gone.
     pub fn resume(&self) -> Duration {
         Duration::from_millis(self.resume_milliseconds.into())

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use fulmar_config::{
-    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterTls, Config, HeartbeatConfig,
-    HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls, LogConfig, LogFormat, LogLevel,
-    MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, TakeoverRule, check, load,
+    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterId, ClusterTls, Config,
+    Durability, HeartbeatConfig, HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls,
+    LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, TakeoverRule, check,
+    load,
 };
 use proptest::prelude::*;
 
@@ -65,19 +66,25 @@ fn any_listener_tls() -> impl Strategy<Value = ListenerTls> {
 fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
     let peer = (any_text(), 1..u16::MAX).prop_map(|(host, port)| Peer { host, port });
     let tls = (any_path(), any_path(), any_path());
-    (any::<IpAddr>(), prop::collection::vec(peer, 0..4), tls, 50..5000_u32, 10..60_000_u32, 0..=20_u8).prop_map(
-        |(address, peers, (cert_file, key_file, ca_file), interval, initial, jitter_percent)| ClusterConfig {
-            address,
-            port: 7800,
-            peers,
-            tls: Some(ClusterTls { cert_file, key_file, ca_file }),
-            heartbeat: HeartbeatConfig {
-                interval_milliseconds: interval,
-                timeout_milliseconds: 100,
-                retries: jitter_percent.into(),
-            },
-            resume_milliseconds: 2000,
-            reconnect: ReconnectConfig { initial_milliseconds: initial, max_milliseconds: 60_000, jitter_percent },
+    let place = (prop::option::of(any::<u128>()), any::<Option<bool>>(), prop::option::of("[a-z0-9-]{1,63}"));
+    (any::<IpAddr>(), prop::collection::vec(peer, 0..4), tls, 50..5000_u32, 10..60_000_u32, 0..=20_u8, place).prop_map(
+        |(address, peers, (cert_file, key_file, ca_file), interval, initial, jitter_percent, (id, bootstrap, zone))| {
+            ClusterConfig {
+                address,
+                port: 7800,
+                peers,
+                tls: Some(ClusterTls { cert_file, key_file, ca_file }),
+                heartbeat: HeartbeatConfig {
+                    interval_milliseconds: interval,
+                    timeout_milliseconds: 100,
+                    retries: jitter_percent.into(),
+                },
+                resume_milliseconds: 2000,
+                reconnect: ReconnectConfig { initial_milliseconds: initial, max_milliseconds: 60_000, jitter_percent },
+                id: id.map(ClusterId),
+                bootstrap,
+                zone,
+            }
         },
     )
 }
@@ -109,6 +116,7 @@ fn any_config() -> impl Strategy<Value = Config> {
     let head = (
         prop::option::of(any_text()),
         prop::option::of(any_path()),
+        prop_oneof![Just(Durability::Fsync), Just(Durability::Memory), Just(Durability::None)],
         0..=1024_u16,
         prop::option::of(any::<bool>()),
         (any_listener(0), any_listener(1)),
@@ -119,7 +127,7 @@ fn any_config() -> impl Strategy<Value = Config> {
     let tail = (1..1000_u32, any::<bool>(), 0..3600_u32, memory, 0..=86_400_u32);
     (head, http, prop::option::of(any_cluster()), tail).prop_map(
         |(
-            (name, data_dir, threads, allow_anonymous, (one, two), auth),
+            (name, data_dir, durability, threads, allow_anonymous, (one, two), auth),
             http,
             cluster,
             (connections, is_json, grace, (limit_bytes, high_percent), sys_interval_seconds),
@@ -127,6 +135,7 @@ fn any_config() -> impl Strategy<Value = Config> {
             Config {
                 name,
                 data_dir,
+                durability,
                 threads,
                 allow_anonymous,
                 auth,
