@@ -17,6 +17,8 @@ pub struct Cluster {
     settings: fn(&Folder) -> String,
     /// More of each node's command line.
     pub arguments: Vec<String>,
+    /// When what must outlive a process is acknowledged.
+    pub durability: &'static str,
 }
 
 impl Cluster {
@@ -32,7 +34,7 @@ impl Cluster {
     pub fn at(places: Vec<SocketAddr>, settings: fn(&Folder) -> String) -> Cluster {
         let folders = places.iter().map(|_| Folder::new()).collect();
         let names = (0..places.len()).map(name).collect();
-        Cluster { places, host: None, folders, names, settings, arguments: Vec::new() }
+        Cluster { places, host: None, folders, names, settings, arguments: Vec::new(), durability: "none" }
     }
 
     pub fn folder(&self, index: usize) -> &Folder {
@@ -56,6 +58,7 @@ impl Cluster {
             "
 name: {name}
 dataDir: {data}
+durability: {durability}
 threads: {threads}
 listeners: [{{name: mqtt, protocol: mqtt, address: 127.0.0.1, port: 0}}]
 http: {{address: 127.0.0.1, port: 0}}
@@ -67,6 +70,7 @@ cluster:
   reconnect: {{initialMilliseconds: 50, maxMilliseconds: 200}}
 {more}",
             name = self.names[index],
+            durability = self.durability,
             threads = index + 1,
             data = folder.path().join("data").display(),
             address = place.ip(),
