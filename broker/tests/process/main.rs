@@ -16,6 +16,7 @@ mod cluster;
 mod descriptors;
 mod durable;
 mod durable_folder;
+mod durable_nodes;
 mod durable_terms;
 mod durable_traffic;
 mod harness;
