@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fulmar-cluster", &["fulmar-codec"]),
     ("fulmar-store", &["fulmar-codec"]),
     ("fulmar-meta", &[]),
+    ("fulmar-member", &["fulmar-meta"]),
     ("fulmar-store-raft", &["fulmar-codec", "fulmar-log", "fulmar-raft", "fulmar-router", "fulmar-store"]),
     (
         "fulmar-worker",
@@ -71,6 +72,8 @@ const PURE: &[&str] = &[
     "fulmar-session",
     "fulmar-router",
     "fulmar-cluster",
+    "fulmar-meta",
+    "fulmar-member",
     "fulmar-store",
     "fulmar-raft",
     "fulmar-store-raft",
