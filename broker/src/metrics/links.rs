@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fulmar_cluster::NodeId;
+use fulmar_cluster::letters::Channel;
 use fulmar_cluster::peers::{LinkState, PeerView};
 
 use super::{Exposition, Kind, Numbers};
 use crate::link::Links;
+use crate::link::letters::TallyView;
 
 /// Adds everything about links; of a broker alone that is nothing but descriptions.
 pub(super) fn expose(exposition: &mut Exposition, numbers: &[Numbers], links: Option<&Links>) {
@@ -14,6 +16,7 @@ pub(super) fn expose(exposition: &mut Exposition, numbers: &[Numbers], links: Op
     let namesakes = links.map(|links| links.namesakes(&peers)).unwrap_or_default();
     expose_lanes(exposition, numbers, &namesakes);
     expose_states(exposition, &peers, &namesakes);
+    expose_letters(exposition, links, &namesakes);
     let help = "Linked nodes that share their name with another node, or with this one; people and dashboards mistake \
                 them for each other.";
     let sharing: usize = namesakes.values().map(BTreeSet::len).sum();
@@ -73,6 +76,51 @@ fn expose_lanes(exposition: &mut Exposition, numbers: &[Numbers], namesakes: &Sh
         }
     }
 }
+
+/// What the stores of nodes write to each other.
+fn expose_letters(exposition: &mut Exposition, links: Option<&Links>, namesakes: &Shared) {
+    let tallies = links.map(Links::letter_tallies).unwrap_or_default();
+    // A pod that came back under another id has the same name.
+    let mut sums: BTreeMap<(String, Channel), [u64; LETTERS.len()]> = BTreeMap::new();
+    for tally in &tallies {
+        let key = (label(&tally.name, Some(NodeId(tally.node)), namesakes), tally.channel);
+        let sum = sums.entry(key).or_default();
+        sum.iter_mut().zip(LETTERS).for_each(|(sum, (.., value))| *sum += value(tally));
+    }
+    for (index, (name, kind, help, _)) in LETTERS.into_iter().enumerate() {
+        let mut family = exposition.family(name, kind, help);
+        for ((peer, channel), values) in &sums {
+            family.sample(&[("peer", peer), ("channel", channel.name())], values[index]);
+        }
+    }
+}
+
+type LettersFamily = (&'static str, Kind, &'static str, fn(&TallyView) -> u64);
+
+/// The metrics of letters, and their values.
+const LETTERS: [LettersFamily; 7] = [
+    ("fulmar_letters_sent_total", Kind::Counter, "Letters that the store has written to that of a peer.", |it| it.sent),
+    ("fulmar_letters_sent_bytes_total", Kind::Counter, "Bytes of these letters.", |it| it.sent_bytes),
+    ("fulmar_letters_received_total", Kind::Counter, "Letters that a peer's store has written to ours.", |it| {
+        it.received
+    }),
+    ("fulmar_letters_received_bytes_total", Kind::Counter, "Bytes of these letters.", |it| it.received_bytes),
+    ("fulmar_letters_waiting_bytes", Kind::Gauge, "Bytes of letters that wait until a peer reads them.", |it| {
+        it.waiting_bytes
+    }),
+    (
+        "fulmar_letters_connections_total",
+        Kind::Counter,
+        "Connections that were made to write letters to a peer.",
+        |it| it.connections,
+    ),
+    (
+        "fulmar_letters_overflows_total",
+        Kind::Counter,
+        "Connections that were ended, and their letters dropped, because too many waited for a slow peer.",
+        |it| it.overflows,
+    ),
+];
 
 /// One sample for each state of each peer, 1 for the one it is in.
 fn expose_states(exposition: &mut Exposition, peers: &[PeerView], namesakes: &Shared) {
