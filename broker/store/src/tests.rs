@@ -1,5 +1,6 @@
 //! What a shard does, by topic. Whole replies are compared, so that what should not happen is tested too.
 
+mod ask_bytes;
 mod bounds;
 mod bytes;
 mod claim;

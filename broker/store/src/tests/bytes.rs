@@ -32,7 +32,7 @@ fn encoded(entry: &Entry) -> Vec<u8> {
 }
 
 /// Changes, cuts or repeats some of the bytes.
-fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
+pub(super) fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     let at = random.below(bytes.len() as u64) as usize;
     match random.below(5) {
         0 => bytes[at] ^= 1 << random.below(8),
