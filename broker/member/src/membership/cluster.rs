@@ -73,9 +73,7 @@ impl Membership {
         let Some(begins) = self.me.begins.filter(|_| self.obstacle(meta, now).is_none()) else { return };
         if self.folder.bond == Bond::None {
             self.folder.bond = Bond::Begins(begins.cluster);
-            if !sabotaged!(self.settings, BeginningNotKept) {
-                out.push(Output::Save(self.folder));
-            }
+            out.push(Output::Save(self.folder));
         }
         if !std::mem::replace(&mut self.has_begun, true) {
             out.push(Output::BeginCluster);
