@@ -32,7 +32,8 @@ impl Membership {
         let cluster = meta.cluster().or(self.folder.bond.cluster());
         let may_begin = cluster.is_none() && self.me.begins.is_some() && self.me.cluster_id.is_none();
         let view = meta.view().members().collect();
-        let leader = self.leader().filter(|_| cluster.is_some());
+        // Before its first entry is committed there is nothing to join.
+        let leader = self.leader().filter(|_| meta.cluster().is_some());
         State { cluster, may_begin, leader, applied: meta.applied(), view }
     }
 

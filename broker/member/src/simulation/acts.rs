@@ -77,7 +77,7 @@ impl Plan {
         let act_micros = random.pick(&[400_000, 1_500_000, 3_000_000]);
         Self {
             nodes: if storm == Storm::Leaders { 5 } else { random.pick(&[3, 3, 4, 5]) },
-            duration: if storm == Storm::Beginning { 12_000_000 } else { 25_000_000 },
+            duration: if storm == Storm::Beginning { 12_000_000 } else { 45_000_000 },
             act_micros: match storm {
                 Storm::Beginning => 300_000,
                 Storm::Volumes => 3_000_000,

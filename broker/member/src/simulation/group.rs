@@ -81,7 +81,7 @@ impl World {
         } else {
             return Ok(());
         };
-        (process.term, process.leads) = (role.0, role.2);
+        (process.term, process.leader, process.leads) = role;
         process.came.clear();
         self.call(pod, |membership, meta, now, out| membership.role(role.0, role.1, role.2, meta, now, out))
     }
@@ -122,8 +122,8 @@ impl World {
         let leader = self.pods[self.leader].process.as_ref().filter(|it| it.leads).map(|it| it.member().id);
         let (log_len, term, snapshot) = (self.log.len(), self.term, self.random.one_in(4));
         let Some(process) = &mut self.pods[pod].process else { return Ok(()) };
-        if process.term < term && pod != self.leader {
-            (process.term, process.leads) = (term, false);
+        if leader.is_some() && (process.term, process.leader) != (term, leader) && pod != self.leader {
+            (process.term, process.leader, process.leads) = (term, leader, false);
             process.came.clear();
             self.call(pod, |membership, meta, now, out| membership.role(term, leader, false, meta, now, out))?;
         }

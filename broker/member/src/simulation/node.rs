@@ -73,8 +73,9 @@ pub(super) struct Process {
     pub(super) membership: Membership,
     pub(super) nonce: u64,
     pub(super) meta: Meta,
-    /// The latest term that the group told it of, and whether it leads in it.
+    /// The latest term that the group told it of, who leads in it, and whether that is this one.
     pub(super) term: Term,
+    pub(super) leader: Option<NodeId>,
     pub(super) leads: bool,
     /// What others asked of it in this term.
     pub(super) came: Vec<Command>,

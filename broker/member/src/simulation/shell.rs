@@ -39,6 +39,7 @@ impl World {
             nonce,
             meta,
             term: 0,
+            leader: None,
             leads: false,
             came: Vec::new(),
             until: None,

@@ -181,7 +181,7 @@ impl World {
             world.after(10_000 + 7000 * pod as u64, Event::Maintain { pod });
         }
         world.after(5000, Event::Watch);
-        let first = if storm == Storm::Beginning { 1_000_000 } else { 3_000_000 };
+        let first = if storm == Storm::Beginning { 1_000_000 } else { 8_000_000 };
         world.after(first, Event::Act);
         world
     }
@@ -228,15 +228,18 @@ impl World {
             let missing = process.membership.missing(&process.meta, self.read_clock(at));
             let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
             let bond = pod.folder.as_ref().map(|disk| (disk.bond(), disk.group));
-            Some((process.member(), process.serves, process.term, process.leads, process.meta.applied(), bond, missing))
+            let status = process.membership.status(&process.meta, self.read_clock(at));
+            let status = (status.leader, status.term, status.followed, status.applied, status.serves);
+            Some(format!("pod {at}, {}, {status:?}, {bond:?}, {missing:?}, ticks {:?}", process.member(), pod.tick_at))
         });
         let nodes: Vec<_> = self.truth.nodes().map(|(_, node)| (node.member, &node.life)).collect();
         format!(
-            "group {}, term {}, leader {}, log {}, {:#?}, {nodes:?}",
+            "group {}, term {}, leader {}, log {}, now {}, {:#?}, {nodes:?}",
             self.groups,
             self.term,
             self.leader,
             self.log.len(),
+            self.now,
             pods.collect::<Vec<_>>()
         )
     }
