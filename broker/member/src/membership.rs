@@ -192,20 +192,9 @@ impl Membership {
             self.leading = None;
             self.leases.follow();
         }
-        if was.leads && (!leads || was.term != term) {
-            if sabotaged!(self.settings, ProposedInLaterTerm) {
-                #[cfg(test)]
-                out.extend(
-                    self.proposals
-                        .commands()
-                        .filter(|_| leads)
-                        .cloned()
-                        .map(|command| Output::Propose { term, command }),
-                );
-            } else {
-                self.proposals.forget();
-            }
+        if (was.leads, was.term) != (leads, term) {
             self.bootstrapped_at = None;
+            self.forget_proposals(out);
         }
         self.settle(meta, now, out);
     }
@@ -354,7 +343,7 @@ impl Membership {
         let look = self.is_looking(meta, now).then(|| self.seek.looked.map_or(now, |at| at + settings.look_interval));
         let forlorn = Some(self.held_at + settings.look_counts()).filter(|at| *at > now);
         let begins = self.seek.next_deadline(settings, now);
-        let bootstrap = self.bootstrapped_at.filter(|_| meta.cluster().is_none()).map(|at| at + settings.leases.retry);
+        let bootstrap = self.bootstrapped_at.map(|at| at + settings.leases.retry).filter(|at| *at > now);
         let hand_over = self.handed_over_at.map(|at| at + settings.leases.retry);
         let unreachable = self.links.next_deadline(settings.link_wait, now);
         [of_lease, of_leases, asks, look, forlorn, begins, bootstrap, hand_over, unreachable]

@@ -76,7 +76,6 @@ impl Proposals {
     }
 
     /// What was proposed and is not applied.
-    #[cfg(test)]
     pub(crate) fn commands(&self) -> impl Iterator<Item = &Command> {
         self.open.iter().map(|open| &open.command)
     }

@@ -12,8 +12,6 @@ pub(crate) enum Sabotage {
     SilenceIsEmpty,
     /// A cluster is begun though the operator knows one.
     ClusterIdIgnored,
-    /// A cluster is begun without writing its name down first.
-    BeginningNotKept,
     /// A joiner acknowledges as soon as all others confirmed it, whatever it was fed.
     FeedsNotAwaited,
     /// A joiner is confirmed before all data threads wait for it.

@@ -32,7 +32,8 @@ impl Membership {
         let cluster = meta.cluster().or(self.folder.bond.cluster());
         let may_begin = cluster.is_none() && self.me.begins.is_some() && self.me.cluster_id.is_none();
         let view = meta.view().members().collect();
-        let leader = self.leader().filter(|_| cluster.is_some());
+        // Before its first entry is committed there is nothing to join.
+        let leader = self.leader().filter(|_| meta.cluster().is_some());
         State { cluster, may_begin, leader, applied: meta.applied(), view }
     }
 
@@ -73,9 +74,7 @@ impl Membership {
         let Some(begins) = self.me.begins.filter(|_| self.obstacle(meta, now).is_none()) else { return };
         if self.folder.bond == Bond::None {
             self.folder.bond = Bond::Begins(begins.cluster);
-            if !sabotaged!(self.settings, BeginningNotKept) {
-                out.push(Output::Save(self.folder));
-            }
+            out.push(Output::Save(self.folder));
         }
         if !std::mem::replace(&mut self.has_begun, true) {
             out.push(Output::BeginCluster);

@@ -6,6 +6,7 @@ use super::Membership;
 use crate::message::{MemberMessage, Request};
 use crate::output::Output;
 use crate::proposals::{Asker, Verdict};
+use crate::sabotage::sabotaged;
 
 impl Membership {
     /// Begins to lead, as soon as there is a cluster, and hands over when this node drains.
@@ -96,6 +97,18 @@ impl Membership {
                 self.answer(asker, Answer { advice: Advice::Retry, text: text.into() }, meta, out);
             }
         }
+    }
+
+    /// The term is over: what came in it and was not committed is never proposed in another.
+    pub(super) fn forget_proposals(&mut self, out: &mut Vec<Output>) {
+        if sabotaged!(self.settings, ProposedInLaterTerm) {
+            if self.role.leads {
+                let commands = self.proposals.commands().cloned();
+                out.extend(commands.map(|command| Output::Propose { term: self.role.term, command }));
+            }
+            return;
+        }
+        self.proposals.forget();
     }
 
     /// A command was applied: whoever asked for it is told.
