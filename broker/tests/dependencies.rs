@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fulmar-router", &["fulmar-codec"]),
     ("fulmar-cluster", &["fulmar-codec"]),
     ("fulmar-store", &["fulmar-codec"]),
+    ("fulmar-courier", &["fulmar-codec", "fulmar-store"]),
     ("fulmar-meta", &[]),
     ("fulmar-store-raft", &["fulmar-codec", "fulmar-log", "fulmar-raft", "fulmar-router", "fulmar-store"]),
     (
@@ -31,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fulmar-store",
             "fulmar-meta",
             "fulmar-store-raft",
+            "fulmar-courier",
         ],
     ),
     (
@@ -74,6 +76,7 @@ const PURE: &[&str] = &[
     "fulmar-store",
     "fulmar-raft",
     "fulmar-store-raft",
+    "fulmar-courier",
     "fulmar-worker",
 ];
 
