@@ -32,6 +32,18 @@ pub enum LetterError {
         /// How many.
         found: usize,
     },
+    /// A kind of thing that nobody defined.
+    #[error("unknown kind {found} of what a desk writes")]
+    Unknown {
+        /// Its number.
+        found: u8,
+    },
+    /// A value that is not among those allowed.
+    #[error("yes or no is {found}, which is not allowed")]
+    NeitherYesNorNo {
+        /// The value.
+        found: u8,
+    },
     /// A part of it is none.
     #[error(transparent)]
     Part(#[from] BytesError),
@@ -46,6 +58,17 @@ impl<'a> Writer<'a> {
     pub(crate) fn new(format: u8, out: &'a mut Vec<u8>) -> Self {
         out.push(format);
         Self { out }
+    }
+
+    pub(crate) fn u8(&mut self, value: u8) {
+        self.out.push(value);
+    }
+
+    pub(crate) fn optional(&mut self, value: Option<u64>) {
+        self.u8(u8::from(value.is_some()));
+        if let Some(value) = value {
+            self.u64(value);
+        }
     }
 
     pub(crate) fn u16(&mut self, value: u16) {
@@ -105,6 +128,18 @@ impl<'a> Reader<'a> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], LetterError> {
         Ok(self.take(N)?.try_into().expect("so many were taken"))
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, LetterError> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    pub(crate) fn optional(&mut self) -> Result<Option<u64>, LetterError> {
+        match self.u8()? {
+            0 => Ok(None),
+            1 => self.u64().map(Some),
+            found => Err(LetterError::NeitherYesNorNo { found }),
+        }
     }
 
     pub(crate) fn u16(&mut self) -> Result<u16, LetterError> {

@@ -125,14 +125,14 @@ impl Courier {
 
     /// A letter from the desk of a node, which may be this one.
     pub fn receive(&mut self, letter: AnswerLetter, now: Instant) {
-        let AnswerLetter { to, tolds } = letter;
+        let AnswerLetter { to, lines } = letter;
         if to != self.me {
-            self.counted.late += tolds.len() as u64;
+            self.counted.late += lines.len() as u64;
             return;
         }
-        for (shard, told) in tolds {
+        for (shard, written) in lines {
             match self.line(shard) {
-                Some((line, mut with)) => line.told(told, now, &mut with),
+                Some((line, mut with)) => line.hear(written, now, &mut with),
                 None => self.counted.senseless += 1,
             }
         }

@@ -2,6 +2,9 @@
 //!
 //! The ticket of an ask that comes by letter has the shard in the place of the thread. So a refusal is known for one of
 //! its shard and run, behind which nothing of that run may be done: who asks sends all of it again, in order.
+//!
+//! A letter may be long on its way. What is asked of one leadership is not done in a later one of the same node: another
+//! one may have led in between, been asked the same again, and more after it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -9,7 +12,7 @@ use std::num::NonZeroU16;
 use fulmar_store::{Answer, Asked, Node, Refusal, Reply, ShardId, Ticket, Told};
 
 use crate::counts::DeskCounts;
-use crate::letter::{AnswerLetter, AskLetter, Asking};
+use crate::letter::{AnswerLetter, AskLetter, Asking, Written};
 use crate::line::run_of;
 use crate::settings::{DeskSettings, sabotaged};
 use crate::weight;
@@ -22,8 +25,8 @@ pub struct Desk {
     origins: BTreeMap<u64, Origin>,
     /// Counts up with each letter, to find who was not heard of for longest.
     heard: u64,
-    /// What is told, by who is.
-    tolds: BTreeMap<Node, Batch>,
+    /// What is written, by to whom.
+    batches: BTreeMap<Node, Batch>,
     counted: DeskCounts,
 }
 
@@ -43,10 +46,19 @@ struct Run {
     is_over: bool,
 }
 
-/// What a node is told, in letters of which all but the last are full.
+/// What the engine of this node says about who leads a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The term in which this node leads, whether it serves already or will in a moment. None: it does not.
+    pub term: Option<u64>,
+    /// Who leads, if that is known.
+    pub leader: Option<u64>,
+}
+
+/// What a node is written, in letters of which all but the last are full.
 #[derive(Debug, Default)]
 struct Batch {
-    letters: Vec<Vec<(ShardId, Told)>>,
+    letters: Vec<Vec<(ShardId, Written)>>,
     /// Of the last.
     bytes: usize,
 }
@@ -59,14 +71,15 @@ impl Desk {
             shards,
             origins: BTreeMap::new(),
             heard: 0,
-            tolds: BTreeMap::new(),
+            batches: BTreeMap::new(),
             counted: DeskCounts::default(),
         }
     }
 
     /// A letter of the courier of node `from`: what the engine is to be asked, in this order. Nothing if it comes late.
-    pub fn receive(&mut self, from: u64, letter: AskLetter) -> Vec<Asked> {
-        let AskLetter { from: origin, shard, run, asks } = letter;
+    /// `leadership` is what the engine says about the letter's shard now.
+    pub fn receive(&mut self, from: u64, letter: AskLetter, leadership: Leadership) -> Vec<Asked> {
+        let AskLetter { from: origin, shard, run, term, asks } = letter;
         let is_sound = origin.id == from
             && shard.0 < self.shards.get()
             && asks.iter().all(|asking| asking.ask.shard(self.shards) == shard);
@@ -77,6 +90,16 @@ impl Desk {
         if !self.goes_on(origin, shard, run) {
             self.counted.late += asks.len() as u64;
             return Vec::new();
+        }
+        let leads = leadership.term.filter(|leads| term.is_none_or(|term| term == *leads));
+        match (leads, term) {
+            (None, _) if !sabotaged!(self.settings, OldTermTaken) => {
+                self.end_run(origin, shard, run as u16);
+                self.write(origin, shard, Written::Refused { run, leader: leadership.leader });
+                return Vec::new();
+            }
+            (Some(term), None) => self.write(origin, shard, Written::Welcome { run, term }),
+            _ => {}
         }
         self.counted.asks += asks.len() as u64;
         let asked = |Asking { ticket, number, ask }| {
@@ -123,27 +146,31 @@ impl Desk {
         if let Told::Answer { number, answer } = &told
             && is_refusal(answer)
         {
-            self.end_run(to, shard, *number);
+            self.end_run(to, shard, run_of(*number));
         }
-        let bytes = weight::of_told(&told);
-        let batch = self.tolds.entry(to).or_default();
+        self.write(to, shard, Written::Told(told));
+    }
+
+    fn write(&mut self, to: Node, shard: ShardId, written: Written) {
+        let bytes = weight::of_written(&written);
+        let batch = self.batches.entry(to).or_default();
         match batch.letters.last_mut() {
             Some(last) if batch.bytes + bytes <= self.settings.letter_bytes_max => {
-                last.push((shard, told));
+                last.push((shard, written));
                 batch.bytes += bytes;
             }
             _ => {
-                batch.letters.push(vec![(shard, told)]);
+                batch.letters.push(vec![(shard, written)]);
                 batch.bytes = bytes;
             }
         }
     }
 
     /// Nothing behind a refused ask is to be done before it.
-    fn end_run(&mut self, to: Node, shard: ShardId, ticket: u64) {
+    fn end_run(&mut self, to: Node, shard: ShardId, low_bits: u16) {
         let origin = self.origins.get_mut(&to.id).filter(|origin| origin.incarnation == to.incarnation);
         if let Some(run) = origin.and_then(|origin| origin.runs.get_mut(&shard))
-            && run_of(ticket) == run.number as u16
+            && low_bits == run.number as u16
         {
             run.is_over = true;
         }
@@ -151,10 +178,10 @@ impl Desk {
 
     /// What was told since this was asked last, by node, in order.
     pub fn take_letters(&mut self) -> Vec<AnswerLetter> {
-        let tolds = std::mem::take(&mut self.tolds);
-        let letters = tolds
+        let batches = std::mem::take(&mut self.batches);
+        let letters = batches
             .into_iter()
-            .flat_map(|(to, batch)| batch.letters.into_iter().map(move |tolds| AnswerLetter { to, tolds }));
+            .flat_map(|(to, batch)| batch.letters.into_iter().map(move |lines| AnswerLetter { to, lines }));
         let letters: Vec<_> = letters.collect();
         self.counted.letters += letters.len() as u64;
         letters
@@ -162,7 +189,7 @@ impl Desk {
 
     /// A node is gone, or its letters may have been lost: what it is told is pointless.
     pub fn lost(&mut self, node: u64) {
-        self.tolds.retain(|to, _| to.id != node);
+        self.batches.retain(|to, _| to.id != node);
     }
 
     /// What happened.

@@ -7,6 +7,11 @@ use crate::bytes::{LetterError, Reader, Writer};
 /// The format of letters.
 const FORMAT: u8 = 1;
 
+/// The kinds of what a desk writes.
+const TOLD: u8 = 1;
+const WELCOME: u8 = 2;
+const REFUSED: u8 = 3;
+
 /// What is asked of the leader of a shard, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AskLetter {
@@ -16,6 +21,8 @@ pub struct AskLetter {
     pub shard: ShardId,
     /// How often what was not answered has gone again: what comes of an earlier run is late.
     pub run: u64,
+    /// For which leadership it is, as the leader's desk has told. None: whoever asks wants to know, and asks nothing.
+    pub term: Option<u64>,
     /// What is asked.
     pub asks: Vec<Asking>,
 }
@@ -37,22 +44,44 @@ pub struct AnswerLetter {
     /// Whose courier, in which life of it.
     pub to: Node,
     /// Of which shard, and what.
-    pub tolds: Vec<(ShardId, Told)>,
+    pub lines: Vec<(ShardId, Written)>,
+}
+
+/// What a desk writes about a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// The engine told it.
+    Told(Told),
+    /// This node leads: what is asked in this run is to be for this term.
+    Welcome {
+        /// The run.
+        run: u64,
+        /// The term.
+        term: u64,
+    },
+    /// This node does not lead, or not in the term that a letter was for. Nothing was done of the letter, and nothing
+    /// will be of this run.
+    Refused {
+        /// The run.
+        run: u64,
+        /// Who leads, if that is known.
+        leader: Option<u64>,
+    },
 }
 
 impl AskLetter {
     /// Appends the letter.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Self { from, shard, run, asks } = self;
+        let Self { from, shard, run, term, asks } = self;
         let mut out = Writer::new(FORMAT, out);
         out.node(*from);
         out.u16(shard.0);
         out.u64(*run);
+        out.optional(*term);
         out.length(asks.len());
         for Asking { ticket, number, ask } in asks {
             out.u64(*ticket);
-            // The first number is 1.
-            out.u64(number.unwrap_or(0));
+            out.optional(*number);
             out.part(|out| ask.encode(out));
         }
     }
@@ -63,26 +92,41 @@ impl AskLetter {
     /// If it is anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, LetterError> {
         let mut reader = Reader::new(FORMAT, bytes)?;
-        let (from, shard, run) = (reader.node()?, ShardId(reader.u16()?), reader.u64()?);
+        let (from, shard, run, term) = (reader.node()?, ShardId(reader.u16()?), reader.u64()?, reader.optional()?);
         let asks = reader.list(|reader| {
-            let (ticket, number) = (reader.u64()?, Some(reader.u64()?).filter(|number| *number > 0));
+            let (ticket, number) = (reader.u64()?, reader.optional()?);
             Ok(Asking { ticket, number, ask: Ask::decode(reader.part()?)? })
         })?;
         reader.finish()?;
-        Ok(Self { from, shard, run, asks })
+        Ok(Self { from, shard, run, term, asks })
     }
 }
 
 impl AnswerLetter {
     /// Appends the letter.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Self { to, tolds } = self;
+        let Self { to, lines } = self;
         let mut out = Writer::new(FORMAT, out);
         out.node(*to);
-        out.length(tolds.len());
-        for (shard, told) in tolds {
+        out.length(lines.len());
+        for (shard, written) in lines {
             out.u16(shard.0);
-            out.part(|out| told.encode(out));
+            match written {
+                Written::Told(told) => {
+                    out.u8(TOLD);
+                    out.part(|out| told.encode(out));
+                }
+                Written::Welcome { run, term } => {
+                    out.u8(WELCOME);
+                    out.u64(*run);
+                    out.u64(*term);
+                }
+                Written::Refused { run, leader } => {
+                    out.u8(REFUSED);
+                    out.u64(*run);
+                    out.optional(*leader);
+                }
+            }
         }
     }
 
@@ -93,8 +137,17 @@ impl AnswerLetter {
     pub fn decode(bytes: &[u8]) -> Result<Self, LetterError> {
         let mut reader = Reader::new(FORMAT, bytes)?;
         let to = reader.node()?;
-        let tolds = reader.list(|reader| Ok((ShardId(reader.u16()?), Told::decode(reader.part()?)?)))?;
+        let lines = reader.list(|reader| {
+            let shard = ShardId(reader.u16()?);
+            let written = match reader.u8()? {
+                TOLD => Written::Told(Told::decode(reader.part()?)?),
+                WELCOME => Written::Welcome { run: reader.u64()?, term: reader.u64()? },
+                REFUSED => Written::Refused { run: reader.u64()?, leader: reader.optional()? },
+                found => return Err(LetterError::Unknown { found }),
+            };
+            Ok((shard, written))
+        })?;
         reader.finish()?;
-        Ok(Self { to, tolds })
+        Ok(Self { to, lines })
     }
 }

@@ -17,6 +17,9 @@
 //! refusal of an earlier one is not mistaken for one of this. An answer that says what became of an ask is taken
 //! whichever run it is of.
 //!
+//! A run begins with a letter that asks nothing, to which the leader's desk answers with its term, and what is asked is
+//! for that term alone. So nothing that was long on its way is done when it has been done elsewhere, and more after it.
+//!
 //! A session that a data thread serves is known by a handle and by an attachment, which counts how often a leader was
 //! told of it. Deliveries are taken of the last attachment alone, and begin where those of the one before ended.
 //!
@@ -43,6 +46,6 @@ mod weight;
 pub use bytes::LetterError;
 pub use counts::{Counts, DeskCounts};
 pub use courier::{Courier, Output};
-pub use desk::Desk;
-pub use letter::{AnswerLetter, AskLetter, Asking};
+pub use desk::{Desk, Leadership};
+pub use letter::{AnswerLetter, AskLetter, Asking, Written};
 pub use settings::{DeskSettings, Settings};

@@ -79,8 +79,10 @@ pub(crate) struct Line {
     way: Way,
     /// How often all has gone again.
     run: u64,
-    /// Something was sent in this run.
+    /// Something was sent in this run, if only the question who leads.
     is_run_used: bool,
+    /// For which leadership this run is, once that is known.
+    term: Option<u64>,
     /// What comes next in this run.
     unsent_from: u64,
     /// Bytes on their way in this run.
@@ -128,6 +130,7 @@ impl Line {
             way: Way::default(),
             run: 1,
             is_run_used: false,
+            term: None,
             unsent_from: 0,
             in_flight: 0,
             attaching: BTreeMap::new(),
@@ -299,7 +302,7 @@ impl Line {
         }
         with.counted.runs += 1;
         self.run += 1;
-        (self.is_run_used, self.unsent_from, self.in_flight) = (false, 0, 0);
+        (self.is_run_used, self.term, self.unsent_from, self.in_flight) = (false, None, 0, 0);
         self.attaching.clear();
         self.sessions.begin_run();
         if crate::settings::sabotaged!(with.settings, NumberedAnew) {

@@ -83,6 +83,8 @@ pub(crate) enum Sabotage {
     OldRunRefuses,
     /// A desk takes what comes of an earlier run.
     OldRunTaken,
+    /// A desk takes what is for an earlier leadership.
+    OldTermTaken,
     /// Sessions are not attached to the next leader.
     AttachForgotten,
     /// Deliveries of an older attachment are told.

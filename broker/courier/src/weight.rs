@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use fulmar_store::{Answer, Ask, Delivery, Message, Published, Recipients, Told};
 
+use crate::letter::Written;
+
 /// Numbers, lengths and places of lists: more than any ask or thing told has of them.
 pub(crate) const HEAD: usize = 192;
 
@@ -37,6 +39,14 @@ pub(crate) fn of_ask(ask: &Ask) -> usize {
         | Ask::End { client, .. } => client.len(),
         Ask::WillDone { shards, .. } => size_of_val(shards.as_slice()),
         Ask::Adopted { .. } => 0,
+    }
+}
+
+/// Of something that a desk writes.
+pub(crate) fn of_written(written: &Written) -> usize {
+    match written {
+        Written::Told(told) => of_told(told),
+        Written::Welcome { .. } | Written::Refused { .. } => HEAD,
     }
 }
 

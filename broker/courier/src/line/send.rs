@@ -26,13 +26,21 @@ impl Line {
             return;
         }
         let Some(to) = self.way.target() else { return };
+        let (shard, run, term) = (self.shard, self.run, self.term);
+        if term.is_none() {
+            if !self.is_run_used {
+                self.is_run_used = true;
+                let letter = AskLetter { from: with.me, shard, run, term, asks: Vec::new() };
+                with.out.push(Output::Send { to, letter });
+            }
+            return;
+        }
         loop {
             let asks = self.next_asks(with);
             if asks.is_empty() {
                 return;
             }
-            self.is_run_used = true;
-            let letter = AskLetter { from: with.me, shard: self.shard, run: self.run, asks };
+            let letter = AskLetter { from: with.me, shard, run, term, asks };
             with.out.push(Output::Send { to, letter });
         }
     }

@@ -5,12 +5,28 @@ use std::time::Instant;
 use fulmar_store::{Answer, Ask, Claimed, Epoch, Owner, Refusal, Reply, Told, WillFate};
 
 use super::{Around, Failure, Handle, Kept, Line, id_of, run_of};
+use crate::letter::Written;
 use crate::settings::sabotaged;
 use crate::weight;
 
 impl Line {
+    /// Something that the desk of a node has written.
+    pub(crate) fn hear(&mut self, written: Written, now: Instant, with: &mut Around<'_>) {
+        match written {
+            Written::Told(told) => self.told(told, now, with),
+            Written::Welcome { run, term } if run == self.run => {
+                self.term = Some(term);
+                self.way.found();
+            }
+            Written::Refused { run, leader } if run == self.run => {
+                self.fail(Failure::NotLeader(leader), now, with);
+            }
+            Written::Welcome { .. } | Written::Refused { .. } => with.counted.late += 1,
+        }
+    }
+
     /// Something told by the engine of a node.
-    pub(crate) fn told(&mut self, told: Told, now: Instant, with: &mut Around<'_>) {
+    fn told(&mut self, told: Told, now: Instant, with: &mut Around<'_>) {
         match told {
             Told::Answer { number, answer } => self.answered(number, answer, now, with),
             Told::Deliver { owner: wire, epoch, deliveries } => {

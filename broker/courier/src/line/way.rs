@@ -76,9 +76,14 @@ impl Way {
         }
     }
 
-    /// An answer came, so that whoever it was sent to leads.
+    /// Whoever it was sent to leads.
+    pub(super) fn found(&mut self) {
+        self.leader = self.target.or(self.leader);
+    }
+
+    /// An answer came.
     pub(super) fn progressed(&mut self) {
-        (self.failures, self.leader) = (0, self.target.or(self.leader));
+        self.failures = 0;
     }
 
     /// Nothing came of it: somebody else is to be found, now or after a while.
@@ -86,8 +91,8 @@ impl Way {
         let before = self.target.take();
         let is_known = match failure {
             Failure::NotLeader(leader) => {
-                self.leader = leader.filter(|leader| Some(*leader) != before);
-                self.leader.is_some()
+                self.leader = leader;
+                leader.is_some()
             }
             Failure::Disconnected => {
                 self.leader = self.leader.filter(|leader| Some(*leader) != before);

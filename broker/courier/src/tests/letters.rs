@@ -7,7 +7,7 @@ use fulmar_store::{
 use proptest::prelude::*;
 
 use crate::weight;
-use crate::{AnswerLetter, AskLetter, Asking, LetterError};
+use crate::{AnswerLetter, AskLetter, Asking, LetterError, Written};
 
 const ME: Node = Node { id: 1, incarnation: 2 };
 const OWNER: Owner = Owner { thread: 3, slot: 4, generation: 5 };
@@ -58,7 +58,7 @@ fn asks() -> Vec<Ask> {
 
 fn ask_letter() -> AskLetter {
     let asking = |(ticket, ask)| Asking { ticket, number: Some(ticket).filter(|_| ticket == 1), ask };
-    AskLetter { from: ME, shard: ShardId(3), run: 8, asks: (1..).zip(asks()).map(asking).collect() }
+    AskLetter { from: ME, shard: ShardId(3), run: 8, term: Some(9), asks: (1..).zip(asks()).map(asking).collect() }
 }
 
 fn answer_letter() -> AnswerLetter {
@@ -71,12 +71,15 @@ fn answer_letter() -> AnswerLetter {
         subscription_ids: (1..100).filter_map(std::num::NonZeroU32::new).collect(),
         message,
     };
-    let tolds = vec![
-        (ShardId(3), Told::Answer { number: 1, answer: Answer::Reply(Reply::Done) }),
-        (ShardId(3), Told::Deliver { owner: OWNER, epoch: 6, deliveries: vec![delivery; 10] }),
-        (ShardId(4), Told::TakenOver { owner: OWNER, epoch: 6 }),
+    let answer = Told::Answer { number: 1, answer: Answer::Reply(Reply::Done) };
+    let lines = vec![
+        (ShardId(3), Written::Told(answer)),
+        (ShardId(3), Written::Told(Told::Deliver { owner: OWNER, epoch: 6, deliveries: vec![delivery; 10] })),
+        (ShardId(4), Written::Welcome { run: 8, term: 9 }),
+        (ShardId(4), Written::Refused { run: 8, leader: None }),
+        (ShardId(4), Written::Refused { run: 8, leader: Some(10) }),
     ];
-    AnswerLetter { to: ME, tolds }
+    AnswerLetter { to: ME, lines }
 }
 
 fn bytes_of(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -106,10 +109,11 @@ fn bytes_stay_what_they_are() {
         from: ME,
         shard: ShardId(3),
         run: 8,
+        term: None,
         asks: vec![Asking { ticket: 7, number: None, ask: ask.clone() }],
     };
     let from = [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2];
-    let rest = [0, 3, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12];
+    let rest = [0, 3, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 12];
     let ask = bytes_of(|out| ask.encode(out));
     assert_eq!(bytes_of(|out| letter.encode(out)), [&from[..], &rest, &ask].concat());
     assert_eq!(AskLetter::decode(&[2]), Err(LetterError::Format { found: 2, wanted: 1 }));
@@ -120,7 +124,7 @@ fn bytes_stay_what_they_are() {
 
 #[test]
 fn a_length_that_is_a_lie_takes_no_memory() {
-    let mut bytes = bytes_of(|out| AnswerLetter { to: ME, tolds: vec![] }.encode(out));
+    let mut bytes = bytes_of(|out| AnswerLetter { to: ME, lines: vec![] }.encode(out));
     let at = bytes.len();
     bytes[at - 4..].fill(0xff);
     assert_eq!(AnswerLetter::decode(&bytes), Err(LetterError::Truncated { at, wanted: 2, found: 0 }));
@@ -132,9 +136,9 @@ fn nothing_weighs_less_than_its_bytes() {
         let bytes = bytes_of(|out| ask.encode(out)).len();
         assert!(weight::of_ask(&ask) >= bytes + 20, "{ask:?}: {bytes}");
     }
-    for (_, told) in answer_letter().tolds {
-        let bytes = bytes_of(|out| told.encode(out)).len();
-        assert!(weight::of_told(&told) >= bytes + 6, "{told:?}: {bytes}");
+    for written in answer_letter().lines {
+        let bytes = bytes_of(|out| AnswerLetter { to: ME, lines: vec![written.clone()] }.encode(out)).len();
+        assert!(weight::of_written(&written.1) >= bytes, "{written:?}: {bytes}");
     }
 }
 
