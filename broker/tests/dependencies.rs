@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fulmar-router", &["fulmar-codec"]),
     ("fulmar-cluster", &["fulmar-codec"]),
     ("fulmar-store", &["fulmar-codec"]),
+    ("fulmar-courier", &["fulmar-codec", "fulmar-store"]),
     ("fulmar-meta", &[]),
     ("fulmar-member", &["fulmar-meta"]),
     ("fulmar-store-raft", &["fulmar-codec", "fulmar-log", "fulmar-raft", "fulmar-router", "fulmar-store"]),
@@ -40,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fulmar-store",
             "fulmar-meta",
             "fulmar-store-raft",
+            "fulmar-courier",
         ],
     ),
     (
@@ -88,6 +90,7 @@ const PURE: &[&str] = &[
     "fulmar-meta",
     "fulmar-raft",
     "fulmar-store-raft",
+    "fulmar-courier",
     "fulmar-worker",
 ];
 

@@ -1,0 +1,3 @@
+//! The courier and the desk together, and what they write to each other.
+
+mod letters;
