@@ -157,7 +157,7 @@ impl Store {
     fn hear_own(&mut self) {
         for (number, answer) in std::mem::take(&mut self.around.own) {
             let ask = self.endings.remove(&number);
-            if let (Some(ask), Answer::Unavailable) = (ask, answer) {
+            if let (Some(ask), Answer::Unavailable | Answer::NotLeader { .. }) = (ask, answer) {
                 self.end(ask);
             }
         }

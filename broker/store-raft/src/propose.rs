@@ -112,6 +112,10 @@ impl Replica {
                 self.pieces.push_back(Piece::command(Command::Claim(claim), Waits::Claim(ticket, owner)));
                 return;
             }
+            Ask::Attach { .. } => {
+                let answer = Answer::Unavailable;
+                return out.tell(ticket.thread, Told::Answer { number: ticket.number, answer });
+            }
             Ask::Publish { shard: _, published } => return self.plan_publish(ticket, published, with, out),
             Ask::Subscribe { client, epoch, subscriptions } => Command::Subscribe { client, epoch, subscriptions },
             Ask::Unsubscribe { client, epoch, filters } => Command::Unsubscribe { client, epoch, filters },
@@ -236,9 +240,12 @@ pub(crate) fn ask_bytes(ask: &Ask) -> usize {
         Ask::Subscribe { subscriptions, .. } => subscriptions.iter().map(|(filter, _)| filter.len() as u64).sum(),
         Ask::Unsubscribe { filters, .. } => filters.iter().map(|filter| filter.len() as u64).sum(),
         Ask::Acknowledge { acks, .. } => 16 * acks.len() as u64,
-        Ask::Release { .. } | Ask::Disconnect { .. } | Ask::End { .. } | Ask::Adopted { .. } | Ask::WillDone { .. } => {
-            0
-        }
+        Ask::Attach { .. }
+        | Ask::Release { .. }
+        | Ask::Disconnect { .. }
+        | Ask::End { .. }
+        | Ask::Adopted { .. }
+        | Ask::WillDone { .. } => 0,
     };
     HEAD_BYTES + usize::try_from(bytes).unwrap_or(usize::MAX)
 }

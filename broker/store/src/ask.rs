@@ -48,6 +48,19 @@ pub enum Ask {
         /// What it wants.
         claim: Claim,
     },
+    /// A session that is owned already is still served: asked anew of a leader that may not know of it, after another
+    /// one led or after what it told may have been lost. Nothing of the session changes. Answered by
+    /// [`Reply::Attached`], and deliveries go on from `next`; or by a refusal if its epoch is over.
+    Attach {
+        /// Who serves it.
+        owner: Owner,
+        /// Whose session.
+        client: ClientId,
+        /// As which owner.
+        epoch: Epoch,
+        /// The first message of its queue that its owner was not told yet.
+        next: Sequence,
+    },
     /// A client subscribes. Answered when it is committed and everybody who publishes knows of it.
     Subscribe {
         /// Who.
@@ -151,7 +164,8 @@ impl Ask {
         match self {
             Ask::Publish { shard, .. } | Ask::Adopted { shard, .. } | Ask::WillDone { shard, .. } => *shard,
             Ask::Claim { claim, .. } => ShardId::of(&claim.client, shards),
-            Ask::Subscribe { client, .. }
+            Ask::Attach { client, .. }
+            | Ask::Subscribe { client, .. }
             | Ask::Unsubscribe { client, .. }
             | Ask::ReceiveQos2 { client, .. }
             | Ask::Release { client, .. }
@@ -275,6 +289,11 @@ pub enum Answer {
     /// Nobody could be reached who may decide, or nobody knows what was decided. Claims, acknowledgements and what has
     /// a packet identifier may be asked again; a publish was or was not stored.
     Unavailable,
+    /// This node does not serve the shard, and nothing was done.
+    NotLeader {
+        /// The id of the node that does, if it is known.
+        leader: Option<u64>,
+    },
 }
 
 /// What the owner of a session has to know of it.
