@@ -11,7 +11,7 @@ use fulmar_codec::{PacketId, QoS};
 
 use crate::command::{Ack, Claim, Subscription, WillFate};
 use crate::message::Message;
-use crate::names::{ClientId, Epoch, Generation, Number, Sequence, ShardId, Version, WillId};
+use crate::names::{ClientId, Epoch, Generation, Node, Number, Sequence, ShardId, Version, WillId};
 use crate::reply::{Claimed, Reply};
 use crate::session::PendingWill;
 use crate::shard::Delivery;
@@ -36,6 +36,20 @@ pub struct Owner {
     pub generation: u32,
 }
 
+/// A question, and what the leader of its shard has to know of where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The node whose data thread asks, in this life. It gets the answer, and what is told of a session that it claims.
+    pub origin: Node,
+    /// What that node calls the question.
+    pub ticket: Ticket,
+    /// The place of a publish in the stream from that node to the shard, which has no gaps and begins at 1. None: the
+    /// node is alone, and its store numbers by itself.
+    pub number: Option<Number>,
+    /// The question. A claim whose nonce is not 0 names the node, too, and may come again as it is.
+    pub ask: Ask,
+}
+
 /// A question. Each is answered once by [`Told::Answer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
@@ -43,9 +57,9 @@ pub enum Ask {
     /// session is another user's, [`Claim::takeover`](crate::Claim::takeover) says whether the claim is refused
     /// ([`Refusal::OtherUser`](crate::Refusal::OtherUser)) or that session ends.
     Claim {
-        /// Who serves it. [`Claim::node`](crate::Claim::node) and the nonce are the store's to fill in.
+        /// Who serves it.
         owner: Owner,
-        /// What it wants.
+        /// What it wants. [`Claim::node`](crate::Claim::node) and the nonce are the store's to fill in.
         claim: Claim,
     },
     /// A session that is owned already is still served: asked anew of a leader that may not know of it, after another
