@@ -5,6 +5,9 @@
 use fulmar_raft::Message as RaftMessage;
 use thiserror::Error;
 
+use crate::bytes::{Reader, Wrong};
+use crate::feed_letter::{Confirm, Feed};
+
 /// See the [module](self).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Letter {
@@ -14,6 +17,17 @@ pub enum Letter {
         group: u16,
         /// What it says.
         message: RaftMessage,
+    },
+    /// What a leader tells of the filters of its shard.
+    Feed(Feed),
+    /// What a node knows of the filters of a shard.
+    Confirm(Confirm),
+    /// A node asks all leaders for all filters that there are from now on.
+    AskForFeeds {
+        /// Which life of it.
+        incarnation: u64,
+        /// Which time it is.
+        round: u64,
     },
 }
 
@@ -29,7 +43,7 @@ pub enum LetterError {
         wanted: usize,
     },
     /// A later version has more kinds.
-    #[error("a letter of kind {found}, wanted 1")]
+    #[error("a letter of kind {found}, which is unknown")]
     Kind {
         /// The kind that it says it is.
         found: u8,
@@ -37,9 +51,15 @@ pub enum LetterError {
     /// What belongs to it is damaged.
     #[error("a letter of a Raft group: {0}")]
     Raft(#[from] fulmar_raft::WireError),
+    /// The same of other kinds.
+    #[error("a letter of a shard: {0}")]
+    Shard(#[from] Wrong),
 }
 
 const RAFT: u8 = 1;
+const FEED: u8 = 2;
+const CONFIRM: u8 = 3;
+const ASK_FOR_FEEDS: u8 = 4;
 
 impl Letter {
     /// Writes it.
@@ -49,6 +69,19 @@ impl Letter {
                 out.push(RAFT);
                 out.extend(group.to_le_bytes());
                 message.append_to(out);
+            }
+            Letter::Feed(feed) => {
+                out.push(FEED);
+                feed.append_to(out);
+            }
+            Letter::Confirm(confirm) => {
+                out.push(CONFIRM);
+                confirm.append_to(out);
+            }
+            Letter::AskForFeeds { incarnation, round } => {
+                out.push(ASK_FOR_FEEDS);
+                out.extend(incarnation.to_le_bytes());
+                out.extend(round.to_le_bytes());
             }
         }
     }
@@ -64,6 +97,14 @@ impl Letter {
                 let (group, rest) = rest.split_first_chunk().ok_or_else(|| short(3))?;
                 Ok(Letter::Raft { group: u16::from_le_bytes(*group), message: RaftMessage::decode(rest)? })
             }
+            (&FEED, rest) => Ok(Letter::Feed(Feed::decode(&mut Reader(rest))?)),
+            (&CONFIRM, rest) => Ok(Letter::Confirm(Confirm::decode(&mut Reader(rest))?)),
+            (&ASK_FOR_FEEDS, rest) => {
+                let mut reader = Reader(rest);
+                let (incarnation, round) = (reader.u64()?, reader.u64()?);
+                reader.finish()?;
+                Ok(Letter::AskForFeeds { incarnation, round })
+            }
             (&found, _) => Err(LetterError::Kind { found }),
         }
     }
@@ -71,7 +112,10 @@ impl Letter {
 
 #[cfg(test)]
 mod tests {
+    use fulmar_store::ShardId;
+
     use super::*;
+    use crate::feed_letter::{Known, News};
 
     #[test]
     fn what_is_no_letter_is_told_by_what_is_wrong() {
@@ -79,5 +123,30 @@ mod tests {
         assert_eq!(Letter::decode(&[RAFT, 0]), Err(LetterError::Short { found: 2, wanted: 3 }));
         assert_eq!(Letter::decode(&[9, 0]), Err(LetterError::Kind { found: 9 }));
         assert!(matches!(Letter::decode(&[RAFT, 0, 0]), Err(LetterError::Raft(_))));
+        let long = [&[ASK_FOR_FEEDS][..], &[0; 17]].concat();
+        assert_eq!(Letter::decode(&long), Err(LetterError::Shard(Wrong::Long { found: 1 })));
+    }
+
+    #[test]
+    fn a_letter_comes_out_as_it_went_in_and_not_if_it_was_cut() {
+        let changes = vec![("a/#".into(), true), ("$share/g/\u{fc}".into(), false)];
+        let feed = |news| Letter::Feed(Feed { shard: ShardId(3), term: 4, incarnation: 5, round: 6, news });
+        let confirm = |known| Letter::Confirm(Confirm { shard: ShardId(3), incarnation: 5, round: 6, known });
+        let letters = [
+            feed(News::Changes { since: 7, until: 8, changes }),
+            feed(News::All { at: 7, after: None, filters: vec!["a".into(), "b".into()], is_last: false }),
+            feed(News::All { at: 7, after: Some("b".into()), filters: vec![], is_last: true }),
+            confirm(Known::Nothing),
+            confirm(Known::Part { at: 7, until: "b".into() }),
+            confirm(Known::Until(9)),
+            Letter::AskForFeeds { incarnation: 5, round: 6 },
+        ];
+        for letter in letters {
+            let mut bytes = Vec::new();
+            letter.append_to(&mut bytes);
+            assert_eq!(Letter::decode(&bytes).as_ref(), Ok(&letter));
+            let shorter = Letter::decode(&bytes[..bytes.len() - 1]);
+            assert!(shorter.as_ref() != Ok(&letter), "{shorter:?}");
+        }
     }
 }

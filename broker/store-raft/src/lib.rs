@@ -15,16 +15,22 @@
 //! snapshots are not sent to other nodes yet.
 
 mod apply;
+mod asked;
+mod bytes;
 mod counts;
 mod deliver;
 mod draft;
 mod engine;
 mod errors;
+mod fed;
+mod feed;
+mod feed_letter;
 mod identity;
 mod letter;
 mod matcher;
 mod open;
 mod out;
+mod peers;
 mod propose;
 mod random;
 mod replica;
@@ -33,11 +39,14 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod view;
 mod write;
 
+pub use bytes::Wrong;
 pub use counts::{Counts, State};
 pub use engine::Engine;
 pub use errors::{Failed, OpenError};
+pub use feed_letter::{Confirm, Feed, Known, News};
 pub use identity::Identity;
 pub use letter::{Letter, LetterError};
 pub use out::Out;

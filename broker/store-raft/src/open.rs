@@ -64,7 +64,9 @@ impl<D: Disk + Clone> Engine<D> {
     /// What snapshots hold; what entries change comes as they are applied.
     fn tell_all(&self, time: Time, out: &mut impl Out) {
         for replica in &self.replicas {
-            for (filter, _) in replica.shard.filters() {
+            // With others, the leader tells it.
+            let filters = replica.shard.filters().filter(|_| self.settings.is_alone());
+            for (filter, _) in filters {
                 let (share, filter) = split_share(filter);
                 out.interest(replica.id, share, filter, true);
             }

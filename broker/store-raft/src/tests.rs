@@ -1,7 +1,7 @@
 //! What an engine does, by topic, on a simulated disk.
 
 mod deliver;
-mod fixture;
+pub(crate) mod fixture;
 mod full;
 mod matching;
 mod open;

@@ -115,7 +115,7 @@ impl<D: Disk + Clone> Engine<D> {
             let outputs = replica.group.take_outputs();
             replica.deadline = outputs.next_deadline.or(replica.deadline);
             if let Some(role) = outputs.role {
-                replica.role_changed(role, out);
+                replica.role_changed(role, self.settings.is_alone(), out);
             }
             let group = replica.group_number();
             outputs.messages.into_iter().for_each(|(to, message)| out.send(to, Letter::Raft { group, message }));

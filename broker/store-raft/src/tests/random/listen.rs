@@ -47,7 +47,7 @@ impl World {
                     None => Ok(()),
                 }
             }
-            Said::Told(_, told) => self.told(node, told),
+            Said::Told(.., told) => self.told(node, told),
             Said::Sent(..) => Err("a letter was not posted".to_owned()),
         }
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
-use fulmar_store::{Ask, ShardId, Ticket};
+use fulmar_store::{Ask, Asked, ShardId, Ticket};
 
 use super::Violation;
 use crate::random::Random;
@@ -143,7 +143,8 @@ impl Nodes {
 
     pub(super) fn ask(&mut self, at: usize, number: u64, ask: Ask) {
         if let Some(engine) = &mut self.nodes[at].engine {
-            engine.ask(Ticket { thread: 0, number }, ask);
+            let (origin, ticket) = (engine.node(), Ticket { thread: 0, number });
+            engine.ask(Asked { origin, ticket, number: None, ask });
         }
     }
 
