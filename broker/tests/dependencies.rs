@@ -11,7 +11,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fulmar-cluster", &["fulmar-codec"]),
     ("fulmar-store", &["fulmar-codec"]),
     ("fulmar-meta", &[]),
-    ("fulmar-store-raft", &["fulmar-codec", "fulmar-log", "fulmar-raft", "fulmar-router", "fulmar-store"]),
+    (
+        "fulmar-store-raft",
+        &["fulmar-codec", "fulmar-log", "fulmar-meta", "fulmar-raft", "fulmar-router", "fulmar-store"],
+    ),
     (
         "fulmar-worker",
         &["fulmar-auth", "fulmar-codec", "fulmar-session", "fulmar-router", "fulmar-cluster", "fulmar-store"],

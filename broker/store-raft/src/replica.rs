@@ -3,9 +3,9 @@
 //! `propose.rs` makes entries of what is asked, `apply.rs` does what is committed and answers. What both share is here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::sync::Arc;
 
-use fulmar_raft::{Group, HardState, Index, RoleChange, Snapshot, State, Term};
+use fulmar_raft::{RoleChange, Term};
 use fulmar_store::{
     Answer, Ask, ClientId, Command, Epoch, Node, Number, Party, PendingWill, Shard, ShardId, Stored, Ticket, Time,
     Told, WillId,
@@ -13,26 +13,16 @@ use fulmar_store::{
 
 use crate::deliver::Owned;
 use crate::draft::{Draft, InFlight, Piece};
-use crate::matcher::Matcher;
+use crate::hosted::Hosted;
+use crate::matcher::{Matcher, split_share};
 use crate::out::Out;
 
 /// See the [module](self).
 pub(crate) struct Replica {
     pub(crate) id: ShardId,
-    pub(crate) group: Group,
+    pub(crate) group: Hosted,
     pub(crate) shard: Shard,
     pub(crate) matcher: Matcher,
-    /// The last entry of the group that was applied.
-    pub(crate) applied: Index,
-    /// What the group keeps beside its log, as it was written last.
-    pub(crate) hard_state: HardState,
-    pub(crate) start: Snapshot,
-    /// Bytes of the log since the last snapshot.
-    pub(crate) log_bytes: u64,
-    /// Something was done to the group whose outputs were not taken.
-    pub(crate) is_touched: bool,
-    /// When the group is to be ticked.
-    pub(crate) deadline: Option<Instant>,
 
     /// What was asked and is not proposed.
     pub(crate) asks: VecDeque<(Ticket, Ask)>,
@@ -112,21 +102,14 @@ pub(crate) struct Orphan {
 }
 
 impl Replica {
-    pub(crate) fn new(group: Group, applied: Index, shard: Shard, state: State, seed: u64) -> Self {
+    pub(crate) fn new(group: Hosted, shard: Shard, seed: u64) -> Self {
         let id = shard.id();
         let matcher = Matcher::of(&shard, seed);
-        let State { hard_state, start } = state;
         let mut replica = Self {
             id,
             group,
             shard,
             matcher,
-            applied,
-            hard_state,
-            start,
-            log_bytes: 0,
-            is_touched: true,
-            deadline: None,
             asks: VecDeque::new(),
             asks_bytes: 0,
             pieces: VecDeque::new(),
@@ -145,23 +128,12 @@ impl Replica {
 
     /// The number of its group: 0 is that of the cluster's own.
     pub(crate) fn group_number(&self) -> u16 {
-        group_of(self.id)
+        self.group.number
     }
 
     /// Whether nobody else takes part, so that nothing has to be confirmed by others.
     pub(crate) fn is_alone(&self) -> bool {
-        let membership = self.group.membership();
-        membership.voters() == [self.group.id()] && membership.learners().is_empty()
-    }
-
-    /// Whether there are entries that a snapshot would make superfluous.
-    pub(crate) fn can_be_compacted(&self) -> bool {
-        self.applied > self.start.position.index
-    }
-
-    /// When the group wants to be ticked. A leader that is alone has nothing to wait for.
-    pub(crate) fn next_tick(&self) -> Option<Instant> {
-        self.deadline.filter(|_| !(self.is_alone() && self.group.is_leader()))
+        self.group.is_alone()
     }
 
     /// Whether there is something that can be proposed now.
@@ -208,8 +180,47 @@ impl Replica {
         });
     }
 
+    /// A snapshot that was received takes the place of the shard: what is not as it was is told. Whoever is served here
+    /// has missed what lies between, and its session goes to whom the shard says.
+    pub(crate) fn replace(&mut self, shard: Shard, me: Node, seed: u64, time: Time, out: &mut impl Out) {
+        self.stop_leading(out);
+        for (_, Owned { owner, epoch, .. }) in std::mem::take(&mut self.owned) {
+            out.tell(owner.thread, Told::TakenOver { owner, epoch });
+        }
+        let before = std::mem::replace(&mut self.shard, shard);
+        self.matcher = Matcher::of(&self.shard, seed);
+        let (had, has) = (filters(&before), filters(&self.shard));
+        for (filter, begins) in
+            had.difference(&has).map(|it| (it, false)).chain(has.difference(&had).map(|it| (it, true)))
+        {
+            let (share, filter) = split_share(filter);
+            out.interest(self.id, share, filter, begins);
+        }
+        let time = time.max(self.shard.time());
+        for (message, version) in self.shard.retained_after(None, time) {
+            if before.retained(message.topic(), 0).is_none_or(|(_, it)| it != version) {
+                out.retained(message.topic(), Some(&message), version);
+            }
+        }
+        for (topic, version) in self.shard.deleted() {
+            if before.retained(topic, 0).is_some() {
+                out.retained(topic, None, version);
+            }
+        }
+        self.to_deliver.clear();
+        self.wills.clear();
+        self.note_wills();
+        let is_ours = |client: &&ClientId| self.shard.session(client).is_some_and(|it| it.owner == Some(me));
+        let ours = self.shard.users_after(None).map(|(client, ..)| client).filter(is_ours);
+        let orphan = |client: &ClientId| {
+            let epoch = self.shard.session(client)?.epoch;
+            Some((client.clone(), Orphan { epoch, left_in: None }))
+        };
+        self.orphans = ours.filter_map(orphan).collect();
+    }
+
     /// Nobody knows what becomes of what was proposed, and what waits is for somebody else.
-    fn stop_leading(&mut self, out: &mut impl Out) {
+    pub(crate) fn stop_leading(&mut self, out: &mut impl Out) {
         self.leading = None;
         let drafts = self.put_off.take().into_iter().map(|draft| draft.waits);
         let proposed = self.in_flight.drain(..).map(|it| it.waits).chain(drafts);
@@ -245,9 +256,18 @@ impl Replica {
     }
 }
 
+/// The shard of a group; none of group 0.
+pub(crate) fn shard_of(group: u16) -> Option<ShardId> {
+    group.checked_sub(1).map(ShardId)
+}
+
 /// The group of a shard.
 pub(crate) fn group_of(shard: ShardId) -> u16 {
     shard.0 + 1
+}
+
+fn filters(shard: &Shard) -> BTreeSet<Arc<str>> {
+    shard.filters().map(|(filter, _)| filter.clone()).collect()
 }
 
 /// Nobody here knows what becomes of these questions.
