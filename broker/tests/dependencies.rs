@@ -13,7 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fulmar-courier", &["fulmar-codec", "fulmar-store"]),
     ("fulmar-meta", &[]),
     ("fulmar-member", &["fulmar-meta"]),
-    ("fulmar-store-raft", &["fulmar-codec", "fulmar-log", "fulmar-raft", "fulmar-router", "fulmar-store"]),
+    (
+        "fulmar-store-raft",
+        &["fulmar-codec", "fulmar-log", "fulmar-meta", "fulmar-raft", "fulmar-router", "fulmar-store"],
+    ),
     (
         "fulmar-worker",
         &[

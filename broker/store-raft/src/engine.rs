@@ -1,5 +1,6 @@
 //! The engine: what a thread drives, and the story of one turn.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,18 @@ use crate::apply::Applying;
 use crate::asked::Asker;
 use crate::counts::{Counts, State};
 use crate::errors::Failed;
+use crate::hosted::{Hosted, Kept};
+use crate::leaving::Leaving;
 use crate::letter::Letter;
+use crate::meta_group::{META, MetaGroup};
 use crate::out::Out;
 use crate::peers::Peers;
 use crate::propose::{Proposing, ask_bytes};
 use crate::random::Random;
-use crate::replica::Replica;
+use crate::replica::{Replica, shard_of};
 use crate::settings::Settings;
 use crate::snapshot::Snapshots;
+use crate::transfer::{Portion, Transfers};
 use crate::write::Unwritten;
 
 /// For so long nothing was written when a log counts as idle.
@@ -33,8 +38,14 @@ pub struct Engine<D: Disk> {
     pub(crate) me: Node,
     pub(crate) disk: D,
     pub(crate) log: Log<D>,
+    /// Group 0, unless the node is alone.
+    pub(crate) cluster: Option<MetaGroup>,
     /// The shards that this node has copies of, in order.
     pub(crate) replicas: Vec<Replica>,
+    /// What is kept of groups that are not here, or are and have nothing.
+    pub(crate) left: BTreeMap<u16, Kept>,
+    /// Replicas that the map does not give this node any more.
+    pub(crate) leaving: BTreeMap<u16, Leaving>,
     pub(crate) random: Random,
     /// What groups want written and the disk had no room for.
     pub(crate) unwritten: Vec<Unwritten>,
@@ -42,6 +53,11 @@ pub struct Engine<D: Disk> {
     pub(crate) full: Option<usize>,
     pub(crate) failed: Option<Failed>,
     pub(crate) snapshots: Snapshots<D::File>,
+    pub(crate) transfers: Transfers<D::File>,
+    /// For engines of other nodes, to go with the next turn.
+    pub(crate) letters: Vec<(NodeId, Letter)>,
+    /// What leaders of shards said of their learners.
+    caught_up: Vec<(u16, NodeId)>,
     /// Entries were applied, so there may be something in an outbox, or less.
     pub(crate) are_outboxes_changed: bool,
     /// When the log is idle enough to be made easy to open.
@@ -54,25 +70,24 @@ pub struct Engine<D: Disk> {
 }
 
 impl<D: Disk + Clone> Engine<D> {
-    pub(crate) fn new(
-        settings: Settings,
-        me: Node,
-        disk: D,
-        log: Log<D>,
-        replicas: Vec<Replica>,
-        random: Random,
-    ) -> Self {
+    pub(crate) fn new(settings: Settings, me: Node, disk: D, log: Log<D>, random: Random) -> Self {
         Self {
             settings,
             me,
             disk,
             log,
-            replicas,
+            cluster: None,
+            replicas: Vec::new(),
+            left: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             random,
             unwritten: Vec::new(),
             full: None,
             failed: None,
             snapshots: Snapshots::default(),
+            transfers: Transfers::default(),
+            letters: Vec::new(),
+            caught_up: Vec::new(),
             are_outboxes_changed: true,
             settle_at: None,
             refused: Vec::new(),
@@ -118,14 +133,54 @@ impl<D: Disk + Clone> Engine<D> {
     pub fn receive(&mut self, from: NodeId, letter: Letter, now: Instant) {
         match letter {
             Letter::Raft { group, message } => {
-                let at = group.checked_sub(1).and_then(|shard| self.place_of(ShardId(shard)));
-                if let Some(replica) = at.map(|at| &mut self.replicas[at]) {
-                    replica.group.receive(from, message, now);
-                    replica.is_touched = true;
+                self.note_leader(group, &message);
+                if let Some(hosted) = self.hosted_mut(group) {
+                    hosted.receive(from, message, now);
                 }
+            }
+            Letter::Portion { of, total, offset, bytes } => {
+                self.transfers.push(from, Portion { of, total, offset, bytes });
+            }
+            Letter::Taken { of, until } => self.transfers.taken.push((from, of, until)),
+            Letter::Committed { group, index } => {
+                if let Some(hosted) = self.hosted_mut(group).filter(|hosted| hosted.leader() == Some(from)) {
+                    hosted.set_goal(index, now);
+                }
+            }
+            Letter::MayLeave { group, question } => self.may_leave(from, group, question),
+            Letter::Left { group, question } => self.left(group, question),
+            Letter::CaughtUp { group, node } => {
+                // One for each shard: whoever leads it says it again.
+                self.caught_up.retain(|(other, _)| *other != group);
+                self.caught_up.push((group, node));
             }
             other => self.peers.letters.push_back((from, other)),
         }
+    }
+
+    /// The groups of this node, that of the cluster first.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Hosted> {
+        let shards = self.replicas.iter().map(|replica| &replica.group);
+        self.cluster.iter().map(|cluster| &cluster.group).chain(shards)
+    }
+
+    pub(crate) fn hosted(&self, group: u16) -> Option<&Hosted> {
+        match self.place_of_group(group) {
+            Some(at) => Some(&self.replicas[at].group),
+            None => self.cluster.as_ref().filter(|_| group == META).map(|cluster| &cluster.group),
+        }
+    }
+
+    pub(crate) fn hosted_mut(&mut self, group: u16) -> Option<&mut Hosted> {
+        match self.place_of_group(group) {
+            Some(at) => Some(&mut self.replicas[at].group),
+            None => self.cluster.as_mut().filter(|_| group == META).map(|cluster| &mut cluster.group),
+        }
+    }
+
+    /// Where the shard of a group is among those of this node; nowhere if it is group 0.
+    pub(crate) fn place_of_group(&self, group: u16) -> Option<usize> {
+        shard_of(group).and_then(|shard| self.place_of(shard))
     }
 
     /// Where the copy of a shard is among those of this node.
@@ -159,6 +214,7 @@ impl<D: Disk + Clone> Engine<D> {
         self.tick(now);
         self.hear_peers(now, out);
         self.tell_refused(out);
+        self.host(now, time, out)?;
         self.plan_upkeep(time, out);
         self.propose(now, time, out);
         self.carry_out(now, time, out)?;
@@ -171,12 +227,22 @@ impl<D: Disk + Clone> Engine<D> {
     }
 
     fn tick(&mut self, now: Instant) {
-        for replica in &mut self.replicas {
-            if replica.next_tick().is_some_and(|deadline| deadline <= now) || replica.deadline.is_none() {
-                replica.group.tick(now);
-                replica.is_touched = true;
-            }
+        let shards = self.replicas.iter_mut().map(|replica| &mut replica.group);
+        let groups = self.cluster.iter_mut().map(|cluster| &mut cluster.group).chain(shards);
+        groups.for_each(|group| group.tick(now));
+    }
+
+    /// What a member of a cluster does beside what is asked.
+    fn host(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<(), Failed> {
+        self.leave(out)?;
+        if self.cluster.as_ref().is_some_and(|cluster| cluster.begins_shards) && self.full.is_none() {
+            self.follow_map(now)?;
         }
+        for (group, node) in std::mem::take(&mut self.caught_up) {
+            self.caught_up(group, node, now, time);
+        }
+        self.place(now, time);
+        self.transfer(now)
     }
 
     fn tell_refused(&mut self, out: &mut impl Out) {
@@ -211,11 +277,12 @@ impl<D: Disk + Clone> Engine<D> {
         const ROUNDS_MAX: usize = 32;
         for _ in 0..ROUNDS_MAX {
             let has_applied = self.take_outputs(now, time, out)?;
-            let has_written = self.write(now)?;
+            let has_written = self.write(now, time, out)?;
             if !has_applied && !has_written {
                 break;
             }
         }
+        self.letters.drain(..).for_each(|(to, letter)| out.send(to, letter));
         let with = Applying { settings: &self.settings, me: self.me, time };
         self.replicas.iter_mut().for_each(|replica| replica.deliver(with, out));
         Ok(())
@@ -231,16 +298,17 @@ impl<D: Disk + Clone> Engine<D> {
     }
 
     fn next_turn(&self, now: Instant, time: Time) -> Option<Instant> {
+        let ticks = self.groups().filter_map(Hosted::next_tick);
         if let Some(retry) = self.full.map(|_| now + FULL_RETRY) {
-            let ticks = self.replicas.iter().filter_map(Replica::next_tick);
             return Some(ticks.fold(retry, Instant::min));
         }
         if self.has_work(time) || self.snapshots.is_writing() {
             return Some(now);
         }
-        let ticks = self.replicas.iter().filter_map(Replica::next_tick);
         let dues = self.replicas.iter().filter_map(|replica| replica.next_due(now, time));
-        ticks.chain(dues).chain(self.settle_at).chain(self.peers_deadline()).min()
+        let looks = self.cluster.as_ref().and_then(|cluster| cluster.placing.next_look());
+        let others = looks.into_iter().chain(self.transfers.next_resend()).chain(self.peers_deadline());
+        ticks.chain(dues).chain(self.settle_at).chain(others).min()
     }
 
     /// Whether another turn would do something at once.
@@ -248,7 +316,18 @@ impl<D: Disk + Clone> Engine<D> {
         self.full.is_none()
             && (self.are_outboxes_changed
                 || !(self.refused.is_empty() && self.peers.letters.is_empty())
-                || self.replicas.iter().any(|it| it.is_touched || it.has_work() || it.must_clear(time)))
+                || self.must_host()
+                || self.groups().any(Hosted::is_touched)
+                || self.replicas.iter().any(|it| it.has_work() || it.must_clear(time)))
+    }
+
+    /// Whether a member of a cluster has something to do at once.
+    fn must_host(&self) -> bool {
+        !self.letters.is_empty()
+            || !self.caught_up.is_empty()
+            || self.transfers.has_work()
+            || self.must_leave()
+            || self.cluster.as_ref().is_some_and(|it| it.begins_shards || it.placing.is_due)
     }
 
     /// Whether it takes what must be durable.
@@ -292,8 +371,8 @@ impl<D: Disk + Clone> Engine<D> {
     /// What there is and what happened.
     pub fn counts(&self) -> Counts {
         let usage = self.log.usage();
-        let mut counts =
-            Counts { groups: self.replicas.len(), log_bytes: usage.bytes, log_entries: usage.entries, ..self.counted };
+        let groups = self.groups().count();
+        let mut counts = Counts { groups, log_bytes: usage.bytes, log_entries: usage.entries, ..self.counted };
         for replica in &self.replicas {
             let (of_shard, totals) = (replica.shard.counts(), replica.shard.totals());
             counts.leaders += usize::from(replica.leading.is_some());

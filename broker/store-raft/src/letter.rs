@@ -2,10 +2,10 @@
 //!
 //! Letters may be lost and late. Whoever needs an answer asks again.
 
-use fulmar_raft::Message as RaftMessage;
+use fulmar_raft::{Index, Message as RaftMessage, NodeId, Term};
 use thiserror::Error;
 
-use crate::bytes::{Reader, Wrong};
+use crate::bytes::{self, Wrong};
 use crate::feed_letter::{Confirm, Feed};
 
 /// See the [module](self).
@@ -29,6 +29,63 @@ pub enum Letter {
         /// Which time it is.
         round: u64,
     },
+    /// A part of a group's snapshot, for a node that needs it.
+    Portion {
+        /// Of which snapshot.
+        of: Transfer,
+        /// How many bytes it has.
+        total: u64,
+        /// Where this part begins.
+        offset: u64,
+        /// The part.
+        bytes: Vec<u8>,
+    },
+    /// What has become of a part.
+    Taken {
+        /// Of which snapshot.
+        of: Transfer,
+        /// Up to where the receiver has it; none: it does not want it.
+        until: Option<u64>,
+    },
+    /// The leader of a group says up to where it is committed.
+    Committed {
+        /// The group.
+        group: u16,
+        /// The entry.
+        index: u64,
+    },
+    /// A node has a shard that the map says it has not, and asks whether the shard's group agrees.
+    MayLeave {
+        /// The group.
+        group: u16,
+        /// Which question: only the answer to the last one counts.
+        question: u64,
+    },
+    /// The leader's answer: the group has committed that the node is not in it.
+    Left {
+        /// The group.
+        group: u16,
+        /// The question.
+        question: u64,
+    },
+    /// The leader of a shard says to that of group 0 that a learner has all that it has.
+    CaughtUp {
+        /// The shard's group.
+        group: u16,
+        /// The learner.
+        node: NodeId,
+    },
+}
+
+/// A snapshot on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// The group.
+    pub group: u16,
+    /// The term of the leader that sends it.
+    pub term: Term,
+    /// The last entry that it holds.
+    pub index: Index,
 }
 
 /// Why bytes are no letter.
@@ -42,6 +99,12 @@ pub enum LetterError {
         /// How many there must be.
         wanted: usize,
     },
+    /// It ends too late.
+    #[error("{found} bytes follow the end of a letter")]
+    Long {
+        /// How many.
+        found: usize,
+    },
     /// A later version has more kinds.
     #[error("a letter of kind {found}, which is unknown")]
     Kind {
@@ -54,12 +117,29 @@ pub enum LetterError {
     /// The same of other kinds.
     #[error("a letter of a shard: {0}")]
     Shard(#[from] Wrong),
+    /// What belongs to it was damaged on its way.
+    #[error("a part of a snapshot with checksum {found:08x}, wanted {wanted:08x}")]
+    Checksum {
+        /// That of the bytes.
+        found: u32,
+        /// What the letter says.
+        wanted: u32,
+    },
 }
 
 const RAFT: u8 = 1;
-const FEED: u8 = 2;
-const CONFIRM: u8 = 3;
-const ASK_FOR_FEEDS: u8 = 4;
+const PORTION: u8 = 2;
+const TAKEN: u8 = 3;
+const COMMITTED: u8 = 4;
+const MAY_LEAVE: u8 = 5;
+const LEFT: u8 = 6;
+const CAUGHT_UP: u8 = 7;
+const FEED: u8 = 16;
+const CONFIRM: u8 = 17;
+const ASK_FOR_FEEDS: u8 = 18;
+
+/// Stands for no offset.
+const NOWHERE: u64 = u64::MAX;
 
 impl Letter {
     /// Writes it.
@@ -83,6 +163,23 @@ impl Letter {
                 out.extend(incarnation.to_le_bytes());
                 out.extend(round.to_le_bytes());
             }
+            Letter::Portion { of, total, offset, bytes } => {
+                out.push(PORTION);
+                of.append_to(out);
+                out.extend(total.to_le_bytes());
+                out.extend(offset.to_le_bytes());
+                out.extend(crc32c::crc32c(bytes).to_le_bytes());
+                out.extend_from_slice(bytes);
+            }
+            Letter::Taken { of, until } => {
+                out.push(TAKEN);
+                of.append_to(out);
+                out.extend(until.unwrap_or(NOWHERE).to_le_bytes());
+            }
+            Letter::Committed { group, index } => put(out, COMMITTED, *group, *index),
+            Letter::MayLeave { group, question } => put(out, MAY_LEAVE, *group, *question),
+            Letter::Left { group, question } => put(out, LEFT, *group, *question),
+            Letter::CaughtUp { group, node } => put(out, CAUGHT_UP, *group, *node),
         }
     }
 
@@ -91,22 +188,82 @@ impl Letter {
     /// # Errors
     /// Says what is wrong with the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, LetterError> {
-        let short = |wanted| LetterError::Short { found: bytes.len(), wanted };
-        match bytes.split_first().ok_or_else(|| short(1))? {
-            (&RAFT, rest) => {
-                let (group, rest) = rest.split_first_chunk().ok_or_else(|| short(3))?;
-                Ok(Letter::Raft { group: u16::from_le_bytes(*group), message: RaftMessage::decode(rest)? })
-            }
-            (&FEED, rest) => Ok(Letter::Feed(Feed::decode(&mut Reader(rest))?)),
-            (&CONFIRM, rest) => Ok(Letter::Confirm(Confirm::decode(&mut Reader(rest))?)),
-            (&ASK_FOR_FEEDS, rest) => {
-                let mut reader = Reader(rest);
+        let (kind, rest) = bytes.split_first().ok_or(LetterError::Short { found: 0, wanted: 1 })?;
+        match *kind {
+            FEED => return Ok(Letter::Feed(Feed::decode(&mut bytes::Reader(rest))?)),
+            CONFIRM => return Ok(Letter::Confirm(Confirm::decode(&mut bytes::Reader(rest))?)),
+            ASK_FOR_FEEDS => {
+                let mut reader = bytes::Reader(rest);
                 let (incarnation, round) = (reader.u64()?, reader.u64()?);
                 reader.finish()?;
-                Ok(Letter::AskForFeeds { incarnation, round })
+                return Ok(Letter::AskForFeeds { incarnation, round });
             }
-            (&found, _) => Err(LetterError::Kind { found }),
+            _ => {}
         }
+        let mut reader = Reader { bytes: rest, length: bytes.len() };
+        let group = u16::from_le_bytes(reader.take()?);
+        let letter = match *kind {
+            RAFT => return Ok(Letter::Raft { group, message: RaftMessage::decode(reader.bytes)? }),
+            PORTION => {
+                let of = Transfer { group, term: reader.number()?, index: reader.number()? };
+                let (total, offset) = (reader.number()?, reader.number()?);
+                let (wanted, bytes) = (u32::from_le_bytes(reader.take()?), reader.bytes.to_vec());
+                let found = crc32c::crc32c(&bytes);
+                if found != wanted {
+                    return Err(LetterError::Checksum { found, wanted });
+                }
+                return Ok(Letter::Portion { of, total, offset, bytes });
+            }
+            TAKEN => {
+                let of = Transfer { group, term: reader.number()?, index: reader.number()? };
+                Letter::Taken { of, until: Some(reader.number()?).filter(|until| *until != NOWHERE) }
+            }
+            COMMITTED => Letter::Committed { group, index: reader.number()? },
+            MAY_LEAVE => Letter::MayLeave { group, question: reader.number()? },
+            LEFT => Letter::Left { group, question: reader.number()? },
+            CAUGHT_UP => Letter::CaughtUp { group, node: reader.number()? },
+            found => return Err(LetterError::Kind { found }),
+        };
+        match reader.bytes.len() {
+            0 => Ok(letter),
+            found => Err(LetterError::Long { found }),
+        }
+    }
+}
+
+impl Transfer {
+    fn append_to(self, out: &mut Vec<u8>) {
+        let Self { group, term, index } = self;
+        out.extend(group.to_le_bytes());
+        out.extend(term.to_le_bytes());
+        out.extend(index.to_le_bytes());
+    }
+}
+
+fn put(out: &mut Vec<u8>, kind: u8, group: u16, number: u64) {
+    out.push(kind);
+    out.extend(group.to_le_bytes());
+    out.extend(number.to_le_bytes());
+}
+
+/// Reads from the front of bytes.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    /// Of the whole letter.
+    length: usize,
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], LetterError> {
+        let wanted = self.length - self.bytes.len() + N;
+        let short = LetterError::Short { found: self.length, wanted };
+        let (taken, rest) = self.bytes.split_first_chunk().ok_or(short)?;
+        self.bytes = rest;
+        Ok(*taken)
+    }
+
+    fn number(&mut self) -> Result<u64, LetterError> {
+        self.take().map(u64::from_le_bytes)
     }
 }
 
@@ -121,7 +278,8 @@ mod tests {
     fn what_is_no_letter_is_told_by_what_is_wrong() {
         assert_eq!(Letter::decode(&[]), Err(LetterError::Short { found: 0, wanted: 1 }));
         assert_eq!(Letter::decode(&[RAFT, 0]), Err(LetterError::Short { found: 2, wanted: 3 }));
-        assert_eq!(Letter::decode(&[9, 0]), Err(LetterError::Kind { found: 9 }));
+        assert_eq!(Letter::decode(&[99, 0, 0]), Err(LetterError::Kind { found: 99 }));
+        assert_eq!(Letter::decode(&[LEFT, 0, 0, 1]), Err(LetterError::Short { found: 4, wanted: 11 }));
         assert!(matches!(Letter::decode(&[RAFT, 0, 0]), Err(LetterError::Raft(_))));
         let long = [&[ASK_FOR_FEEDS][..], &[0; 17]].concat();
         assert_eq!(Letter::decode(&long), Err(LetterError::Shard(Wrong::Long { found: 1 })));
@@ -147,6 +305,32 @@ mod tests {
             assert_eq!(Letter::decode(&bytes).as_ref(), Ok(&letter));
             let shorter = Letter::decode(&bytes[..bytes.len() - 1]);
             assert!(shorter.as_ref() != Ok(&letter), "{shorter:?}");
+        }
+    }
+
+    #[test]
+    fn letters_are_read_as_they_were_written_and_not_when_a_bit_is_missing() {
+        let of = Transfer { group: 3, term: 4, index: 5 };
+        let message = RaftMessage { term: 7, body: fulmar_raft::Body::TakeOver };
+        let letters = [
+            Letter::Raft { group: 2, message },
+            Letter::Portion { of, total: 9, offset: 6, bytes: vec![1, 2, 3] },
+            Letter::Taken { of, until: Some(9) },
+            Letter::Taken { of, until: None },
+            Letter::Committed { group: 0, index: 8 },
+            Letter::MayLeave { group: 1, question: 2 },
+            Letter::Left { group: 1, question: 2 },
+            Letter::CaughtUp { group: 4, node: 5 },
+        ];
+        for letter in letters {
+            let mut bytes = Vec::new();
+            letter.append_to(&mut bytes);
+            assert_eq!(Letter::decode(&bytes), Ok(letter.clone()));
+            for length in 0..bytes.len() {
+                assert!(Letter::decode(&bytes[..length]).is_err(), "{length} bytes of {letter:?}");
+            }
+            bytes.push(0);
+            assert!(Letter::decode(&bytes).is_err(), "{letter:?} and a byte");
         }
     }
 }

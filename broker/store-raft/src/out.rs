@@ -4,6 +4,7 @@ use fulmar_raft::NodeId;
 use fulmar_store::{Message, Node, ShardId, Told, Version};
 
 use crate::letter::Letter;
+use crate::meta_group::MetaEvent;
 
 /// Takes what an engine has to say. What it says in a turn is in the order in which it came to be.
 pub trait Out {
@@ -18,4 +19,9 @@ pub trait Out {
     fn retained(&mut self, topic: &str, message: Option<&Message>, version: Version);
     /// Something for the engine of another node: see [`Engine::receive`](crate::Engine::receive).
     fn send(&mut self, to: NodeId, letter: Letter);
+    /// Something happened in group 0, in the order in which it did. Whoever is told sees to it before anything that
+    /// comes later in the turn. A node that is alone has no group 0.
+    fn meta(&mut self, event: MetaEvent) {
+        let _ = event;
+    }
 }

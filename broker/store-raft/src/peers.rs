@@ -94,7 +94,8 @@ impl<D: Disk + Clone> Engine<D> {
                 Letter::AskForFeeds { incarnation, round } => {
                     self.replicas.iter_mut().for_each(|it| it.prove(Node { id: from, incarnation }, false, round));
                 }
-                Letter::Raft { .. } => {}
+                // Others are for the host of groups.
+                _ => {}
             }
         }
         self.clear_departed(now);

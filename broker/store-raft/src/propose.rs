@@ -266,7 +266,6 @@ impl Replica {
                     self.apply_entry(index, &entry, std::mem::take(&mut waits), with, out);
                 }
                 self.in_flight.push_back(InFlight { term, index, entry, waits, since });
-                self.is_touched = true;
                 true
             }
             Err(ProposeError::Full { .. } | ProposeError::Transferring { .. }) => {

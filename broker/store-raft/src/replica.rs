@@ -3,9 +3,8 @@
 //! `propose.rs` makes entries of what is asked, `apply.rs` does what is committed and answers. What both share is here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
 
-use fulmar_raft::{Group, HardState, Index, RoleChange, Snapshot, State, Term};
+use fulmar_raft::{RoleChange, Term};
 use fulmar_store::{
     Asked, ClientId, Command, Epoch, Node, Number, Party, PendingWill, Shard, ShardId, Stored, Time, WillId,
 };
@@ -14,26 +13,16 @@ use crate::asked::{Asker, give_up, send_away};
 use crate::deliver::Owned;
 use crate::draft::{Draft, InFlight, Piece};
 use crate::feed::Feed;
+use crate::hosted::Hosted;
 use crate::matcher::Matcher;
 use crate::out::Out;
 
 /// See the [module](self).
 pub(crate) struct Replica {
     pub(crate) id: ShardId,
-    pub(crate) group: Group,
+    pub(crate) group: Hosted,
     pub(crate) shard: Shard,
     pub(crate) matcher: Matcher,
-    /// The last entry of the group that was applied.
-    pub(crate) applied: Index,
-    /// What the group keeps beside its log, as it was written last.
-    pub(crate) hard_state: HardState,
-    pub(crate) start: Snapshot,
-    /// Bytes of the log since the last snapshot.
-    pub(crate) log_bytes: u64,
-    /// Something was done to the group whose outputs were not taken.
-    pub(crate) is_touched: bool,
-    /// When the group is to be ticked.
-    pub(crate) deadline: Option<Instant>,
 
     /// What was asked and is not proposed.
     pub(crate) asks: VecDeque<Asked>,
@@ -113,21 +102,14 @@ impl Leading {
 }
 
 impl Replica {
-    pub(crate) fn new(group: Group, applied: Index, shard: Shard, state: State, seed: u64) -> Self {
+    pub(crate) fn new(group: Hosted, shard: Shard, seed: u64) -> Self {
         let id = shard.id();
         let matcher = Matcher::of(&shard, seed);
-        let State { hard_state, start } = state;
         let mut replica = Self {
             id,
             group,
             shard,
             matcher,
-            applied,
-            hard_state,
-            start,
-            log_bytes: 0,
-            is_touched: true,
-            deadline: None,
             asks: VecDeque::new(),
             asks_bytes: 0,
             pieces: VecDeque::new(),
@@ -145,23 +127,12 @@ impl Replica {
 
     /// The number of its group: 0 is that of the cluster's own.
     pub(crate) fn group_number(&self) -> u16 {
-        group_of(self.id)
+        self.group.number
     }
 
     /// Whether nobody else takes part, so that nothing has to be confirmed by others.
     pub(crate) fn is_alone(&self) -> bool {
-        let membership = self.group.membership();
-        membership.voters() == [self.group.id()] && membership.learners().is_empty()
-    }
-
-    /// Whether there are entries that a snapshot would make superfluous.
-    pub(crate) fn can_be_compacted(&self) -> bool {
-        self.applied > self.start.position.index
-    }
-
-    /// When the group wants to be ticked. A leader that is alone has nothing to wait for.
-    pub(crate) fn next_tick(&self) -> Option<Instant> {
-        self.deadline.filter(|_| !(self.is_alone() && self.group.is_leader()))
+        self.group.is_alone()
     }
 
     /// Whether there is something that can be proposed now.
@@ -213,8 +184,29 @@ impl Replica {
         });
     }
 
+    /// A snapshot that was received takes the place of the shard: what of it is retained is told. Subscriptions are told
+    /// by whoever leads.
+    pub(crate) fn replace(&mut self, shard: Shard, seed: u64, time: Time, out: &mut impl Out) {
+        self.stop_leading(false, out);
+        let before = std::mem::replace(&mut self.shard, shard);
+        self.matcher = Matcher::of(&self.shard, seed);
+        let time = time.max(self.shard.time());
+        for (message, version) in self.shard.retained_after(None, time) {
+            if before.retained(message.topic(), 0).is_none_or(|(_, it)| it != version) {
+                out.retained(message.topic(), Some(&message), version);
+            }
+        }
+        for (topic, version) in self.shard.deleted() {
+            if before.retained(topic, 0).is_some() {
+                out.retained(topic, None, version);
+            }
+        }
+        self.wills.clear();
+        self.note_wills();
+    }
+
     /// Nobody knows what becomes of what was proposed, and what waits is for somebody else. So are the sessions.
-    fn stop_leading(&mut self, is_alone: bool, out: &mut impl Out) {
+    pub(crate) fn stop_leading(&mut self, is_alone: bool, out: &mut impl Out) {
         let held = self.leading.take().map(|leading| leading.feed.askers().collect::<Vec<_>>());
         let proposed: Vec<_> = self.in_flight.drain(..).flat_map(|it| it.waits).collect();
         give_up(held.into_iter().flatten().chain(proposed.iter().flat_map(|waits| waits.askers())), out);
@@ -259,6 +251,11 @@ impl Replica {
             self.wills.insert(id, pending.clone());
         }
     }
+}
+
+/// The shard of a group; none of group 0.
+pub(crate) fn shard_of(group: u16) -> Option<ShardId> {
+    group.checked_sub(1).map(ShardId)
 }
 
 /// The group of a shard.

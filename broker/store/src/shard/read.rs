@@ -289,6 +289,11 @@ impl Shard {
             .filter_map(move |(_, retained)| self.retained_at(retained, now))
     }
 
+    /// Topics of which it is remembered that their retained message was deleted, and by which version.
+    pub fn deleted(&self) -> impl Iterator<Item = (&str, Version)> {
+        self.tombstones.iter().map(|(topic, tombstone)| (&**topic, tombstone.version))
+    }
+
     fn retained_at(&self, retained: &super::Retained, now: Time) -> Option<(Message, Version)> {
         let body = self.ledger.body(retained.body);
         (!body.is_expired(now)).then(|| (message_at(body, now), retained.version))
