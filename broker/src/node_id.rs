@@ -8,7 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-const FILE_NAME: &str = "node-id";
+/// The file in the data folder.
+pub(crate) const FILE_NAME: &str = "node-id";
 const DIGITS: usize = 16;
 
 /// The id of this node. While it is held, no other process can take it.

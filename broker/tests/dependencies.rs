@@ -18,6 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["fulmar-codec", "fulmar-log", "fulmar-meta", "fulmar-raft", "fulmar-router", "fulmar-store"],
     ),
     (
+        "fulmar-store-node",
+        &["fulmar-courier", "fulmar-log", "fulmar-member", "fulmar-meta", "fulmar-store", "fulmar-store-raft"],
+    ),
+    (
         "fulmar-worker",
         &[
             "fulmar-auth",
@@ -43,8 +47,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fulmar-raft",
             "fulmar-store",
             "fulmar-meta",
+            "fulmar-store-node",
             "fulmar-store-raft",
             "fulmar-courier",
+            "fulmar-member",
         ],
     ),
     (

@@ -13,7 +13,7 @@ mod discover;
 mod drive;
 pub(crate) mod letters;
 mod namesakes;
-mod neighbours;
+pub(crate) mod neighbours;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,7 +192,6 @@ impl Links {
     }
 
     /// This node's life is over and its next begins: all lanes and connections for letters end and are dialled anew.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the store's thread of a cluster"))]
     pub(crate) fn begin_life(&self, incarnation: u64) {
         self.peers().begin_life(incarnation);
         self.changed.notify_one();

@@ -66,7 +66,6 @@ impl Turns {
 
 impl Links {
     /// How things stand now.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the store's thread of a cluster"))]
     pub(crate) fn neighbours(&self) -> Neighbours {
         let known = self.note_turns(Instant::now());
         Neighbours { found: self.peers().found(), is_settled: self.is_settled(), known }

@@ -347,6 +347,12 @@ impl<D: Disk + Clone> Engine<D> {
         }
     }
 
+    /// The term in which this node leads a shard, whether it answers for it already or will in a moment.
+    pub fn leads(&self, shard: ShardId) -> Option<u64> {
+        let group = &self.replica(shard)?.group;
+        group.is_leader().then(|| group.term())
+    }
+
     /// Whether this node answers for a shard.
     pub fn serves(&self, shard: ShardId) -> bool {
         self.replica(shard).is_some_and(|replica| replica.leading.is_some())

@@ -142,6 +142,18 @@ const ASK_FOR_FEEDS: u8 = 18;
 const NOWHERE: u64 = u64::MAX;
 
 impl Letter {
+    /// Whether it may be much, so that votes and entries should not wait for it.
+    pub fn is_bulk(&self) -> bool {
+        !matches!(
+            self,
+            Letter::Raft { .. }
+                | Letter::Committed { .. }
+                | Letter::MayLeave { .. }
+                | Letter::Left { .. }
+                | Letter::CaughtUp { .. }
+        )
+    }
+
     /// Writes it.
     pub fn append_to(&self, out: &mut Vec<u8>) {
         match self {

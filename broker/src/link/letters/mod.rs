@@ -6,10 +6,8 @@
 //! accepted is decided by the pure `Peers`, what stands on a connection by `fulmar_cluster::letters`.
 
 mod accept;
-#[cfg_attr(not(test), expect(dead_code, reason = "read by the store's thread of a cluster"))]
 mod arrivals;
 mod dial;
-#[cfg_attr(not(test), expect(dead_code, reason = "written to by the store's thread of a cluster"))]
 mod mail;
 mod outbox;
 mod read;
@@ -20,10 +18,7 @@ mod tests;
 mod write;
 
 pub(super) use accept::Incoming;
-#[cfg_attr(not(test), expect(unused_imports, reason = "for the store's thread of a cluster"))]
 pub(crate) use arrivals::{Arrival, ArrivalQueue};
 pub(crate) use mail::Mail;
-#[cfg_attr(not(test), expect(unused_imports, reason = "for the store's thread of a cluster"))]
-pub(crate) use mail::NotSent;
 pub(super) use silence::Patience;
 pub(crate) use tally::TallyView;
