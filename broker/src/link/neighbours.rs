@@ -68,7 +68,9 @@ impl Links {
     /// How things stand now.
     pub(crate) fn neighbours(&self) -> Neighbours {
         let known = self.note_turns(Instant::now());
-        Neighbours { found: self.peers().found(), is_settled: self.is_settled(), known }
+        // A statement of its own: the lock is free again before it is taken for the next question.
+        let found = self.peers().found();
+        Neighbours { found, is_settled: self.is_settled(), known }
     }
 
     /// Looks who is linked, and since when.
