@@ -119,7 +119,6 @@ impl Node {
             return;
         }
         state.orders.view = Arc::new(view.clone());
-        state.known.retain(|member| view.contains(*member));
         drop(state);
         views.changed();
     }
