@@ -17,6 +17,7 @@ mod descriptors;
 mod durable;
 mod durable_folder;
 mod durable_nodes;
+mod durable_nodes_traffic;
 mod durable_terms;
 mod durable_traffic;
 mod harness;
