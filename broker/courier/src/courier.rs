@@ -173,4 +173,14 @@ impl Courier {
         }
         counts
     }
+
+    /// What must hold between any two calls.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let Settings { asks_max, bytes_max, .. } = self.settings;
+        self.lines.iter().for_each(|line| line.check(&self.settings));
+        let counts = self.counts();
+        // Sessions that are given up are left, which takes the place of what claimed them.
+        assert!(counts.asks <= asks_max && counts.bytes <= bytes_max, "{counts:?}");
+    }
 }

@@ -22,6 +22,8 @@ use crate::weight;
 pub struct Desk {
     settings: DeskSettings,
     shards: NonZeroU16,
+    /// By the number of the shard.
+    leaderships: Vec<Leadership>,
     origins: BTreeMap<u64, Origin>,
     /// Counts up with each letter, to find who was not heard of for longest.
     heard: u64,
@@ -69,6 +71,7 @@ impl Desk {
         Self {
             settings,
             shards,
+            leaderships: vec![Leadership::default(); usize::from(shards.get())],
             origins: BTreeMap::new(),
             heard: 0,
             batches: BTreeMap::new(),
@@ -76,9 +79,28 @@ impl Desk {
         }
     }
 
+    /// What the engine says about who leads a shard, after each of its turns. Whoever asks of a leadership that is over
+    /// is told so, also if they wait for nothing: they may serve sessions.
+    pub fn set_leadership(&mut self, shard: ShardId, leadership: Leadership) {
+        let Some(known) = self.leaderships.get_mut(usize::from(shard.0)) else { return };
+        let before = std::mem::replace(known, leadership);
+        if before.term.is_none() || before.term == leadership.term || sabotaged!(self.settings, EndNotTold) {
+            return;
+        }
+        let mut refused = Vec::new();
+        for (id, origin) in &mut self.origins {
+            if let Some(run) = origin.runs.get_mut(&shard).filter(|run| !run.is_over) {
+                run.is_over = true;
+                refused.push((Node { id: *id, incarnation: origin.incarnation }, run.number));
+            }
+        }
+        for (to, run) in refused {
+            self.write(to, shard, Written::Refused { run, leader: leadership.leader });
+        }
+    }
+
     /// A letter of the courier of node `from`: what the engine is to be asked, in this order. Nothing if it comes late.
-    /// `leadership` is what the engine says about the letter's shard now.
-    pub fn receive(&mut self, from: u64, letter: AskLetter, leadership: Leadership) -> Vec<Asked> {
+    pub fn receive(&mut self, from: u64, letter: AskLetter) -> Vec<Asked> {
         let AskLetter { from: origin, shard, run, term, asks } = letter;
         let is_sound = origin.id == from
             && shard.0 < self.shards.get()
@@ -91,6 +113,7 @@ impl Desk {
             self.counted.late += asks.len() as u64;
             return Vec::new();
         }
+        let leadership = self.leaderships[usize::from(shard.0)];
         let leads = leadership.term.filter(|leads| term.is_none_or(|term| term == *leads));
         match (leads, term) {
             (None, _) if !sabotaged!(self.settings, OldTermTaken) => {

@@ -325,6 +325,20 @@ impl Line {
     }
 }
 
+#[cfg(test)]
+impl Line {
+    /// What must hold between any two calls.
+    pub(crate) fn check(&self, settings: &Settings) {
+        assert_eq!(self.bytes, self.asks.values().map(|kept| kept.bytes).sum::<usize>());
+        assert!(self.asks.len() <= settings.shard_asks_max);
+        assert!(self.bytes <= settings.shard_bytes_max || self.asks.len() == 1);
+        let in_flight = self.asks.values().filter(|kept| kept.run == self.run);
+        let asks = in_flight.clone().map(|kept| kept.bytes).sum::<usize>();
+        assert_eq!(self.in_flight, asks + self.attaching.len() * weight::ATTACH);
+        assert!(self.in_flight <= settings.in_flight_bytes_max || in_flight.count() + self.attaching.len() == 1);
+    }
+}
+
 impl Kept {
     fn abandoned(&self) -> Abandoned {
         match self.ask {

@@ -85,6 +85,8 @@ pub(crate) enum Sabotage {
     OldRunTaken,
     /// A desk takes what is for an earlier leadership.
     OldTermTaken,
+    /// A desk does not say that a leadership is over.
+    EndNotTold,
     /// Sessions are not attached to the next leader.
     AttachForgotten,
     /// Deliveries of an older attachment are told.
