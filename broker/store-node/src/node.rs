@@ -288,8 +288,7 @@ impl<D: Disk + Clone> StoreNode<D> {
     }
 
     fn take_asks(&mut self, from: u64, letter: AskLetter) {
-        let leadership = Leadership { term: self.engine.leads(letter.shard), leader: self.engine.leader(letter.shard) };
-        for asked in self.desk.receive(from, letter, leadership) {
+        for asked in self.desk.receive(from, letter) {
             self.engine.ask(asked);
         }
     }
@@ -300,6 +299,10 @@ impl<D: Disk + Clone> StoreNode<D> {
         let has_heard = !(tells.is_empty() && meta.is_empty());
         for (to, thread, told) in tells {
             self.desk.tell(to, thread, told);
+        }
+        for shard in (0..self.shards().get()).map(ShardId) {
+            let (term, leader) = (self.engine.leads(shard), self.engine.leader(shard));
+            self.desk.set_leadership(shard, Leadership { term, leader });
         }
         let me = self.engine.node().id;
         for letter in self.desk.take_letters() {

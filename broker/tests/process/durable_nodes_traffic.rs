@@ -147,6 +147,7 @@ fn survives(qos: QoS) {
     let (done, is_done) = channel();
     let seeds: Vec<u64> = (0..=PUBLISHERS).map(|_| dice.between(0, 1 << 30)).collect();
     let mut totals = BTreeMap::new();
+    let expected = Mutex::new(None);
     std::thread::scope(|scope| {
         let publishing: Vec<_> = publishers
             .iter_mut()
@@ -156,7 +157,6 @@ fn survives(qos: QoS) {
                 scope.spawn(move || publish_on(publisher, nodes, Dice(*seed), is_over, &done))
             })
             .collect();
-        let expected = Mutex::new(None);
         let (expected, nodes, present, seed) = (&expected, &nodes, &mut present, seeds[PUBLISHERS]);
         let receiving = scope.spawn(move || {
             let connect = lasting(present.name);
