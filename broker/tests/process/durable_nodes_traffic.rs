@@ -130,7 +130,10 @@ impl Stage<'_> {
 
 fn survives(qos: QoS) {
     let mut dice = Dice::new();
-    let cluster = places(NODES);
+    let mut cluster = places(NODES);
+    // What waits for the absent one is not dropped for want of room.
+    cluster.arguments =
+        ["--set", "limits.queuedMessages=1000000", "--set", "log.level=info"].map(str::to_owned).to_vec();
     let nodes = Nodes(Mutex::new(vec![None; NODES]));
     let mut stage = Stage { cluster: &cluster, running: (0..NODES).map(|_| None).collect(), nodes: &nodes };
     (0..NODES).for_each(|index| stage.start(index));
