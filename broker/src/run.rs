@@ -224,7 +224,8 @@ impl Broker {
         let links = config.cluster.as_ref().map(|cluster| {
             let (node, inboxes) = (node.clone(), inboxes.clone());
             let (health, metrics, shortage) = (health.clone(), metrics.clone(), shortage.clone());
-            let surroundings = Surroundings { node, inboxes, health, metrics, shortage };
+            // A cluster keeps nothing that outlives it yet, so nobody writes letters.
+            let surroundings = Surroundings { node, inboxes, health, metrics, shortage, mail: None };
             Arc::new(Links::new(cluster, &budget, cluster_certificates, surroundings))
         });
         let settings = Settings {
