@@ -42,6 +42,7 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
         threads,
         has_http: config.http.is_some(),
         has_cluster: config.cluster.is_some(),
+        has_letters: config.cluster.is_some() && config.data_dir.is_some(),
     };
     let budget = descriptors::share_out(limit, &wanted)?;
     let Budget { connections, handshakes, greetings, nodes, lingering: _, is_lowered } = budget;

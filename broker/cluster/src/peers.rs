@@ -11,6 +11,7 @@
 //! **Both may dial.** A lane that is up gives way only to a connection of higher rank: a later generation, or in the
 //! same generation the one that the lower node id dialled. Both sides see the same ranks, so they keep the same one.
 
+mod action;
 mod letters;
 mod namesakes;
 mod neighbours;
@@ -25,11 +26,11 @@ use std::time::Instant;
 use crate::clock::NodeId;
 use crate::dial::BackOffSettings;
 use crate::hello::{FEATURE_LEVEL, Greeting, Hello, Purpose, Refusal, RefusalReason};
-use crate::letters::Channel;
 use letters::Letters;
 use node::{Node, Rank};
 use target::{Progress, Target};
 
+pub use action::{Action, Attempt, LaneUp, LostLane};
 pub use letters::{LettersFrom, LettersUp};
 pub use namesakes::namesakes;
 pub use neighbours::{Found, Known, Lodger};
@@ -74,89 +75,6 @@ pub struct Address {
     pub socket: SocketAddr,
     /// The host as written in the configuration.
     pub host: Box<str>,
-}
-
-/// Names one attempt to dial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Attempt(pub u64);
-
-/// What the shell is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Connect, and report [`Peers::handle_connected`] or [`Peers::handle_dial_failed`].
-    Dial {
-        /// To report by.
-        attempt: Attempt,
-        /// Where to.
-        address: Address,
-    },
-    /// Connect to write letters, and report [`Peers::handle_letters_connected`] or [`Peers::handle_letters_ended`].
-    DialLetters {
-        /// To report by.
-        attempt: Attempt,
-        /// Where to.
-        address: Address,
-        /// What the letters are about.
-        channel: Channel,
-    },
-    /// Read no more letters from this connection and close it; nothing is to be reported.
-    CloseLetters {
-        /// Which.
-        connection: u64,
-    },
-    /// Give the attempt up, with the connection for letters that it has become; nothing is to be reported.
-    Abandon {
-        /// Which.
-        attempt: Attempt,
-    },
-    /// All data threads: lives of the link to this node up to the epoch are over.
-    Gone {
-        /// Which node.
-        node: NodeId,
-        /// The last epoch that is over.
-        epoch: u64,
-    },
-}
-
-/// An accepted connection, to be handed to a data thread.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaneUp {
-    /// The peer.
-    pub node: NodeId,
-    /// Its name.
-    pub name: String,
-    /// Its incarnation.
-    pub incarnation: u64,
-    /// The life of the link.
-    pub epoch: u64,
-    /// Which lane.
-    pub lane: u16,
-    /// How many there are.
-    pub lanes: u16,
-    /// Which of this node's connections it is.
-    pub connection: u64,
-    /// The data thread of this node that it belongs to.
-    pub thread: u16,
-}
-
-impl LaneUp {
-    /// What to report when this connection is lost.
-    pub const fn lost(&self) -> LostLane {
-        LostLane { node: self.node, epoch: self.epoch, lane: self.lane, connection: self.connection }
-    }
-}
-
-/// Names a connection that is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LostLane {
-    /// The peer.
-    pub node: NodeId,
-    /// The life of the link.
-    pub epoch: u64,
-    /// Which lane.
-    pub lane: u16,
-    /// Which connection.
-    pub connection: u64,
 }
 
 /// See the [module](self).
@@ -417,9 +335,10 @@ impl Peers {
             return Ok(());
         }
         let needed: BTreeSet<NodeId> = self.targets.values().filter_map(|target| target.node).collect();
-        let is_idle = |id: &NodeId, node: &Node| !node.is_alive() && !needed.contains(id) && !self.letters.has(*id);
-        let idle = self.nodes.iter().find(|(id, node)| is_idle(id, node)).map(|(id, _)| *id);
-        self.nodes.remove(&idle.ok_or(RefusalReason::TooManyNodes { max })?);
+        let idle = self.nodes.iter().filter(|(id, node)| !node.is_alive() && !needed.contains(id)).map(|(id, _)| *id);
+        let idle = idle.min_by_key(|id| self.letters.has(*id)).ok_or(RefusalReason::TooManyNodes { max })?;
+        self.nodes.remove(&idle);
+        self.end_letters(|id| id == idle);
         Ok(())
     }
 
@@ -489,7 +408,7 @@ impl Peers {
         self.me.incarnation = incarnation;
         let attempts = self.targets.values_mut().flat_map(Target::give_up);
         self.actions.extend(attempts.map(|attempt| Action::Abandon { attempt }));
-        self.end_letters();
+        self.end_letters(|_| true);
         for (id, node) in &mut self.nodes {
             let life = node.end_life();
             self.actions.extend(life.map(|life| Action::Gone { node: *id, epoch: life.epoch }));

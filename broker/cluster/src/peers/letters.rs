@@ -44,7 +44,7 @@ pub struct LettersFrom {
     pub connection: u64,
 }
 
-/// The connections that stand.
+/// The connections that stand, all of nodes that are known.
 #[derive(Debug, Default)]
 pub(super) struct Letters {
     outgoing: BTreeMap<(NodeId, Channel), Outgoing>,
@@ -187,19 +187,7 @@ impl Peers {
         if let Some(other) = self.letters.outgoing.insert(key, Outgoing { attempt, since: now }) {
             self.actions.push_back(Action::Abandon { attempt: other.attempt });
         }
-        self.bound_outgoing();
         Some(LettersUp { node: hello.node, incarnation: hello.incarnation, name: hello.name.clone(), channel })
-    }
-
-    /// Connections to nodes that discovery does not find any more give way when there are as many as there may be.
-    fn bound_outgoing(&mut self) {
-        let max = usize::from(self.settings.nodes_max) * Channel::ALL.len();
-        let found = |id: NodeId| self.targets.values().any(|target| target.node == Some(id));
-        while self.letters.outgoing.len() > max {
-            let Some(key) = self.letters.outgoing.keys().find(|(id, _)| !found(*id)).copied() else { return };
-            let gone = self.letters.outgoing.remove(&key);
-            self.actions.extend(gone.map(|gone| Action::Abandon { attempt: gone.attempt }));
-        }
     }
 
     /// An attempt came to nothing, or its connection, which stood, is lost. `random` is any number.
@@ -281,12 +269,12 @@ impl Peers {
         self.agree(&Hello { epoch: 0, ..hello.clone() })
     }
 
-    /// All connections end.
-    pub(super) fn end_letters(&mut self) {
-        let Letters { outgoing, incoming } = std::mem::take(&mut self.letters);
-        let outgoing = outgoing.into_values().map(|Outgoing { attempt, .. }| Action::Abandon { attempt });
-        let incoming = incoming.into_values().map(|Incoming { connection, .. }| Action::CloseLetters { connection });
-        self.actions.extend(outgoing.chain(incoming));
+    /// The connections of these nodes end.
+    pub(super) fn end_letters(&mut self, of: impl Fn(NodeId) -> bool) {
+        let outgoing = self.letters.outgoing.extract_if(.., |(id, _), _| of(*id));
+        self.actions.extend(outgoing.map(|(_, Outgoing { attempt, .. })| Action::Abandon { attempt }));
+        let incoming = self.letters.incoming.extract_if(.., |(id, _), _| of(*id));
+        self.actions.extend(incoming.map(|(_, Incoming { connection, .. })| Action::CloseLetters { connection }));
     }
 
     fn letters_target(&mut self, attempt: Attempt) -> Option<(&mut Target, Channel)> {
@@ -297,3 +285,6 @@ impl Peers {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

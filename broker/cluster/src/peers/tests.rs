@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::*;
 
-const MIDDLE: u32 = u32::MAX / 2;
+pub(super) const MIDDLE: u32 = u32::MAX / 2;
 
-fn address(node: u64) -> Address {
+pub(super) fn address(node: u64) -> Address {
     let ip = Ipv4Addr::new(10, 0, 0, u8::try_from(node).unwrap());
     Address { socket: SocketAddr::new(IpAddr::V4(ip), 7800), host: "nodes.test".into() }
 }
 
-fn node(id: u64, threads: u16) -> Peers {
+pub(super) fn node(id: u64, threads: u16) -> Peers {
     let me = Me {
         node: NodeId(id),
         incarnation: id * 100,
@@ -28,7 +28,7 @@ fn inbound(peers: &mut Peers, hello: &Hello, now: Instant) -> Result<(Hello, Lan
     peers.handle_inbound(hello, lane, 0, now)
 }
 
-fn discover(peers: &mut Peers, nodes: &[u64], now: Instant) {
+pub(super) fn discover(peers: &mut Peers, nodes: &[u64], now: Instant) {
     let addresses = nodes.iter().map(|node| address(*node)).collect();
     assert_eq!(peers.handle_resolved(&addresses, now), 0);
 }

@@ -45,6 +45,8 @@ async fn bring(
         tally.received(&letters);
         waiting.extend(letters.drain(..));
         delivery.bring(&mut waiting).await?;
+        // Whoever writes without end must not keep this side from beating, nor others from their turn.
+        tokio::task::yield_now().await;
         let read = patience.read(reader, &mut buffer).await?;
         assembler.take(&buffer[..read], &mut letters)?;
     }

@@ -26,6 +26,7 @@ pub(super) async fn write(
     let ended = tokio::select! {
         ended = write_all(&mut writer, outbox, patience, tally) => ended,
         error = listen(reader, patience) => Err(error.into()),
+        overflow = outbox.overflow() => Err(overflow.into()),
     };
     match ended {
         Ok(never) => match never {},
@@ -42,7 +43,7 @@ async fn write_all(
     let (mut batch, mut gathered) = (Vec::new(), Vec::new());
     loop {
         match tokio::time::timeout(patience.beat(), outbox.take(&mut batch)).await {
-            Ok(taken) => taken?,
+            Ok(()) => {}
             // Nothing to say: an empty letter says that.
             Err(_) => writer.write_all(&head(0)?).await?,
         }
@@ -65,6 +66,8 @@ async fn write_all(
         outbox.written(&batch);
         tally.sent(&batch);
         batch.clear();
+        // Others have their turn, and the beats of the peer are heard.
+        tokio::task::yield_now().await;
     }
 }
 
