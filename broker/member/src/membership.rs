@@ -95,9 +95,8 @@ pub struct Membership {
     /// What was put out last.
     until: Option<Moment>,
     serves: bool,
-    /// [`Output::BeginCluster`] was put out.
-    has_begun: bool,
-    /// When the first entry was proposed last, and the leadership transferred.
+    /// When [`Output::BeginCluster`] was put out last, the first entry proposed, and the leadership transferred.
+    begun_at: Option<Moment>,
     bootstrapped_at: Option<Moment>,
     handed_over_at: Option<Moment>,
     counts: Counts,
@@ -149,7 +148,7 @@ impl Membership {
             is_leased: false,
             until: None,
             serves: false,
-            has_begun: false,
+            begun_at: None,
             bootstrapped_at: None,
             handed_over_at: None,
             counts: Counts::default(),
@@ -347,10 +346,11 @@ impl Membership {
         let look = self.is_looking(meta, now).then(|| self.seek.looked.map_or(now, |at| at + settings.look_interval));
         let forlorn = Some(self.held_at + settings.look_counts()).filter(|at| *at > now);
         let begins = self.seek.next_deadline(settings, now);
-        let bootstrap = self.bootstrapped_at.map(|at| at + settings.leases.retry).filter(|at| *at > now);
+        let again = |at: Option<Moment>| at.map(|at| at + settings.leases.retry).filter(|at| *at > now);
+        let (begun, bootstrap) = (again(self.begun_at), again(self.bootstrapped_at));
         let hand_over = self.handed_over_at.map(|at| at + settings.leases.retry);
         let unreachable = self.links.next_deadline(settings.link_wait, now);
-        [of_lease, of_leases, asks, look, forlorn, begins, bootstrap, hand_over, unreachable]
+        [of_lease, of_leases, asks, look, forlorn, begins, begun, bootstrap, hand_over, unreachable]
             .into_iter()
             .flatten()
             .min()

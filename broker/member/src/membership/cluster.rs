@@ -76,12 +76,14 @@ impl Membership {
             self.folder.bond = Bond::Begins(begins.cluster);
             out.push(Output::Save(self.folder));
         }
-        if !std::mem::replace(&mut self.has_begun, true) {
-            out.push(Output::BeginCluster);
-        }
         let Bond::Begins(cluster) = self.folder.bond else { return };
         let retry = self.settings.leases.retry;
-        if self.role.leads && self.bootstrapped_at.is_none_or(|at| now.since(at) >= retry) {
+        let is_due = |last: Option<Moment>| last.is_none_or(|at| now.since(at) >= retry);
+        if !self.role.leads && is_due(self.begun_at) {
+            self.begun_at = Some(now);
+            out.push(Output::BeginCluster);
+        }
+        if self.role.leads && is_due(self.bootstrapped_at) {
             self.bootstrapped_at = Some(now);
             let command = Command::Bootstrap { cluster, shards: begins.shards, first: self.start() };
             out.push(Output::Propose { term: self.role.term, command });
