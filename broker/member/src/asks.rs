@@ -43,11 +43,8 @@ impl Asks {
     }
 
     /// A new life begins; nothing that was asked before counts.
-    pub(crate) fn forget(&mut self, forget_numbers: bool) {
+    pub(crate) fn forget(&mut self) {
         self.open.clear();
-        if forget_numbers {
-            self.last_number = 0;
-        }
     }
 
     /// Another leader is asked at once.
@@ -121,7 +118,7 @@ mod tests {
         let one = Command::CancelDrain { node: 1 };
         let mut asks = Asks::default();
         asks.follow(vec![one.clone()]);
-        asks.forget(false);
+        asks.forget();
         asks.follow(vec![one.clone()]);
         assert_eq!(asks.due(at(0), INTERVAL), [(2, one)]);
     }

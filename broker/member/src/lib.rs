@@ -27,6 +27,55 @@
 //! [`Membership::awaits_feeds`] names a view, ask the engine, and say so by [`Membership::fed`].
 //!
 //! **A stop.** [`Membership::stop`]; when all clients are closed, [`Membership::farewell`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use fulmar_member::*;
+//! use fulmar_meta::{ClusterId, Entry, LEVEL, Member, Meta, Moment};
+//!
+//! // A node that may begin a cluster and finds nobody else. Its group commits and confirms whatever it asks.
+//! let member = Member { id: 0x7ee7, incarnation: 1 };
+//! let me = Me {
+//!     member,
+//!     nonce: 99,
+//!     name: "broker-0".into(),
+//!     addresses: vec!["broker-0.fulmar:7800".into()],
+//!     zone: "east".into(),
+//!     level: LEVEL,
+//!     cluster_id: None,
+//!     begins: Some(Begins { cluster: ClusterId(1), shards: 12 }),
+//!     has_data: false,
+//! };
+//! let (mut meta, mut out) = (Meta::new(), Vec::new());
+//! let mut now = Moment(Duration::from_secs(60));
+//! let mut node = Membership::new(Settings::default(), me, Folder::new(member.id), &meta, now, &mut out);
+//! let found = [Found { address: "10.0.0.1:7800".into(), node: Some(member) }];
+//! node.discovered(&found, true, &meta, now, &mut out);
+//! while !node.serves() {
+//!     for output in std::mem::take(&mut out) {
+//!         match output {
+//!             Output::Save(_folder) => {} // Written and synced.
+//!             Output::BeginCluster => node.role(1, Some(member.id), true, &meta, now, &mut out),
+//!             Output::Propose { term: 1, command } => {
+//!                 let entry = Entry { time: 0, commands: vec![command.clone()] };
+//!                 let reply = meta.apply(meta.applied() + 1, &entry).replies.remove(0);
+//!                 node.applied(&[(command, reply)], &meta, now, &mut out);
+//!             }
+//!             Output::Read(read) => node.confirmed(read, meta.applied(), &meta, now, &mut out),
+//!             Output::View(view) => node.followed(view.number, &meta, now, &mut out),
+//!             Output::Acknowledge(_) | Output::Serve => {} // The data threads are told.
+//!             other => unreachable!("{other:?}: there is nobody else"),
+//!         }
+//!     }
+//!     if let Some(view) = node.awaits_feeds() {
+//!         node.fed(view, &meta, now, &mut out);
+//!     }
+//!     now = node.next_deadline(&meta, now).expect("something is always awaited");
+//!     node.tick(&meta, now, &mut out);
+//! }
+//! assert_eq!(node.missing(&meta, now), []);
+//! assert_eq!(node.folder().bond, Bond::Belongs(ClusterId(1)));
+//! ```
 
 #![deny(unsafe_code)]
 
@@ -49,7 +98,7 @@ mod tests;
 pub use folder::{Bond, FOLDER_BYTES_MAX, Folder, FolderError};
 pub use links::Link;
 pub use membership::{Begins, Me, Membership, TooManyAsks};
-pub use message::{MESSAGE_BYTES_MAX, MemberMessage, MessageError, Request, State};
+pub use message::{MESSAGE_BYTES_MAX, MemberMessage, MessageError, NodeState, Request};
 pub use output::Output;
 pub use seek::Found;
 pub use settings::Settings;

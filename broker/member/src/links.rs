@@ -29,9 +29,12 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn set(&mut self, links: &[Link], me: Member) {
+    /// Takes what is known of all links, and gives those who hear this node from now on.
+    pub(crate) fn set(&mut self, links: &[Link], me: Member) -> Vec<Member> {
         let others = links.iter().filter(|link| link.member.id != me.id).take(LINKS_MAX);
-        self.known = others.map(|link| (link.member, *link)).collect();
+        let before = std::mem::replace(&mut self.known, others.map(|link| (link.member, *link)).collect());
+        let heard = |member: &Member| before.get(member).is_some_and(|link| link.hears);
+        self.hearing().filter(|member| !heard(member)).collect()
     }
 
     /// Members come and go with the view and the links.

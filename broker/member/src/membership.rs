@@ -1,23 +1,24 @@
-//! The value itself: what it knows, and what it does about each event. `membership/cluster.rs` is how it begins and
-//! joins a cluster, `membership/leader.rs` what it does on the leader of group 0, `membership/report.rs` what it says.
+//! The value itself: what it knows, and what it does about each event. `membership/settle.rs` is what
+//! follows from every event, `membership/cluster.rs` how it begins and joins a cluster, `membership/leader.rs` what it does
+//! on the leader of group 0, `membership/report.rs` what it says.
 
 mod cluster;
 mod leader;
 mod report;
+mod settle;
 
 use fulmar_meta::{
     ClusterId, Command, Index, Lease, LeaseOutput, Leases, LeasesOutput, Level, Member, Meta, Moment, NodeId, Reply,
-    Start, Term,
+    Term,
 };
 use thiserror::Error;
 
 use crate::asks::Asks;
 use crate::folder::Folder;
 use crate::links::{Link, Links};
-use crate::message::{MemberMessage, Request};
+use crate::message::MemberMessage;
 use crate::output::Output;
 use crate::proposals::Proposals;
-use crate::sabotage::sabotaged;
 use crate::seek::{Found, Seek};
 use crate::settings::Settings;
 use crate::status::Counts;
@@ -94,9 +95,8 @@ pub struct Membership {
     /// What was put out last.
     until: Option<Moment>,
     serves: bool,
-    /// [`Output::BeginCluster`] was put out.
-    has_begun: bool,
-    /// When the first entry was proposed last, and the leadership transferred.
+    /// When [`Output::BeginCluster`] was put out last, the first entry proposed, and the leadership transferred.
+    begun_at: Option<Moment>,
     bootstrapped_at: Option<Moment>,
     handed_over_at: Option<Moment>,
     counts: Counts,
@@ -148,7 +148,7 @@ impl Membership {
             is_leased: false,
             until: None,
             serves: false,
-            has_begun: false,
+            begun_at: None,
             bootstrapped_at: None,
             handed_over_at: None,
             counts: Counts::default(),
@@ -172,7 +172,7 @@ impl Membership {
         self.me.member = member;
         self.lease = Lease::new(self.settings.leases, member, self.me.nonce);
         self.leases.begin_life(member);
-        self.asks.forget(sabotaged!(self.settings, AnswerToEarlierLife));
+        self.asks.forget();
         self.held_at = now;
         self.applied(&[], meta, now, out);
     }
@@ -231,7 +231,7 @@ impl Membership {
 
     /// A letter of another node came.
     pub fn received(&mut self, from: Member, message: MemberMessage, meta: &Meta, now: Moment, out: &mut Vec<Output>) {
-        if matches!(self.phase, Phase::Stopped | Phase::Ended(_)) || from.id == self.me.member.id {
+        if self.is_over() || from.id == self.me.member.id {
             return;
         }
         match message {
@@ -267,8 +267,11 @@ impl Membership {
 
     /// These are all lives of other nodes to which there is any connection.
     pub fn links(&mut self, links: &[Link], meta: &Meta, now: Moment, out: &mut Vec<Output>) {
-        self.links.set(links, self.me.member);
+        let new = self.links.set(links, self.me.member);
         self.links.follow(meta.view(), self.me.member, now);
+        if self.is_looking(meta, now) {
+            out.extend(new.iter().map(|member| Output::Send { to: member.id, message: MemberMessage::Look }));
+        }
         self.settle(meta, now, out);
     }
 
@@ -333,7 +336,7 @@ impl Membership {
 
     /// When [`tick`](Self::tick) has something to do, if nothing comes before.
     pub fn next_deadline(&self, meta: &Meta, now: Moment) -> Option<Moment> {
-        if matches!(self.phase, Phase::Stopped | Phase::Ended(_)) {
+        if self.is_over() {
             return None;
         }
         let settings = &self.settings;
@@ -343,10 +346,11 @@ impl Membership {
         let look = self.is_looking(meta, now).then(|| self.seek.looked.map_or(now, |at| at + settings.look_interval));
         let forlorn = Some(self.held_at + settings.look_counts()).filter(|at| *at > now);
         let begins = self.seek.next_deadline(settings, now);
-        let bootstrap = self.bootstrapped_at.map(|at| at + settings.leases.retry).filter(|at| *at > now);
+        let again = |at: Option<Moment>| at.map(|at| at + settings.leases.retry).filter(|at| *at > now);
+        let (begun, bootstrap) = (again(self.begun_at), again(self.bootstrapped_at));
         let hand_over = self.handed_over_at.map(|at| at + settings.leases.retry);
         let unreachable = self.links.next_deadline(settings.link_wait, now);
-        [of_lease, of_leases, asks, look, forlorn, begins, bootstrap, hand_over, unreachable]
+        [of_lease, of_leases, asks, look, forlorn, begins, begun, bootstrap, hand_over, unreachable]
             .into_iter()
             .flatten()
             .min()
@@ -354,7 +358,7 @@ impl Membership {
 
     /// The node stops: nothing is acknowledged from here on, and clients are closed. If it leads, another one is to.
     pub fn stop(&mut self, meta: &Meta, now: Moment, out: &mut Vec<Output>) {
-        if matches!(self.phase, Phase::Stopped | Phase::Ended(_)) {
+        if self.is_over() {
             return;
         }
         self.close(out);
@@ -372,155 +376,5 @@ impl Membership {
         // Whoever leads is among them, though this node may not know who that is by now.
         let hearing = self.links.hearing().map(|member| member.id);
         out.extend(hearing.map(|to| Output::Send { to, message: MemberMessage::Goodbye(goodbye) }));
-    }
-}
-
-/// What follows from all that is known, whatever the event was.
-impl Membership {
-    fn settle(&mut self, meta: &Meta, now: Moment, out: &mut Vec<Output>) {
-        self.carry_out(meta, now, out);
-        if matches!(self.phase, Phase::Stopped | Phase::Ended(_)) {
-            return;
-        }
-        if self.lives() {
-            if self.is_in_view(meta) {
-                self.entered = self.entered.or(Some(meta.view().number));
-            }
-            self.bind(meta, out);
-            self.begin(meta, now, out);
-        }
-        self.lead(meta, now, out);
-        self.ask_leader(meta, now, out);
-        self.look(meta, now, out);
-        self.carry_out(meta, now, out);
-        self.publish(out);
-    }
-
-    /// Carries out what the leases say. What is for this node itself goes to and fro here.
-    fn carry_out(&mut self, meta: &Meta, now: Moment, out: &mut Vec<Output>) {
-        while !self.of_lease.is_empty() || !self.of_leases.is_empty() {
-            for output in std::mem::take(&mut self.of_lease) {
-                match output {
-                    LeaseOutput::Renew(renewal) if self.role.leads => {
-                        self.leases.renewed(&renewal, meta, now, &mut self.of_leases);
-                    }
-                    LeaseOutput::Renew(renewal) => self.to_leader(&MemberMessage::Renewal(renewal), out),
-                    LeaseOutput::Serve => self.is_leased = true,
-                    LeaseOutput::CloseClients => {
-                        self.counts.leases_lost += 1;
-                        self.is_leased = false;
-                    }
-                    LeaseOutput::BeginNextLife { .. } => self.end_life(out),
-                }
-            }
-            for output in std::mem::take(&mut self.of_leases) {
-                self.carry_out_leases(output, now, out);
-            }
-        }
-        if self.lease.holds(now) {
-            self.held_at = now;
-        }
-    }
-
-    /// To whom leads, as far as anybody knows; to everybody who is live if nobody does.
-    fn to_leader(&self, message: &MemberMessage, out: &mut Vec<Output>) {
-        let send = |to| Output::Send { to, message: message.clone() };
-        match self.leader() {
-            Some((_, leader)) => out.push(send(leader)),
-            None => out.extend(self.links.hearing().map(|member| send(member.id))),
-        }
-    }
-
-    /// Puts out until when this node may acknowledge, and whether clients may come, if that has changed.
-    fn publish(&mut self, out: &mut Vec<Output>) {
-        let is_followed = self.entered.is_some_and(|entered| self.followed >= entered);
-        let is_fed = self.is_fed || sabotaged!(self.settings, FeedsNotAwaited);
-        let may_serve = self.lives() && is_followed && is_fed;
-        let until = self.lease.acknowledges_until().filter(|_| may_serve);
-        if until != self.until {
-            self.until = until;
-            out.push(Output::Acknowledge(until));
-        }
-        let serves = may_serve && self.is_leased;
-        if serves != self.serves {
-            self.serves = serves;
-            out.push(if serves { Output::Serve } else { Output::CloseClients });
-        }
-    }
-
-    /// Nothing is acknowledged any more, and clients are closed.
-    fn close(&mut self, out: &mut Vec<Output>) {
-        self.is_leased = false;
-        if self.until.take().is_some() {
-            out.push(Output::Acknowledge(None));
-        }
-        if std::mem::take(&mut self.serves) {
-            out.push(Output::CloseClients);
-        }
-    }
-
-    /// The cluster has given this life up.
-    fn end_life(&mut self, out: &mut Vec<Output>) {
-        self.close(out);
-        self.phase = Phase::AwaitsLife;
-        if !sabotaged!(self.settings, LeaseOfEarlierLife) {
-            (self.entered, self.is_fed) = (None, false);
-        }
-        self.asks.forget(false);
-        self.counts.lives_lost += 1;
-        out.push(Output::BeginNextLife { above: self.me.member.incarnation });
-    }
-
-    fn give_up(&mut self, text: String, out: &mut Vec<Output>) {
-        self.close(out);
-        self.phase = Phase::Ended(text.as_str().into());
-        out.push(Output::GiveUp(text.into()));
-    }
-
-    fn lives(&self) -> bool {
-        self.phase == Phase::Lives
-    }
-
-    /// Whether this very process is in the view that it knows, in the life that it lives.
-    fn is_in_view(&self, meta: &Meta) -> bool {
-        let Me { member, nonce, .. } = &self.me;
-        meta.view().contains(*member) && meta.node(member.id).is_some_and(|node| node.nonce == *nonce)
-    }
-
-    /// Who leads group 0, and in which term. The group's own word counts, unless others know of a later term.
-    fn leader(&self) -> Option<(Term, NodeId)> {
-        let Role { term, leader, leads } = self.role;
-        if leads {
-            return Some((term, self.me.member.id));
-        }
-        let heard = self.seek.leader(self.cluster()).filter(|(_, id)| *id != self.me.member.id);
-        let told = leader.map(|id| (term, id));
-        match heard {
-            Some((later, _)) if later > term || (told.is_none() && later == term) => heard,
-            _ => told,
-        }
-    }
-
-    fn start(&self) -> Start {
-        let Me { member, nonce, name, addresses, zone, level, .. } = &self.me;
-        Start {
-            member: *member,
-            nonce: *nonce,
-            name: name.clone(),
-            addresses: addresses.clone(),
-            zone: zone.clone(),
-            level: *level,
-        }
-    }
-
-    /// To be sent to a node that asked, or that took this one for the leader.
-    fn state_for(&self, to: NodeId, meta: &Meta) -> Output {
-        Output::Send { to, message: MemberMessage::State(self.state(meta)) }
-    }
-
-    /// What is asked of the leader when that is this node.
-    fn ask_itself(&mut self, number: u64, command: Command, meta: &Meta, now: Moment, out: &mut Vec<Output>) {
-        let request = Request { nonce: self.me.nonce, number, command };
-        self.requested(self.me.member.id, &request, meta, now, out);
     }
 }

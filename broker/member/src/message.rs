@@ -9,10 +9,10 @@ use fulmar_meta::{Answer, ClusterId, Command, Goodbye, Grant, Index, Member, Nod
 /// A letter on the control channel between two nodes. It may be lost; one of an earlier life may still come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberMessage {
-    /// Asks the other node what it is: answered by [`State`].
+    /// Asks the other node what it is: answered by [`NodeState`].
     Look,
     /// What the other node is.
-    State(State),
+    State(NodeState),
     /// Asks the leader of group 0 to have a command committed.
     Request(Request),
     /// What became of it.
@@ -34,7 +34,7 @@ pub enum MemberMessage {
 
 /// What a node is, for one that looks for its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {
+pub struct NodeState {
     /// The cluster that its folder is bound to; none if the node is empty.
     pub cluster: Option<ClusterId>,
     /// It is empty, and may begin a cluster.

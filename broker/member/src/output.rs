@@ -11,7 +11,7 @@ pub enum Output {
     /// Write this into the data folder, and sync it, before anything that follows is done.
     Save(Folder),
     /// Make group 0 with this node as its only voter, unless the folder has a group 0. The engine then says that the
-    /// node leads it.
+    /// node leads it; until it does, this comes again.
     BeginCluster,
     /// Propose this to group 0 in this term, or not at all: never later, and never by way of another leader. Dropped if
     /// the group does not take it: what still matters comes again.

@@ -16,10 +16,8 @@ pub(crate) enum Sabotage {
     FeedsNotAwaited,
     /// A joiner is confirmed before all data threads wait for it.
     ThreadsNotAwaited,
-    /// What came in an earlier term is proposed in a later one.
+    /// What came when this node did not lead, or in an earlier term, is proposed when it leads.
     ProposedInLaterTerm,
-    /// What was said of an earlier life is done in the next one.
-    AnswerToEarlierLife,
     /// A new life goes on with what it was granted, fed and admitted to as the one before.
     LeaseOfEarlierLife,
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use fulmar_meta::{ClusterId, Index, Member, Moment, NODES_MAX, NodeId, Term};
 
-use crate::message::State;
+use crate::message::NodeState;
 use crate::sabotage::sabotaged;
 use crate::settings::Settings;
 use crate::status::Obstacle;
@@ -35,7 +35,7 @@ pub(crate) struct Seek {
 /// What another node said of itself.
 #[derive(Debug, Clone)]
 struct Seen {
-    state: State,
+    state: NodeState,
     /// Since when it says that its folder is as it is.
     since: Moment,
     at: Moment,
@@ -44,18 +44,22 @@ struct Seen {
 impl Seek {
     pub(crate) fn discovered(&mut self, found: &[Found], is_settled: bool, now: Moment) {
         self.too_many = Some(found.len()).filter(|found| *found > NODES_MAX);
-        let found = &found[..found.len().min(NODES_MAX)];
+        let mut found = found[..found.len().min(NODES_MAX)].to_vec();
+        found.sort_by(|one, other| one.address.cmp(&other.address));
         let is_same = self.found.iter().map(|it| &it.address).eq(found.iter().map(|it| &it.address));
         self.settled = if is_settled { self.settled.filter(|_| is_same).or(Some(now)) } else { None };
-        self.found = found.to_vec();
+        self.found = found;
     }
 
     /// Another node said what it is.
-    pub(crate) fn heard(&mut self, from: Member, state: State, now: Moment) {
+    pub(crate) fn heard(&mut self, from: Member, state: NodeState, now: Moment) {
         let is_same = |seen: &&Seen| (seen.state.cluster, seen.state.may_begin) == (state.cluster, state.may_begin);
         let since = self.seen.get(&from).filter(is_same).map_or(now, |seen| seen.since);
-        // An earlier life of the node says nothing any more.
-        self.seen.retain(|member, _| member.id != from.id || member.incarnation == from.incarnation);
+        // Of the lives of a node only the last one counts.
+        if self.seen.keys().any(|member| member.id == from.id && member.incarnation > from.incarnation) {
+            return;
+        }
+        self.seen.retain(|member, _| member.id != from.id || *member == from);
         if self.seen.len() < NODES_MAX || self.seen.contains_key(&from) {
             self.seen.insert(from, Seen { state, since, at: now });
         }
@@ -79,13 +83,13 @@ impl Seek {
     }
 
     /// What the leader that they name has applied, in its own words.
-    pub(crate) fn applied_by(&self, leader: NodeId) -> Option<&State> {
-        let leads = |state: &&State| state.leader.is_some_and(|(_, id)| id == leader);
+    pub(crate) fn applied_by(&self, leader: NodeId) -> Option<&NodeState> {
+        let leads = |state: &&NodeState| state.leader.is_some_and(|(_, id)| id == leader);
         self.seen.iter().filter(|(member, _)| member.id == leader).map(|(_, seen)| &seen.state).find(leads)
     }
 
     /// Who is live, as the one says that has applied most, if it has more than this.
-    pub(crate) fn view_after(&self, applied: Index, cluster: Option<ClusterId>) -> Option<&State> {
+    pub(crate) fn view_after(&self, applied: Index, cluster: Option<ClusterId>) -> Option<&NodeState> {
         let latest = self.of_cluster(cluster).max_by_key(|state| state.applied)?;
         Some(latest).filter(|state| state.applied > applied)
     }
@@ -95,7 +99,7 @@ impl Seek {
         self.of_cluster(cluster).next().is_some()
     }
 
-    fn of_cluster(&self, cluster: Option<ClusterId>) -> impl Iterator<Item = &State> {
+    fn of_cluster(&self, cluster: Option<ClusterId>) -> impl Iterator<Item = &NodeState> {
         let states = self.seen.values().map(|seen| &seen.state);
         states.filter(move |state| cluster.is_some() && state.cluster == cluster)
     }

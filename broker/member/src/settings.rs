@@ -30,7 +30,7 @@ impl Default for Settings {
             ask_interval: Duration::from_millis(300),
             look_interval: Duration::from_secs(1),
             link_wait: Duration::from_secs(2),
-            asks_max: 64,
+            asks_max: 128,
             proposals_max: 1024,
             #[cfg(test)]
             sabotage: None,

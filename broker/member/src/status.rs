@@ -17,8 +17,6 @@ pub enum Missing {
         /// The one that is wanted, or another one that was found.
         wanted: ClusterId,
     },
-    /// The folder holds what a broker kept that was alone, and the node may not begin a cluster with it.
-    EmptyFolder,
     /// Nobody says who leads the cluster.
     Leader,
     /// A node joins only when it is linked with all members.
@@ -102,9 +100,6 @@ impl fmt::Display for Missing {
             Self::Cluster(obstacle) => obstacle.fmt(f),
             Self::OtherCluster { found, wanted } => {
                 write!(f, "nodes that answer belong to cluster {found}, wanted is {wanted}")
-            }
-            Self::EmptyFolder => {
-                f.write_str("the data folder holds what a broker kept that was alone, wanted is an empty folder")
             }
             Self::Leader => f.write_str("no node says who leads the cluster"),
             Self::Links { to } => {

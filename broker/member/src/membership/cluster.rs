@@ -4,7 +4,7 @@ use fulmar_meta::{Advice, Answer, ClusterId, Command, Life, Member, Meta, Moment
 
 use super::{Membership, Phase};
 use crate::folder::Bond;
-use crate::message::{MemberMessage, Request, State};
+use crate::message::{MemberMessage, NodeState, Request};
 use crate::output::Output;
 use crate::sabotage::sabotaged;
 use crate::status::Obstacle;
@@ -28,13 +28,13 @@ impl Membership {
     }
 
     /// What this node says of itself.
-    pub(super) fn state(&self, meta: &Meta) -> State {
+    pub(super) fn state(&self, meta: &Meta) -> NodeState {
         let cluster = meta.cluster().or(self.folder.bond.cluster());
         let may_begin = cluster.is_none() && self.me.begins.is_some() && self.me.cluster_id.is_none();
         let view = meta.view().members().collect();
         // Before its first entry is committed there is nothing to join.
         let leader = self.leader().filter(|_| meta.cluster().is_some());
-        State { cluster, may_begin, leader, applied: meta.applied(), view }
+        NodeState { cluster, may_begin, leader, applied: meta.applied(), view }
     }
 
     fn save(&mut self, bond: Bond, out: &mut Vec<Output>) {
@@ -49,7 +49,7 @@ impl Membership {
         if let Some(cluster) = meta.cluster().filter(|_| meta.node(self.me.member.id).is_some()) {
             return self.save(Bond::Belongs(cluster), out);
         }
-        if self.folder.bond != Bond::None || self.has_begun {
+        if self.folder.bond != Bond::None {
             return;
         }
         let Some(cluster) = self.cluster().filter(|cluster| self.seek.knows(Some(*cluster))) else { return };
@@ -76,12 +76,14 @@ impl Membership {
             self.folder.bond = Bond::Begins(begins.cluster);
             out.push(Output::Save(self.folder));
         }
-        if !std::mem::replace(&mut self.has_begun, true) {
-            out.push(Output::BeginCluster);
-        }
         let Bond::Begins(cluster) = self.folder.bond else { return };
         let retry = self.settings.leases.retry;
-        if self.role.leads && self.bootstrapped_at.is_none_or(|at| now.since(at) >= retry) {
+        let is_due = |last: Option<Moment>| last.is_none_or(|at| now.since(at) >= retry);
+        if !self.role.leads && is_due(self.begun_at) {
+            self.begun_at = Some(now);
+            out.push(Output::BeginCluster);
+        }
+        if self.role.leads && is_due(self.bootstrapped_at) {
             self.bootstrapped_at = Some(now);
             let command = Command::Bootstrap { cluster, shards: begins.shards, first: self.start() };
             out.push(Output::Propose { term: self.role.term, command });
@@ -122,6 +124,9 @@ impl Membership {
         }
         let Some(to) = leader else { return };
         for (number, command) in self.asks.due(now, self.settings.ask_interval) {
+            if self.is_over() {
+                return;
+            }
             if self.role.leads {
                 self.ask_itself(number, command, meta, now, out);
             } else {
@@ -151,12 +156,7 @@ impl Membership {
             _ => None,
         });
         let ready = joining.filter(|member| member.id != me.id && follows && self.links.is_level(*member));
-        let mut wanted: Vec<Command> = ready.map(|member| Command::Confirm { member, by: me }).collect();
-        let (addresses, zone) = (&self.me.addresses, &self.me.zone);
-        if meta.node(me.id).is_some_and(|node| node.addresses != *addresses || node.zone != *zone) {
-            wanted.push(Command::Describe { member: me, addresses: addresses.clone(), zone: zone.clone() });
-        }
-        wanted
+        ready.map(|member| Command::Confirm { member, by: me }).collect()
     }
 
     /// With whom of the latest view that anybody told of there is no link; nothing if none is known.

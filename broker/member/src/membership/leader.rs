@@ -73,6 +73,10 @@ impl Membership {
         let Request { nonce, number, command } = request;
         let asker = Asker { node: from, nonce: *nonce, number: *number };
         if !self.role.leads {
+            if sabotaged!(self.settings, ProposedInLaterTerm) {
+                let (retry, max) = (self.settings.leases.retry, self.settings.proposals_max);
+                self.proposals.ask(command, asker, now, retry, max);
+            }
             if from != self.me.member.id {
                 out.push(self.state_for(from, meta));
             }

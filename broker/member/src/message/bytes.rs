@@ -5,7 +5,7 @@ use fulmar_meta::{
 };
 use thiserror::Error;
 
-use super::{MemberMessage, Request, State};
+use super::{MemberMessage, NodeState, Request};
 
 /// The version of everything here.
 const VERSION: u8 = 1;
@@ -145,8 +145,8 @@ fn get_request(reader: &mut Reader<'_>) -> Result<Request, MessageError> {
     Ok(Request { nonce, number, command })
 }
 
-fn put_state(state: &State, out: &mut Vec<u8>) {
-    let State { cluster, may_begin, leader, applied, view } = state;
+fn put_state(state: &NodeState, out: &mut Vec<u8>) {
+    let NodeState { cluster, may_begin, leader, applied, view } = state;
     out.push(u8::from(cluster.is_some()) | u8::from(*may_begin) << 1 | u8::from(leader.is_some()) << 2);
     if let Some(ClusterId(cluster)) = cluster {
         out.extend_from_slice(&cluster.to_be_bytes());
@@ -164,7 +164,7 @@ fn put_state(state: &State, out: &mut Vec<u8>) {
     }
 }
 
-fn get_state(reader: &mut Reader<'_>) -> Result<State, MessageError> {
+fn get_state(reader: &mut Reader<'_>) -> Result<NodeState, MessageError> {
     let flags = reader.byte()?;
     if flags > 7 {
         return Err(MessageError::Unknown { what: "flags of a state", found: flags });
@@ -181,7 +181,7 @@ fn get_state(reader: &mut Reader<'_>) -> Result<State, MessageError> {
         let (id, incarnation): (NodeId, Incarnation) = (reader.number()?, reader.number()?);
         view.push(Member { id, incarnation });
     }
-    Ok(State { cluster, may_begin: flags & 2 > 0, leader, applied, view })
+    Ok(NodeState { cluster, may_begin: flags & 2 > 0, leader, applied, view })
 }
 
 fn put(number: u64, out: &mut Vec<u8>) {

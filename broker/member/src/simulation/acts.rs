@@ -1,5 +1,7 @@
 //! What breaks, drawn from the seed.
 
+use fulmar_meta::NodeId;
+
 use super::checks::Violation;
 use super::random::Random;
 use super::world::{Event, World};
@@ -161,10 +163,10 @@ impl World {
     fn can_lose(&self, pod: usize) -> bool {
         let is_good = |other: &usize| {
             let disk = self.pods[*other].folder.as_ref();
-            disk.is_some_and(|disk| !disk.is_suspect && self.truth.node(disk.id).is_some())
+            disk.is_some_and(|disk| !disk.is_suspect && self.voters.contains(&disk.id))
         };
         let others = (0..self.plan.nodes).filter(|other| *other != pod).filter(is_good).count();
-        self.truth.cluster().is_none() || 2 * others > self.truth.nodes().count()
+        self.truth.cluster().is_none() || 2 * others > self.voters.len()
     }
 
     fn suspect(&mut self, pod: usize) {
@@ -176,7 +178,10 @@ impl World {
     pub(super) fn restart(&mut self, pod: usize, micros: u64) {
         self.crash(pod);
         let micros = self.random.below(micros);
-        self.after(micros, Event::Start { pod });
+        // Who runs beside another with a copy of its folder is not started again.
+        if pod < self.plan.nodes {
+            self.after(micros, Event::Start { pod });
+        }
     }
 
     /// SIGSTOP, and SIGCONT up to half a minute later.
@@ -246,6 +251,7 @@ impl World {
         self.plan.become_good();
         self.cut.clear();
         self.crash(self.plan.nodes);
+        self.forget_lost_voters();
         for pod in 0..self.plan.nodes {
             if self.pods[pod].paused_until > self.now {
                 // What was put off until its end stays late, as if the network were slow.
@@ -255,6 +261,13 @@ impl World {
             }
             self.after(0, Event::Start { pod });
         }
+    }
+
+    /// Who has a vote is planned elsewhere, and needs a human when most of them are lost for good.
+    pub(super) fn forget_lost_voters(&mut self) {
+        let disks = self.pods[..self.plan.nodes].iter().filter_map(|pod| pod.folder.as_ref());
+        let kept: Vec<NodeId> = disks.map(|disk| disk.id).collect();
+        self.voters.retain(|id| kept.contains(id));
     }
 
     /// Every volume is lost. The operator knows the cluster's id by now.

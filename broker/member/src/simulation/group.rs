@@ -7,17 +7,17 @@ use super::checks::Violation;
 use super::world::{Event, World};
 
 impl World {
-    /// Pods whose folders have this group and are of it.
+    /// Whether the pod's folder is of a voter of this group.
     fn is_voter(&self, pod: usize) -> bool {
         let folder = self.pods[pod].folder.as_ref().filter(|folder| folder.group == Some(self.groups));
-        folder.is_some_and(|folder| self.truth.cluster().is_none() || self.truth.node(folder.id).is_some())
+        folder.is_some_and(|folder| self.voters.contains(&folder.id))
     }
 
     pub(super) fn has_majority(&self, pod: usize) -> bool {
         if !self.is_awake(pod) || !self.is_voter(pod) {
             return false;
         }
-        let of = self.truth.nodes().count().max(1);
+        let of = self.voters.len();
         let others = (0..self.plan.nodes).filter(|other| *other == pod || self.are_linked(pod, *other));
         2 * others.filter(|other| self.is_voter(*other)).count() > of
     }
@@ -105,6 +105,7 @@ impl World {
             println!("{:9.6} committed {entry:?} -> {:?}", self.now as f64 / 1e6, applied.replies[0]);
         }
         self.log.push(entry);
+        self.voters.retain(|id| self.truth.cluster().is_none() || self.truth.node(*id).is_some());
         let is_done = u64::from(applied.replies[0] == Reply::Done);
         self.report.removals += u64::from(removes) * is_done;
         self.report.lives += u64::from(begins) * is_done;
@@ -143,6 +144,7 @@ impl World {
             }
         }
         let meta = process.meta.clone();
+        self.voters.insert(id);
         if let Some(folder) = &mut self.pods[pod].folder {
             (folder.group, folder.meta) = (Some(self.groups), meta);
         }

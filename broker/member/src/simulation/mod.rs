@@ -45,8 +45,7 @@ fn one_cluster_comes_to_be_nobody_acknowledges_outside_of_it_and_everybody_comes
     assert!(total.all_lost > SEEDS / 8 && total.lost > SEEDS / 4, "{total:?}");
 }
 
-/// Breaks a rule on purpose, and expects that a seed shows the harm that it does; not that the rule is broken, nor that
-/// the cluster does not recover.
+/// Breaks a rule on purpose, and expects that a seed shows it: not only that the cluster does not recover.
 fn find(sabotage: Sabotage) {
     let harm = |seed| World::new(seed, storm(seed), Some(sabotage)).run().err().filter(Violation::is_harm);
     let found = (0..SEEDS).find_map(|seed| harm(seed).map(|it| (seed, it)));
@@ -82,11 +81,6 @@ fn a_joiner_confirmed_before_data_threads_wait_for_it_is_found() {
 #[test]
 fn a_request_proposed_in_a_later_term_is_found() {
     find(Sabotage::ProposedInLaterTerm);
-}
-
-#[test]
-fn an_answer_to_an_earlier_life_is_found() {
-    find(Sabotage::AnswerToEarlierLife);
 }
 
 #[test]

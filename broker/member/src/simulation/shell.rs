@@ -159,6 +159,9 @@ impl World {
                 self.report.set_aside += 1;
                 self.crash(pod);
                 self.pods[pod].folder = None;
+                if self.plan.act_micros == 0 {
+                    self.forget_lost_voters();
+                }
                 // Who runs beside another with a copy of its folder is not started again.
                 if pod < self.plan.nodes {
                     self.after(500_000, Event::Start { pod });
@@ -176,6 +179,7 @@ impl World {
         let groups = self.groups;
         let Some(disk) = self.pods[pod].folder.as_mut().filter(|disk| disk.group.is_none()) else { return Ok(()) };
         disk.group = Some(groups + 1);
+        let id = disk.id;
         let others = self.pods.iter().enumerate().filter(|(other, _)| *other != pod);
         let has_group = |disk: &Disk| groups > 0 && disk.group == Some(groups);
         let is_second = others.filter_map(|(_, other)| other.folder.as_ref()).any(has_group);
@@ -183,6 +187,7 @@ impl World {
             return Err(Violation::Harm(format!("{} begins a second cluster", self.pods[pod].name)));
         }
         self.groups += 1;
+        self.voters = [id].into();
         self.open.clear();
         self.elect(pod);
         Ok(())

@@ -115,6 +115,8 @@ pub(super) struct World {
     pub(super) plan: Plan,
     /// How many groups were ever made; the last one counts.
     pub(super) groups: u64,
+    /// Who has a vote in it: whoever has been sent entries and is a node of the cluster.
+    pub(super) voters: BTreeSet<NodeId>,
     pub(super) log: Vec<Entry>,
     /// All that is committed, applied.
     pub(super) truth: Meta,
@@ -160,6 +162,7 @@ impl World {
             cut: BTreeSet::new(),
             plan,
             groups: 0,
+            voters: BTreeSet::new(),
             log: Vec::new(),
             truth: Meta::new(),
             term: 0,
