@@ -6,6 +6,7 @@
 mod admin;
 mod args;
 mod auth;
+mod boot_clock;
 mod check;
 mod connect_rate;
 mod descriptors;

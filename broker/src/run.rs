@@ -23,7 +23,7 @@ use crate::log::{self, Log};
 use crate::metrics::{AuthMetrics, ControlMetrics, Metrics, ThreadReport};
 use crate::node_id;
 use crate::pressure::{MemoryState, Watch};
-use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
+use crate::reactor::{self, Inbox, Lease, Letter, Listener, Reactor, Settings};
 use crate::setup;
 use crate::shortage::Shortage;
 use crate::store::{self, Store};
@@ -147,6 +147,7 @@ impl Broker {
             anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
             auth: auth::settings(&config, Arc::new(auth_files.rules()), setup::random_bytes()),
             seed: setup::random(),
+            views: false,
             store_shards: store_settings.as_ref().map(|settings| settings.shards),
             wall_clock_microseconds: setup::wall_clock_microseconds(),
             start,
@@ -239,6 +240,7 @@ impl Broker {
             lane_news,
             pool: pool.clone(),
             store: store.as_ref().map(|store| store.inbox.clone()),
+            lease: Lease::of(&node),
         };
         if let Some(interval) = config.sys_interval() {
             let sources = sys::Sources { node: node.clone(), reports: reports.clone(), start };

@@ -323,6 +323,7 @@ mod tests {
             anonymous: Vec::new(),
             auth: AuthSettings::new([7; 32]),
             seed: 7,
+            views: false,
             store_shards: None,
             wall_clock_microseconds: 0,
             start: Instant::now(),

@@ -167,7 +167,11 @@ impl Core for Puppet {
     }
 
     fn peer_gone(&mut self, _node: u64, _epoch: u64, _now: Instant, _out: &mut impl Out) {}
-    fn close_lanes(&mut self, _out: &mut impl Out) {}
+    fn close_lanes(&mut self, _now: Instant, _out: &mut impl Out) {}
+
+    fn has_news(&self) -> bool {
+        false
+    }
 
     fn tick(&mut self, _now: Instant, _out: &mut impl Out) -> Option<Instant> {
         None
@@ -239,6 +243,7 @@ impl Threads {
             lane_news: mpsc::unbounded_channel().0,
             pool: None,
             store: None,
+            lease: None,
         };
         let mut listeners =
             vec![Listener::new(socket, "test".into(), 0, Arc::new(ConnectRate::new("test", 0, Arc::default())))];

@@ -6,6 +6,7 @@ use crate::fanout::Fanout;
 use crate::ids::Thread;
 use crate::letter::{Batch, Target};
 use crate::node::Node;
+use crate::places::node_of;
 use crate::receivers::Delivery;
 use crate::sessions::{Sessions, Stamp};
 use crate::to_store::shard_of;
@@ -155,7 +156,7 @@ impl Found {
         self.names.push_str(group);
         let middle = self.names.len() as u32;
         self.names.push_str(filter);
-        self.picks.push(Pick { node, start, middle, end: self.names.len() as u32 });
+        self.picks.push(Pick { node: node_of(node), start, middle, end: self.names.len() as u32 });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -285,7 +286,10 @@ impl Matches for Gather<'_> {
             if !self.found.shards.contains(&shard) {
                 self.found.shards.push(shard);
             }
-        } else if !self.found.nodes.contains(&node) {
+            return;
+        }
+        let node = node_of(node);
+        if !self.found.nodes.contains(&node) {
             self.found.nodes.push(node);
         }
     }

@@ -189,6 +189,7 @@ impl World {
             anonymous: vec![true, false],
             auth: self.auth.clone(),
             seed: 7 + number,
+            views: false,
             store_shards: None,
             wall_clock_microseconds: 1_000_000,
             start: self.now,
