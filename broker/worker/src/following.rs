@@ -266,7 +266,7 @@ impl Worker {
             };
             next = id.slot + 1;
             if let Some(conn) = conn {
-                self.close_client(conn, id, ReasonCode::SERVER_UNAVAILABLE, now, out);
+                self.close_client(conn, id, ReasonCode::SERVER_BUSY, now, out);
             }
         }
         self.put_off.dismissal = Some(next);
@@ -290,6 +290,7 @@ impl Worker {
         if let Some(connection) = self.connections.get_mut(conn)
             && !std::mem::replace(&mut connection.held, true)
         {
+            self.counters.view_holds += 1;
             self.lanes.held.push(conn);
         }
         self.pause(conn, out);

@@ -262,7 +262,7 @@ impl Worker {
         if self.lanes.slots[index as usize].speaker.as_ref().is_some_and(|speaker| speaker.behind) {
             self.announce_interest();
         }
-        if !self.is_held(index) {
+        if !self.holds_publishes && !self.is_held(index) {
             self.resume_held(now, out);
         }
     }

@@ -65,6 +65,11 @@ impl Pending {
         wait
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.waits.len()
+    }
+
     /// Whose publish this is, if it waits yet.
     pub(crate) fn session_of(&self, id: WaitId) -> Option<SessionId> {
         self.waits.get(id.slot, id.generation).map(|wait| wait.session)

@@ -371,6 +371,7 @@ impl Worker {
             unsent_bytes: self.connections.unsent_bytes() as u64,
             slow_consumers: self.connections.slow() as u64,
             store_questions: self.desk.waiting() as u64,
+            publishes_waiting: self.pending.len() as u64,
         }
     }
 

@@ -12,6 +12,7 @@ use fulmar_auth::hooks::{Hooks, Step, Ticket};
 use fulmar_auth::identity::CertificateNames;
 use fulmar_auth::passwords::Scratch;
 use fulmar_codec::ReasonCode;
+use fulmar_meta::{Member, Moment, View};
 use fulmar_worker::{
     AuthSettings, Batch, Closed, ConnId, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out,
     PeerIdentity, Question, Rules, Worker,
@@ -19,6 +20,7 @@ use fulmar_worker::{
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a connection is plugged into.
@@ -42,6 +44,8 @@ struct Socket {
 
 struct Thread {
     worker: Worker,
+    /// Clients that may not be written while the lease is over.
+    withheld: Vec<ConnId>,
     sockets: BTreeMap<(u32, u32), Socket>,
     letters: VecDeque<Batch>,
 }
@@ -85,14 +89,21 @@ pub struct World {
     pub questions_max: usize,
     /// Hashes that were computed.
     pub verifications: usize,
+    /// Nodes that come follow views.
+    pub views: bool,
+    /// What the clock of leases shows.
+    pub clock: Arc<AtomicU64>,
+    /// In its next turn with bytes this node's process is stopped between reading and writing, for so long.
+    pub stops: Option<(usize, Duration)>,
     /// Nobody verifies passwords for now.
     pub is_pool_busy: bool,
     /// Everything that happened, as text, to compare two runs.
     pub trace: Vec<String>,
 }
 
-#[derive(Default)]
 struct Recorder {
+    node: Arc<Node>,
+    clock: Arc<AtomicU64>,
     actions: Vec<Action>,
     /// As many questions may be asked.
     room: usize,
@@ -128,6 +139,9 @@ impl Out for Recorder {
     fn abandon(&mut self, ticket: Ticket) {
         self.actions.push(Action::Abandon(ticket));
     }
+    fn may_acknowledge(&mut self) -> bool {
+        self.node.may_acknowledge(Moment(Duration::from_micros(self.clock.load(Ordering::Relaxed))))
+    }
     fn lane_closed(&mut self, _peer: u64, _lane: u16, _epoch: u64, _why: LaneEnd) {
         self.actions.push(Action::LaneClosed);
     }
@@ -162,6 +176,9 @@ impl World {
             certificate: None,
             questions_max: usize::MAX,
             verifications: 0,
+            views: false,
+            clock: Arc::new(AtomicU64::new(1_000_000_000)),
+            stops: None,
             is_pool_busy: false,
             trace: vec![],
         };
@@ -177,6 +194,56 @@ impl World {
         world
     }
 
+    /// Nodes of a durable cluster, all of them in the first view, serving clients under leases that do not end.
+    pub fn of_cluster(seed: u64, nodes: usize, threads: u16) -> World {
+        let mut world = World::new(seed, 0, threads);
+        world.views = true;
+        for _ in 0..nodes {
+            world.add_node(threads, &Limits::default());
+        }
+        let all: Vec<_> = (0..nodes).collect();
+        world.follow(1, &all);
+        for a in 0..nodes {
+            for b in a + 1..nodes {
+                world.link(a, b);
+            }
+            world.nodes[a].node.serve(true);
+            world.nodes[a].node.set_acknowledges_until(Moment(Duration::from_secs(1 << 30)));
+        }
+        world.settle();
+        world
+    }
+
+    /// A node as a member of views.
+    pub fn member(&self, node: usize) -> Member {
+        self.nodes[node].identity.member()
+    }
+
+    /// All nodes are told of a view of these.
+    pub fn follow(&mut self, number: u64, members: &[usize]) {
+        let view = View::new(number, members.iter().map(|node| self.member(*node)));
+        self.nodes.iter().for_each(|node| node.node.follow(&view));
+        self.settle();
+    }
+
+    /// The lease of a node ends so long from now.
+    pub fn lease(&self, node: usize, time: Duration) {
+        let until = Duration::from_micros(self.clock.load(Ordering::Relaxed)) + time;
+        self.nodes[node].node.set_acknowledges_until(Moment(until));
+    }
+
+    /// The node's next life begins in the same process.
+    pub fn begin_life(&mut self, node: usize) {
+        self.nodes[node].identity.incarnation += 1;
+        self.nodes[node].node.begin_life(self.nodes[node].identity.incarnation);
+        self.settle();
+    }
+
+    fn recorder(&self, node: usize) -> Recorder {
+        let (node, clock) = (Arc::clone(&self.nodes[node].node), Arc::clone(&self.clock));
+        Recorder { node, clock, actions: Vec::new(), room: 0 }
+    }
+
     /// One more node, not linked yet.
     pub fn add_node(&mut self, threads: u16, limits: &Limits) -> usize {
         let number = self.nodes.len() as u64;
@@ -189,7 +256,7 @@ impl World {
             anonymous: vec![true, false],
             auth: self.auth.clone(),
             seed: 7 + number,
-            views: false,
+            views: self.views,
             store_shards: None,
             wall_clock_microseconds: 1_000_000,
             start: self.now,
@@ -198,6 +265,7 @@ impl World {
         let node = Arc::new(Node::with_hooks(settings, std::mem::take(&mut self.hooks)));
         let thread = |thread| Thread {
             worker: Worker::new(Arc::clone(&node), thread, self.now, 1000 * number + u64::from(thread)),
+            withheld: Vec::new(),
             sockets: BTreeMap::new(),
             letters: VecDeque::new(),
         };
@@ -253,7 +321,7 @@ impl World {
             let socket = LaneSocket { peer: self.nodes[there].identity.clone(), lane: lane as u16, epoch };
             let thread = lane % self.nodes[here].threads.len();
             let now = self.now;
-            let mut out = Recorder::default();
+            let mut out = self.recorder(here);
             let worker = &mut self.nodes[here].threads[thread].worker;
             match worker.lane_up(&socket, now, &mut out) {
                 Ok(conn) => {
@@ -292,9 +360,9 @@ impl World {
 
     fn close_socket(&mut self, node: usize, thread: usize, conn: ConnId, how: Closed) {
         let now = self.now;
+        let mut out = self.recorder(node);
         let at = &mut self.nodes[node].threads[thread];
         if at.sockets.remove(&(conn.slot, conn.generation)).is_some() {
-            let mut out = Recorder::default();
             at.worker.closed(conn, how, now, &mut out);
             self.carry_out(node, thread, out);
             self.end_turn(node, thread);
@@ -344,11 +412,13 @@ impl World {
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
-            self.now = (self.now + Duration::from_millis(50)).min(end);
+            let next = (self.now + Duration::from_millis(50)).min(end);
+            self.clock.fetch_add((next - self.now).as_micros() as u64, Ordering::Relaxed);
+            self.now = next;
             for node in 0..self.nodes.len() {
                 for thread in 0..self.nodes[node].threads.len() {
                     let now = self.now;
-                    let mut out = Recorder::default();
+                    let mut out = self.recorder(node);
                     self.nodes[node].threads[thread].worker.tick(now, &mut out);
                     self.carry_out(node, thread, out);
                     self.end_turn(node, thread);
@@ -365,7 +435,7 @@ impl World {
         for (node, at) in self.nodes.iter().enumerate() {
             for (thread, at) in at.threads.iter().enumerate() {
                 let bytes = |socket: &Socket| !socket.paused && (socket.offer || !socket.arriving.is_empty());
-                if !at.letters.is_empty() || at.sockets.values().any(bytes) {
+                if !at.letters.is_empty() || at.worker.has_news() || at.sockets.values().any(bytes) {
                     ready.push((node, Some(thread)));
                 }
             }
@@ -391,7 +461,7 @@ impl World {
         // It owns memory once a hash was computed.
         self.verifications += usize::from(scratch.bytes() > 0);
         let thread = usize::from(answer.thread);
-        let mut out = Recorder::default();
+        let mut out = self.recorder(node);
         self.nodes[node].threads[thread].worker.answered(answer, &mut out);
         self.carry_out(node, thread, out);
         self.end_turn(node, thread);
@@ -411,7 +481,7 @@ impl World {
     /// A node begins to stop: one of its threads hears of it first and tells the others.
     pub fn shut_down(&mut self, node: usize) {
         let now = self.now;
-        let mut out = Recorder::default();
+        let mut out = self.recorder(node);
         self.nodes[node].threads[0].worker.shut_down(now, &mut out);
         self.carry_out(node, 0, out);
         self.end_turn(node, 0);
@@ -421,7 +491,7 @@ impl World {
     pub fn stepped(&mut self, node: usize, ticket: Ticket, step: &Step) {
         for thread in 0..self.nodes[node].threads.len() {
             let now = self.now;
-            let mut out = Recorder::default();
+            let mut out = self.recorder(node);
             self.nodes[node].threads[thread].worker.stepped(ticket, step.clone(), now, &mut out);
             self.carry_out(node, thread, out);
             self.end_turn(node, thread);
@@ -446,11 +516,11 @@ impl World {
 
     fn turn(&mut self, node: usize, thread: usize) {
         let now = self.now;
-        let mut out = Recorder::default();
+        let mut out = self.recorder(node);
         if let Some(batch) = self.nodes[node].threads[thread].letters.pop_front() {
             self.nodes[node].threads[thread].worker.letters(batch, now, &mut out);
             self.carry_out(node, thread, out);
-            out = Recorder::default();
+            out = self.recorder(node);
         }
         let keys: Vec<_> = self.nodes[node].threads[thread].sockets.keys().copied().collect();
         for (slot, generation) in keys {
@@ -469,7 +539,11 @@ impl World {
             let Some(socket) = at.sockets.get_mut(&(slot, generation)) else { continue };
             let consumed = at.worker.received(conn, &socket.unread, now, &mut out);
             socket.unread.drain(..consumed.bytes);
-            self.carry_out(node, thread, std::mem::take(&mut out));
+            if let Some((_, time)) = self.stops.take_if(|(stopped, _)| *stopped == node) {
+                self.clock.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+            }
+            let fresh = self.recorder(node);
+            self.carry_out(node, thread, std::mem::replace(&mut out, fresh));
         }
         self.nodes[node].threads[thread].worker.tick(now, &mut out);
         self.carry_out(node, thread, out);
@@ -536,9 +610,13 @@ impl World {
 
     fn end_turn(&mut self, node: usize, thread: usize) {
         let now = self.now;
+        let is_withholding = !self.recorder(node).may_acknowledge();
         for _ in 0..64 {
             let at = &mut self.nodes[node].threads[thread];
-            let dirty = std::mem::take(at.worker.dirty());
+            let mut dirty = std::mem::take(at.worker.dirty());
+            if !is_withholding {
+                dirty.splice(..0, at.withheld.drain(..));
+            }
             if dirty.is_empty() {
                 break;
             }
@@ -550,9 +628,15 @@ impl World {
                     at.worker.written(conn, 0);
                     continue;
                 }
+                let plug = at.sockets.get(&(conn.slot, conn.generation)).map(|socket| socket.plug);
+                if is_withholding && matches!(plug, Some(Plug::Client(_))) {
+                    at.withheld.push(conn);
+                    continue;
+                }
+                let mut out = self.recorder(node);
+                let at = &mut self.nodes[node].threads[thread];
                 let Some(bytes) = at.worker.output(conn).map(std::mem::take) else { continue };
                 at.worker.written(conn, bytes.len());
-                let mut out = Recorder::default();
                 at.worker.drained(conn, now, &mut out);
                 if let Some(plug) = at.sockets.get(&(conn.slot, conn.generation)).map(|socket| socket.plug) {
                     self.transmit(plug, &bytes);
@@ -632,9 +716,9 @@ impl World {
         for _ in 0..1000 {
             let Some((node, thread, conn)) = self.clients[client].at else { return };
             let now = self.now;
+            let mut out = self.recorder(node);
             let worker = &mut self.nodes[node].threads[thread].worker;
             let Some(bytes) = worker.output(conn).map(std::mem::take) else { return };
-            let mut out = Recorder::default();
             worker.drained(conn, now, &mut out);
             self.clients[client].receive(&bytes);
             self.carry_out(node, thread, out);
@@ -646,7 +730,7 @@ impl World {
     pub fn tell_peer_gone(&mut self, node: usize, peer: usize, epoch: u64) {
         let id = self.nodes[peer].identity.node_id;
         let now = self.now;
-        let mut out = Recorder::default();
+        let mut out = self.recorder(node);
         self.nodes[node].threads[0].worker.peer_gone(id, epoch, now, &mut out);
         self.carry_out(node, 0, out);
         self.end_turn(node, 0);
