@@ -234,7 +234,9 @@ impl<C: Core> Reactor<C> {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let has_work = !self.core.dirty().is_empty() || (!self.world.ready.is_empty() && !self.is_congested);
+        // Nobody can be read while what is withheld is as much as a turn may bring.
+        let is_stuck = self.is_congested || (self.is_withholding && self.core.is_sated());
+        let has_work = !self.core.dirty().is_empty() || (!self.world.ready.is_empty() && !is_stuck);
         let inbox = self.inboxes[usize::from(self.thread)].clone();
         // What comes after this wakes the thread.
         let is_awake = has_work || !inbox.fall_asleep() || self.core.has_news();

@@ -4,6 +4,7 @@
 use crate::effort::cost;
 use crate::fanout::Fanout;
 use crate::ids::Thread;
+use crate::lanes::Lanes;
 use crate::letter::{Batch, Target};
 use crate::node::Node;
 use crate::places::node_of;
@@ -104,7 +105,7 @@ impl Found {
     pub(crate) fn pick(&mut self, group: &SharedRef<'_>, asking: Asking<'_>) -> bool {
         if let Some(member) = asking.pick_present(group) {
             self.add_shared(group, member, asking.thread);
-        } else if let Some(node) = group.nodes_in_turn().find(|node| shard_of(*node).is_none()) {
+        } else if let Some(node) = asking.pick_node(group) {
             self.add_pick(node, group.group, group.filter);
         } else if let Some(member) = asking.pick_absent(group) {
             self.add_shared(group, member, asking.thread);
@@ -239,6 +240,7 @@ pub(crate) fn share_number(group: &str, filter: &str) -> NonZeroU32 {
 pub(crate) struct Asking<'a> {
     pub(crate) thread: Thread,
     pub(crate) sessions: &'a Sessions,
+    pub(crate) lanes: &'a Lanes,
     /// See [`Turn::window`](crate::turn::Turn::window).
     pub(crate) window: u16,
 }
@@ -246,12 +248,24 @@ pub(crate) struct Asking<'a> {
 impl Asking<'_> {
     /// The member whose turn it is among those that are there.
     pub(crate) fn pick_present(self, group: &SharedRef<'_>) -> Option<Member> {
-        let Asking { thread, sessions, window } = self;
+        let Asking { thread, sessions, window, .. } = self;
         let is_there = |member: &Member| {
             member.subscriber.thread != thread
                 || sessions.by_subscriber(member.subscriber).is_some_and(|entry| entry.connection.is_some())
         };
         group.members_in_turn(thread, window).find(is_there)
+    }
+
+    /// The node whose turn it is among those that can be reached, or else among all.
+    fn pick_node(self, group: &SharedRef<'_>) -> Option<NodeIndex> {
+        let mut first = None;
+        for node in group.nodes_in_turn().filter(|node| shard_of(*node).is_none()) {
+            if self.lanes.to(node_of(node)).is_some() {
+                return Some(node);
+            }
+            first.get_or_insert(node);
+        }
+        first
     }
 
     /// The member whose turn it is among those whose sessions wait for their clients. One that has ended may still be
@@ -325,12 +339,12 @@ impl Worker {
         is_passed_on: bool,
         tell: impl FnOnce(&Node, &mut Gather<'_>) -> T,
     ) -> T {
-        let Worker { node, sessions, scratch, thread, turn, .. } = self;
+        let Worker { node, sessions, scratch, thread, turn, lanes, .. } = self;
         scratch.publish = next_stamp(scratch.publish, sessions, &mut scratch.recent);
         scratch.found.clear();
         let mut stamps = std::mem::take(&mut sessions.stamps);
         let mut gather = Gather {
-            asking: Asking { thread: *thread, sessions, window: turn.window },
+            asking: Asking { thread: *thread, sessions, lanes, window: turn.window },
             publisher,
             is_passed_on,
             stamps: &mut stamps,

@@ -400,3 +400,31 @@ fn publishes_that_wait_for_a_lost_member_do_not_add_up_when_their_clients_come_a
         assert!(waits <= 1024, "{waits} in round {round}");
     }
 }
+
+#[test]
+fn a_link_that_is_silent_but_not_lost_holds_nobody_up_once_the_view_is_without_the_member() {
+    let (mut world, _, publisher) = subscriber_and_publisher(12);
+    world.stall(0, 1, true);
+    world.publish(publisher, "a", "1", QoS::AtLeastOnce);
+    world.settle();
+    assert_eq!(world.clients[publisher].take(), []);
+    world.follow(2, &[0, 2]);
+    assert_eq!(world.clients[publisher].take(), [Got::PubAck(1)]);
+}
+
+#[test]
+fn a_message_of_a_shared_group_goes_to_a_member_that_can_be_reached() {
+    let mut world = World::of_cluster(13, 3, 2);
+    let members = [1, 2].map(|node| world.connect(node, &format!("member-{node}")));
+    members.iter().for_each(|member| world.subscribe(*member, "$share/workers/a", QoS::AtLeastOnce));
+    let publisher = world.connect(0, "publisher");
+    world.clients[publisher].take();
+    world.stall(0, 1, true);
+    world.pass(Duration::from_secs(4));
+    for number in 0..4 {
+        world.publish(publisher, "a", &number.to_string(), QoS::AtLeastOnce);
+    }
+    world.settle();
+    assert_eq!(world.clients[publisher].take(), [1, 2, 3, 4].map(Got::PubAck));
+    assert_eq!(world.clients[members[1]].payloads(), ["0", "1", "2", "3"]);
+}
