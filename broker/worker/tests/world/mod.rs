@@ -8,17 +8,19 @@
 pub mod client;
 
 use client::Client;
-use fulmar_auth::hooks::{Hooks, Step, Ticket};
+use fulmar_auth::hooks::{Hooks, Step, Ticket as HookTicket};
 use fulmar_auth::identity::CertificateNames;
 use fulmar_auth::passwords::Scratch;
 use fulmar_codec::ReasonCode;
 use fulmar_meta::{Member, Moment, View};
+use fulmar_store::{Answer, Ask, Ticket, Told};
 use fulmar_worker::{
     AuthSettings, Batch, Closed, ConnId, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out,
     PeerIdentity, Question, Rules, Worker,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -91,6 +93,8 @@ pub struct World {
     pub verifications: usize,
     /// Nodes that come follow views.
     pub views: bool,
+    /// Nodes that come have a store, which the test answers for.
+    pub store_shards: Option<NonZeroU16>,
     /// What the clock of leases shows.
     pub clock: Arc<AtomicU64>,
     /// In its next turn with bytes this node's process is stopped between reading and writing, for so long.
@@ -116,7 +120,7 @@ enum Action {
     HandOver(ConnId, u16, Origin, Option<Arc<CertificateNames>>),
     LaneClosed,
     Verify(Question),
-    Abandon(Ticket),
+    Abandon(HookTicket),
     Event(String),
 }
 
@@ -136,7 +140,7 @@ impl Out for Recorder {
         self.actions.push(Action::Verify(question));
         true
     }
-    fn abandon(&mut self, ticket: Ticket) {
+    fn abandon(&mut self, ticket: HookTicket) {
         self.actions.push(Action::Abandon(ticket));
     }
     fn may_acknowledge(&mut self) -> bool {
@@ -177,6 +181,7 @@ impl World {
             questions_max: usize::MAX,
             verifications: 0,
             views: false,
+            store_shards: None,
             clock: Arc::new(AtomicU64::new(1_000_000_000)),
             stops: None,
             is_pool_busy: false,
@@ -196,8 +201,14 @@ impl World {
 
     /// Nodes of a durable cluster, all of them in the first view, serving clients under leases that do not end.
     pub fn of_cluster(seed: u64, nodes: usize, threads: u16) -> World {
+        World::of_cluster_with(seed, nodes, threads, None)
+    }
+
+    /// The same with a store.
+    pub fn of_cluster_with(seed: u64, nodes: usize, threads: u16, store_shards: Option<NonZeroU16>) -> World {
         let mut world = World::new(seed, 0, threads);
         world.views = true;
+        world.store_shards = store_shards;
         for _ in 0..nodes {
             world.add_node(threads, &Limits::default());
         }
@@ -239,6 +250,27 @@ impl World {
         self.settle();
     }
 
+    /// What the store of a node is asked, all of its threads.
+    pub fn asked(&mut self, node: usize) -> Vec<(Ticket, Ask)> {
+        let mut all = Vec::new();
+        for thread in &mut self.nodes[node].threads {
+            all.append(thread.worker.asked().0);
+            thread.worker.posted();
+        }
+        all
+    }
+
+    /// The store of a node answers.
+    pub fn answer_ask(&mut self, node: usize, ticket: Ticket, answer: Answer) {
+        let (now, thread) = (self.now, usize::from(ticket.thread));
+        let mut out = self.recorder(node);
+        let told = vec![Told::Answer { number: ticket.number, answer }];
+        self.nodes[node].threads[thread].worker.told(told, now, &mut out);
+        self.carry_out(node, thread, out);
+        self.end_turn(node, thread);
+        self.settle();
+    }
+
     fn recorder(&self, node: usize) -> Recorder {
         let (node, clock) = (Arc::clone(&self.nodes[node].node), Arc::clone(&self.clock));
         Recorder { node, clock, actions: Vec::new(), room: 0 }
@@ -257,7 +289,7 @@ impl World {
             auth: self.auth.clone(),
             seed: 7 + number,
             views: self.views,
-            store_shards: None,
+            store_shards: self.store_shards,
             wall_clock_microseconds: 1_000_000,
             start: self.now,
         };
@@ -488,7 +520,7 @@ impl World {
     }
 
     /// What a hook owed; every thread is told, and the one that waits knows.
-    pub fn stepped(&mut self, node: usize, ticket: Ticket, step: &Step) {
+    pub fn stepped(&mut self, node: usize, ticket: HookTicket, step: &Step) {
         for thread in 0..self.nodes[node].threads.len() {
             let now = self.now;
             let mut out = self.recorder(node);
