@@ -489,6 +489,7 @@ fn a_publish_waits_for_the_whole_list_of_what_a_member_wants() {
         world.follow(2, &[0, 1]);
         world.nodes[0].node.serve(true);
         world.lease(0, Duration::from_secs(2));
+        world.settle();
         let publisher = world.connect(0, "publisher");
         world.link(0, 1);
         world.publish(publisher, "z", "1", QoS::AtLeastOnce);
