@@ -475,3 +475,26 @@ fn a_client_that_is_claimed_when_its_node_stops_to_serve_is_refused_and_given_up
     let end = Ask::Disconnect { client: "car-1".into(), epoch: 7, expiry_seconds: Some(0), will: WillFate::Delete };
     assert_eq!(asked, [end]);
 }
+
+#[test]
+fn a_publish_waits_for_the_whole_list_of_what_a_member_wants() {
+    for seed in 0..3 {
+        let mut world = World::of_cluster(seed, 2, 1);
+        let subscriber = world.connect(1, "subscriber");
+        let filters: Vec<String> = (0..900).map(|number| format!("{number}")).chain(["z".to_owned()]).collect();
+        filters.iter().for_each(|filter| world.subscribe(subscriber, filter, QoS::AtLeastOnce));
+        world.settle();
+        world.clients[subscriber].take();
+        world.begin_life(0);
+        world.follow(2, &[0, 1]);
+        world.nodes[0].node.serve(true);
+        world.lease(0, Duration::from_secs(2));
+        world.settle();
+        let publisher = world.connect(0, "publisher");
+        world.link(0, 1);
+        world.publish(publisher, "z", "1", QoS::AtLeastOnce);
+        world.settle();
+        assert_eq!(world.clients[publisher].take(), [connected(), Got::PubAck(1)]);
+        assert_eq!(world.clients[subscriber].payloads(), ["1"], "seed {seed}");
+    }
+}

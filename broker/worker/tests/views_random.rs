@@ -200,7 +200,7 @@ impl Run {
 #[test]
 fn whoever_has_suback_gets_what_is_acknowledged_whatever_becomes_of_links_and_members() {
     let mut acknowledged = 0;
-    for seed in 0..60 {
+    for seed in 0..30 {
         let mut run = Run::new(seed);
         (0..6).for_each(|_| run.subscribe());
         (0..60).for_each(|_| run.act());
@@ -215,5 +215,5 @@ fn whoever_has_suback_gets_what_is_acknowledged_whatever_becomes_of_links_and_me
         run.world.settle();
         acknowledged += run.check(seed);
     }
-    assert!(acknowledged > 300, "{acknowledged} messages were acknowledged in all runs");
+    assert!(acknowledged > 150, "{acknowledged} messages were acknowledged in all runs");
 }
