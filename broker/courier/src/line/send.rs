@@ -90,8 +90,7 @@ impl Line {
         match step {
             Step::Attach(handle) => {
                 with.counted.attached += 1;
-                let from_start = sabotaged!(with.settings, ToldAgain);
-                let ask = self.sessions.attaching(handle, self.shard, self.run, from_start)?;
+                let ask = self.sessions.attaching(handle, self.shard, self.run)?;
                 let id = with.next_id();
                 self.attaching.insert(id, handle);
                 Some(Asking { ticket: ticket(id, self.run), number: None, ask })

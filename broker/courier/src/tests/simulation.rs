@@ -436,7 +436,7 @@ impl World {
             }
         }
         for round in 0.. {
-            assert!(round < 20_000, "{} asks are never answered: {}", self.unanswered(), self.describe());
+            assert!(round < 5_000, "{} asks are never answered, or not all is told", self.unanswered());
             self.now += Duration::from_millis(1);
             for host in 0..NODES {
                 let Host { courier, threads, .. } = &mut self.hosts[host];
@@ -455,19 +455,6 @@ impl World {
                 return;
             }
         }
-    }
-
-    fn describe(&self) -> String {
-        let counts: Vec<_> =
-            self.hosts.iter().map(|host| (host.me, host.courier.counts(), &host.threads.sessions)).collect();
-        let letters: Vec<_> = self.links.values().map(|link| link.letters.len()).collect();
-        let sessions: Vec<_> = self
-            .shards
-            .iter()
-            .flat_map(|shard| &shard.sessions)
-            .map(|(client, it)| (client, it.owner, it.epoch, it.queue.len()))
-            .collect();
-        format!("{counts:#?} {letters:?} {sessions:#?}")
     }
 
     fn unanswered(&self) -> usize {
@@ -555,13 +542,12 @@ fn finds(mistake: Sabotage) -> bool {
 fn mistakes_are_found() {
     let mistakes = [
         Sabotage::NumberedAnew,
-        Sabotage::OldRunRefuses,
-        Sabotage::OldRunTaken,
         Sabotage::OldTermTaken,
         Sabotage::EndNotTold,
         Sabotage::AttachForgotten,
         Sabotage::OldAttachmentTold,
         Sabotage::ToldAgain,
+        Sabotage::ToldOutOfOrder,
         Sabotage::ClaimNotGivenUp,
     ];
     let missed: Vec<_> = mistakes.into_iter().filter(|mistake| !finds(*mistake)).collect();

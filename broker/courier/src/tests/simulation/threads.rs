@@ -91,14 +91,14 @@ impl Threads {
                 let client = client_of(shard, random.below(CLIENTS));
                 (Ask::Claim { owner, claim: claim(client.clone()) }, Waits::Claim(owner, client, shard))
             }
-            (1, Some((owner, serving))) => {
+            (1..4, Some((owner, serving))) => {
                 serving.filter.0 += 1;
                 let (client, epoch, filter) = (serving.client.clone(), serving.epoch, serving.filter.0);
                 let subscription = Subscription { options: SubscriptionOptions::default(), id: None };
                 let subscriptions = vec![(filter.to_string().into(), subscription)];
                 (Ask::Subscribe { client, epoch, subscriptions }, Waits::Subscribe(owner, filter))
             }
-            (2..4, Some((owner, serving))) => {
+            (4..6, Some((owner, serving))) => {
                 let packet_id = PacketId::new(1 + random.below(3) as u16).expect("it is not 0");
                 let (client, epoch, shard) = (serving.client.clone(), serving.epoch, serving.shard);
                 match serving.packet_ids.get(&packet_id) {
@@ -115,7 +115,7 @@ impl Threads {
                     Some(false) => return,
                 }
             }
-            (4, Some((owner, _))) if random.once_in(3) => return self.close(owner),
+            (6, Some((owner, _))) if random.once_in(3) => return self.close(owner),
             _ => (Ask::Publish { shard, published: published(payload) }, Waits::Publish(shard, payload)),
         };
         self.last_ticket += 1;
