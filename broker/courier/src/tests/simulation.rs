@@ -6,7 +6,7 @@
 //! and nodes own exactly the sessions that they serve.
 
 mod engine;
-mod shard;
+pub(super) mod shard;
 mod threads;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use fulmar_codec::{PacketId, SubscriptionOptions};
 use fulmar_store::{
-    Answer, Ask, Claim, ClientId, Epoch, Node, Owner, Published, Recipients, Reply, ShardId, Subscription, Takeover,
-    Ticket, Told, WillFate,
+    Answer, Ask, ClientId, Epoch, Node, Owner, Published, Recipients, Reply, ShardId, Subscription, Ticket, Told,
+    WillFate,
 };
 
-use super::shard::{SHARDS, Shard, client_of, message, number_of};
+use super::shard::{SHARDS, Shard, claim, client_of, message, number_of};
 use crate::Courier;
 use crate::tests::random::Random;
 
@@ -240,19 +240,5 @@ impl Threads {
             (Waits::Subscribe(..) | Waits::Receive(..) | Waits::Release(..), Answer::Reply(Reply::Refused(_))) => {}
             (waits, answer) => panic!("{waits:?} is answered {answer:?}"),
         }
-    }
-}
-
-fn claim(client: ClientId) -> Claim {
-    Claim {
-        client,
-        user: None,
-        takeover: Takeover::SameUser,
-        node: Node { id: 0, incarnation: 0 },
-        nonce: 0,
-        clean: false,
-        expiry_seconds: 3600,
-        receive_maximum: std::num::NonZeroU16::MIN,
-        will: None,
     }
 }
