@@ -21,7 +21,7 @@ use thiserror::Error;
 pub use load::{Loader, SnapshotError};
 pub use snapshot::Snapshot;
 
-/// The format of entries, replies, questions and chunks of snapshots.
+/// The format of entries, replies and chunks of snapshots.
 const FORMAT: u8 = 2;
 
 /// What this build knows: commands of this level and of all before it.
@@ -95,10 +95,15 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Of bytes that say their format first.
     fn new(bytes: &'a [u8]) -> Result<Self, BytesError> {
+        Self::of_format(FORMAT, bytes)
+    }
+
+    /// The same of another format.
+    fn of_format(wanted: u8, bytes: &'a [u8]) -> Result<Self, BytesError> {
         let mut reader = Self { bytes, at: 0 };
         match u8::get(&mut reader)? {
-            FORMAT => Ok(reader),
-            found => Err(BytesError::Format { found, wanted: FORMAT }),
+            found if found == wanted => Ok(reader),
+            found => Err(BytesError::Format { found, wanted }),
         }
     }
 
