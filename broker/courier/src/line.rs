@@ -90,8 +90,8 @@ pub(crate) struct Line {
     unsent_from: u64,
     /// Bytes on their way in this run.
     in_flight: usize,
-    /// Sessions that attach in this run, by what that is called.
-    attaching: BTreeMap<u64, Handle>,
+    /// Sessions that attach in this run, by what that is called, and the bytes of that.
+    attaching: BTreeMap<u64, (Handle, usize)>,
 }
 
 /// An ask that is not answered.
@@ -363,7 +363,7 @@ impl Line {
         assert!(self.bytes <= settings.shard_bytes_max || self.asks.len() == 1);
         let in_flight = self.asks.values().filter(|kept| kept.run == self.run);
         let asks = in_flight.clone().map(|kept| kept.bytes).sum::<usize>();
-        assert_eq!(self.in_flight, asks + self.attaching.len() * weight::ATTACH);
+        assert_eq!(self.in_flight, asks + self.attaching.values().map(|(_, bytes)| bytes).sum::<usize>());
         assert!(self.in_flight <= settings.in_flight_bytes_max || in_flight.count() + self.attaching.len() == 1);
     }
 }

@@ -46,6 +46,11 @@ impl Sessions {
         self.all.is_empty()
     }
 
+    /// Of the client's name.
+    pub(super) fn name_bytes(&self, handle: Handle) -> usize {
+        self.all.get(&handle).map_or(0, |session| session.client.len())
+    }
+
     /// A data thread claims a session.
     pub(super) fn begin(&mut self, owner: Owner, client: ClientId) -> Handle {
         loop {

@@ -70,8 +70,8 @@ impl Line {
             return;
         }
         self.way.progressed();
-        if let Some(handle) = self.attaching.remove(&id) {
-            self.in_flight -= weight::ATTACH;
+        if let Some((handle, bytes)) = self.attaching.remove(&id) {
+            self.in_flight -= bytes;
             return self.attached(handle, &answer, with);
         }
         let Some(kept) = self.asks.get(&id) else { return with.counted.late += 1 };
