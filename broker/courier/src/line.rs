@@ -9,14 +9,14 @@ mod sessions;
 mod told;
 mod way;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use fulmar_store::{Answer, Ask, Message, Node, Number, Published, Recipients, ShardId, Ticket, Told};
+use fulmar_store::{Answer, Ask, Epoch, Message, Node, Number, Published, Recipients, ShardId, Ticket, Told};
 
 use crate::counts::Counts;
 use crate::courier::Output;
-use crate::settings::Settings;
+use crate::settings::{Settings, sabotaged};
 use crate::weight;
 pub(crate) use sessions::Handle;
 use sessions::Sessions;
@@ -71,6 +71,9 @@ pub(crate) struct Line {
     /// By id, which is the order in which they were asked.
     asks: BTreeMap<u64, Kept>,
     bytes: usize,
+    /// Changes of subscriptions among them, by session. One that went again after a later one was told as done would undo
+    /// that, so they are told in order.
+    changes: BTreeMap<Epoch, VecDeque<u64>>,
     /// Of the next publish.
     next_number: Number,
     /// Asks before this are given up already, or never are.
@@ -87,8 +90,8 @@ pub(crate) struct Line {
     unsent_from: u64,
     /// Bytes on their way in this run.
     in_flight: usize,
-    /// Sessions that attach in this run, by what that is called.
-    attaching: BTreeMap<u64, Handle>,
+    /// Sessions that attach in this run, by what that is called, and the bytes of that.
+    attaching: BTreeMap<u64, (Handle, usize)>,
 }
 
 /// An ask that is not answered.
@@ -105,6 +108,8 @@ struct Kept {
     run: u64,
     /// Of a claim.
     session: Option<Handle>,
+    /// It is answered in this run, but something before it is not.
+    held: Option<Answer>,
 }
 
 /// What becomes of an ask for which nobody waits any more.
@@ -124,6 +129,7 @@ impl Line {
             shard,
             asks: BTreeMap::new(),
             bytes: 0,
+            changes: BTreeMap::new(),
             next_number: 1,
             waiting_from: 0,
             sessions: Sessions::default(),
@@ -183,17 +189,28 @@ impl Line {
             _ => {}
         }
         let bytes = weight::of_ask(&ask);
-        self.keep(id, Kept { ask, number, bytes, waits: Some(waits), since: now, run: 0, session });
+        self.keep(id, Kept { ask, number, bytes, waits: Some(waits), since: now, run: 0, session, held: None });
     }
 
     fn keep(&mut self, id: u64, kept: Kept) {
         self.bytes += kept.bytes;
+        if let Some(session) = kept.changes_session() {
+            self.changes.entry(session).or_default().push_back(id);
+        }
         self.asks.insert(id, kept);
     }
 
     fn remove(&mut self, id: u64) -> Option<Kept> {
         let kept = self.asks.remove(&id)?;
         self.bytes -= kept.bytes;
+        if let Some(session) = kept.changes_session()
+            && let Some(changes) = self.changes.get_mut(&session)
+        {
+            changes.retain(|change| *change != id);
+            if changes.is_empty() {
+                self.changes.remove(&session);
+            }
+        }
         if kept.run == self.run {
             self.in_flight -= kept.bytes;
         }
@@ -222,9 +239,12 @@ impl Line {
         let (was_sent, session) = (kept.run > 0, kept.session);
         match abandoned {
             Abandoned::Dropped => {
-                self.remove(id);
+                let dropped = self.remove(id);
                 if let Some(handle) = session {
                     self.sessions.end(handle);
+                }
+                if let Some(session) = dropped.and_then(|dropped| dropped.changes_session()) {
+                    self.tell_held(session, with);
                 }
             }
             Abandoned::GoesOn if !was_sent => self.empty(id),
@@ -305,7 +325,15 @@ impl Line {
         (self.is_run_used, self.term, self.unsent_from, self.in_flight) = (false, None, 0, 0);
         self.attaching.clear();
         self.sessions.begin_run();
-        if crate::settings::sabotaged!(with.settings, NumberedAnew) {
+        for id in self.changes.values().flatten() {
+            if let Some(kept) = self.asks.get_mut(id) {
+                kept.held = None;
+            }
+        }
+        if sabotaged!(with.settings, ToldAgain) {
+            self.sessions.forget_what_was_told();
+        }
+        if sabotaged!(with.settings, NumberedAnew) {
             for kept in self.asks.values_mut().filter(|kept| kept.number.is_some()) {
                 kept.number = Some(self.next_number);
                 self.next_number += 1;
@@ -320,6 +348,7 @@ impl Line {
             with.answer(kept.waits, Answer::Unavailable);
         }
         (self.bytes, self.next_number) = (0, 1);
+        self.changes.clear();
         self.sessions.forget();
         self.way.begin_life();
     }
@@ -334,12 +363,20 @@ impl Line {
         assert!(self.bytes <= settings.shard_bytes_max || self.asks.len() == 1);
         let in_flight = self.asks.values().filter(|kept| kept.run == self.run);
         let asks = in_flight.clone().map(|kept| kept.bytes).sum::<usize>();
-        assert_eq!(self.in_flight, asks + self.attaching.len() * weight::ATTACH);
+        assert_eq!(self.in_flight, asks + self.attaching.values().map(|(_, bytes)| bytes).sum::<usize>());
         assert!(self.in_flight <= settings.in_flight_bytes_max || in_flight.count() + self.attaching.len() == 1);
     }
 }
 
 impl Kept {
+    /// The session whose subscriptions it changes.
+    fn changes_session(&self) -> Option<Epoch> {
+        match &self.ask {
+            Ask::Subscribe { epoch, .. } | Ask::Unsubscribe { epoch, .. } => Some(*epoch),
+            _ => None,
+        }
+    }
+
     fn abandoned(&self) -> Abandoned {
         match self.ask {
             Ask::Disconnect { .. }

@@ -79,10 +79,6 @@ impl Default for DeskSettings {
 pub(crate) enum Sabotage {
     /// Publishes get new numbers when they are sent again.
     NumberedAnew,
-    /// A refusal of an earlier run is taken for one of this.
-    OldRunRefuses,
-    /// A desk takes what comes of an earlier run.
-    OldRunTaken,
     /// A desk takes what is for an earlier leadership.
     OldTermTaken,
     /// A desk does not say that a leadership is over.
@@ -91,7 +87,9 @@ pub(crate) enum Sabotage {
     AttachForgotten,
     /// Deliveries of an older attachment are told.
     OldAttachmentTold,
-    /// A session attaches where its first delivery was.
+    /// A change of subscriptions is told before an earlier one that goes again.
+    ToldOutOfOrder,
+    /// With a new run it is forgotten what clients were told.
     ToldAgain,
     /// What a claim has got that nobody waits for is kept.
     ClaimNotGivenUp,

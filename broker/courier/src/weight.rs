@@ -9,9 +9,6 @@ use crate::letter::Written;
 /// Numbers, lengths and places of lists: more than any ask or thing told has of them.
 pub(crate) const HEAD: usize = 192;
 
-/// A session that is attached. Its client has a name of its own, but is there anyway.
-pub(crate) const ATTACH: usize = HEAD;
-
 /// An item of a list, beside its text.
 const ITEM: usize = 16;
 

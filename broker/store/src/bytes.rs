@@ -95,10 +95,15 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Of bytes that say their format first.
     fn new(bytes: &'a [u8]) -> Result<Self, BytesError> {
+        Self::of_format(FORMAT, bytes)
+    }
+
+    /// The same of another format.
+    fn of_format(wanted: u8, bytes: &'a [u8]) -> Result<Self, BytesError> {
         let mut reader = Self { bytes, at: 0 };
         match u8::get(&mut reader)? {
-            FORMAT => Ok(reader),
-            found => Err(BytesError::Format { found, wanted: FORMAT }),
+            found if found == wanted => Ok(reader),
+            found => Err(BytesError::Format { found, wanted }),
         }
     }
 

@@ -57,7 +57,7 @@ impl Line {
             }
             bytes += takes;
             self.in_flight += takes;
-            asks.extend(self.take(step, with));
+            asks.extend(self.take(step, takes, with));
         }
         asks
     }
@@ -81,19 +81,18 @@ impl Line {
 
     fn weight_of(&self, step: Step) -> usize {
         match step {
-            Step::Attach(_) => weight::ATTACH,
+            Step::Attach(handle) => weight::HEAD + self.sessions.name_bytes(handle),
             Step::Ask(id) => self.asks[&id].bytes,
         }
     }
 
-    fn take(&mut self, step: Step, with: &mut Around<'_>) -> Option<Asking> {
+    fn take(&mut self, step: Step, bytes: usize, with: &mut Around<'_>) -> Option<Asking> {
         match step {
             Step::Attach(handle) => {
                 with.counted.attached += 1;
-                let from_start = sabotaged!(with.settings, ToldAgain);
-                let ask = self.sessions.attaching(handle, self.shard, self.run, from_start)?;
+                let ask = self.sessions.attaching(handle, self.shard, self.run)?;
                 let id = with.next_id();
-                self.attaching.insert(id, handle);
+                self.attaching.insert(id, (handle, bytes));
                 Some(Asking { ticket: ticket(id, self.run), number: None, ask })
             }
             Step::Ask(id) => {

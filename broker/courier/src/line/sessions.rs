@@ -46,6 +46,11 @@ impl Sessions {
         self.all.is_empty()
     }
 
+    /// Of the client's name.
+    pub(super) fn name_bytes(&self, handle: Handle) -> usize {
+        self.all.get(&handle).map_or(0, |session| session.client.len())
+    }
+
     /// A data thread claims a session.
     pub(super) fn begin(&mut self, owner: Owner, client: ClientId) -> Handle {
         loop {
@@ -68,11 +73,10 @@ impl Sessions {
     }
 
     /// The question by which it is attached.
-    pub(super) fn attaching(&mut self, handle: Handle, shard: ShardId, run: u64, from_start: bool) -> Option<Ask> {
+    pub(super) fn attaching(&mut self, handle: Handle, shard: ShardId, run: u64) -> Option<Ask> {
         let owner = self.attach(handle, shard, run)?;
         let Session { client, epoch, next, .. } = &self.all[&handle];
-        let next = if from_start { 0 } else { *next };
-        Some(Ask::Attach { owner, client: client.clone(), epoch: (*epoch)?, next })
+        Some(Ask::Attach { owner, client: client.clone(), epoch: (*epoch)?, next: *next })
     }
 
     /// Its claim has succeeded. If that was told by a leader of an earlier run, it is to be attached in this one.
@@ -109,6 +113,11 @@ impl Sessions {
     /// All have to be attached in the run that begins.
     pub(super) fn begin_run(&mut self) {
         self.attached_to = 0;
+    }
+
+    /// A mistake for the tests.
+    pub(super) fn forget_what_was_told(&mut self) {
+        self.all.values_mut().for_each(|session| session.next = 0);
     }
 
     pub(super) fn is_attached(&self, handle: Handle, run: u64) -> bool {

@@ -60,7 +60,7 @@ impl Line {
 
     fn answered(&mut self, ticket: u64, answer: Answer, now: Instant, with: &mut Around<'_>) {
         let id = id_of(ticket);
-        let is_of_this_run = run_of(ticket) == self.run as u16 || sabotaged!(with.settings, OldRunRefuses);
+        let is_of_this_run = run_of(ticket) == self.run as u16;
         if let Some(failure) = failure(&answer) {
             if is_of_this_run && self.is_run_used {
                 self.fail(failure, now, with);
@@ -69,11 +69,9 @@ impl Line {
             }
             return;
         }
-        if is_of_this_run {
-            self.way.progressed();
-        }
-        if let Some(handle) = self.attaching.remove(&id) {
-            self.in_flight -= weight::ATTACH;
+        self.way.progressed();
+        if let Some((handle, bytes)) = self.attaching.remove(&id) {
+            self.in_flight -= bytes;
             return self.attached(handle, &answer, with);
         }
         let Some(kept) = self.asks.get(&id) else { return with.counted.late += 1 };
@@ -81,10 +79,35 @@ impl Line {
             Answer::Reply(Reply::Refused(refusal)) if kept.number.is_some() => {
                 self.refused(id, refusal, now, with);
             }
-            answer => {
-                if let Some(kept) = self.remove(id) {
-                    self.done(kept, answer, is_of_this_run, now, with);
+            // It goes again in this run, perhaps behind others that have gone already, and is done last in it.
+            _ if kept.changes_session().is_some() && !is_of_this_run => with.counted.late += 1,
+            answer => match kept.changes_session() {
+                Some(session) if !sabotaged!(with.settings, ToldOutOfOrder) => {
+                    self.hold(id, answer);
+                    self.tell_held(session, with);
                 }
+                _ => {
+                    if let Some(kept) = self.remove(id) {
+                        self.done(kept, answer, is_of_this_run, now, with);
+                    }
+                }
+            },
+        }
+    }
+
+    /// It is not told before what comes before it.
+    fn hold(&mut self, id: u64, answer: Answer) {
+        if let Some(kept) = self.asks.get_mut(&id) {
+            kept.held = Some(answer);
+        }
+    }
+
+    /// Changes of a session's subscriptions are told, as far as nothing before them is missing.
+    pub(super) fn tell_held(&mut self, session: Epoch, with: &mut Around<'_>) {
+        while let Some(first) = self.changes.get(&session).and_then(|changes| changes.front().copied()) {
+            let Some(answer) = self.asks.get_mut(&first).and_then(|kept| kept.held.take()) else { return };
+            if let Some(kept) = self.remove(first) {
+                with.answer(kept.waits, answer);
             }
         }
     }
@@ -137,7 +160,7 @@ impl Line {
         let (client, epoch, will) = (claim.client.clone(), claimed.epoch, WillFate::Delete);
         let ask = Ask::Disconnect { client, epoch, expiry_seconds, will };
         let (id, bytes) = (with.next_id(), weight::of_ask(&ask));
-        self.keep(id, Kept { ask, number: None, bytes, waits: None, since: now, run: 0, session: None });
+        self.keep(id, Kept { ask, number: None, bytes, waits: None, since: now, run: 0, session: None, held: None });
     }
 }
 

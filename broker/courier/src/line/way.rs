@@ -81,7 +81,7 @@ impl Way {
         self.leader = self.target.or(self.leader);
     }
 
-    /// An answer came.
+    /// An answer came: somebody is there, who may have been short of room.
     pub(super) fn progressed(&mut self) {
         self.failures = 0;
     }

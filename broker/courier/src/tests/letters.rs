@@ -117,7 +117,7 @@ fn bytes_stay_what_they_are() {
     let ask = bytes_of(|out| ask.encode(out));
     assert_eq!(bytes_of(|out| letter.encode(out)), [&from[..], &rest, &ask].concat());
     assert_eq!(AskLetter::decode(&[2]), Err(LetterError::Format { found: 2, wanted: 1 }));
-    let tail: Vec<_> = [&from[..], &rest, &[2, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let tail: Vec<_> = [&from[..], &rest, &[1, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
     let unknown = LetterError::Part(BytesError::Unknown { what: "question", found: 99 });
     assert_eq!(AskLetter::decode(&tail), Err(unknown));
 }

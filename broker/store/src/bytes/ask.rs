@@ -1,8 +1,12 @@
 //! What nodes ask of the leaders of shards, and are told by them.
 
-use super::{Bytes, BytesError, FORMAT, Reader, bytes_of_enum, bytes_of_struct, unknown};
+use super::{Bytes, BytesError, Reader, bytes_of_enum, bytes_of_struct, unknown};
 use crate::ask::{Answer, Ask, OwnedSession, Owner, Published, Recipients, Told};
 use crate::shard::Delivery;
+
+/// The format of questions and of what is told. Folders have another one: they are not rewritten when nodes learn to say
+/// more to each other.
+const FORMAT: u8 = 1;
 
 impl Ask {
     /// Appends the question.
@@ -16,7 +20,7 @@ impl Ask {
     /// # Errors
     /// If it is anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
-        let mut reader = Reader::new(bytes)?;
+        let mut reader = Reader::of_format(FORMAT, bytes)?;
         let ask = Bytes::get(&mut reader)?;
         reader.finish()?;
         Ok(ask)
@@ -35,7 +39,7 @@ impl Told {
     /// # Errors
     /// If it is anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
-        let mut reader = Reader::new(bytes)?;
+        let mut reader = Reader::of_format(FORMAT, bytes)?;
         let told = Bytes::get(&mut reader)?;
         reader.finish()?;
         Ok(told)

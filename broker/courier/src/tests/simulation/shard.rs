@@ -11,50 +11,50 @@ use fulmar_store::{
     Refusal, Reply, ShardId, Stored, WillState,
 };
 
-pub(super) const SHARDS: NonZeroU16 = NonZeroU16::new(2).unwrap();
+pub(in crate::tests) const SHARDS: NonZeroU16 = NonZeroU16::new(2).unwrap();
 
 /// A message that is told from all others by its number.
-pub(super) fn message(number: u64) -> Message {
+pub(in crate::tests) fn message(number: u64) -> Message {
     Message::new("t", QoS::AtLeastOnce, b"", &number.to_be_bytes())
 }
 
-pub(super) fn number_of(message: &Message) -> Option<u64> {
+pub(in crate::tests) fn number_of(message: &Message) -> Option<u64> {
     message.payload().try_into().ok().map(u64::from_be_bytes)
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Shard {
+pub(in crate::tests) struct Shard {
     /// The next number of each stream.
     sources: BTreeMap<Node, u64>,
     /// Messages of streams in the order in which they were stored.
-    pub(super) stored: Vec<(Node, u64)>,
+    pub(in crate::tests) stored: Vec<(Node, u64)>,
     /// Messages that came with a packet identifier.
-    pub(super) received: Vec<u64>,
+    pub(in crate::tests) received: Vec<u64>,
     last_epoch: Epoch,
-    pub(super) sessions: BTreeMap<ClientId, Session>,
+    pub(in crate::tests) sessions: BTreeMap<ClientId, Session>,
     /// Lives that are over.
     gone: BTreeSet<Node>,
     /// What was told of subscriptions: nothing older is done after that.
-    pub(super) told_filters: BTreeMap<(ClientId, Epoch), u64>,
+    pub(in crate::tests) told_filters: BTreeMap<(ClientId, Epoch), u64>,
 }
 
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) epoch: Epoch,
-    pub(super) owner: Option<Node>,
+pub(in crate::tests) struct Session {
+    pub(in crate::tests) epoch: Epoch,
+    pub(in crate::tests) owner: Option<Node>,
     claim: (Node, u64),
     earlier: Vec<(Node, u64)>,
     /// What it was asked to subscribe to last: a number that grows.
-    pub(super) filter: u64,
-    pub(super) queue: Vec<u64>,
+    pub(in crate::tests) filter: u64,
+    pub(in crate::tests) queue: Vec<u64>,
     open: BTreeSet<PacketId>,
 }
 
 /// Whom a session was taken from.
-pub(super) type TakenFrom = Option<Epoch>;
+pub(in crate::tests) type TakenFrom = Option<Epoch>;
 
 impl Shard {
-    pub(super) fn apply(&mut self, asked: &Asked) -> (Answer, TakenFrom) {
+    pub(in crate::tests) fn apply(&mut self, asked: &Asked) -> (Answer, TakenFrom) {
         let taken_from = match &asked.ask {
             Ask::Claim { claim, .. } => {
                 let is_again = self.session(&claim.client).is_some_and(|it| it.claim == (claim.node, claim.nonce));
@@ -166,7 +166,7 @@ impl Shard {
     }
 
     /// A life of a node is over.
-    pub(super) fn gone(&mut self, node: Node) {
+    pub(in crate::tests) fn gone(&mut self, node: Node) {
         self.gone.insert(node);
         for session in self.sessions.values_mut().filter(|session| session.owner == Some(node)) {
             session.owner = None;
@@ -174,7 +174,7 @@ impl Shard {
     }
 
     /// What its owner is sent from `next` on, at most so much.
-    pub(super) fn deliverable(&self, client: &ClientId, next: u64, most: usize) -> Vec<Delivery> {
+    pub(in crate::tests) fn deliverable(&self, client: &ClientId, next: u64, most: usize) -> Vec<Delivery> {
         let queue = self.sessions.get(client).map_or(&[][..], |session| &session.queue);
         let rest = queue.get(next as usize..).unwrap_or_default().iter().take(most);
         let delivery = |(sequence, payload): (u64, &u64)| Delivery {
@@ -190,7 +190,22 @@ impl Shard {
 }
 
 /// A client of that shard.
-pub(super) fn client_of(shard: ShardId, number: usize) -> ClientId {
+pub(in crate::tests) fn client_of(shard: ShardId, number: usize) -> ClientId {
     let mut names = (0..).map(|attempt| Arc::<str>::from(format!("{number}-{attempt}")));
     names.find(|name| ShardId::of(name, SHARDS) == shard).expect("names never end")
+}
+
+/// What a data thread asks for, who leaves some of it to the store.
+pub(in crate::tests) fn claim(client: ClientId) -> fulmar_store::Claim {
+    fulmar_store::Claim {
+        client,
+        user: None,
+        takeover: fulmar_store::Takeover::SameUser,
+        node: Node { id: 0, incarnation: 0 },
+        nonce: 0,
+        clean: false,
+        expiry_seconds: 3600,
+        receive_maximum: NonZeroU16::MIN,
+        will: None,
+    }
 }

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use fulmar_codec::{PacketId, SubscriptionOptions};
 use fulmar_store::{
-    Answer, Ask, Claim, ClientId, Epoch, Node, Owner, Published, Recipients, Reply, ShardId, Subscription, Takeover,
-    Ticket, Told, WillFate,
+    Answer, Ask, ClientId, Epoch, Node, Owner, Published, Recipients, Reply, ShardId, Subscription, Ticket, Told,
+    WillFate,
 };
 
-use super::shard::{SHARDS, Shard, client_of, message, number_of};
+use super::shard::{SHARDS, Shard, claim, client_of, message, number_of};
 use crate::Courier;
 use crate::tests::random::Random;
 
@@ -91,14 +91,14 @@ impl Threads {
                 let client = client_of(shard, random.below(CLIENTS));
                 (Ask::Claim { owner, claim: claim(client.clone()) }, Waits::Claim(owner, client, shard))
             }
-            (1, Some((owner, serving))) => {
+            (1..4, Some((owner, serving))) => {
                 serving.filter.0 += 1;
                 let (client, epoch, filter) = (serving.client.clone(), serving.epoch, serving.filter.0);
                 let subscription = Subscription { options: SubscriptionOptions::default(), id: None };
                 let subscriptions = vec![(filter.to_string().into(), subscription)];
                 (Ask::Subscribe { client, epoch, subscriptions }, Waits::Subscribe(owner, filter))
             }
-            (2..4, Some((owner, serving))) => {
+            (4..6, Some((owner, serving))) => {
                 let packet_id = PacketId::new(1 + random.below(3) as u16).expect("it is not 0");
                 let (client, epoch, shard) = (serving.client.clone(), serving.epoch, serving.shard);
                 match serving.packet_ids.get(&packet_id) {
@@ -115,7 +115,7 @@ impl Threads {
                     Some(false) => return,
                 }
             }
-            (4, Some((owner, _))) if random.once_in(3) => return self.close(owner),
+            (6, Some((owner, _))) if random.once_in(3) => return self.close(owner),
             _ => (Ask::Publish { shard, published: published(payload) }, Waits::Publish(shard, payload)),
         };
         self.last_ticket += 1;
@@ -240,19 +240,5 @@ impl Threads {
             (Waits::Subscribe(..) | Waits::Receive(..) | Waits::Release(..), Answer::Reply(Reply::Refused(_))) => {}
             (waits, answer) => panic!("{waits:?} is answered {answer:?}"),
         }
-    }
-}
-
-fn claim(client: ClientId) -> Claim {
-    Claim {
-        client,
-        user: None,
-        takeover: Takeover::SameUser,
-        node: Node { id: 0, incarnation: 0 },
-        nonce: 0,
-        clean: false,
-        expiry_seconds: 3600,
-        receive_maximum: std::num::NonZeroU16::MIN,
-        will: None,
     }
 }
