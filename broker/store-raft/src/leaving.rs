@@ -118,7 +118,7 @@ impl<D: Disk + Clone> Engine<D> {
         self.log.sync()?;
         self.counted.syncs += 1;
         let mut replica = self.replicas.remove(at);
-        replica.stop_leading(out);
+        replica.give_up(out);
         for (filter, _) in replica.shard.filters() {
             let (share, filter) = split_share(filter);
             out.interest(replica.id, share, filter, false);

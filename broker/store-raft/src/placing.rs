@@ -190,9 +190,10 @@ impl<D: Disk + Clone> Engine<D> {
             take(group, step, patience, now);
         }
         let learner = wanted.moving().filter(|moving| moving.stage == Stage::Learner).map(|moving| moving.to);
-        let Some(node) = learner.filter(|node| learners.contains(node) && is_near(group, *node, patience, now)) else {
-            return;
-        };
+        // One that the map took away and wants again before its group has let it go is a voter still.
+        let has = |node: &NodeId| learners.contains(node) || voters.contains(node);
+        let is_here = |node: &NodeId| *node == me || (has(node) && is_near(group, *node, patience, now));
+        let Some(node) = learner.filter(is_here) else { return };
         let to = self.cluster.as_ref().and_then(|cluster| cluster.group.leader());
         self.tell_caught_up(number, node, to, now, time);
     }

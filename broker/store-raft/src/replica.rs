@@ -183,10 +183,7 @@ impl Replica {
     /// A snapshot that was received takes the place of the shard: what is not as it was is told. Whoever is served here
     /// has missed what lies between, and its session goes to whom the shard says.
     pub(crate) fn replace(&mut self, shard: Shard, me: Node, seed: u64, time: Time, out: &mut impl Out) {
-        self.stop_leading(out);
-        for (_, Owned { owner, epoch, .. }) in std::mem::take(&mut self.owned) {
-            out.tell(owner.thread, Told::TakenOver { owner, epoch });
-        }
+        self.give_up(out);
         let before = std::mem::replace(&mut self.shard, shard);
         self.matcher = Matcher::of(&self.shard, seed);
         let (had, has) = (filters(&before), filters(&self.shard));
@@ -219,8 +216,16 @@ impl Replica {
         self.orphans = ours.filter_map(orphan).collect();
     }
 
+    /// This node serves nobody of the shard any more.
+    pub(crate) fn give_up(&mut self, out: &mut impl Out) {
+        self.stop_leading(out);
+        for (_, Owned { owner, epoch, .. }) in std::mem::take(&mut self.owned) {
+            out.tell(owner.thread, Told::TakenOver { owner, epoch });
+        }
+    }
+
     /// Nobody knows what becomes of what was proposed, and what waits is for somebody else.
-    pub(crate) fn stop_leading(&mut self, out: &mut impl Out) {
+    fn stop_leading(&mut self, out: &mut impl Out) {
         self.leading = None;
         let drafts = self.put_off.take().into_iter().map(|draft| draft.waits);
         let proposed = self.in_flight.drain(..).map(|it| it.waits).chain(drafts);

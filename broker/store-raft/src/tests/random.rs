@@ -1,14 +1,16 @@
-//! One node or three, and clients, at random from a seed: these connect, subscribe, publish, acknowledge and leave; nodes
+//! One node, three, or a cluster of members that come and go, and clients, at random from a seed: these connect, subscribe, publish, acknowledge and leave; nodes
 //! lose their power, processes are killed, disks fill up and fail, nodes are cut off. What was answered must hold.
 //!
 //! `client.rs` is what a client knows and checks, `world.rs` and `listen.rs` what stands between clients and engines,
-//! `nodes.rs` how these break.
+//! `nodes.rs` how these break, `members.rs` who belongs to the cluster.
 
 mod client;
 mod listen;
+mod members;
 mod nodes;
 mod world;
 
+use self::nodes::Kind;
 use self::world::World;
 use crate::settings::Sabotage;
 
@@ -17,8 +19,9 @@ type Violation = String;
 
 const SEEDS: u64 = 300;
 const SEEDS_OF_THREE: u64 = 100;
+const SEEDS_OF_CLUSTERS: u64 = 120;
 
-fn run(seed: u64, nodes: usize, sabotage: Option<Sabotage>) -> Result<(), Violation> {
+fn run(seed: u64, nodes: Kind, sabotage: Option<Sabotage>) -> Result<(), Violation> {
     let mut world = World::new(seed, nodes, sabotage)?;
     for _ in 0..world.steps {
         world.step()?;
@@ -29,7 +32,7 @@ fn run(seed: u64, nodes: usize, sabotage: Option<Sabotage>) -> Result<(), Violat
 #[test]
 fn what_was_answered_holds_whatever_crashes() {
     for seed in 0..SEEDS {
-        if let Err(violation) = run(seed, 1, None) {
+        if let Err(violation) = run(seed, Kind::Alone, None) {
             panic!("seed {seed}: {violation}");
         }
     }
@@ -39,48 +42,58 @@ fn what_was_answered_holds_whatever_crashes() {
 fn what_was_answered_holds_whichever_node_leads() {
     // The last one lost a message of a shared subscription whose member a node did not know yet.
     for seed in (0..SEEDS_OF_THREE).chain([1210]) {
-        if let Err(violation) = run(seed, 3, None) {
+        if let Err(violation) = run(seed, Kind::Fixed, None) {
             panic!("seed {seed}: {violation}");
         }
     }
 }
 
+#[test]
+fn what_was_answered_holds_whoever_joins_leaves_or_loses_its_folder() {
+    for seed in 0..SEEDS_OF_CLUSTERS {
+        let nodes = Kind::Cluster(3 + (seed % 3) as usize);
+        if let Err(violation) = run(seed, nodes, None) {
+            panic!("seed {seed} of {nodes:?}: {violation}");
+        }
+    }
+}
+
 /// Whether a mistake shows with so many nodes.
-fn is_found(nodes: usize, sabotage: Sabotage) {
+fn is_found(nodes: Kind, sabotage: Sabotage) {
     let found = (0..SEEDS).find_map(|seed| run(seed, nodes, Some(sabotage)).err().map(|violation| (seed, violation)));
     let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} is not found"));
-    println!("{sabotage:?} is found with seed {seed} of {nodes}: {violation}");
+    println!("{sabotage:?} is found with seed {seed} of {nodes:?}: {violation}");
 }
 
 #[test]
 fn an_answer_before_the_sync_is_found() {
-    is_found(1, Sabotage::AnswerBeforeSync);
-    is_found(3, Sabotage::AnswerBeforeSync);
+    is_found(Kind::Alone, Sabotage::AnswerBeforeSync);
+    is_found(Kind::Fixed, Sabotage::AnswerBeforeSync);
 }
 
 #[test]
 fn an_answer_before_the_commit_is_found() {
-    is_found(1, Sabotage::AnswerBeforeCommit);
-    is_found(3, Sabotage::AnswerBeforeCommit);
+    is_found(Kind::Alone, Sabotage::AnswerBeforeCommit);
+    is_found(Kind::Fixed, Sabotage::AnswerBeforeCommit);
 }
 
 #[test]
 fn a_second_delivery_to_the_same_owner_is_found() {
-    is_found(1, Sabotage::DeliveredTwice);
+    is_found(Kind::Alone, Sabotage::DeliveredTwice);
 }
 
 #[test]
 fn a_boot_counter_that_goes_back_is_found() {
-    is_found(1, Sabotage::BootCounterNotSynced);
+    is_found(Kind::Alone, Sabotage::BootCounterNotSynced);
 }
 
 #[test]
 fn a_log_that_goes_before_its_snapshot_is_safe_is_found() {
-    is_found(1, Sabotage::SnapshotNotSynced);
+    is_found(Kind::Alone, Sabotage::SnapshotNotSynced);
 }
 
 #[test]
 fn an_outbox_that_is_emptied_too_early_is_found() {
-    is_found(1, Sabotage::OutboxDoneEarly);
-    is_found(3, Sabotage::OutboxDoneEarly);
+    is_found(Kind::Alone, Sabotage::OutboxDoneEarly);
+    is_found(Kind::Fixed, Sabotage::OutboxDoneEarly);
 }

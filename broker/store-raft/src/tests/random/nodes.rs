@@ -1,5 +1,5 @@
 //! One node, or some with a network between them: their disks crash, their messages are lost, late, doubled and
-//! overtaken, and a node may be cut off from the others.
+//! overtaken, a node may be cut off from the others, and one of a cluster may lose its folder.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
@@ -9,10 +9,11 @@ use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
 use fulmar_store::{Ask, ShardId, Ticket};
 
 use super::Violation;
+use super::members::Members;
 use crate::random::Random;
 use crate::settings::Sabotage;
 use crate::tests::fixture::{self, Heard, Said};
-use crate::{Engine, Letter, Settings};
+use crate::{Engine, Letter, Mode, Settings};
 
 /// A number below `end`.
 pub(super) fn below(random: &mut Random, end: u64) -> u64 {
@@ -23,18 +24,40 @@ pub(super) fn pick<T: Clone>(random: &mut Random, all: &[T]) -> T {
     all[usize::try_from(below(random, all.len() as u64)).expect("short")].clone()
 }
 
-struct Node {
-    settings: Settings,
-    disk: SimulatedDisk,
-    engine: Option<Engine<SimulatedDisk>>,
+/// Which nodes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Alone,
+    /// All are voters of all shards, for ever.
+    Fixed,
+    /// So many are members of a cluster that begins with the first.
+    Cluster(usize),
+}
+
+impl Kind {
+    fn count(self) -> usize {
+        match self {
+            Self::Alone => 1,
+            Self::Fixed => 3,
+            Self::Cluster(count) => count,
+        }
+    }
+}
+
+pub(super) struct Node {
+    pub(super) settings: Settings,
+    pub(super) disk: SimulatedDisk,
+    pub(super) engine: Option<Engine<SimulatedDisk>>,
     /// A sync will fail.
     is_armed: bool,
+    /// When it is started again.
+    starts_at: Option<Instant>,
 }
 
 /// A message on its way.
 struct Post {
-    from: usize,
-    to: usize,
+    from: u64,
+    to: u64,
     bytes: Vec<u8>,
 }
 
@@ -48,9 +71,12 @@ pub(super) enum Event {
 
 pub(super) struct Nodes {
     pub(super) random: Random,
-    nodes: Vec<Node>,
-    now: Instant,
-    time: u64,
+    pub(super) kind: Kind,
+    pub(super) nodes: Vec<Node>,
+    /// What is played of the cluster's membership.
+    pub(super) members: Members,
+    pub(super) now: Instant,
+    pub(super) time: u64,
     letters: BTreeMap<(Instant, u64), Post>,
     last_letter: u64,
     /// Nobody hears it, and it hears nobody.
@@ -65,9 +91,9 @@ fn id_of(at: usize) -> u64 {
     fixture::NODE + at as u64
 }
 
-fn settings(seed: u64, count: usize, sabotage: Option<Sabotage>, random: &mut Random) -> Settings {
+fn settings(seed: u64, kind: Kind, sabotage: Option<Sabotage>, random: &mut Random) -> Settings {
     let mut settings = fixture::settings(seed);
-    settings.voters = (0..count).map(id_of).collect();
+    settings.voters = (0..kind.count()).map(id_of).collect();
     settings.shards = NonZeroU16::new(pick(random, &[1, 2, 3])).expect("not 0");
     settings.entry_bytes_max = pick(random, &[1, 300, 262_144]);
     settings.entry_targets_max = pick(random, &[1, 2, 4096]);
@@ -77,30 +103,38 @@ fn settings(seed: u64, count: usize, sabotage: Option<Sabotage>, random: &mut Ra
     settings.raft.uncommitted_entries_max = pick(random, &[1, 3, 1000]);
     settings.raft.cache_entries_max = pick(random, &[0, 3, 1000]);
     settings.store.portion = pick(random, &[1, 5, 1000]);
-    // Snapshots are not sent yet, so with others the log must keep what they may need.
-    if count == 1 {
-        settings.snapshot_log_bytes = pick(random, &[1000, 5000, 1 << 30]);
-        settings.log_bytes_max = pick(random, &[3000, 20_000, 1 << 30]);
-    } else {
+    settings.snapshot_log_bytes = pick(random, &[1000, 5000, 1 << 30]);
+    settings.log_bytes_max = pick(random, &[3000, 20_000, 1 << 30]);
+    if kind != Kind::Alone {
+        settings.log_tail_bytes = pick(random, &[0, 300, 3000]);
         settings.raft.heartbeat_interval = Duration::from_millis(10);
         settings.raft.election_timeout = Duration::from_millis(50);
         settings.raft.election_timeout_max = Duration::from_millis(120);
+        settings.raft.snapshot_timeout = Duration::from_secs(3);
+    }
+    if let Kind::Cluster(_) = kind {
+        settings.mode = Mode::Member;
+        settings.snapshot_portion_bytes = pick(random, &[500, 1000, 1 << 20]);
+        settings.raft.promotion_lag_entries_max = pick(random, &[3, 1024]);
     }
     settings.sabotage = sabotage;
     settings
 }
 
 impl Nodes {
-    pub(super) fn new(seed: u64, count: usize, sabotage: Option<Sabotage>) -> Result<Self, Violation> {
+    pub(super) fn new(seed: u64, kind: Kind, sabotage: Option<Sabotage>) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
-        let settings = settings(seed, count, sabotage, &mut random);
+        let settings = settings(seed, kind, sabotage, &mut random);
+        let count = kind.count();
         let node = |at: usize| {
             let seed = seed + 1000 * at as u64;
             let settings = Settings { node: id_of(at), seed, ..settings.clone() };
-            Node { settings, disk: SimulatedDisk::new(seed), engine: None, is_armed: false }
+            Node { settings, disk: SimulatedDisk::new(seed), engine: None, is_armed: false, starts_at: None }
         };
         let mut nodes = Self {
+            kind,
             nodes: (0..count).map(node).collect(),
+            members: Members::new(count),
             random,
             now: Instant::now(),
             time: 1_000_000,
@@ -113,6 +147,9 @@ impl Nodes {
         };
         for at in 0..count {
             nodes.open(at)?;
+        }
+        if matches!(kind, Kind::Cluster(_)) && nodes.one_in(2) {
+            nodes.wait_for_members(Duration::from_secs(20))?;
         }
         Ok(nodes)
     }
@@ -190,10 +227,30 @@ impl Nodes {
         }
         node.disk.set_capacity(None);
         self.events.push_back(Event::Stopped(at));
+        self.members.stopped(at);
+        // A member may be away for a while.
+        if self.kind != Kind::Alone && self.kind != Kind::Fixed && !self.is_calm && self.one_in(2) {
+            let away = Duration::from_millis(below(&mut self.random, 1000));
+            self.nodes[at].starts_at = Some(self.now + away);
+            return Ok(());
+        }
         self.open(at)
     }
 
-    fn open(&mut self, at: usize) -> Result<(), Violation> {
+    /// The node's folder is lost: it begins again as another node.
+    pub(super) fn lose(&mut self, at: usize, id: u64) -> Result<(), Violation> {
+        let seed = self.random.next();
+        let node = &mut self.nodes[at];
+        (node.engine, node.is_armed, node.starts_at) = (None, false, None);
+        (node.disk, node.settings.node) = (SimulatedDisk::new(seed), id);
+        self.events.push_back(Event::Stopped(at));
+        self.members.stopped(at);
+        self.open(at)
+    }
+
+    pub(super) fn open(&mut self, at: usize) -> Result<(), Violation> {
+        self.nodes[at].starts_at = None;
+        self.nodes[at].disk.set_capacity(None);
         if !self.is_calm && self.one_in(10) {
             self.arm(at);
         }
@@ -211,15 +268,24 @@ impl Nodes {
 
     /// All that is due happens, on all nodes.
     pub(super) fn turn(&mut self) -> Result<(), Violation> {
-        while let Some(entry) = self.letters.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            let Post { from, to, bytes } = entry.remove();
-            let is_lost = self.cut_off.is_some_and(|it| it == from || it == to);
-            let letter = Letter::decode(&bytes).map_err(|error| format!("{error}"))?;
-            if let Some(engine) = self.nodes[to].engine.as_mut().filter(|_| !is_lost) {
-                engine.receive(id_of(from), letter, self.now);
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].starts_at.is_some_and(|starts| starts <= self.now || self.is_calm) {
+                self.open(at)?;
             }
         }
-        (0..self.nodes.len()).try_for_each(|at| self.turn_of(at))
+        while let Some(entry) = self.letters.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let Post { from, to, bytes } = entry.remove();
+            let cut_off = self.cut_off.map(|at| self.nodes[at].settings.node);
+            let is_lost = cut_off.is_some_and(|it| it == from || it == to);
+            let letter = Letter::decode(&bytes).map_err(|error| format!("{error}"))?;
+            // What is for a node that was there before does not come.
+            let to = self.nodes.iter_mut().find(|node| node.settings.node == to);
+            if let Some(engine) = to.and_then(|node| node.engine.as_mut()).filter(|_| !is_lost) {
+                engine.receive(from, letter, self.now);
+            }
+        }
+        (0..self.nodes.len()).try_for_each(|at| self.turn_of(at))?;
+        if let Kind::Cluster(_) = self.kind { self.play_members() } else { Ok(()) }
     }
 
     fn turn_of(&mut self, at: usize) -> Result<(), Violation> {
@@ -243,12 +309,16 @@ impl Nodes {
         for said in heard.0 {
             match said {
                 Said::Sent(to, letter) => {
-                    let to = (0..self.nodes.len()).find(|other| id_of(*other) == to && *other != at);
-                    let to = to.ok_or_else(|| format!("node {at} sends to a node that is not there"))?;
+                    let from = self.nodes[at].settings.node;
+                    let is_known = self.nodes.iter().any(|node| node.settings.node == to) || self.members.is_gone(to);
+                    if to == from || !is_known {
+                        return Err(format!("node {at} sends to {to:x}"));
+                    }
                     let mut bytes = Vec::new();
                     letter.append_to(&mut bytes);
-                    self.post(&Post { from: at, to, bytes });
+                    self.post(&Post { from, to, bytes });
                 }
+                Said::Meta(event) => self.members.hear(at, event)?,
                 other => self.events.push_back(Event::Said(at, other)),
             }
         }

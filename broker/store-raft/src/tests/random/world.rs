@@ -9,7 +9,7 @@ use fulmar_store::{Ack, Ask, Epoch, Published, Recipients, Sequence, ShardId, Ve
 
 use super::Violation;
 use super::client::{Client, Outgoing, Progress, Subscribed};
-use super::nodes::{Event, Nodes, below, pick};
+use super::nodes::{Event, Kind, Nodes, below, pick};
 use crate::settings::Sabotage;
 use crate::tests::fixture::{self, Said, claim, message_of, owner};
 
@@ -72,8 +72,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, count: usize, sabotage: Option<Sabotage>) -> Result<Self, Violation> {
-        let mut nodes = Nodes::new(seed, count, sabotage)?;
+    pub(super) fn new(seed: u64, kind: Kind, sabotage: Option<Sabotage>) -> Result<Self, Violation> {
+        let mut nodes = Nodes::new(seed, kind, sabotage)?;
         let steps = 50 + below(&mut nodes.random, 250);
         let clients = (0..CLIENTS).map(|it| Client::new(format!("c{it}"))).collect();
         let mut world = Self {
@@ -102,6 +102,11 @@ impl World {
         self.nodes.count() == 1
     }
 
+    /// Whether every node has a copy of every shard, as what goes from shard to shard needs it.
+    fn has_outboxes(&self) -> bool {
+        matches!(self.nodes.kind, Kind::Alone | Kind::Fixed)
+    }
+
     /// One of the clients does something, or something breaks; the engines have their turns, or not yet.
     pub(super) fn step(&mut self) -> Result<(), Violation> {
         let client = pick(&mut self.nodes.random, &[0, 1, 2, 3]);
@@ -115,7 +120,8 @@ impl World {
             53..54 => self.end(client),
             54..75 => self.acknowledge(client),
             75..78 => self.retain(),
-            78..80 => self.share(),
+            78..80 if self.has_outboxes() => self.share(),
+            78..80 => self.nodes.drain_some()?,
             80..88 => self.go_on(client),
             88..91 => {
                 let duration = Duration::from_millis(pick(&mut self.nodes.random, &[1, 600, 6000]));
@@ -127,6 +133,7 @@ impl World {
             93..95 => self.nodes.arm(node),
             95..97 => self.nodes.fill(node),
             97..98 => self.nodes.stop(node, None)?,
+            98..99 if matches!(self.nodes.kind, Kind::Cluster(_)) => self.nodes.lose_some(node)?,
             _ => self.nodes.crash(node)?,
         }
         if !self.is_alone() {
@@ -168,10 +175,28 @@ impl World {
             let is_quiet = !is_told && self.questions.is_empty() && !self.clients.iter().any(is_busy);
             quiet = if is_quiet { quiet + 1 } else { 0 };
             if quiet >= quiet_enough {
-                return self.check();
+                return self.converge();
             }
         }
         Err(format!("clients never come to rest: {:?} {:?}", self.questions, self.clients))
+    }
+
+    /// The cluster becomes as it should be, and all of its nodes are the same.
+    fn converge(&mut self) -> Result<(), Violation> {
+        if self.is_alone() {
+            return self.check();
+        }
+        let mut missing = String::new();
+        for _ in 0..4000 {
+            self.nodes.pass(Duration::from_millis(5));
+            self.nodes.turn()?;
+            self.listen()?;
+            match self.nodes.converged() {
+                Ok(()) => return self.check(),
+                Err(why) => missing = why,
+            }
+        }
+        Err(format!("the cluster never comes to rest: {missing}"))
     }
 
     fn check(&self) -> Result<(), Violation> {
@@ -185,6 +210,9 @@ impl World {
         }
         for node in 0..self.nodes.count() {
             for (topic, clock) in &self.retained_surely {
+                if !self.nodes.has_shard(node, ShardId::of(topic, self.nodes.shards)) {
+                    continue;
+                }
                 let found = self.retained.get(&(node, topic.clone()));
                 if found.is_none_or(|found| found < clock) {
                     return Err(format!("{topic} has retained {found:?} at node {node}, but {clock} was answered"));
@@ -224,7 +252,7 @@ impl World {
         claim.clean = is_clean;
         claim.expiry_seconds = u32::MAX;
         claim.receive_maximum = NonZeroU16::new(pick(&mut self.nodes.random, &[1, 3, 20])).expect("not 0");
-        if !self.nodes.is_calm && self.nodes.one_in(2) {
+        if !self.nodes.is_calm && self.has_outboxes() && self.nodes.one_in(2) {
             self.last_message += 1;
             let message =
                 message_of(QoS::ExactlyOnce, &format!("will/{}", self.last_message), &self.last_message.to_string());
@@ -247,6 +275,7 @@ impl World {
     fn subscribe(&mut self, at: usize) {
         let Some(epoch) = self.epoch(at) else { return };
         let filter = pick(&mut self.nodes.random, &["#", "p/+", "p/0", "p/1", "will/#", SHARED]).to_owned();
+        let filter = if self.has_outboxes() || filter != SHARED { filter } else { "p/2".to_owned() };
         let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]);
         let client = &self.clients[at];
         let ask = fixture::subscribe(&client.name, epoch, &filter, qos);
@@ -352,7 +381,8 @@ impl World {
     fn publish(&mut self, at: usize) {
         self.last_message += 1;
         let number = self.last_message;
-        let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        let most = if self.has_outboxes() { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+        let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, most]);
         let wanted_by = self.subscribers(&format!("p/{at}"));
         self.clients[at].outgoing.push_back(Outgoing { number, qos, progress: Progress::ToAsk, wanted_by });
         self.go_on(at);
