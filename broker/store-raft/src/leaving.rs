@@ -123,6 +123,7 @@ impl<D: Disk + Clone> Engine<D> {
             let (share, filter) = split_share(filter);
             out.interest(replica.id, share, filter, false);
         }
+        self.counted.replicas_left += 1;
         self.leaving.remove(&number);
         self.left.insert(number, kept);
         self.unwritten.retain(|unwritten| unwritten.group != number);

@@ -252,7 +252,10 @@ fn take(group: &mut Hosted, step: Option<GroupStep>, patience: Duration, now: In
         Some(GroupStep::Remove(node)) => Change::Remove(node),
         Some(GroupStep::Promote(_)) | None => return,
     };
-    if group.is_membership_committed() {
+    let Ok(after) = group.membership().after(change) else { return };
+    let answers = |node: &&NodeId| **node == group.id() || is_near(group, **node, patience, now);
+    // Who is left must be able to go on: nobody should give up a vote for one who is down and may never come back.
+    if group.is_membership_committed() && after.voters().iter().filter(answers).count() * 2 > after.voters().len() {
         let _ = group.change(change, now);
     }
 }

@@ -10,6 +10,7 @@ mod members;
 mod nodes;
 mod world;
 
+use self::members::Reached;
 use self::nodes::Kind;
 use self::world::World;
 use crate::settings::Sabotage;
@@ -21,12 +22,18 @@ const SEEDS: u64 = 300;
 const SEEDS_OF_THREE: u64 = 100;
 const SEEDS_OF_CLUSTERS: u64 = 120;
 
-fn run(seed: u64, nodes: Kind, sabotage: Option<Sabotage>) -> Result<(), Violation> {
+/// From three to five members.
+fn cluster(seed: u64) -> Kind {
+    Kind::Cluster(3 + (seed % 3) as usize)
+}
+
+fn run(seed: u64, nodes: Kind, sabotage: Option<Sabotage>) -> Result<Reached, Violation> {
     let mut world = World::new(seed, nodes, sabotage)?;
     for _ in 0..world.steps {
         world.step()?;
     }
-    world.finish()
+    world.finish()?;
+    Ok(world.nodes.reached())
 }
 
 #[test]
@@ -50,12 +57,15 @@ fn what_was_answered_holds_whichever_node_leads() {
 
 #[test]
 fn what_was_answered_holds_whoever_joins_leaves_or_loses_its_folder() {
+    let mut all = Reached::default();
     for seed in 0..SEEDS_OF_CLUSTERS {
-        let nodes = Kind::Cluster(3 + (seed % 3) as usize);
-        if let Err(violation) = run(seed, nodes, None) {
-            panic!("seed {seed} of {nodes:?}: {violation}");
-        }
+        let nodes = cluster(seed);
+        let Reached { lost, received, left } =
+            run(seed, nodes, None).unwrap_or_else(|violation| panic!("seed {seed} of {nodes:?}: {violation}"));
+        all = Reached { lost: all.lost + lost, received: all.received + received, left: all.left + left };
     }
+    println!("{all:?}");
+    assert!(all.lost > 30 && all.received > 100 && all.left > 30, "{all:?}");
 }
 
 /// Whether a mistake shows with so many nodes.
@@ -96,4 +106,31 @@ fn a_log_that_goes_before_its_snapshot_is_safe_is_found() {
 fn an_outbox_that_is_emptied_too_early_is_found() {
     is_found(Kind::Alone, Sabotage::OutboxDoneEarly);
     is_found(Kind::Fixed, Sabotage::OutboxDoneEarly);
+}
+
+/// Whether a mistake shows with members of a cluster.
+fn is_found_in_a_cluster(sabotage: Sabotage) {
+    let found = (0..SEEDS).find_map(|seed| run(seed, cluster(seed), Some(sabotage)).err().map(|it| (seed, it)));
+    let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} is not found"));
+    println!("{sabotage:?} is found with seed {seed} of {:?}: {violation}", cluster(seed));
+}
+
+#[test]
+fn a_received_snapshot_that_counts_before_it_is_synced_is_found() {
+    is_found_in_a_cluster(Sabotage::ReceivedNotSynced);
+}
+
+#[test]
+fn a_received_snapshot_of_another_index_is_found() {
+    is_found_in_a_cluster(Sabotage::ReceivedAtOtherIndex);
+}
+
+#[test]
+fn a_replica_that_goes_before_its_group_lets_it_is_found() {
+    is_found_in_a_cluster(Sabotage::LeavesEarly);
+}
+
+#[test]
+fn a_leader_that_serves_before_its_first_entry_is_found() {
+    is_found(Kind::Fixed, Sabotage::ServesEarly);
 }

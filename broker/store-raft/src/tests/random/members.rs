@@ -28,7 +28,18 @@ pub(super) struct Members {
     applied: Vec<u64>,
     /// What was committed, by index.
     committed: BTreeMap<u64, Vec<(Command, Reply)>>,
+    reached: Reached,
+}
+
+/// How often something happened that mistakes hide behind.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reached {
+    /// Folders were lost.
     pub(super) lost: u64,
+    /// Snapshots of other nodes took the place of what was there.
+    pub(super) received: u64,
+    /// Replicas went.
+    pub(super) left: u64,
 }
 
 impl Members {
@@ -39,7 +50,7 @@ impl Members {
             made_at: vec![1; count],
             applied: vec![0; count],
             committed: BTreeMap::new(),
-            lost: 0,
+            reached: Reached::default(),
         }
     }
 
@@ -85,6 +96,19 @@ fn start(at: usize, node: Node) -> Start {
 }
 
 impl Nodes {
+    /// Before a node stops.
+    pub(super) fn note_reached(&mut self, at: usize) {
+        let Some(engine) = &self.nodes[at].engine else { return };
+        let counts = engine.counts();
+        self.members.reached.received += counts.snapshots_received;
+        self.members.reached.left += counts.replicas_left;
+    }
+
+    pub(super) fn reached(&mut self) -> Reached {
+        (0..self.nodes.len()).for_each(|at| self.note_reached(at));
+        self.members.reached
+    }
+
     /// The node that leads group 0.
     fn leader(&self) -> Option<usize> {
         let leads = |at: &usize| self.group(*at, META).is_some_and(|group| group.is_serving());
@@ -208,7 +232,7 @@ impl Nodes {
             return Ok(());
         };
         self.members.last_id += 1;
-        self.members.lost += 1;
+        self.members.reached.lost += 1;
         self.members.made_at[at] = applied;
         let (id, before) = (self.members.last_id, self.nodes[at].settings.node);
         self.members.gone.insert(before);
@@ -270,6 +294,18 @@ impl Nodes {
             return Err(format!("group 0 is {status:?}"));
         }
         Ok(())
+    }
+
+    /// What there is, for whoever looks for a mistake.
+    pub(super) fn describe(&self) -> String {
+        let mut text = format!("converged: {:?}\n", self.converged());
+        for (at, node) in self.nodes.iter().enumerate() {
+            let Some(engine) = &node.engine else { continue };
+            let statuses: Vec<GroupStatus> = engine.group_statuses().collect();
+            text += &format!("node {at} ({:x}), {:?}: {statuses:#?}\n", node.settings.node, engine.state());
+            text += &format!("{:?} {:?}\n", engine.leaving, engine.left);
+        }
+        text
     }
 
     fn serving_status(&self, number: u16) -> Option<(usize, GroupStatus)> {

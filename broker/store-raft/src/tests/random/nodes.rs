@@ -219,6 +219,7 @@ impl Nodes {
 
     /// The process is killed, or the machine loses its power, and comes back.
     pub(super) fn stop(&mut self, at: usize, keeps: Option<CrashKeeps>) -> Result<(), Violation> {
+        self.note_reached(at);
         let node = &mut self.nodes[at];
         node.engine = None;
         if let Some(keeps) = keeps {
@@ -240,6 +241,7 @@ impl Nodes {
     /// The node's folder is lost: it begins again as another node.
     pub(super) fn lose(&mut self, at: usize, id: u64) -> Result<(), Violation> {
         let seed = self.random.next();
+        self.note_reached(at);
         let node = &mut self.nodes[at];
         (node.engine, node.is_armed, node.starts_at) = (None, false, None);
         (node.disk, node.settings.node) = (SimulatedDisk::new(seed), id);

@@ -178,7 +178,8 @@ impl World {
                 return self.converge();
             }
         }
-        Err(format!("clients never come to rest: {:?} {:?}", self.questions, self.clients))
+        let nodes = self.nodes.describe();
+        Err(format!("clients never come to rest: {:?} {:?}\n{nodes}", self.questions, self.clients))
     }
 
     /// The cluster becomes as it should be, and all of its nodes are the same.
