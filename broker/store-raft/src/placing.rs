@@ -4,6 +4,7 @@
 //! one step. What is refused is tried again with a later look. The leader of group 0 also makes the map's next steps.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use fulmar_log::Disk;
@@ -235,8 +236,8 @@ fn is_near(group: &Hosted, node: NodeId, patience: Duration, now: Instant) -> bo
 }
 
 fn hand_over(group: &mut Hosted, transfers: &mut BTreeMap<u16, Instant>, to: NodeId, now: Instant) {
-    if !transfers.contains_key(&group.number) {
-        transfers.insert(group.number, now + TRANSFER_RETRY);
+    if let Entry::Vacant(vacant) = transfers.entry(group.number) {
+        vacant.insert(now + TRANSFER_RETRY);
         // Who does not lead any more need not.
         let _ = group.transfer(to, now);
     }
