@@ -222,13 +222,10 @@ impl<D: Disk + Clone> Engine<D> {
     /// What a member of a cluster does beside what is asked.
     fn host(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<(), Failed> {
         self.leave(out)?;
-        if self.cluster.as_ref().is_some_and(|cluster| cluster.begins_shards) && self.full.is_none() {
-            self.follow_map(now)?;
-        }
         for (group, node) in std::mem::take(&mut self.caught_up) {
             self.caught_up(group, node, now, time);
         }
-        self.place(now, time);
+        self.place(now, time)?;
         self.transfer(now)
     }
 
@@ -305,7 +302,7 @@ impl<D: Disk + Clone> Engine<D> {
             || !self.caught_up.is_empty()
             || self.transfers.has_work()
             || self.must_leave()
-            || self.cluster.as_ref().is_some_and(|it| it.begins_shards || it.placing.is_due)
+            || self.cluster.as_ref().is_some_and(|it| it.placing.is_due)
     }
 
     /// Whether it takes what must be durable.

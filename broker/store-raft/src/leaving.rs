@@ -111,8 +111,9 @@ impl<D: Disk + Clone> Engine<D> {
         let mut batch = Batch::default();
         batch.forget(number);
         batch.state(number, &kept);
-        // Without room for it the replica stays a while.
+        // Without room for it the replica stays until it is asked again.
         if matches!(written(self.log.write(&batch.writes()))?, Written::Full(_)) {
+            self.leaving.remove(&number);
             return Ok(());
         }
         self.log.sync()?;

@@ -11,14 +11,14 @@ use crate::out::Out;
 use crate::replica::{Replica, give_up};
 
 impl<D: Disk + Clone> Engine<D> {
-    /// Raises the boot counter, synced. What the life before has claimed is served by nobody, and whatever it asked and
-    /// has no answer to may or may not happen.
+    /// Raises the boot counter beyond what it is and beyond `above`, synced. What the life before has claimed is served by
+    /// nobody, and whatever it asked and has no answer to may or may not happen.
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn begin_life(&mut self, out: &mut impl Out) -> Result<Node, Failed> {
+    pub fn begin_life(&mut self, above: u64, out: &mut impl Out) -> Result<Node, Failed> {
         let over = self.me;
-        let incarnation = over.incarnation + 1;
+        let incarnation = over.incarnation.max(above) + 1;
         let (shards, mode) = (self.settings.shards, self.settings.mode);
         let identity = Identity { node: over.id, shards, incarnation, mode };
         identity.write(&self.disk, &self.settings.folder, true)?;

@@ -89,12 +89,13 @@ impl<D: Disk + Clone> Engine<D> {
     }
 
     /// Leaders take the next step of each group that they lead, as far as there is one.
-    pub(crate) fn place(&mut self, now: Instant, time: Time) {
-        let Some(cluster) = &mut self.cluster else { return };
+    pub(crate) fn place(&mut self, now: Instant, time: Time) -> Result<(), Failed> {
+        let Some(cluster) = &mut self.cluster else { return Ok(()) };
         let is_due = std::mem::take(&mut cluster.placing.is_due);
         if !is_due && cluster.placing.look_at.is_some_and(|at| now < at) {
-            return;
+            return Ok(());
         }
+        let begins_shards = cluster.begins_shards;
         cluster.placing.look_at = Some(now + LOOK);
         cluster.placing.transfers.retain(|_, until| now < *until);
         cluster.placing.told.retain(|_, until| now < *until);
@@ -108,12 +109,14 @@ impl<D: Disk + Clone> Engine<D> {
             self.place_shard(number, now, time);
         }
         self.ask_to_leave(now);
+        // The disk had no room for them before.
+        if begins_shards { self.follow_map(now) } else { Ok(()) }
     }
 
     /// Tells followers how far they should be.
     fn tell_goals(&mut self) {
         let mut letters = Vec::new();
-        for group in self.groups() {
+        for group in self.groups().filter(|group| group.is_serving()) {
             let letter = Letter::Committed { group: group.number, index: group.committed() };
             letters.extend(group.followers().map(|follower| (follower.node, letter.clone())));
         }

@@ -204,6 +204,7 @@ impl<D: Disk + Clone> Engine<D> {
         }
         if of.index <= hosted.committed() {
             // It has come by another way.
+            self.stop_receiving(of.group)?;
             return Ok(Some(total));
         }
         let is_same = |it: &Receiving<D::File>| it.from == from && it.of == of && it.total == total;
@@ -212,7 +213,7 @@ impl<D: Disk + Clone> Engine<D> {
             if offset > 0 {
                 return Ok(Some(0));
             }
-            let path = Named { group: of.group, index: of.index }.unfinished(&self.settings.folder);
+            let path = Named { group: of.group, index: of.index }.received(&self.settings.folder);
             let file = match self.disk.create(&path) {
                 Ok(file) => file,
                 Err(error) if is_full(&error) => return Ok(None),
