@@ -95,23 +95,27 @@ impl<D: Disk + Clone> Engine<D> {
             let leader = self.leader(shard);
             return self.refused.push((asker, Answer::NotLeader { leader }));
         };
+        let is_stranger = !self.settings.is_alone() && !self.peers.view.contains(asked.origin);
         let replica = &mut self.replicas[at];
         if let Ask::Disconnect { client, epoch, .. } = &asked.ask {
             replica.give_up_session(client, *epoch);
         }
         let bytes = ask_bytes(&asked.ask);
         let is_room = replica.asks.len() < self.settings.asks_max
-            && (replica.asks.is_empty() || replica.asks_bytes + bytes <= self.settings.asks_bytes_max);
-        if self.full.is_some() {
-            self.counted.full_disk_refusals += 1;
-            self.refused.push((asker, Answer::Unavailable));
-        } else if is_room {
+            && (replica.asks.is_empty() || replica.asks_bytes + bytes <= self.settings.asks_bytes_max)
+            && (!matches!(asked.ask, Ask::Subscribe { .. }) || replica.held() < self.settings.asks_max);
+        // What is behind something that was refused must not come before it.
+        let is_passed_over = replica.refusing.contains(&asked.origin);
+        if self.full.is_none() && is_room && !is_stranger && !is_passed_over {
             replica.asks_bytes += bytes;
             replica.asks.push_back(asked);
-        } else {
-            self.counted.asks_refused += 1;
-            self.refused.push((asker, Answer::Unavailable));
+            return;
         }
+        replica.refusing.insert(asked.origin);
+        let counter =
+            if self.full.is_some() { &mut self.counted.full_disk_refusals } else { &mut self.counted.asks_refused };
+        *counter += 1;
+        self.refused.push((asker, Answer::Unavailable));
     }
 
     /// What the engine of another node has to say.
@@ -183,6 +187,7 @@ impl<D: Disk + Clone> Engine<D> {
         for (asker, answer) in self.refused.drain(..) {
             asker.answer(answer, out);
         }
+        self.replicas.iter_mut().for_each(|replica| replica.refusing.clear());
     }
 
     fn propose(&mut self, now: Instant, time: Time, out: &mut impl Out) {
@@ -198,7 +203,6 @@ impl<D: Disk + Clone> Engine<D> {
             random: &mut self.random,
             now,
             time,
-            refused: &mut self.counted.asks_refused,
         };
         for replica in &mut self.replicas {
             replica.propose(&mut with, out);

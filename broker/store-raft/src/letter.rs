@@ -57,9 +57,9 @@ pub enum LetterError {
 }
 
 const RAFT: u8 = 1;
-const FEED: u8 = 2;
-const CONFIRM: u8 = 3;
-const ASK_FOR_FEEDS: u8 = 4;
+const FEED: u8 = 16;
+const CONFIRM: u8 = 17;
+const ASK_FOR_FEEDS: u8 = 18;
 
 impl Letter {
     /// Writes it.

@@ -38,6 +38,8 @@ pub(crate) struct Replica {
     /// What was asked and is not proposed.
     pub(crate) asks: VecDeque<Asked>,
     pub(crate) asks_bytes: usize,
+    /// Nodes of whose questions one was refused since the last turn.
+    pub(crate) refusing: BTreeSet<Node>,
     /// The ask that was taken from those last, matched, as far as it is not proposed.
     pub(crate) pieces: VecDeque<Piece>,
     /// An entry for which the group had no room.
@@ -130,6 +132,7 @@ impl Replica {
             deadline: None,
             asks: VecDeque::new(),
             asks_bytes: 0,
+            refusing: BTreeSet::new(),
             pieces: VecDeque::new(),
             put_off: None,
             in_flight: VecDeque::new(),
@@ -247,6 +250,11 @@ impl Replica {
         if self.owned.get(client).is_some_and(|owned| owned.epoch == epoch) {
             self.owned.remove(client);
         }
+    }
+
+    /// How many answers wait until other nodes know of what they say.
+    pub(crate) fn held(&self) -> usize {
+        self.leading.as_ref().map_or(0, |leading| leading.feed.held())
     }
 
     /// Takes note of wills that are to be published now. Few entries have any, and these know by the number.

@@ -5,8 +5,10 @@
 //! `nodes.rs` how these break.
 
 mod client;
+mod courier;
 mod listen;
 mod nodes;
+mod view;
 mod world;
 
 use self::world::World;
