@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fulmar_log::StdDisk;
-use fulmar_store::{Answer, Ask, Bound, Message, Refusal, Reply, ShardId, Ticket, Time, Told, Version};
+use fulmar_store::{
+    Answer, Ask, Asked, Bound, Message, Node as LifeOfNode, Refusal, Reply, ShardId, Ticket, Time, Told, Version,
+};
 use fulmar_store_raft::{Engine, Failed, Letter as EngineLetter, OpenError, Out, Settings};
 use fulmar_worker::{Node, Rules, Thread};
 use tracing::info;
@@ -125,9 +127,9 @@ impl Store {
             && !self.engine.has_session(&claim.client)
         {
             let answer = Answer::Reply(Reply::Refused(Refusal::Bound(Bound::Sessions)));
-            return self.around.tell(ticket.thread, Told::Answer { number: ticket.number, answer });
+            return self.around.tell(self.engine.node(), ticket.thread, Told::Answer { number: ticket.number, answer });
         }
-        self.engine.ask(ticket, ask);
+        self.engine.ask(Asked { origin: self.engine.node(), ticket, number: None, ask });
     }
 
     /// Sessions of users who are no more end, whether their clients are here or not.
@@ -150,14 +152,15 @@ impl Store {
     fn end(&mut self, ask: Ask) {
         self.next_ending += 1;
         self.endings.insert(self.next_ending, ask.clone());
-        self.engine.ask(Ticket { thread: OWN, number: self.next_ending }, ask);
+        let ticket = Ticket { thread: OWN, number: self.next_ending };
+        self.engine.ask(Asked { origin: self.engine.node(), ticket, number: None, ask });
     }
 
     /// What could not be done is asked again.
     fn hear_own(&mut self) {
         for (number, answer) in std::mem::take(&mut self.around.own) {
             let ask = self.endings.remove(&number);
-            if let (Some(ask), Answer::Unavailable) = (ask, answer) {
+            if let (Some(ask), Answer::Unavailable | Answer::NotLeader { .. }) = (ask, answer) {
                 self.end(ask);
             }
         }
@@ -175,7 +178,8 @@ impl Around {
 }
 
 impl Out for Around {
-    fn tell(&mut self, thread: Thread, told: Told) {
+    /// A node that is alone has nobody else to tell.
+    fn tell(&mut self, _to: LifeOfNode, thread: Thread, told: Told) {
         match self.told.get_mut(usize::from(thread)) {
             Some(letters) => letters.push(told),
             None => self.own.extend(match told {

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use fulmar_log::{Disk, Log};
 use fulmar_raft::NodeId;
-use fulmar_store::{Answer, Ask, ClientId, Generation, Node, ShardId, Ticket, Time, Told};
+use fulmar_store::{Answer, Ask, Asked, ClientId, Generation, Node, ShardId, Time};
 
 use crate::apply::Applying;
+use crate::asked::Asker;
 use crate::counts::{Counts, State};
 use crate::errors::Failed;
 use crate::hosted::{Hosted, Kept};
@@ -16,6 +17,7 @@ use crate::leaving::Leaving;
 use crate::letter::Letter;
 use crate::meta_group::{META, MetaGroup};
 use crate::out::Out;
+use crate::peers::Peers;
 use crate::propose::{Proposing, ask_bytes};
 use crate::random::Random;
 use crate::replica::{Replica, shard_of};
@@ -61,7 +63,9 @@ pub struct Engine<D: Disk> {
     /// When the log is idle enough to be made easy to open.
     pub(crate) settle_at: Option<Instant>,
     /// Questions that were refused at once, whose answers go with the next turn.
-    refused: Vec<Ticket>,
+    refused: Vec<(Asker, Answer)>,
+    /// What is known of other nodes.
+    pub(crate) peers: Peers,
     pub(crate) counted: Counts,
 }
 
@@ -87,6 +91,7 @@ impl<D: Disk + Clone> Engine<D> {
             are_outboxes_changed: true,
             settle_at: None,
             refused: Vec::new(),
+            peers: Peers::default(),
             counted: Counts::default(),
         }
     }
@@ -96,27 +101,36 @@ impl<D: Disk + Clone> Engine<D> {
         self.me
     }
 
-    /// A data thread asks. The answer comes with a turn; whoever asks bounds how much it asks before.
-    pub fn ask(&mut self, ticket: Ticket, ask: Ask) {
-        let shard = ask.shard(self.settings.shards);
-        let Some(at) = self.place_of(shard) else { return self.refused.push(ticket) };
+    /// A data thread asks, of this node or another one. The answer comes with a turn; whoever asks bounds how much it
+    /// asks before.
+    pub fn ask(&mut self, asked: Asked) {
+        let asker = Asker { origin: asked.origin, ticket: asked.ticket };
+        let shard = asked.ask.shard(self.settings.shards);
+        let Some(at) = self.place_of(shard) else {
+            let leader = self.leader(shard);
+            return self.refused.push((asker, Answer::NotLeader { leader }));
+        };
+        let is_stranger = !self.settings.is_alone() && !self.peers.view.contains(asked.origin);
         let replica = &mut self.replicas[at];
-        if let Ask::Disconnect { client, epoch, .. } = &ask {
+        if let Ask::Disconnect { client, epoch, .. } = &asked.ask {
             replica.give_up_session(client, *epoch);
         }
-        let bytes = ask_bytes(&ask);
+        let bytes = ask_bytes(&asked.ask);
         let is_room = replica.asks.len() < self.settings.asks_max
-            && (replica.asks.is_empty() || replica.asks_bytes + bytes <= self.settings.asks_bytes_max);
-        if self.full.is_some() {
-            self.counted.full_disk_refusals += 1;
-            self.refused.push(ticket);
-        } else if is_room {
+            && (replica.asks.is_empty() || replica.asks_bytes + bytes <= self.settings.asks_bytes_max)
+            && (!matches!(asked.ask, Ask::Subscribe { .. }) || replica.held() < self.settings.asks_max);
+        // What is behind something that was refused must not come before it.
+        let is_passed_over = replica.refusing.contains(&asked.origin);
+        if self.full.is_none() && is_room && !is_stranger && !is_passed_over {
             replica.asks_bytes += bytes;
-            replica.asks.push_back((ticket, ask));
-        } else {
-            self.counted.asks_refused += 1;
-            self.refused.push(ticket);
+            replica.asks.push_back(asked);
+            return;
         }
+        replica.refusing.insert(asked.origin);
+        let counter =
+            if self.full.is_some() { &mut self.counted.full_disk_refusals } else { &mut self.counted.asks_refused };
+        *counter += 1;
+        self.refused.push((asker, Answer::Unavailable));
     }
 
     /// What the engine of another node has to say.
@@ -144,6 +158,7 @@ impl<D: Disk + Clone> Engine<D> {
                 self.caught_up.retain(|(other, _)| *other != group);
                 self.caught_up.push((group, node));
             }
+            other => self.peers.letters.push_back((from, other)),
         }
     }
 
@@ -201,6 +216,7 @@ impl<D: Disk + Clone> Engine<D> {
 
     fn try_turn(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<Option<Instant>, Failed> {
         self.tick(now);
+        self.hear_peers(now, out);
         self.tell_refused(out);
         self.host(now, time, out)?;
         self.plan_upkeep(time, out);
@@ -208,6 +224,7 @@ impl<D: Disk + Clone> Engine<D> {
         self.carry_out(now, time, out)?;
         // What entries have made necessary is known now, and what of it is to be told needs no other turn.
         self.plan_upkeep(time, out);
+        self.feed_peers(now, out);
         self.write_snapshots(now)?;
         self.settle_log(now)?;
         Ok(self.next_turn(now, time))
@@ -230,9 +247,10 @@ impl<D: Disk + Clone> Engine<D> {
     }
 
     fn tell_refused(&mut self, out: &mut impl Out) {
-        for Ticket { thread, number } in self.refused.drain(..) {
-            out.tell(thread, Told::Answer { number, answer: Answer::Unavailable });
+        for (asker, answer) in self.refused.drain(..) {
+            asker.answer(answer, out);
         }
+        self.replicas.iter_mut().for_each(|replica| replica.refusing.clear());
     }
 
     fn propose(&mut self, now: Instant, time: Time, out: &mut impl Out) {
@@ -241,7 +259,14 @@ impl<D: Disk + Clone> Engine<D> {
             self.counted.full_disk_refusals += refused as u64;
             return;
         }
-        let mut with = Proposing { settings: &self.settings, me: self.me, random: &mut self.random, now, time };
+        let mut with = Proposing {
+            settings: &self.settings,
+            me: self.me,
+            view: &self.peers.view,
+            random: &mut self.random,
+            now,
+            time,
+        };
         for replica in &mut self.replicas {
             replica.propose(&mut with, out);
         }
@@ -283,14 +308,15 @@ impl<D: Disk + Clone> Engine<D> {
         }
         let dues = self.replicas.iter().filter_map(|replica| replica.next_due(now, time));
         let looks = self.cluster.as_ref().and_then(|cluster| cluster.placing.next_look());
-        ticks.chain(dues).chain(self.settle_at).chain(looks).chain(self.transfers.next_resend()).min()
+        let others = [looks, self.transfers.next_resend(), self.peers_deadline()];
+        ticks.chain(dues).chain(self.settle_at).chain(others.into_iter().flatten()).min()
     }
 
     /// Whether another turn would do something at once.
     pub(crate) fn has_work(&self, time: Time) -> bool {
         self.full.is_none()
             && (self.are_outboxes_changed
-                || !self.refused.is_empty()
+                || !(self.refused.is_empty() && self.peers.letters.is_empty())
                 || self.must_host()
                 || self.groups().any(Hosted::is_touched)
                 || self.replicas.iter().any(|it| it.has_work() || it.must_clear(time)))
@@ -316,7 +342,10 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// Who leads a shard, as far as this node knows.
     pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
-        self.replica(shard)?.group.leader()
+        match self.replica(shard) {
+            Some(replica) => replica.group.leader(),
+            None => self.peers.feds.get(&shard)?.leader(),
+        }
     }
 
     /// Whether this node answers for a shard.

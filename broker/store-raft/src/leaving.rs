@@ -13,7 +13,6 @@ use fulmar_raft::{Body, Message, NodeId};
 use crate::engine::Engine;
 use crate::errors::{Failed, Written, written};
 use crate::letter::Letter;
-use crate::matcher::split_share;
 use crate::out::Out;
 use crate::settings::sabotaged;
 use crate::write::Batch;
@@ -120,10 +119,6 @@ impl<D: Disk + Clone> Engine<D> {
         self.counted.syncs += 1;
         let mut replica = self.replicas.remove(at);
         replica.give_up(out);
-        for (filter, _) in replica.shard.filters() {
-            let (share, filter) = split_share(filter);
-            out.interest(replica.id, share, filter, false);
-        }
         self.counted.replicas_left += 1;
         self.leaving.remove(&number);
         self.left.insert(number, kept);

@@ -21,11 +21,16 @@
 //! - `transfer`: snapshots for nodes that lag far. `status`: how it all is.
 
 mod apply;
+mod asked;
+mod bytes;
 mod counts;
 mod deliver;
 mod draft;
 mod engine;
 mod errors;
+mod fed;
+mod feed;
+mod feed_letter;
 mod hosted;
 mod identity;
 mod leaving;
@@ -35,6 +40,7 @@ mod matcher;
 mod meta_group;
 mod open;
 mod out;
+mod peers;
 mod placing;
 mod propose;
 mod random;
@@ -46,11 +52,14 @@ mod status;
 mod tests;
 mod transfer;
 mod upkeep;
+mod view;
 mod write;
 
+pub use bytes::Wrong;
 pub use counts::{Counts, State};
 pub use engine::Engine;
 pub use errors::{Failed, OpenError};
+pub use feed_letter::{Confirm, Feed, Known, News};
 pub use identity::Identity;
 pub use letter::{Letter, LetterError, Transfer};
 pub use meta_group::{MetaEvent, MetaRefused};

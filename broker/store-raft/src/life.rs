@@ -3,12 +3,13 @@
 use fulmar_log::Disk;
 use fulmar_store::{Command, Node};
 
+use crate::asked::give_up;
 use crate::draft::Waits;
 use crate::engine::Engine;
 use crate::errors::Failed;
 use crate::identity::Identity;
 use crate::out::Out;
-use crate::replica::{Replica, give_up};
+use crate::replica::Replica;
 
 impl<D: Disk + Clone> Engine<D> {
     /// Raises the boot counter beyond what it is and beyond `above`, synced. What the life before has claimed is served by
@@ -31,15 +32,14 @@ impl<D: Disk + Clone> Engine<D> {
 impl Replica {
     fn begin_life(&mut self, over: Node, out: &mut impl Out) {
         self.owned.clear();
-        self.orphans.clear();
         self.to_deliver.clear();
         self.refuse_asks(out);
-        let pieces = self.pieces.drain(..).flat_map(|piece| piece.step.tickets());
+        let pieces = self.pieces.drain(..).flat_map(|piece| piece.step.askers());
         let put_off = self.put_off.take().into_iter().flat_map(|draft| draft.waits);
         let proposed = self.in_flight.iter_mut().flat_map(|it| &mut it.waits);
         let waits = proposed.map(|waits| std::mem::replace(waits, Waits::Nobody)).chain(put_off);
-        let tickets: Vec<_> = waits.flat_map(|waits| waits.tickets().collect::<Vec<_>>()).collect();
-        give_up(pieces.chain(tickets), out);
+        let askers: Vec<_> = waits.flat_map(|waits| waits.askers().collect::<Vec<_>>()).collect();
+        give_up(pieces.chain(askers), out);
         if let Some(leading) = &mut self.leading {
             leading.upkeep.push_back(Command::NodeGone(over));
             // The stream of the new life begins when nothing of the old one is on its way.

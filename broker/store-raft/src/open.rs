@@ -72,7 +72,9 @@ impl<D: Disk + Clone> Engine<D> {
             out.meta(MetaEvent::Applied { index: meta.applied(), commands: Vec::new(), is_new_view: true });
         }
         for replica in &self.replicas {
-            for (filter, _) in replica.shard.filters() {
+            // With others, the leader tells it.
+            let filters = replica.shard.filters().filter(|_| self.settings.is_alone());
+            for (filter, _) in filters {
                 let (share, filter) = split_share(filter);
                 out.interest(replica.id, share, filter, true);
             }

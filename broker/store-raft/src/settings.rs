@@ -135,6 +135,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Whether nobody else is to decide anything: no other nodes are waited for.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.mode == Mode::Alone && self.voters == [self.node]
+    }
+}
+
 /// Mistakes that the tests must notice.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +166,16 @@ pub(crate) enum Sabotage {
     LeavesEarly,
     /// A leader serves before it has applied the first entry of its own term.
     ServesEarly,
+    /// SUBSCRIBE is answered before others know of it.
+    BarrierLeftOut,
+    /// Who joins acknowledges before it knows all filters.
+    FeedNotAskedFor,
+    /// A message is taken for the next one of its stream, whatever its number is.
+    GapAccepted,
+    /// A message for many sessions is cut in whatever order these are found.
+    CutUnsorted,
+    /// Who attaches is sent again what it was sent before.
+    AttachedFromStart,
 }
 
 /// Whether the test at hand asks for this mistake. Other builds have none of them.

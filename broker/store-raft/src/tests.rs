@@ -2,7 +2,7 @@
 
 mod cluster;
 mod deliver;
-mod fixture;
+pub(crate) mod fixture;
 mod full;
 mod matching;
 mod open;

@@ -296,7 +296,7 @@ impl<D: Disk + Clone> Engine<D> {
             Some(Loaded::Shard(shard)) => {
                 if let Some(at) = self.place_of_group(group) {
                     let seed = self.random.next();
-                    self.replicas[at].replace(*shard, self.me, seed, time, out);
+                    self.replicas[at].replace(*shard, seed, time, out);
                     self.are_outboxes_changed = true;
                 }
             }

@@ -141,7 +141,7 @@ impl<D: Disk + Clone> Engine<D> {
         if group == META {
             self.tell_meta(role, reads, out);
         } else if let (Some(role), Some(at)) = (role, self.place_of_group(group)) {
-            self.replicas[at].role_changed(role, out);
+            self.replicas[at].role_changed(role, self.settings.is_alone(), out);
         }
         if let (Some(cluster), Some(_)) = (&mut self.cluster, role) {
             cluster.placing.is_due = true;

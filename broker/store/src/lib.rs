@@ -92,7 +92,7 @@ mod tests;
 mod tombstones;
 mod weight;
 
-pub use ask::{Answer, Ask, OwnedSession, Owner, Published, Recipients, Ticket, Told};
+pub use ask::{Answer, Ask, Asked, OwnedSession, Owner, Published, Recipients, Ticket, Told};
 pub use bytes::{BytesError, LEVEL, Loader, Snapshot, SnapshotError};
 pub use command::{Ack, Claim, Command, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Will, WillFate};
 pub use ledger::Totals;

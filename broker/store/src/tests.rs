@@ -65,7 +65,7 @@ fn item(payload: &str, targets: &[Target]) -> Item {
 }
 
 fn publish(first: Number, items: &[Item]) -> Command {
-    Command::Publish { source: Party::Node(A), first, items: items.to_vec() }
+    Command::Publish { source: Party::Node(A), first, items: items.to_vec(), goes_on: false }
 }
 
 fn stored(queued: u32) -> ItemReply {

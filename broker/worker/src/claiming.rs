@@ -89,7 +89,7 @@ impl Worker {
             // It was never told that it was let in, so that there is nothing that its will could say.
             Answer::Claimed(owned) => return self.give_up(&letting_in.admitted.client_id, &owned),
             Answer::Reply(Reply::Refused(refusal)) => self.refusal_of(refusal),
-            Answer::Reply(_) | Answer::Unavailable => ReasonCode::SERVER_UNAVAILABLE.into(),
+            Answer::Reply(_) | Answer::Unavailable | Answer::NotLeader { .. } => ReasonCode::SERVER_UNAVAILABLE.into(),
         };
         if is_there {
             self.refuse_admitted(conn, &letting_in.admitted, reason, out);

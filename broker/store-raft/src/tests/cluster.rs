@@ -1,5 +1,6 @@
 //! Members of a cluster on a network that loses nothing: how one begins, how others come and go, what each is told.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use fulmar_codec::QoS;
 use fulmar_log::Disk;
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
 use fulmar_meta::{ClusterId, Command, LEVEL, Life, Member, Purpose, Reply, Start};
-use fulmar_store::{Answer, Ask, ShardId, Ticket, Told, WillFate};
+use fulmar_store::{Answer, Ask, Asked, ShardId, Ticket, Told, WillFate};
 
 use super::fixture::{Heard, Said, claim, message, publish, settings as settings_alone, subscribe};
 use crate::{Engine, GroupStatus, MetaEvent, MetaRefused, Mode, OpenError, Settings};
@@ -52,12 +53,18 @@ impl Node {
 struct World {
     nodes: Vec<Node>,
     now: Instant,
+    /// Of the last message that each node published to each shard.
+    numbers: BTreeMap<(usize, ShardId), u64>,
 }
 
 impl World {
+    fn new() -> Self {
+        Self { nodes: Vec::new(), now: Instant::now(), numbers: BTreeMap::new() }
+    }
+
     /// One node that has begun a cluster.
     fn begun(settings: Settings) -> Self {
-        let mut world = Self { nodes: Vec::new(), now: Instant::now() };
+        let mut world = Self::new();
         world.add(settings);
         let now = world.now;
         world.node(1).engine().begin_cluster(now).unwrap();
@@ -117,7 +124,18 @@ impl World {
     fn pass(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds.div_ceil(5) {
             self.now += Duration::from_millis(5);
+            self.follow();
             while self.turn() {}
+        }
+    }
+
+    /// All nodes that run are live, and each knows that.
+    fn follow(&mut self) {
+        let lives: Vec<_> = self.nodes.iter().filter_map(|node| Some(node.engine.as_ref()?.node())).collect();
+        let (view, until) = (lives.iter().map(|life| life.incarnation).sum(), self.now + Duration::from_secs(1));
+        for engine in self.nodes.iter_mut().filter_map(|node| node.engine.as_mut()) {
+            engine.follow(view, lives.clone());
+            engine.acknowledge_until(until);
         }
     }
 
@@ -152,11 +170,18 @@ impl World {
         let shard = ask.shard(self.nodes[0].settings.shards);
         let serves = |node: &Node| node.engine.as_ref().is_some_and(|engine| engine.serves(shard));
         let at = self.nodes.iter().position(serves).expect("somebody leads the shard");
-        self.nodes[at].engine().ask(Ticket { thread: 0, number: 1 }, ask);
+        let number = matches!(ask, Ask::Publish { .. }).then(|| {
+            let number = self.numbers.entry((at, shard)).or_default();
+            *number += 1;
+            *number
+        });
+        let engine = self.nodes[at].engine();
+        let (origin, ticket) = (engine.node(), Ticket { thread: 0, number: 1 });
+        engine.ask(Asked { origin, ticket, number, ask });
         self.pass(50);
         let answers = self.nodes[at].heard.0.iter().rev();
         let answer = |said: &Said| match said {
-            Said::Told(_, Told::Answer { answer, .. }) => Some(answer.clone()),
+            Said::Told(_, _, Told::Answer { answer, .. }) => Some(answer.clone()),
             _ => None,
         };
         answers.into_iter().find_map(answer).expect("it is answered")
@@ -192,7 +217,7 @@ fn start(id: u64, incarnation: u64) -> Start {
 
 #[test]
 fn a_member_has_nothing_until_it_begins_a_cluster_and_then_everything() {
-    let mut world = World { nodes: Vec::new(), now: Instant::now() };
+    let mut world = World::new();
     world.add(settings(1));
     world.pass(2000);
     let of = |group, voters: &[u64]| GroupStatus {
@@ -289,7 +314,7 @@ fn a_node_that_is_alone_has_no_group_0() {
 
 #[test]
 fn a_cluster_of_another_number_of_shards_is_not_followed() {
-    let mut world = World { nodes: Vec::new(), now: Instant::now() };
+    let mut world = World::new();
     world.add(settings(1));
     let now = world.now;
     let node = world.node(1);

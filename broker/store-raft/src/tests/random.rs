@@ -5,9 +5,11 @@
 //! `nodes.rs` how these break, `members.rs` who belongs to the cluster.
 
 mod client;
+mod courier;
 mod listen;
 mod members;
 mod nodes;
+mod view;
 mod world;
 
 use self::members::Reached;

@@ -14,7 +14,7 @@ use crate::outbox::{Addressee, Outbox, Waiting};
 use crate::queue::{IDS, Place, Queue};
 use crate::session::{EARLIER_CLAIMS, Presence, Session, head_bytes, subscription_bytes};
 use crate::settings::cost;
-use crate::shard::{Gone, Retained, Shard};
+use crate::shard::{Gone, Retained, Shard, Stream};
 use crate::shares::ShareId;
 
 /// Numbers that count up stay below this for ever.
@@ -115,9 +115,9 @@ impl Loader {
         };
         match record {
             Record::Head(_) => Err("there is a head already"),
-            Record::Source(source, next) => {
+            Record::Source(source, next, after) => {
                 check(next <= COUNTER_MAX, "a number is too high")?;
-                check(shard.sources.insert(source, next).is_none(), "a source is there twice")
+                check(shard.sources.insert(source, Stream { next, after }).is_none(), "a source is there twice")
             }
             Record::Gone(Node { id, incarnation }, since, index) => {
                 let gone = Gone { incarnation, since, index };

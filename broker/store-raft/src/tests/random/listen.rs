@@ -49,7 +49,7 @@ impl World {
                     None => Ok(()),
                 }
             }
-            Said::Told(_, told) => self.told(node, told),
+            Said::Told(.., told) => self.told(node, told),
             Said::Sent(..) | Said::Meta(_) => Err("a letter was not posted".to_owned()),
         }
     }
@@ -160,6 +160,11 @@ impl World {
                     self.retained_surely.insert(topic, version);
                     Ok(())
                 }
+                [ItemReply::DoneBefore] if !self.is_alone() => Ok(()),
+                // Another node's came first.
+                [ItemReply::Stored(stored)] if stored.retained == Some(RetainReply::Older) && !self.is_alone() => {
+                    Ok(())
+                }
                 other => Err(format!("{topic} version {version} is answered {other:?}")),
             },
             (Question::End(at), _) => {
@@ -167,7 +172,10 @@ impl World {
                 Ok(())
             }
             (Question::Share(number), Answer::Reply(Reply::Published { items, .. })) => {
-                let is_kept = |item: &ItemReply| matches!(item, ItemReply::Stored(it) if it.queued + it.again == 1);
+                let is_kept = |item: &ItemReply| match item {
+                    ItemReply::Stored(stored) => stored.queued + stored.again == 1,
+                    ItemReply::DoneBefore => false,
+                };
                 if items.iter().all(is_kept) && (0..CLIENTS).any(|client| self.is_member(client)) {
                     self.shared.insert(number);
                 }
@@ -201,7 +209,8 @@ impl World {
         missing.remove(&question);
         match answer {
             Answer::Reply(Reply::Published { items, .. }) => {
-                if !matches!(items[..], [ItemReply::Stored(_)]) {
+                let is_known = matches!(items[..], [ItemReply::DoneBefore]) && self.nodes.count() > 1;
+                if !is_known && !matches!(items[..], [ItemReply::Stored(_)]) {
                     return Err(format!("message {message} is answered {items:?}"));
                 }
             }

@@ -6,10 +6,13 @@ use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
-use fulmar_store::{Ask, ShardId, Ticket};
+use fulmar_raft::Term;
+use fulmar_store::{Answer, Ask, Asked, Node as Life, Refusal, Reply, ShardId, Ticket, Told};
 
 use super::Violation;
+use super::courier::{Courier, Sent};
 use super::members::Members;
+use super::view::Views;
 use crate::random::Random;
 use crate::settings::Sabotage;
 use crate::tests::fixture::{self, Heard, Said};
@@ -52,6 +55,22 @@ pub(super) struct Node {
     is_armed: bool,
     /// When it is started again.
     starts_at: Option<Instant>,
+    courier: Option<Courier>,
+    /// Of which run of whose questions for a shard one was refused: the rest is passed over.
+    refused: BTreeMap<(Life, ShardId), u64>,
+}
+
+/// What goes between couriers and leaders, in its order, until the link breaks.
+enum Parcel {
+    Ask(Sent),
+    Told(Life, Told),
+}
+
+/// A link in one direction.
+#[derive(Default, Clone, Copy)]
+struct Link {
+    number: u64,
+    last: Option<Instant>,
 }
 
 /// A message on its way.
@@ -78,6 +97,9 @@ pub(super) struct Nodes {
     pub(super) now: Instant,
     pub(super) time: u64,
     letters: BTreeMap<(Instant, u64), Post>,
+    parcels: BTreeMap<(Instant, u64), (usize, usize, u64, Parcel)>,
+    links: BTreeMap<(usize, usize), Link>,
+    views: Views,
     last_letter: u64,
     /// Nobody hears it, and it hears nobody.
     cut_off: Option<usize>,
@@ -129,7 +151,15 @@ impl Nodes {
         let node = |at: usize| {
             let seed = seed + 1000 * at as u64;
             let settings = Settings { node: id_of(at), seed, ..settings.clone() };
-            Node { settings, disk: SimulatedDisk::new(seed), engine: None, is_armed: false, starts_at: None }
+            Node {
+                settings,
+                disk: SimulatedDisk::new(seed),
+                engine: None,
+                is_armed: false,
+                starts_at: None,
+                courier: None,
+                refused: BTreeMap::new(),
+            }
         };
         let mut nodes = Self {
             kind,
@@ -139,6 +169,9 @@ impl Nodes {
             now: Instant::now(),
             time: 1_000_000,
             letters: BTreeMap::new(),
+            parcels: BTreeMap::new(),
+            links: BTreeMap::new(),
+            views: Views::new(count),
             last_letter: 0,
             cut_off: None,
             is_calm: false,
@@ -178,9 +211,163 @@ impl Nodes {
         (!all.is_empty()).then(|| pick(&mut self.random, &all))
     }
 
+    /// A data thread of a node asks: the engine, if it is alone.
     pub(super) fn ask(&mut self, at: usize, number: u64, ask: Ask) {
-        if let Some(engine) = &mut self.nodes[at].engine {
-            engine.ask(Ticket { thread: 0, number }, ask);
+        let is_alone = self.count() == 1;
+        let Node { engine: Some(engine), courier: Some(courier), .. } = &mut self.nodes[at] else { return };
+        if is_alone {
+            let (origin, ticket) = (engine.node(), Ticket { thread: 0, number });
+            return engine.ask(Asked { origin, ticket, number: None, ask });
+        }
+        let mut sent = Vec::new();
+        courier.ask(number, ask, &mut sent);
+        self.send(at, sent);
+    }
+
+    /// Whether a node serves clients: it is live, for a while at least, all others know, and it knows all filters.
+    pub(super) fn is_active(&self, at: usize) -> bool {
+        let Some(engine) = &self.nodes[at].engine else { return false };
+        let may = self.views.lease(at).is_some_and(|until| self.now < until);
+        let has_stopped = self.events.iter().any(|event| matches!(event, Event::Stopped(it) if *it == at));
+        may && !has_stopped && self.views.is_up(at, engine.node()) && engine.are_feeds_complete()
+    }
+
+    fn is_cut(&self, at: usize) -> bool {
+        self.cut_off == Some(at)
+    }
+
+    fn send(&mut self, from: usize, sent: Vec<Sent>) {
+        sent.into_iter().for_each(|sent| self.post_parcel(from, sent.to, Parcel::Ask(sent)));
+    }
+
+    fn post_parcel(&mut self, from: usize, to: usize, parcel: Parcel) {
+        let delay = if from == to { 0 } else { 100 + below(&mut self.random, 3_000) };
+        let link = self.links.entry((from, to)).or_default();
+        let arrives = (self.now + Duration::from_micros(delay)).max(link.last.unwrap_or(self.now));
+        link.last = Some(arrives);
+        let number = link.number;
+        self.last_letter += 1;
+        self.parcels.insert((arrives, self.last_letter), (from, to, number, parcel));
+    }
+
+    /// Both links between two nodes break, with all that is on its way, and both hear of it.
+    fn break_links(&mut self, one: usize, other: usize) {
+        let ids: Vec<u64> = self.nodes.iter().map(|node| node.settings.node).collect();
+        for (from, to) in [(one, other), (other, one)] {
+            let link = self.links.entry((from, to)).or_default();
+            link.number += 1;
+            if let Some(courier) = &mut self.nodes[from].courier {
+                courier.lost(to);
+            }
+            if let Some(engine) = &mut self.nodes[from].engine {
+                engine.lost(ids[to]);
+            }
+        }
+    }
+
+    pub(super) fn break_links_of(&mut self, at: usize) {
+        (0..self.count()).filter(|other| *other != at).for_each(|other| self.break_links(at, other));
+    }
+
+    fn deliver_parcels(&mut self) {
+        while let Some(entry) = self.parcels.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let (from, to, number, parcel) = entry.remove();
+            if self.links.get(&(from, to)).is_some_and(|link| link.number != number) {
+                continue;
+            }
+            match parcel {
+                Parcel::Ask(sent) => self.deliver_ask(sent),
+                Parcel::Told(life, told) => self.deliver_told(to, life, told),
+            }
+        }
+    }
+
+    /// A leader does what it was asked as the leader of this term, and as far as nothing before it was refused.
+    fn deliver_ask(&mut self, sent: Sent) {
+        let Sent { to, term, shard, run, asked } = sent;
+        let is_leader = self.leads(to, shard) == Some(term);
+        let node = &mut self.nodes[to];
+        let Some(engine) = &mut node.engine else { return };
+        if !is_leader {
+            let Ticket { thread, number } = asked.ticket;
+            let answer = Told::Answer { number, answer: Answer::NotLeader { leader: None } };
+            return self.tell(to, asked.origin, thread, answer);
+        }
+        if node.refused.get(&(asked.origin, shard)).is_none_or(|refused| *refused < run) {
+            engine.ask(asked);
+        }
+    }
+
+    /// In which term a node leads.
+    fn leads(&self, at: usize, shard: ShardId) -> Option<Term> {
+        let replica = self.nodes[at].engine.as_ref()?.replica(shard)?;
+        replica.group.is_leader().then(|| replica.group.term())
+    }
+
+    fn tell(&mut self, from: usize, to: Life, thread: u16, told: Told) {
+        if let Told::Answer { number, answer } = &told
+            && matches!(
+                answer,
+                Answer::NotLeader { .. }
+                    | Answer::Unavailable
+                    | Answer::Reply(Reply::Refused(Refusal::OutOfOrder { .. }))
+            )
+        {
+            // Tickets of couriers have the shard and the run.
+            let refused = self.nodes[from].refused.entry((to, ShardId(thread))).or_default();
+            *refused = (*refused).max(number >> 32);
+        }
+        if let Some(at) = self.nodes.iter().position(|node| node.settings.node == to.id) {
+            self.post_parcel(from, at, Parcel::Told(to, told));
+        }
+    }
+
+    fn deliver_told(&mut self, to: usize, life: Life, told: Told) {
+        let Node { engine: Some(engine), courier: Some(courier), .. } = &mut self.nodes[to] else { return };
+        if engine.node() == life
+            && let Some(told) = courier.told(told)
+        {
+            self.events.push_back(Event::Said(to, Said::Told(life, 0, told)));
+        }
+    }
+
+    /// Couriers ask those who lead, as far as they can be reached and their own node knows.
+    fn step_couriers(&mut self) {
+        for at in 0..self.count() {
+            let Some(mut courier) = self.nodes[at].courier.take() else { continue };
+            let mut sent = Vec::new();
+            let leader = |shard| {
+                let engine = self.nodes[at].engine.as_ref()?;
+                let leader = engine.leader(shard)?;
+                let to = self.nodes.iter().position(|node| node.settings.node == leader)?;
+                let is_reached = to == at || !(self.is_cut(at) || self.is_cut(to));
+                Some((to, self.leads(to, shard).filter(|_| is_reached)?))
+            };
+            courier.step(leader, &mut sent);
+            self.nodes[at].courier = Some(courier);
+            self.send(at, sent);
+        }
+    }
+
+    fn step_views(&mut self) {
+        for at in 0..self.count() {
+            let (is_cut, follows) = (self.is_cut(at), self.is_calm || below(&mut self.random, 3) > 0);
+            let Some(engine) = &mut self.nodes[at].engine else {
+                if let Some(member) = self.views.members[at] {
+                    self.views.look(at, member.life, false, self.now);
+                }
+                continue;
+            };
+            if self.views.look(at, engine.node(), !is_cut, self.now) {
+                engine.ask_for_feeds();
+            }
+            if !is_cut && follows {
+                engine.follow(self.views.number, self.views.lives());
+                self.views.followed[at] = self.views.number;
+            }
+            if let Some(until) = self.views.lease(at) {
+                engine.acknowledge_until(until);
+            }
         }
     }
 
@@ -208,8 +395,18 @@ impl Nodes {
     }
 
     /// Cuts a node off, or joins all again.
-    pub(super) fn cut(&mut self, at: Option<usize>) {
-        self.cut_off = at.filter(|_| self.nodes.len() > 1);
+    pub(super) fn cut(&mut self, at: Option<usize>) -> Result<(), Violation> {
+        let before = std::mem::replace(&mut self.cut_off, at.filter(|_| self.nodes.len() > 1));
+        if let Some(at) = self.cut_off {
+            self.break_links_of(at);
+        }
+        // Who was thought to be gone begins a new life.
+        let is_over =
+            |at: &usize| self.nodes[*at].engine.as_ref().is_some_and(|it| !self.views.lives().contains(&it.node()));
+        match before.filter(|before| self.cut_off != Some(*before)).filter(is_over) {
+            Some(before) => self.stop(before, None),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn crash(&mut self, at: usize) -> Result<(), Violation> {
@@ -221,13 +418,18 @@ impl Nodes {
     pub(super) fn stop(&mut self, at: usize, keeps: Option<CrashKeeps>) -> Result<(), Violation> {
         self.note_reached(at);
         let node = &mut self.nodes[at];
-        node.engine = None;
+        (node.engine, node.courier) = (None, None);
+        node.refused.clear();
         if let Some(keeps) = keeps {
             node.disk.crash(keeps);
             node.is_armed = false;
         }
         node.disk.set_capacity(None);
         self.events.push_back(Event::Stopped(at));
+        if self.nodes.len() > 1 {
+            self.break_links_of(at);
+            self.links.entry((at, at)).or_default().number += 1;
+        }
         self.members.stopped(at);
         // A member may be away for a while.
         if self.kind != Kind::Alone && self.kind != Kind::Fixed && !self.is_calm && self.one_in(2) {
@@ -243,7 +445,11 @@ impl Nodes {
         let seed = self.random.next();
         self.note_reached(at);
         let node = &mut self.nodes[at];
-        (node.engine, node.is_armed, node.starts_at) = (None, false, None);
+        (node.engine, node.courier, node.is_armed, node.starts_at) = (None, None, false, None);
+        node.refused.clear();
+        self.break_links_of(at);
+        self.links.entry((at, at)).or_default().number += 1;
+        let node = &mut self.nodes[at];
         (node.disk, node.settings.node) = (SimulatedDisk::new(seed), id);
         self.events.push_back(Event::Stopped(at));
         self.members.stopped(at);
@@ -260,6 +466,7 @@ impl Nodes {
         let Node { settings, disk, is_armed, .. } = &self.nodes[at];
         match Engine::open(disk.clone(), settings.clone(), self.now, self.time, &mut heard) {
             Ok(engine) => {
+                self.nodes[at].courier = Some(Courier::new(engine.node(), self.shards));
                 self.nodes[at].engine = Some(engine);
                 self.hear(at, heard)
             }
@@ -286,7 +493,14 @@ impl Nodes {
                 engine.receive(from, letter, self.now);
             }
         }
+        if self.nodes.len() > 1 {
+            self.deliver_parcels();
+            self.step_views();
+        }
         (0..self.nodes.len()).try_for_each(|at| self.turn_of(at))?;
+        if self.nodes.len() > 1 {
+            self.step_couriers();
+        }
         if let Kind::Cluster(_) = self.kind { self.play_members() } else { Ok(()) }
     }
 
@@ -321,6 +535,11 @@ impl Nodes {
                     self.post(&Post { from, to, bytes });
                 }
                 Said::Meta(event) => self.members.hear(at, event)?,
+                Said::Told(to, thread, told)
+                    if self.nodes.len() > 1 && !matches!(told, Told::Will { .. } | Told::Orphan { .. }) =>
+                {
+                    self.tell(at, to, thread, told);
+                }
                 other => self.events.push_back(Event::Said(at, other)),
             }
         }

@@ -127,9 +127,9 @@ impl World {
                 let duration = Duration::from_millis(pick(&mut self.nodes.random, &[1, 600, 6000]));
                 self.nodes.pass(duration);
                 self.nodes.make_room();
-                self.nodes.cut(None);
+                self.nodes.cut(None)?;
             }
-            91..93 => self.nodes.cut(Some(node)),
+            91..93 => self.nodes.cut(Some(node))?,
             93..95 => self.nodes.arm(node),
             95..97 => self.nodes.fill(node),
             97..98 => self.nodes.stop(node, None)?,
@@ -149,7 +149,7 @@ impl World {
     /// Nothing breaks any more: everything must come where it is to come.
     pub(super) fn finish(&mut self) -> Result<(), Violation> {
         self.nodes.is_calm = true;
-        self.nodes.cut(None);
+        self.nodes.cut(None)?;
         for at in 0..self.nodes.count() {
             self.nodes.crash(at)?;
         }
@@ -210,6 +210,12 @@ impl World {
             }
         }
         for node in 0..self.nodes.count() {
+            let of = |node: usize| {
+                self.interest.iter().filter(move |(at, ..)| *at == node).map(|(_, shard, it)| (shard, it))
+            };
+            if !of(node).eq(of(0)) {
+                return Err(format!("nodes know different filters: {:?}", self.interest));
+            }
             for (topic, clock) in &self.retained_surely {
                 if !self.nodes.has_shard(node, ShardId::of(topic, self.nodes.shards)) {
                     continue;
@@ -232,10 +238,33 @@ impl World {
         Ok(())
     }
 
-    /// Asks a node that answers for the shard, if there is one.
+    /// Asks at some node that serves clients, if there is one.
     fn ask(&mut self, ask: Ask, question: Question) -> Option<u64> {
-        let shard = ask.shard(self.nodes.shards);
-        let node = self.nodes.serving(shard)?;
+        let node = self.some_node(&ask)?;
+        self.ask_at(node, ask, question)
+    }
+
+    /// The same at the node where a client is connected.
+    fn ask_of(&mut self, at: usize, ask: Ask, question: Question) -> Option<u64> {
+        let node = self.clients[at].connection.as_ref()?.node;
+        let node = if self.is_alone() { self.some_node(&ask)? } else { node };
+        self.ask_at(node, ask, question)
+    }
+
+    /// One that is alone must answer for the shard itself.
+    fn some_node(&mut self, ask: &Ask) -> Option<usize> {
+        match self.is_alone() {
+            true => self.nodes.serving(ask.shard(self.nodes.shards)),
+            false => self.active_node(),
+        }
+    }
+
+    fn active_node(&mut self) -> Option<usize> {
+        let active: Vec<usize> = (0..self.nodes.count()).filter(|at| self.nodes.is_active(*at)).collect();
+        (!active.is_empty()).then(|| pick(&mut self.nodes.random, &active))
+    }
+
+    fn ask_at(&mut self, node: usize, ask: Ask, question: Question) -> Option<u64> {
         self.last_question += 1;
         self.questions.insert(self.last_question, (node, question));
         self.nodes.ask(node, self.last_question, ask);
@@ -280,7 +309,10 @@ impl World {
         let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]);
         let client = &self.clients[at];
         let ask = fixture::subscribe(&client.name, epoch, &filter, qos);
-        if let Some(number) = self.ask(ask, Question::Subscribe(at, filter.clone(), qos)) {
+        if self.is_changing(at) {
+            return;
+        }
+        if let Some(number) = self.ask_of(at, ask, Question::Subscribe(at, filter.clone(), qos)) {
             self.clients[at].subscriptions.insert(filter, Subscribed::Perhaps(number));
         }
     }
@@ -290,10 +322,23 @@ impl World {
         let client = &self.clients[at];
         let Some(filter) = client.subscriptions.keys().next().cloned() else { return };
         let ask = Ask::Unsubscribe { client: fixture::client(&client.name), epoch, filters: vec![(&*filter).into()] };
+        if self.is_changing(at) {
+            return;
+        }
         self.expect_nothing(at);
-        if let Some(number) = self.ask(ask, Question::Unsubscribe(at, filter.clone())) {
+        if let Some(number) = self.ask_of(at, ask, Question::Unsubscribe(at, filter.clone())) {
             self.clients[at].subscriptions.insert(filter, Subscribed::Perhaps(number));
         }
+    }
+
+    /// Whether a client waits for what becomes of a subscription. What is asked of several nodes one after the other may
+    /// be done in another order.
+    fn is_changing(&self, at: usize) -> bool {
+        let is_it = |(_, question): &(usize, Question)| match question {
+            Question::Subscribe(client, ..) | Question::Unsubscribe(client, _) => *client == at,
+            _ => false,
+        };
+        !self.is_alone() && self.questions.values().any(is_it)
     }
 
     /// What is on its way to a client need not come any more.
@@ -347,11 +392,10 @@ impl World {
 
     fn leave(&mut self, at: usize) {
         let Some(epoch) = self.epoch(at) else { return };
-        let client = &mut self.clients[at];
-        client.connection = None;
         let will = pick(&mut self.nodes.random, &[WillFate::Keep, WillFate::Delete, WillFate::Fire]);
-        let ask = Ask::Disconnect { client: fixture::client(&client.name), epoch, expiry_seconds: None, will };
-        self.ask(ask, Question::Disconnect);
+        let client = fixture::client(&self.clients[at].name);
+        self.ask_of(at, Ask::Disconnect { client, epoch, expiry_seconds: None, will }, Question::Disconnect);
+        self.clients[at].connection = None;
     }
 
     fn acknowledge(&mut self, at: usize) {
@@ -365,7 +409,7 @@ impl World {
         }
         let epoch = connection.epoch;
         let ask = Ask::Acknowledge { client: fixture::client(&client.name), epoch, acks: acks.clone() };
-        if self.ask(ask, Question::Acknowledge(at, epoch, acks.clone())).is_none() {
+        if self.ask_of(at, ask, Question::Acknowledge(at, epoch, acks.clone())).is_none() {
             self.acknowledge_again(at, epoch, acks);
         }
     }
@@ -400,13 +444,12 @@ impl World {
         (0..CLIENTS).filter(wants).collect()
     }
 
-    /// The shards that a message is for. That all nodes know it before SUBACK is up to the links between them, so of
-    /// more than one node all shards are asked.
-    fn interested(&self, topic: &str) -> Vec<ShardId> {
-        let is_alone = self.is_alone();
+    /// The shards that a message is for, as a node knows. Of a node that is alone it may not be known yet whether it
+    /// serves the shard.
+    fn interested(&self, node: usize, topic: &str) -> Vec<ShardId> {
         let wanted = |shard: &ShardId| {
-            let mut filters = self.interest.iter().filter(|(_, of, _)| of == shard);
-            !is_alone || filters.any(|(_, _, filter)| filter_matches(filter, topic))
+            let mut filters = self.interest.iter().filter(|(at, of, _)| (*at, of) == (node, shard));
+            filters.any(|(_, _, filter)| filter_matches(filter, topic))
         };
         (0..self.nodes.shards.get()).map(ShardId).filter(wanted).collect()
     }
@@ -424,16 +467,18 @@ impl World {
                 (Progress::ToAsk, QoS::ExactlyOnce, Some(epoch)) => self.ask_to_receive(at, epoch, number, &topic),
                 (Progress::ToRelease, _, Some(epoch)) => {
                     let (client, packet_id) = (fixture::client(&self.clients[at].name), packet_id(number));
-                    let asked = self.ask(Ask::Release { client, epoch, packet_id }, Question::Release(at, number));
+                    let asked =
+                        self.ask_of(at, Ask::Release { client, epoch, packet_id }, Question::Release(at, number));
                     asked.map(|_| Progress::Releasing)
                 }
                 (Progress::ToAsk, QoS::AtLeastOnce, _) => {
-                    let shards = self.interested(&topic);
+                    let Some(node) = self.publishing_node() else { return };
+                    let shards = self.interested(node, &topic);
                     if shards.is_empty() {
                         self.published(at, number);
                         continue;
                     }
-                    self.ask_to_publish(at, shards, &message_of(qos, &topic, &number.to_string()), number)
+                    self.ask_to_publish((at, node), shards, &message_of(qos, &topic, &number.to_string()), number)
                 }
                 _ => None,
             };
@@ -448,17 +493,23 @@ impl World {
         }
     }
 
+    /// Any will do.
+    fn publishing_node(&mut self) -> Option<usize> {
+        if self.is_alone() { Some(0) } else { self.active_node() }
+    }
+
     fn ask_to_publish(
         &mut self,
-        at: usize,
+        (at, node): (usize, usize),
         shards: Vec<ShardId>,
         message: &fulmar_store::Message,
         number: u64,
     ) -> Option<Progress> {
         let count = shards.len();
-        let asked = shards
-            .into_iter()
-            .filter_map(|shard| self.ask(fixture::publish(shard, message.clone()), Question::Publish(at, number)));
+        let asked = shards.into_iter().filter_map(|shard| {
+            let (ask, question) = (fixture::publish(shard, message.clone()), Question::Publish(at, number));
+            if self.is_alone() { self.ask(ask, question) } else { self.ask_at(node, ask, question) }
+        });
         let missing: BTreeSet<u64> = asked.collect();
         (!missing.is_empty()).then_some(Progress::Asked { failed: missing.len() < count, missing })
     }
@@ -467,19 +518,29 @@ impl World {
         let message = message_of(QoS::ExactlyOnce, topic, &number.to_string());
         let client = fixture::client(&self.clients[at].name);
         let to = Recipients::Matching { publisher: Some(client.clone()) };
-        let (published, shards) = (Published { message, retain: None, to }, self.interested(topic));
+        let node = self.clients[at].connection.as_ref()?.node;
+        if !self.is_alone() && !self.nodes.is_active(node) {
+            return None;
+        }
+        let (published, shards) = (Published { message, retain: None, to }, self.interested(node, topic));
         let packet_id = packet_id(number);
         let ask = Ask::ReceiveQos2 { client, epoch, packet_id, published, shards };
-        let asked = self.ask(ask, Question::Receive(at, number))?;
+        let asked = self.ask_of(at, ask, Question::Receive(at, number))?;
         Some(Progress::Asked { missing: BTreeSet::from([asked]), failed: false })
     }
 
     /// Asks again for what nobody could be asked for.
     pub(super) fn publish_wills(&mut self) {
         for due in std::mem::take(&mut self.put_off) {
-            let shards = self.interested(&format!("will/{}", due.number));
+            let Some(node) = self.publishing_node() else {
+                self.put_off.push(due);
+                continue;
+            };
+            let shards = self.interested(node, &format!("will/{}", due.number));
             let ask = Ask::WillDone { shard: due.shard, will: due.id, retain: None, shards };
-            if self.ask(ask, Question::WillDone(due)).is_none() {
+            let question = Question::WillDone(due);
+            let asked = if self.is_alone() { self.ask(ask, question) } else { self.ask_at(node, ask, question) };
+            if asked.is_none() {
                 self.put_off.push(due);
             }
         }
