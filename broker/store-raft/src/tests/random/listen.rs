@@ -1,6 +1,6 @@
 //! What data threads make of what engines say.
 
-use fulmar_store::{Answer, Epoch, ItemReply, Refusal, Reply, RetainReply, Told};
+use fulmar_store::{Answer, Epoch, ItemReply, Refusal, Reply, RetainReply, ShardId, Told};
 
 use super::Violation;
 use super::client::{Client, Progress, Subscribed};
@@ -15,6 +15,11 @@ impl World {
             match event {
                 Event::Said(node, said) => self.hear(node, said)?,
                 Event::Stopped(node) => self.stopped(node)?,
+                // If it comes back the node hears again what it heard before.
+                Event::Left(node, shard) => {
+                    let shards = self.nodes.shards;
+                    self.retained.retain(|(at, topic), _| *at != node || ShardId::of(topic, shards) != shard);
+                }
             }
         }
         Ok(())
@@ -42,7 +47,7 @@ impl World {
             }
             Said::Retained(topic, _, version) => {
                 let before = self.retained.insert((node, topic.clone()), version.clock);
-                // A replica that has left and comes back tells again what it has.
+                // A replica that has left and is back in the same turn tells again what it has.
                 let is_told_again = before == Some(version.clock) && matches!(self.nodes.kind, Kind::Cluster(_));
                 match before.filter(|before| *before >= version.clock && !is_told_again) {
                     Some(before) => Err(format!("{topic} has retained {} after {before}", version.clock)),

@@ -14,6 +14,7 @@ use super::courier::{Courier, Sent};
 use super::members::Members;
 use super::view::Views;
 use crate::random::Random;
+use crate::replica::shard_of;
 use crate::settings::Sabotage;
 use crate::tests::fixture::{self, Heard, Said};
 use crate::{Engine, Letter, Mode, Settings};
@@ -86,6 +87,8 @@ pub(super) enum Event {
     Said(usize, Said),
     /// The node has stopped and is there again.
     Stopped(usize),
+    /// The node has a shard no longer, or begins anew with it.
+    Left(usize, ShardId),
 }
 
 pub(super) struct Nodes {
@@ -508,7 +511,12 @@ impl Nodes {
         for _ in 0..200 {
             let mut heard = Heard::default();
             let Node { engine: Some(engine), is_armed, .. } = &mut self.nodes[at] else { return Ok(()) };
+            let before: Vec<_> = engine.groups().map(|group| (group.number, group.applied)).collect();
             let (turn, is_armed) = (engine.turn(self.now, self.time, &mut heard), *is_armed);
+            let has_left =
+                |(number, before): &(u16, u64)| engine.hosted(*number).is_none_or(|group| group.applied < *before);
+            let left = before.into_iter().filter(has_left).filter_map(|(number, _)| shard_of(number));
+            self.events.extend(left.map(|shard| Event::Left(at, shard)));
             self.hear(at, heard)?;
             match turn {
                 Ok(next) if next == Some(self.now) => {}
