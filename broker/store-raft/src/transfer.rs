@@ -324,3 +324,19 @@ impl<D: Disk + Clone> Engine<D> {
         self.stop_receiving(group)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_beyond_the_bound_are_lost() {
+        let mut transfers: Transfers<()> = Transfers::default();
+        let of = Transfer { group: 1, term: 1, index: 1 };
+        for offset in 0..PORTIONS_MAX as u64 + 9 {
+            transfers.push(7, Portion { of, total: 1000, offset, bytes: vec![0] });
+        }
+        let last = transfers.portions.back().map(|(_, portion)| portion.offset);
+        assert_eq!((transfers.portions.len(), last), (PORTIONS_MAX, Some(PORTIONS_MAX as u64 - 1)));
+    }
+}

@@ -539,3 +539,62 @@ fn what_the_life_before_had_claimed_is_served_by_nobody() {
     assert_eq!(sessions.iter().map(|it| it.owner).collect::<Vec<_>>(), [None]);
     assert!(engine.replicas.iter().all(|it| it.owned.is_empty()), "{now:?}");
 }
+
+#[test]
+fn nobody_gives_up_a_vote_for_one_who_is_down() {
+    let mut world = World::with(3);
+    let leader = world.leader() + 1;
+    let [down, leaving] = [1, 2, 3].into_iter().filter(|id| *id != leader).collect::<Vec<_>>()[..] else {
+        unreachable!("two of three do not lead")
+    };
+    world.node(down).engine = None;
+    world.pass(1000);
+    world.propose(Command::Drain { node: leaving as u64, purpose: Purpose::Leave });
+    world.pass(5000);
+    let voters = |world: &mut World| -> Vec<Vec<u64>> {
+        let statuses = world.node(leader).engine().group_statuses();
+        statuses.map(|status| status.voters).collect()
+    };
+    assert_eq!(voters(&mut world), vec![vec![1, 2, 3]; 3], "with two voters of whom one is down nobody could decide");
+    let now = world.now;
+    world.node(down).open(now);
+    world.pass(10_000);
+    let mut stay = vec![leader as u64, down as u64];
+    stay.sort_unstable();
+    assert_eq!(voters(&mut world), vec![stay; 3]);
+    assert_eq!(world.groups(leaving), [0]);
+}
+
+#[test]
+fn shards_begin_when_the_disk_has_room_for_them() {
+    let mut has_begun_without_shards = false;
+    for room in (100..600).step_by(20) {
+        let mut world = World::new();
+        world.add(settings(1));
+        let now = world.now;
+        world.node(1).engine().begin_cluster(now).unwrap();
+        world.pass(10);
+        let node = world.node(1);
+        node.disk.set_capacity(Some(node.disk.used() + room));
+        world.propose(Command::Bootstrap { cluster: CLUSTER, shards: 2, first: start(1, 1) });
+        let has_begun = world.node(1).engine().meta().unwrap().cluster().is_some();
+        has_begun_without_shards |= has_begun && world.groups(1) == [0];
+        world.node(1).disk.set_capacity(None);
+        world.pass(1000);
+        assert_eq!(world.groups(1), [0, 1, 2], "with room for {room} bytes");
+    }
+    assert!(has_begun_without_shards, "the entry never fits where the shards do not");
+}
+
+#[test]
+fn a_node_without_room_for_a_snapshot_gets_it_when_there_is() {
+    let mut world = with_snapshots();
+    world.join(settings(2));
+    let node = world.node(2);
+    node.disk.set_capacity(Some(node.disk.used() + 2500));
+    world.pass(3000);
+    assert_eq!(world.node(2).engine().counts().snapshots_received, 0);
+    world.node(2).disk.set_capacity(None);
+    world.pass(20_000);
+    assert_eq!(world.node(2).engine().counts().queued, 60);
+}
