@@ -57,12 +57,7 @@ impl<D: Disk + Clone> StoreNode<D> {
     }
 
     fn begin_life(&mut self, above: u64, clock: &Clock, out: &mut impl Out) -> Result<(), Stopped> {
-        let life = loop {
-            let life = self.engine.begin_life()?;
-            if life.incarnation > above {
-                break life;
-            }
-        };
+        let life = self.engine.begin_life(above)?;
         self.lease = None;
         self.courier.begin_life(life);
         out.begin_life(life);

@@ -31,6 +31,8 @@ pub struct Counts {
     pub snapshots_received: u64,
     /// Snapshots of other nodes that came whole and can't be read. A human should look.
     pub snapshots_refused: u64,
+    /// Replicas that went to other nodes.
+    pub replicas_left: u64,
     /// Sessions of all shards that this node has, like what follows.
     pub sessions: usize,
     /// Subscriptions.

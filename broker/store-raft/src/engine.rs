@@ -110,23 +110,27 @@ impl<D: Disk + Clone> Engine<D> {
             let leader = self.leader(shard);
             return self.refused.push((asker, Answer::NotLeader { leader }));
         };
+        let is_stranger = !self.settings.is_alone() && !self.peers.view.contains(asked.origin);
         let replica = &mut self.replicas[at];
         if let Ask::Disconnect { client, epoch, .. } = &asked.ask {
             replica.give_up_session(client, *epoch);
         }
         let bytes = ask_bytes(&asked.ask);
         let is_room = replica.asks.len() < self.settings.asks_max
-            && (replica.asks.is_empty() || replica.asks_bytes + bytes <= self.settings.asks_bytes_max);
-        if self.full.is_some() {
-            self.counted.full_disk_refusals += 1;
-            self.refused.push((asker, Answer::Unavailable));
-        } else if is_room {
+            && (replica.asks.is_empty() || replica.asks_bytes + bytes <= self.settings.asks_bytes_max)
+            && (!matches!(asked.ask, Ask::Subscribe { .. }) || replica.held() < self.settings.asks_max);
+        // What is behind something that was refused must not come before it.
+        let is_passed_over = replica.refusing.contains(&asked.origin);
+        if self.full.is_none() && is_room && !is_stranger && !is_passed_over {
             replica.asks_bytes += bytes;
             replica.asks.push_back(asked);
-        } else {
-            self.counted.asks_refused += 1;
-            self.refused.push((asker, Answer::Unavailable));
+            return;
         }
+        replica.refusing.insert(asked.origin);
+        let counter =
+            if self.full.is_some() { &mut self.counted.full_disk_refusals } else { &mut self.counted.asks_refused };
+        *counter += 1;
+        self.refused.push((asker, Answer::Unavailable));
     }
 
     /// What the engine of another node has to say.
@@ -235,13 +239,10 @@ impl<D: Disk + Clone> Engine<D> {
     /// What a member of a cluster does beside what is asked.
     fn host(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<(), Failed> {
         self.leave(out)?;
-        if self.cluster.as_ref().is_some_and(|cluster| cluster.begins_shards) && self.full.is_none() {
-            self.follow_map(now)?;
-        }
         for (group, node) in std::mem::take(&mut self.caught_up) {
             self.caught_up(group, node, now, time);
         }
-        self.place(now, time);
+        self.place(now, time)?;
         self.transfer(now)
     }
 
@@ -249,6 +250,7 @@ impl<D: Disk + Clone> Engine<D> {
         for (asker, answer) in self.refused.drain(..) {
             asker.answer(answer, out);
         }
+        self.replicas.iter_mut().for_each(|replica| replica.refusing.clear());
     }
 
     fn propose(&mut self, now: Instant, time: Time, out: &mut impl Out) {
@@ -264,7 +266,6 @@ impl<D: Disk + Clone> Engine<D> {
             random: &mut self.random,
             now,
             time,
-            refused: &mut self.counted.asks_refused,
         };
         for replica in &mut self.replicas {
             replica.propose(&mut with, out);
@@ -307,8 +308,8 @@ impl<D: Disk + Clone> Engine<D> {
         }
         let dues = self.replicas.iter().filter_map(|replica| replica.next_due(now, time));
         let looks = self.cluster.as_ref().and_then(|cluster| cluster.placing.next_look());
-        let others = looks.into_iter().chain(self.transfers.next_resend()).chain(self.peers_deadline());
-        ticks.chain(dues).chain(self.settle_at).chain(others).min()
+        let others = [looks, self.transfers.next_resend(), self.peers_deadline()];
+        ticks.chain(dues).chain(self.settle_at).chain(others.into_iter().flatten()).min()
     }
 
     /// Whether another turn would do something at once.
@@ -327,7 +328,7 @@ impl<D: Disk + Clone> Engine<D> {
             || !self.caught_up.is_empty()
             || self.transfers.has_work()
             || self.must_leave()
-            || self.cluster.as_ref().is_some_and(|it| it.begins_shards || it.placing.is_due)
+            || self.cluster.as_ref().is_some_and(|it| it.placing.is_due)
     }
 
     /// Whether it takes what must be durable.

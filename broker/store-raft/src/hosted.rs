@@ -180,6 +180,8 @@ impl DerefMut for Hosted {
 
 #[cfg(test)]
 mod tests {
+    use fulmar_raft::{Entry, Payload, Recovered, Settings};
+
     use super::*;
 
     #[test]
@@ -198,6 +200,53 @@ mod tests {
                 assert!(Kept::decode(1, &bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
             }
         }
+    }
+
+    /// A group that has come back without entries.
+    fn came_back(floor: Position, now: Instant) -> Hosted {
+        let hard_state = HardState { term: 5, vote: None };
+        let kept = Kept { hard_state, floor: Some(floor), ..Kept::new(Membership::default()) };
+        let recovered = Recovered::from_log(hard_state, kept.start.clone(), 0, []).expect("there are no entries");
+        Hosted::new(1, Group::new(Settings::default(), 7, recovered, now, 1), 0, kept)
+    }
+
+    /// Whom it votes for, of two candidates that ask in their terms.
+    fn votes(hosted: &mut Hosted, from: NodeId, term: u64, last: Position, now: Instant) -> bool {
+        hosted.receive(from, Message { term, body: Body::AskVote { last, transfer: false } }, now);
+        let outputs = hosted.take_outputs();
+        if let Some(write) = outputs.and_then(|outputs| outputs.write) {
+            hosted.stored(write.ticket, now);
+        }
+        let messages = hosted.take_outputs().map_or(Vec::new(), |outputs| outputs.messages);
+        messages.iter().any(|(to, message)| *to == from && message.body == Body::Vote { granted: true })
+    }
+
+    #[test]
+    fn a_group_that_has_come_back_votes_as_if_it_had_what_it_had_and_never_campaigns() {
+        let (now, floor) = (Instant::now(), Position { term: 4, index: 20 });
+        let mut hosted = came_back(floor, now);
+        assert!(!votes(&mut hosted, 2, 6, Position { term: 4, index: 19 }, now), "it lacks an entry");
+        assert!(!votes(&mut hosted, 3, 7, Position { term: 3, index: 90 }, now), "it lacks a term");
+        assert!(votes(&mut hosted, 4, 8, Position { term: 4, index: 20 }, now));
+        hosted.tick(now + std::time::Duration::from_secs(60));
+        assert!(hosted.take_outputs().is_none(), "nothing has changed");
+        assert_eq!((hosted.next_tick(), hosted.left().floor), (None, Some(floor)));
+    }
+
+    #[test]
+    fn a_floor_is_left_when_the_log_is_as_far() {
+        let (now, floor) = (Instant::now(), Position { term: 4, index: 2 });
+        let mut hosted = came_back(floor, now);
+        let append = |hosted: &mut Hosted, previous, entry: Entry| {
+            let body = Body::Append { previous, entries: vec![entry], committed: 0 };
+            hosted.receive(2, Message { term: 5, body }, now);
+            hosted.take_outputs();
+        };
+        let entry = |term, index| Entry { term, index, payload: Payload::Empty };
+        append(&mut hosted, Position::ZERO, entry(3, 1));
+        assert_eq!(hosted.kept.floor, Some(floor));
+        append(&mut hosted, Position { term: 3, index: 1 }, entry(5, 2));
+        assert_eq!((hosted.kept.floor, hosted.next_tick().is_some()), (None, true));
     }
 
     #[test]

@@ -119,6 +119,9 @@ mod tests {
             "fulmar data folder, format 1\nnode 00000000000000ab\nshards 12\nincarnation 7\ncheck bfecb9fc\n"
         );
         assert_eq!(Identity::parse(&text), Ok(identity));
+        let member = Identity { mode: Mode::Member, ..identity };
+        assert_eq!(Identity::parse(&member.text()), Ok(member));
+        assert_ne!(Identity::parse(&member.text().replace("member\n", "")), Ok(identity), "the check is of all of it");
         assert_eq!(Identity::parse(&text.replace('7', "8")), Err("its check does not match"));
         assert_eq!(Identity::parse(&text.replace("12", "0")), Err("it has no number of shards"));
         assert_eq!(Identity::parse("fulmar data folder, format 2\n"), Err("it has another title"));

@@ -13,7 +13,6 @@ use fulmar_raft::{Body, Message, NodeId};
 use crate::engine::Engine;
 use crate::errors::{Failed, Written, written};
 use crate::letter::Letter;
-use crate::matcher::split_share;
 use crate::out::Out;
 use crate::settings::sabotaged;
 use crate::write::Batch;
@@ -111,18 +110,16 @@ impl<D: Disk + Clone> Engine<D> {
         let mut batch = Batch::default();
         batch.forget(number);
         batch.state(number, &kept);
-        // Without room for it the replica stays a while.
+        // Without room for it the replica stays until it is asked again.
         if matches!(written(self.log.write(&batch.writes()))?, Written::Full(_)) {
+            self.leaving.remove(&number);
             return Ok(());
         }
         self.log.sync()?;
         self.counted.syncs += 1;
         let mut replica = self.replicas.remove(at);
-        replica.stop_leading(false, out);
-        for (filter, _) in replica.shard.filters() {
-            let (share, filter) = split_share(filter);
-            out.interest(replica.id, share, filter, false);
-        }
+        replica.give_up(out);
+        self.counted.replicas_left += 1;
         self.leaving.remove(&number);
         self.left.insert(number, kept);
         self.unwritten.retain(|unwritten| unwritten.group != number);

@@ -5,7 +5,7 @@
 use fulmar_raft::{Index, Message as RaftMessage, NodeId, Term};
 use thiserror::Error;
 
-use crate::bytes::{self, Wrong};
+use crate::bytes::{Reader, Wrong};
 use crate::feed_letter::{Confirm, Feed};
 
 /// See the [module](self).
@@ -17,17 +17,6 @@ pub enum Letter {
         group: u16,
         /// What it says.
         message: RaftMessage,
-    },
-    /// What a leader tells of the filters of its shard.
-    Feed(Feed),
-    /// What a node knows of the filters of a shard.
-    Confirm(Confirm),
-    /// A node asks all leaders for all filters that there are from now on.
-    AskForFeeds {
-        /// Which life of it.
-        incarnation: u64,
-        /// Which time it is.
-        round: u64,
     },
     /// A part of a group's snapshot, for a node that needs it.
     Portion {
@@ -75,6 +64,17 @@ pub enum Letter {
         /// The learner.
         node: NodeId,
     },
+    /// What a leader tells of the filters of its shard.
+    Feed(Feed),
+    /// What a node knows of the filters of a shard.
+    Confirm(Confirm),
+    /// A node asks all leaders for all filters that there are from now on.
+    AskForFeeds {
+        /// Which life of it.
+        incarnation: u64,
+        /// Which time it is.
+        round: u64,
+    },
 }
 
 /// A snapshot on its way.
@@ -99,12 +99,6 @@ pub enum LetterError {
         /// How many there must be.
         wanted: usize,
     },
-    /// It ends too late.
-    #[error("{found} bytes follow the end of a letter")]
-    Long {
-        /// How many.
-        found: usize,
-    },
     /// A later version has more kinds.
     #[error("a letter of kind {found}, which is unknown")]
     Kind {
@@ -114,9 +108,6 @@ pub enum LetterError {
     /// What belongs to it is damaged.
     #[error("a letter of a Raft group: {0}")]
     Raft(#[from] fulmar_raft::WireError),
-    /// The same of other kinds.
-    #[error("a letter of a shard: {0}")]
-    Shard(#[from] Wrong),
     /// What belongs to it was damaged on its way.
     #[error("a part of a snapshot with checksum {found:08x}, wanted {wanted:08x}")]
     Checksum {
@@ -125,6 +116,9 @@ pub enum LetterError {
         /// What the letter says.
         wanted: u32,
     },
+    /// What belongs to it can't be read.
+    #[error("a letter: {0}")]
+    Bytes(#[from] Wrong),
 }
 
 const RAFT: u8 = 1;
@@ -162,19 +156,6 @@ impl Letter {
                 out.extend(group.to_le_bytes());
                 message.append_to(out);
             }
-            Letter::Feed(feed) => {
-                out.push(FEED);
-                feed.append_to(out);
-            }
-            Letter::Confirm(confirm) => {
-                out.push(CONFIRM);
-                confirm.append_to(out);
-            }
-            Letter::AskForFeeds { incarnation, round } => {
-                out.push(ASK_FOR_FEEDS);
-                out.extend(incarnation.to_le_bytes());
-                out.extend(round.to_le_bytes());
-            }
             Letter::Portion { of, total, offset, bytes } => {
                 out.push(PORTION);
                 of.append_to(out);
@@ -192,6 +173,19 @@ impl Letter {
             Letter::MayLeave { group, question } => put(out, MAY_LEAVE, *group, *question),
             Letter::Left { group, question } => put(out, LEFT, *group, *question),
             Letter::CaughtUp { group, node } => put(out, CAUGHT_UP, *group, *node),
+            Letter::Feed(feed) => {
+                out.push(FEED);
+                feed.append_to(out);
+            }
+            Letter::Confirm(confirm) => {
+                out.push(CONFIRM);
+                confirm.append_to(out);
+            }
+            Letter::AskForFeeds { incarnation, round } => {
+                out.push(ASK_FOR_FEEDS);
+                out.extend(incarnation.to_le_bytes());
+                out.extend(round.to_le_bytes());
+            }
         }
     }
 
@@ -200,50 +194,47 @@ impl Letter {
     /// # Errors
     /// Says what is wrong with the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, LetterError> {
-        let (kind, rest) = bytes.split_first().ok_or(LetterError::Short { found: 0, wanted: 1 })?;
-        match *kind {
-            FEED => return Ok(Letter::Feed(Feed::decode(&mut bytes::Reader(rest))?)),
-            CONFIRM => return Ok(Letter::Confirm(Confirm::decode(&mut bytes::Reader(rest))?)),
-            ASK_FOR_FEEDS => {
-                let mut reader = bytes::Reader(rest);
-                let (incarnation, round) = (reader.u64()?, reader.u64()?);
-                reader.finish()?;
-                return Ok(Letter::AskForFeeds { incarnation, round });
-            }
-            _ => {}
+        let short = |wanted| LetterError::Short { found: bytes.len(), wanted };
+        let (&kind, rest) = bytes.split_first().ok_or_else(|| short(1))?;
+        if kind == RAFT {
+            let (group, rest) = rest.split_first_chunk().ok_or_else(|| short(3))?;
+            return Ok(Letter::Raft { group: u16::from_le_bytes(*group), message: RaftMessage::decode(rest)? });
         }
-        let mut reader = Reader { bytes: rest, length: bytes.len() };
-        let group = u16::from_le_bytes(reader.take()?);
-        let letter = match *kind {
-            RAFT => return Ok(Letter::Raft { group, message: RaftMessage::decode(reader.bytes)? }),
+        let mut reader = Reader(rest);
+        let letter = match kind {
             PORTION => {
-                let of = Transfer { group, term: reader.number()?, index: reader.number()? };
-                let (total, offset) = (reader.number()?, reader.number()?);
-                let (wanted, bytes) = (u32::from_le_bytes(reader.take()?), reader.bytes.to_vec());
+                let (of, total, offset) = (Transfer::read(&mut reader)?, reader.u64()?, reader.u64()?);
+                let wanted = reader.u32()?;
+                let bytes = std::mem::take(&mut reader.0).to_vec();
                 let found = crc32c::crc32c(&bytes);
                 if found != wanted {
                     return Err(LetterError::Checksum { found, wanted });
                 }
-                return Ok(Letter::Portion { of, total, offset, bytes });
+                Letter::Portion { of, total, offset, bytes }
             }
             TAKEN => {
-                let of = Transfer { group, term: reader.number()?, index: reader.number()? };
-                Letter::Taken { of, until: Some(reader.number()?).filter(|until| *until != NOWHERE) }
+                let of = Transfer::read(&mut reader)?;
+                Letter::Taken { of, until: Some(reader.u64()?).filter(|until| *until != NOWHERE) }
             }
-            COMMITTED => Letter::Committed { group, index: reader.number()? },
-            MAY_LEAVE => Letter::MayLeave { group, question: reader.number()? },
-            LEFT => Letter::Left { group, question: reader.number()? },
-            CAUGHT_UP => Letter::CaughtUp { group, node: reader.number()? },
+            COMMITTED => Letter::Committed { group: reader.u16()?, index: reader.u64()? },
+            MAY_LEAVE => Letter::MayLeave { group: reader.u16()?, question: reader.u64()? },
+            LEFT => Letter::Left { group: reader.u16()?, question: reader.u64()? },
+            CAUGHT_UP => Letter::CaughtUp { group: reader.u16()?, node: reader.u64()? },
+            FEED => Letter::Feed(Feed::decode(&mut reader)?),
+            CONFIRM => Letter::Confirm(Confirm::decode(&mut reader)?),
+            ASK_FOR_FEEDS => Letter::AskForFeeds { incarnation: reader.u64()?, round: reader.u64()? },
             found => return Err(LetterError::Kind { found }),
         };
-        match reader.bytes.len() {
-            0 => Ok(letter),
-            found => Err(LetterError::Long { found }),
-        }
+        reader.finish()?;
+        Ok(letter)
     }
 }
 
 impl Transfer {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Wrong> {
+        Ok(Self { group: reader.u16()?, term: reader.u64()?, index: reader.u64()? })
+    }
+
     fn append_to(self, out: &mut Vec<u8>) {
         let Self { group, term, index } = self;
         out.extend(group.to_le_bytes());
@@ -258,27 +249,6 @@ fn put(out: &mut Vec<u8>, kind: u8, group: u16, number: u64) {
     out.extend(number.to_le_bytes());
 }
 
-/// Reads from the front of bytes.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    /// Of the whole letter.
-    length: usize,
-}
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], LetterError> {
-        let wanted = self.length - self.bytes.len() + N;
-        let short = LetterError::Short { found: self.length, wanted };
-        let (taken, rest) = self.bytes.split_first_chunk().ok_or(short)?;
-        self.bytes = rest;
-        Ok(*taken)
-    }
-
-    fn number(&mut self) -> Result<u64, LetterError> {
-        self.take().map(u64::from_le_bytes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use fulmar_store::ShardId;
@@ -291,10 +261,10 @@ mod tests {
         assert_eq!(Letter::decode(&[]), Err(LetterError::Short { found: 0, wanted: 1 }));
         assert_eq!(Letter::decode(&[RAFT, 0]), Err(LetterError::Short { found: 2, wanted: 3 }));
         assert_eq!(Letter::decode(&[99, 0, 0]), Err(LetterError::Kind { found: 99 }));
-        assert_eq!(Letter::decode(&[LEFT, 0, 0, 1]), Err(LetterError::Short { found: 4, wanted: 11 }));
+        assert_eq!(Letter::decode(&[LEFT, 0, 0, 1]), Err(LetterError::Bytes(Wrong::Short { found: 1, wanted: 8 })));
         assert!(matches!(Letter::decode(&[RAFT, 0, 0]), Err(LetterError::Raft(_))));
         let long = [&[ASK_FOR_FEEDS][..], &[0; 17]].concat();
-        assert_eq!(Letter::decode(&long), Err(LetterError::Shard(Wrong::Long { found: 1 })));
+        assert_eq!(Letter::decode(&long), Err(LetterError::Bytes(Wrong::Long { found: 1 })));
     }
 
     #[test]

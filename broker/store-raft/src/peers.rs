@@ -94,7 +94,7 @@ impl<D: Disk + Clone> Engine<D> {
                 Letter::AskForFeeds { incarnation, round } => {
                     self.replicas.iter_mut().for_each(|it| it.prove(Node { id: from, incarnation }, false, round));
                 }
-                // Others are for the host of groups.
+                // Those of groups do not come here.
                 _ => {}
             }
         }

@@ -4,6 +4,7 @@
 //! one step. What is refused is tried again with a later look. The leader of group 0 also makes the map's next steps.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use fulmar_log::Disk;
@@ -88,12 +89,13 @@ impl<D: Disk + Clone> Engine<D> {
     }
 
     /// Leaders take the next step of each group that they lead, as far as there is one.
-    pub(crate) fn place(&mut self, now: Instant, time: Time) {
-        let Some(cluster) = &mut self.cluster else { return };
+    pub(crate) fn place(&mut self, now: Instant, time: Time) -> Result<(), Failed> {
+        let Some(cluster) = &mut self.cluster else { return Ok(()) };
         let is_due = std::mem::take(&mut cluster.placing.is_due);
         if !is_due && cluster.placing.look_at.is_some_and(|at| now < at) {
-            return;
+            return Ok(());
         }
+        let begins_shards = cluster.begins_shards;
         cluster.placing.look_at = Some(now + LOOK);
         cluster.placing.transfers.retain(|_, until| now < *until);
         cluster.placing.told.retain(|_, until| now < *until);
@@ -107,12 +109,14 @@ impl<D: Disk + Clone> Engine<D> {
             self.place_shard(number, now, time);
         }
         self.ask_to_leave(now);
+        // The disk had no room for them before.
+        if begins_shards { self.follow_map(now) } else { Ok(()) }
     }
 
     /// Tells followers how far they should be.
     fn tell_goals(&mut self) {
         let mut letters = Vec::new();
-        for group in self.groups() {
+        for group in self.groups().filter(|group| group.is_serving()) {
             let letter = Letter::Committed { group: group.number, index: group.committed() };
             letters.extend(group.followers().map(|follower| (follower.node, letter.clone())));
         }
@@ -190,9 +194,10 @@ impl<D: Disk + Clone> Engine<D> {
             take(group, step, patience, now);
         }
         let learner = wanted.moving().filter(|moving| moving.stage == Stage::Learner).map(|moving| moving.to);
-        let Some(node) = learner.filter(|node| learners.contains(node) && is_near(group, *node, patience, now)) else {
-            return;
-        };
+        // One that the map took away and wants again before its group has let it go is a voter still.
+        let has = |node: &NodeId| learners.contains(node) || voters.contains(node);
+        let is_here = |node: &NodeId| *node == me || (has(node) && is_near(group, *node, patience, now));
+        let Some(node) = learner.filter(is_here) else { return };
         let to = self.cluster.as_ref().and_then(|cluster| cluster.group.leader());
         self.tell_caught_up(number, node, to, now, time);
     }
@@ -234,8 +239,8 @@ fn is_near(group: &Hosted, node: NodeId, patience: Duration, now: Instant) -> bo
 }
 
 fn hand_over(group: &mut Hosted, transfers: &mut BTreeMap<u16, Instant>, to: NodeId, now: Instant) {
-    if !transfers.contains_key(&group.number) {
-        transfers.insert(group.number, now + TRANSFER_RETRY);
+    if let Entry::Vacant(vacant) = transfers.entry(group.number) {
+        vacant.insert(now + TRANSFER_RETRY);
         // Who does not lead any more need not.
         let _ = group.transfer(to, now);
     }
@@ -251,7 +256,10 @@ fn take(group: &mut Hosted, step: Option<GroupStep>, patience: Duration, now: In
         Some(GroupStep::Remove(node)) => Change::Remove(node),
         Some(GroupStep::Promote(_)) | None => return,
     };
-    if group.is_membership_committed() {
+    let Ok(after) = group.membership().after(change) else { return };
+    let answers = |node: &&NodeId| **node == group.id() || is_near(group, **node, patience, now);
+    // Who is left must be able to go on: nobody should give up a vote for one who is down and may never come back.
+    if group.is_membership_committed() && after.voters().iter().filter(answers).count() * 2 > after.voters().len() {
         let _ = group.change(change, now);
     }
 }

@@ -29,8 +29,6 @@ pub(crate) struct Proposing<'a> {
     pub(crate) random: &'a mut Random,
     pub(crate) now: std::time::Instant,
     pub(crate) time: Time,
-    /// What was refused for want of room.
-    pub(crate) refused: &'a mut u64,
 }
 
 impl Replica {
@@ -104,12 +102,8 @@ impl Replica {
         if self.shard.is_gone(origin) {
             return asker.answer(Answer::Reply(Reply::Refused(Refusal::NodeGone(origin))), out);
         }
-        // One that has left may not be remembered as gone for ever; one that joins was heard of too early.
-        let is_stranger = !with.settings.is_alone() && !with.view.contains(origin);
-        let is_full = matches!(ask, Ask::Subscribe { .. })
-            && self.leading.as_ref().is_some_and(|leading| leading.feed.held() >= with.settings.asks_max);
-        if is_stranger || is_full {
-            *with.refused += 1;
+        // One that has left meanwhile may not be remembered as gone for ever.
+        if !with.settings.is_alone() && !with.view.contains(origin) {
             return asker.answer(Answer::Unavailable, out);
         }
         let command = match ask {
@@ -191,12 +185,12 @@ impl Replica {
             // Others have it from an earlier leader. The shard would drop them, too.
             targets.retain(|target| target.client > *until);
         }
-        if !sabotaged!(with.settings, CutUnsorted) {
+        let targets_max = usize::try_from(with.settings.entry_targets_max).unwrap_or(usize::MAX);
+        if targets.len() > targets_max && !sabotaged!(with.settings, CutUnsorted) {
             // Parts are cut in this order.
             targets.sort_unstable_by(|a, b| a.client.cmp(&b.client));
         }
         let item = Item { message, retain, targets };
-        let targets_max = usize::try_from(with.settings.entry_targets_max).unwrap_or(usize::MAX);
         self.pieces.extend(Piece::items(item, asker, number, targets_max));
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Replica {
     /// What was asked and is not proposed.
     pub(crate) asks: VecDeque<Asked>,
     pub(crate) asks_bytes: usize,
+    /// Nodes of whose questions one was refused since the last turn.
+    pub(crate) refusing: BTreeSet<Node>,
     /// The ask that was taken from those last, matched, as far as it is not proposed.
     pub(crate) pieces: VecDeque<Piece>,
     /// An entry for which the group had no room.
@@ -112,6 +114,7 @@ impl Replica {
             matcher,
             asks: VecDeque::new(),
             asks_bytes: 0,
+            refusing: BTreeSet::new(),
             pieces: VecDeque::new(),
             put_off: None,
             in_flight: VecDeque::new(),
@@ -184,10 +187,10 @@ impl Replica {
         });
     }
 
-    /// A snapshot that was received takes the place of the shard: what of it is retained is told. Subscriptions are told
-    /// by whoever leads.
+    /// A snapshot that was received takes the place of the shard: retained messages that are not as they were are told.
+    /// What filters there are is told by the leader.
     pub(crate) fn replace(&mut self, shard: Shard, seed: u64, time: Time, out: &mut impl Out) {
-        self.stop_leading(false, out);
+        self.give_up(out);
         let before = std::mem::replace(&mut self.shard, shard);
         self.matcher = Matcher::of(&self.shard, seed);
         let time = time.max(self.shard.time());
@@ -205,8 +208,13 @@ impl Replica {
         self.note_wills();
     }
 
+    /// This node leads the shard no longer, and serves nobody of it.
+    pub(crate) fn give_up(&mut self, out: &mut impl Out) {
+        self.stop_leading(false, out);
+    }
+
     /// Nobody knows what becomes of what was proposed, and what waits is for somebody else. So are the sessions.
-    pub(crate) fn stop_leading(&mut self, is_alone: bool, out: &mut impl Out) {
+    fn stop_leading(&mut self, is_alone: bool, out: &mut impl Out) {
         let held = self.leading.take().map(|leading| leading.feed.askers().collect::<Vec<_>>());
         let proposed: Vec<_> = self.in_flight.drain(..).flat_map(|it| it.waits).collect();
         give_up(held.into_iter().flatten().chain(proposed.iter().flat_map(|waits| waits.askers())), out);
@@ -239,6 +247,11 @@ impl Replica {
         if self.owned.get(client).is_some_and(|owned| owned.epoch == epoch) {
             self.owned.remove(client);
         }
+    }
+
+    /// How many answers wait until other nodes know of what they say.
+    pub(crate) fn held(&self) -> usize {
+        self.leading.as_ref().map_or(0, |leading| leading.feed.held())
     }
 
     /// Takes note of wills that are to be published now. Few entries have any, and these know by the number.

@@ -158,6 +158,14 @@ pub(crate) enum Sabotage {
     SnapshotNotSynced,
     /// Messages leave the outbox when they are sent.
     OutboxDoneEarly,
+    /// A snapshot that was received counts before it is synced.
+    ReceivedNotSynced,
+    /// A snapshot stands for another index than the one that was sent.
+    ReceivedAtOtherIndex,
+    /// A replica goes as soon as the map says so, whatever its group says.
+    LeavesEarly,
+    /// A leader serves before it has applied the first entry of its own term.
+    ServesEarly,
     /// SUBSCRIBE is answered before others know of it.
     BarrierLeftOut,
     /// Who joins acknowledges before it knows all filters.
@@ -168,14 +176,6 @@ pub(crate) enum Sabotage {
     CutUnsorted,
     /// Who attaches is sent again what it was sent before.
     AttachedFromStart,
-    /// A snapshot that was received counts before it is synced.
-    ReceivedNotSynced,
-    /// A snapshot stands for another index than the one that was sent.
-    ReceivedAtOtherIndex,
-    /// A replica goes as soon as the map says so, whatever its group says.
-    LeavesEarly,
-    /// A leader serves before it has applied the first entry of its own term.
-    ServesEarly,
 }
 
 /// Whether the test at hand asks for this mistake. Other builds have none of them.

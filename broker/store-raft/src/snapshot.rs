@@ -34,8 +34,9 @@ const VERSION: u32 = 1;
 const HEAD_BYTES: usize = MAGIC.len() + 4;
 const CHUNK_HEAD_BYTES: usize = 8;
 const CHUNK_BYTES: usize = 64 * 1024;
-/// What a name ends with that is not whole yet.
+/// What a name ends with that is not whole yet: one of our own, and one that another node sends.
 const UNFINISHED: &str = ".new";
+const RECEIVED: &str = ".received";
 
 /// The snapshot that is being written, if one is.
 pub(crate) struct Snapshots<F> {
@@ -91,8 +92,13 @@ impl Named {
     }
 
     /// What it is called until it is whole.
-    pub(crate) fn unfinished(self, folder: &Path) -> PathBuf {
+    fn unfinished(self, folder: &Path) -> PathBuf {
         folder.join(format!("{}{UNFINISHED}", self.name()))
+    }
+
+    /// What one that another node sends is called until it is whole.
+    pub(crate) fn received(self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}{RECEIVED}", self.name()))
     }
 
     fn name(self) -> String {
@@ -109,8 +115,11 @@ pub(crate) enum Loaded {
 /// Removes what is left of snapshots that were not finished, and tells which there are; the newest first.
 pub(crate) fn list(disk: &impl Disk, folder: &Path) -> Result<Vec<Named>, OpenError> {
     let names = disk.list(folder).map_err(OpenError::disk("list", folder))?;
-    for name in names.iter().filter_map(|name| name.strip_suffix(UNFINISHED)).filter(|it| Named::parse(it).is_some()) {
-        let path = folder.join(format!("{name}{UNFINISHED}"));
+    let is_unfinished = |name: &&String| {
+        let named = name.strip_suffix(UNFINISHED).or_else(|| name.strip_suffix(RECEIVED));
+        named.is_some_and(|named| Named::parse(named).is_some())
+    };
+    for path in names.iter().filter(is_unfinished).map(|name| folder.join(name)) {
         disk.remove(&path).map_err(OpenError::disk("remove", &path))?;
     }
     let mut found: Vec<Named> = names.iter().filter_map(|name| Named::parse(name)).collect();

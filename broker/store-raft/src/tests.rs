@@ -1,5 +1,6 @@
 //! What an engine does, by topic, on a simulated disk.
 
+mod cluster;
 mod deliver;
 pub(crate) mod fixture;
 mod full;

@@ -204,6 +204,7 @@ impl<D: Disk + Clone> Engine<D> {
         }
         if of.index <= hosted.committed() {
             // It has come by another way.
+            self.stop_receiving(of.group)?;
             return Ok(Some(total));
         }
         let is_same = |it: &Receiving<D::File>| it.from == from && it.of == of && it.total == total;
@@ -212,7 +213,7 @@ impl<D: Disk + Clone> Engine<D> {
             if offset > 0 {
                 return Ok(Some(0));
             }
-            let path = Named { group: of.group, index: of.index }.unfinished(&self.settings.folder);
+            let path = Named { group: of.group, index: of.index }.received(&self.settings.folder);
             let file = match self.disk.create(&path) {
                 Ok(file) => file,
                 Err(error) if is_full(&error) => return Ok(None),
@@ -321,5 +322,21 @@ impl<D: Disk + Clone> Engine<D> {
         self.transfers.portions.retain(|(_, portion)| portion.of.group != group);
         self.transfers.installing.remove(&group);
         self.stop_receiving(group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_beyond_the_bound_are_lost() {
+        let mut transfers: Transfers<()> = Transfers::default();
+        let of = Transfer { group: 1, term: 1, index: 1 };
+        for offset in 0..PORTIONS_MAX as u64 + 9 {
+            transfers.push(7, Portion { of, total: 1000, offset, bytes: vec![0] });
+        }
+        let last = transfers.portions.back().map(|(_, portion)| portion.offset);
+        assert_eq!((transfers.portions.len(), last), (PORTIONS_MAX, Some(PORTIONS_MAX as u64 - 1)));
     }
 }

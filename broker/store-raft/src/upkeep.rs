@@ -28,7 +28,8 @@ impl<D: Disk + Clone> Engine<D> {
     /// A group may have become one that this node serves.
     pub(crate) fn start_leading(&mut self, at: usize) {
         let replica = &mut self.replicas[at];
-        if replica.leading.is_none() && replica.group.is_serving() {
+        let is_early = sabotaged!(self.settings, ServesEarly) && replica.group.is_leader();
+        if replica.leading.is_none() && (replica.group.is_serving() || is_early) {
             replica.start_leading(self.me, &self.settings.store);
             let leading = replica.leading.iter_mut();
             leading.for_each(|leading| leading.feed.follow(self.me, self.peers.view.members()));

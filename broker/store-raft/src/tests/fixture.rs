@@ -13,7 +13,7 @@ use fulmar_store::{
     Recipients, ShardId, Subscription, Takeover, Ticket, Told, Version,
 };
 
-use crate::{Engine, Letter, Out, Settings};
+use crate::{Engine, Letter, MetaEvent, Out, Settings};
 
 pub(crate) const NODE: u64 = 0xab;
 
@@ -29,6 +29,7 @@ pub(crate) enum Said {
     Interest(ShardId, Option<String>, String, bool),
     Retained(String, Option<Message>, Version),
     Sent(NodeId, Letter),
+    Meta(MetaEvent),
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +50,10 @@ impl Out for Heard {
 
     fn send(&mut self, to: NodeId, letter: Letter) {
         self.0.push(Said::Sent(to, letter));
+    }
+
+    fn meta(&mut self, event: MetaEvent) {
+        self.0.push(Said::Meta(event));
     }
 }
 
