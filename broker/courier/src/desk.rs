@@ -17,7 +17,7 @@ use crate::line::run_of;
 use crate::settings::{DeskSettings, sabotaged};
 use crate::weight;
 
-/// See the [module](self).
+/// The engine's end of letters: see the [crate].
 #[derive(Debug)]
 pub struct Desk {
     settings: DeskSettings,
