@@ -224,6 +224,7 @@ pub(super) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
 
 fn settings(node: Node) -> NodeSettings {
     NodeSettings {
+        views: false,
         node_id: node.id,
         incarnation: node.incarnation,
         name: format!("broker-{}", node.id),

@@ -14,7 +14,8 @@ use fulmar_config::ClusterTls;
 use fulmar_store::Node;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use super::{Arrival, NotSent};
+use super::Arrival;
+use super::mail::NotSent;
 use crate::link::neighbours::LanesState;
 use end::{End, ends, eventually, places};
 use stranger::{greet, hello, is_closed};
