@@ -34,7 +34,7 @@ pub enum Kind {
     IdentityMissing,
     /// What says whose it is has changed.
     IdentityDamaged,
-    /// A newer build made the folder.
+    /// Another build made the folder.
     IdentityFormat,
     /// The folder is another node's.
     OtherNode,
@@ -50,7 +50,7 @@ pub enum Kind {
     LogDamaged,
     /// Segments of the log are missing.
     LogIncomplete,
-    /// A newer build wrote the log.
+    /// Another build wrote the log.
     LogFormat,
     /// A segment of the log is another node's.
     LogOtherNode,
@@ -62,7 +62,7 @@ pub enum Kind {
     GroupInconsistent,
     /// An entry can't be read.
     EntryDamaged,
-    /// A newer build made an entry.
+    /// Another build made an entry.
     EntryFormat,
     /// The snapshot that a log goes on from is not there.
     SnapshotMissing,
@@ -147,7 +147,7 @@ impl Kind {
             }
             Self::IdentityDamaged => "the broker does not start: the file was changed or the disk lost it",
             Self::IdentityFormat | Self::LogFormat | Self::EntryFormat => {
-                "the broker does not start: a newer release has written here, which this one can't read"
+                "the broker does not start: another release, most likely a newer one, has written here what this one can't read"
             }
             Self::OtherNode => "the broker does not start: node-id and store come from different folders",
             Self::NodeIdMissing => {
@@ -193,7 +193,7 @@ impl Kind {
                  --damaged, and import it into an empty folder"
             }
             Self::IdentityFormat | Self::LogFormat | Self::EntryFormat => {
-                "start the newer release again; to go back to an older one, export with the newer and import with the older"
+                "start the release that wrote it; to change to this one, export with that one and import with this one"
             }
             Self::OtherNode | Self::LogOtherNode => {
                 "put the files back to where they belong; to move data to another node use export and import"
