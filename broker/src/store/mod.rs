@@ -23,6 +23,7 @@ use alone::Store;
 pub(crate) use inbox::Inbox;
 use member::MemberStore;
 pub(crate) use report::{MemberReport, Report};
+pub(crate) use settings::{FOLDER, SHARDS};
 use settings::{member_settings, settings};
 pub(crate) use start::{Kept, StoreThread, start};
 pub(crate) use surroundings::Around;

@@ -8,10 +8,10 @@ use fulmar_meta::ClusterId;
 use fulmar_store_raft::{Durability, Settings};
 
 /// The shards of a store.
-const SHARDS: NonZeroU16 = NonZeroU16::new(12).expect("12 is not 0");
+pub(crate) const SHARDS: NonZeroU16 = NonZeroU16::new(12).expect("12 is not 0");
 
 /// The folder of the store within the data folder.
-const FOLDER: &str = "store";
+pub(crate) const FOLDER: &str = "store";
 
 /// What a shard and a queue are of use with, and the most that is counted.
 const SHARD_BYTES_LEAST: u64 = 1 << 20;

@@ -18,7 +18,7 @@ use fulmar_log::{Disk, File};
 use crate::errors::{Failed, OpenError};
 use crate::settings::Mode;
 
-const TITLE: &str = "fulmar data folder, format 1";
+pub(crate) const TITLE: &str = "fulmar data folder, format 1";
 const NAME: &str = "identity";
 const NEW: &str = "identity.new";
 
@@ -95,7 +95,7 @@ impl Identity {
     }
 }
 
-fn read_all(disk: &impl Disk, path: &Path) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_all(disk: &impl Disk, path: &Path) -> std::io::Result<Vec<u8>> {
     /// So much that a file that is none of ours is noticed.
     const BYTES_MAX: u64 = 4096;
     let file = disk.open(path)?;

@@ -8,6 +8,7 @@
 //!
 //! - `engine`: the turn. `propose`: asks become entries. `write`: entries reach the disk. `apply`: what they did is told.
 //! - `replica`: one shard on this node. `matcher`: who gets a message. `deliver`: what a session was sent.
+//! - `inspect`: a folder that nobody has open, read as far as it can be. `establish`, `settle`: shards move elsewhere.
 //! - `upkeep`: what leaders do by themselves. `snapshot`: when the log may go. `open`, `identity`: how a life begins.
 //!
 //! Nothing here has threads or sockets. Clocks and randomness come from outside, and so does the disk, whose simulated
@@ -28,11 +29,13 @@ mod deliver;
 mod draft;
 mod engine;
 mod errors;
+mod establish;
 mod fed;
 mod feed;
 mod feed_letter;
 mod hosted;
 mod identity;
+mod inspect;
 mod leaving;
 mod letter;
 mod life;
@@ -46,6 +49,7 @@ mod propose;
 mod random;
 mod replica;
 mod settings;
+mod settle;
 mod snapshot;
 mod status;
 #[cfg(test)]
@@ -59,10 +63,13 @@ pub use bytes::Wrong;
 pub use counts::{Counts, State};
 pub use engine::Engine;
 pub use errors::{Failed, OpenError};
+pub use establish::establish;
 pub use feed_letter::{Confirm, Feed, Known, News};
 pub use identity::Identity;
+pub use inspect::{Finding, GroupReport, Inspector, Kind, LogReport, SnapshotReport, Wanted};
 pub use letter::{Letter, LetterError, Transfer};
 pub use meta_group::{MetaEvent, MetaRefused};
 pub use out::Out;
 pub use settings::{Durability, Mode, Settings};
+pub use settle::{is_settled, settle};
 pub use status::GroupStatus;

@@ -21,7 +21,7 @@ use crate::settings::{Mode, Settings, sabotaged};
 use crate::snapshot::{self, Loaded, Named};
 
 /// Where the log is in the folder.
-const LOG: &str = "log";
+pub(crate) const LOG: &str = "log";
 
 /// So much of the log is read at once.
 const READ_BYTES: usize = 4 << 20;

@@ -29,11 +29,11 @@ use crate::meta_group::META;
 use crate::settings::sabotaged;
 use crate::write::Batch;
 
-const MAGIC: &[u8; 8] = b"FULMSNAP";
-const VERSION: u32 = 1;
+pub(crate) const MAGIC: &[u8; 8] = b"FULMSNAP";
+pub(crate) const VERSION: u32 = 1;
 const HEAD_BYTES: usize = MAGIC.len() + 4;
 const CHUNK_HEAD_BYTES: usize = 8;
-const CHUNK_BYTES: usize = 64 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 /// What a name ends with that is not whole yet: one of our own, and one that another node sends.
 const UNFINISHED: &str = ".new";
 const RECEIVED: &str = ".received";
@@ -101,7 +101,7 @@ impl Named {
         folder.join(format!("{}{RECEIVED}", self.name()))
     }
 
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         format!("snapshot-{}-{}", self.group, self.index)
     }
 }
@@ -112,14 +112,16 @@ pub(crate) enum Loaded {
     Meta(Box<Meta>),
 }
 
+/// Whether it is the name of a snapshot that is not whole yet.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    let named = name.strip_suffix(UNFINISHED).or_else(|| name.strip_suffix(RECEIVED));
+    named.is_some_and(|named| Named::parse(named).is_some())
+}
+
 /// Removes what is left of snapshots that were not finished, and tells which there are; the newest first.
 pub(crate) fn list(disk: &impl Disk, folder: &Path) -> Result<Vec<Named>, OpenError> {
     let names = disk.list(folder).map_err(OpenError::disk("list", folder))?;
-    let is_unfinished = |name: &&String| {
-        let named = name.strip_suffix(UNFINISHED).or_else(|| name.strip_suffix(RECEIVED));
-        named.is_some_and(|named| Named::parse(named).is_some())
-    };
-    for path in names.iter().filter(is_unfinished).map(|name| folder.join(name)) {
+    for path in names.iter().filter(|name| is_unfinished(name)).map(|name| folder.join(name)) {
         disk.remove(&path).map_err(OpenError::disk("remove", &path))?;
     }
     let mut found: Vec<Named> = names.iter().filter_map(|name| Named::parse(name)).collect();
@@ -181,6 +183,14 @@ impl Loading {
     }
 }
 
+/// The version of a snapshot file, if it is one.
+pub(crate) fn version(disk: &impl Disk, path: &Path) -> Option<u32> {
+    let mut head = [0; HEAD_BYTES];
+    disk.open(path).and_then(|file| file.read_at(0, &mut head)).ok()?;
+    let (magic, version) = head.split_at(MAGIC.len());
+    (magic == MAGIC).then(|| u32::from_le_bytes(version.try_into().expect("four of twelve bytes")))
+}
+
 fn read_chunk(file: &impl File, offset: u64, end: u64) -> Result<Vec<u8>, String> {
     let mut head = [0; CHUNK_HEAD_BYTES];
     file.read_at(offset, &mut head).map_err(|error| error.to_string())?;
@@ -196,7 +206,7 @@ fn read_chunk(file: &impl File, offset: u64, end: u64) -> Result<Vec<u8>, String
     if found == wanted { Ok(bytes) } else { Err(format!("checksum {found:08x}, wanted {wanted:08x}")) }
 }
 
-fn put_chunk(out: &mut Vec<u8>, chunk: &[u8]) {
+pub(crate) fn put_chunk(out: &mut Vec<u8>, chunk: &[u8]) {
     out.extend(u32::try_from(chunk.len()).expect("a chunk is far smaller than 4 GB").to_le_bytes());
     out.extend(crc32c::crc32c(chunk).to_le_bytes());
     out.extend_from_slice(chunk);

@@ -2,8 +2,10 @@
 
 mod cluster;
 mod deliver;
+mod establish;
 pub(crate) mod fixture;
 mod full;
+mod inspect;
 mod matching;
 mod open;
 mod order;

@@ -8,6 +8,7 @@
 
 mod ask;
 mod entry;
+mod intake;
 mod load;
 mod reply;
 mod snapshot;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use fulmar_codec::{PacketId, QoS};
 use thiserror::Error;
 
+pub use intake::{Intake, NewMessage, NewPlace, NewSession};
 pub use load::{Loader, SnapshotError};
 pub use snapshot::Snapshot;
 

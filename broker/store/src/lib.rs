@@ -77,6 +77,7 @@ mod ask;
 mod bytes;
 mod command;
 mod interest;
+mod kept;
 mod ledger;
 mod message;
 mod names;
@@ -93,8 +94,9 @@ mod tombstones;
 mod weight;
 
 pub use ask::{Answer, Ask, Asked, OwnedSession, Owner, Published, Recipients, Ticket, Told};
-pub use bytes::{BytesError, LEVEL, Loader, Snapshot, SnapshotError};
+pub use bytes::{BytesError, Intake, LEVEL, Loader, NewMessage, NewPlace, NewSession, Snapshot, SnapshotError};
 pub use command::{Ack, Claim, Command, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Will, WillFate};
+pub use kept::{KeptMessage, KeptPlace, KeptSession};
 pub use ledger::Totals;
 pub use message::Message;
 pub use names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};

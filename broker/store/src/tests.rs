@@ -5,6 +5,7 @@ mod bounds;
 mod bytes;
 mod claim;
 mod exactly_once;
+mod intake;
 mod leaving;
 mod model;
 mod publish;

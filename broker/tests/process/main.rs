@@ -13,6 +13,7 @@ mod bad_input;
 mod bridges;
 mod client_certificates;
 mod cluster;
+mod data_folder;
 mod descriptors;
 mod durable;
 mod durable_folder;
