@@ -23,7 +23,7 @@ const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// What is to outlive the process, and how.
 pub(crate) enum Kept {
     /// By this node alone.
-    Alone(fulmar_store_raft::Settings),
+    Alone(Box<fulmar_store_raft::Settings>),
     /// By a cluster, in which this node has the folder.
     Member(PathBuf, Box<fulmar_store_node::Settings>),
 }
@@ -33,7 +33,7 @@ impl Kept {
     pub(crate) fn of(config: &Config, node: u64, threads: u16) -> Option<Kept> {
         let folder = config.data_dir.as_deref().filter(|_| config.durability != Durability::None)?;
         Some(match &config.cluster {
-            None => Kept::Alone(settings(folder, node, threads, config, setup::random())),
+            None => Kept::Alone(Box::new(settings(folder, node, threads, config, setup::random()))),
             Some(_) => {
                 let settings = member_settings(folder, node, threads, config, setup::random);
                 Kept::Member(folder.to_owned(), Box::new(settings))
@@ -111,7 +111,7 @@ pub(crate) fn start(
     match kept {
         Kept::Alone(settings) => {
             let folder = settings.folder.clone();
-            let mut store = Store::open(settings, around, inbox.clone(), report.clone())
+            let mut store = Store::open(*settings, around, inbox.clone(), report.clone())
                 .with_context(|| format!("open the store in {}", folder.display()))?;
             if names_by_file {
                 store.withdraw_absent();

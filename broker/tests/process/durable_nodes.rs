@@ -150,3 +150,80 @@ fn who_is_alone_of_three_keeps_nothing_and_says_so() {
     subscriber.acknowledges = true;
     assert_eq!(take_numbers(&mut subscriber, 5), (0..5).collect::<Vec<u32>>());
 }
+
+#[test]
+fn a_shared_subscription_has_members_on_several_nodes_and_each_message_goes_to_one() {
+    let cluster = places(NODES);
+    let mut nodes = start_all(&cluster);
+    let share = "$share/workers/jobs/#";
+    let mut members: Vec<Client> = (0..2)
+        .map(|index| {
+            let (mut member, _) = come_in(address(&nodes, index), &lasting(&format!("worker-{index}")));
+            member.subscribe(share, QoS::AtLeastOnce);
+            member
+        })
+        .collect();
+    let mut publisher = Client::connect(address(&nodes, 2), "publisher");
+    publish(&mut publisher, "jobs/1", 0..40);
+    let mut got: Vec<u32> = Vec::new();
+    for member in &mut members {
+        member.acknowledges = true;
+        let mine = member.ping().into_iter().map(|got| match got {
+            Got::Message { payload, .. } => std::str::from_utf8(&payload).unwrap().parse::<u32>().unwrap(),
+            other => panic!("wanted a message, got {other:?}"),
+        });
+        got.extend(mine);
+    }
+    // What is on its way to one of them still comes.
+    let of_others = |got: &[u32]| (0..40).filter(|number| !got.contains(number)).count();
+    assert_eq!(got.len() + of_others(&got), 40, "some came twice: {got:?}");
+
+    // Who dies with its node leaves what it has not got to the other one, or to itself when it is back.
+    members.remove(0);
+    nodes[0].take().expect("it runs").kill();
+    publish(&mut publisher, "jobs/2", 100..120);
+    let mut first = come_back(address(&nodes, 2), &lasting("worker-0"));
+    first.acknowledges = true;
+    let mut second = members.remove(0);
+    let all: Vec<u32> = wait_for("every message at one of the two", || {
+        for member in [&mut first, &mut second] {
+            got.extend(member.ping().into_iter().filter_map(|got| match got {
+                Got::Message { payload, .. } => std::str::from_utf8(&payload).unwrap().parse::<u32>().ok(),
+                _ => None,
+            }));
+        }
+        let mut all = got.clone();
+        all.sort_unstable();
+        all.dedup();
+        (all.len() == 60).then_some(all)
+    });
+    assert_eq!(all, (0..40).chain(100..120).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_node_that_is_told_to_stop_leaves_without_anybody_waiting_for_it() {
+    let cluster = places(NODES);
+    let mut nodes = start_all(&cluster);
+    let (mut subscriber, _) = come_in(address(&nodes, 1), &lasting("subscriber"));
+    subscriber.subscribe("queue", QoS::AtLeastOnce);
+    subscriber.acknowledges = true;
+    for stops in 0..NODES {
+        let mut publisher = Client::connect(address(&nodes, stops + 1), "publisher");
+        publish(&mut publisher, "queue", [stops]);
+        let mut broker = nodes[stops].take().expect("it runs");
+        broker.signal(libc::SIGTERM);
+        assert!(broker.wait().success());
+        let since = std::time::Instant::now();
+        publish(&mut publisher, "queue", [10 + stops]);
+        println!("published {:?} after node {stops} had stopped", since.elapsed());
+        let broker = cluster.start(stops);
+        wait_until_ready(&broker);
+        nodes[stops] = Some(broker);
+    }
+    let mut subscriber = come_back(address(&nodes, 0), &lasting("subscriber"));
+    subscriber.acknowledges = true;
+    let mut last = 0;
+    while last != 12 {
+        last = subscriber.text().parse().unwrap();
+    }
+}

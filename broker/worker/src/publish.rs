@@ -56,7 +56,9 @@ impl Worker {
         if retain_as.is_some() && !is_retained {
             routed.reason = ReasonCode::QUOTA_EXCEEDED;
         }
+        self.scratch.found.shards_first = self.following.is_some() && outgoing.qos != QoS::AtMostOnce;
         self.find(outgoing.topic, publisher, false);
+        self.scratch.found.shards_first = false;
         let asks = match self.desk.is_open() {
             true => self.asks_for(outgoing, retain_as.filter(|_| is_retained), source, now),
             false => Vec::new(),

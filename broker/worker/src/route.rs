@@ -58,6 +58,8 @@ pub(crate) struct Found {
     pub(crate) turns: Vec<(NonZeroU32, Arc<str>)>,
     /// Whether it may.
     pub(crate) has_store: bool,
+    /// Whether members of shared groups are looked for in the store before other nodes.
+    pub(crate) shards_first: bool,
     /// Shared groups for which a node shall pick a member: node, and where its group and filter stand in `names`.
     pub(crate) picks: Vec<Pick>,
     pub(crate) names: String,
@@ -101,10 +103,15 @@ impl Found {
     }
 
     /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
-    /// there, so that the message waits for it; then absent ones whose sessions the store keeps. False: there is nobody.
+    /// there, so that the message waits for it; then absent ones whose sessions the store keeps. Where several nodes keep
+    /// sessions together, the store comes before other nodes: what these acknowledge is not committed. False: there is
+    /// nobody.
     pub(crate) fn pick(&mut self, group: &SharedRef<'_>, asking: Asking<'_>) -> bool {
+        let shard = || group.nodes_in_turn().find(|node| shard_of(*node).is_some());
         if let Some(member) = asking.pick_present(group) {
             self.add_shared(group, member, asking.thread);
+        } else if let Some(shard) = self.shards_first.then(shard).flatten() {
+            self.add_pick(shard, group.group, group.filter);
         } else if let Some(node) = asking.pick_node(group) {
             self.add_pick(node, group.group, group.filter);
         } else if let Some(member) = asking.pick_absent(group) {

@@ -515,8 +515,7 @@ fn the_next_life_has_a_higher_number_whatever_the_cluster_knows() {
     let mut world = World::begun(settings(1));
     let mut heard = Heard::default();
     let engine = world.node(1).engine();
-    let lives: Vec<u64> =
-        [0, 7].into_iter().map(|above| engine.begin_life(above, &mut heard).unwrap().incarnation).collect();
+    let lives: Vec<u64> = [0, 7].into_iter().map(|above| engine.begin_life(above).unwrap().incarnation).collect();
     assert_eq!(lives, [2, 8]);
     assert_eq!(world.node(1).engine().node(), fulmar_store::Node { id: 1, incarnation: 8 });
     let now = world.now;
@@ -532,7 +531,7 @@ fn what_the_life_before_had_claimed_is_served_by_nobody() {
     world.ask(claim("sub", 1));
     let now = world.now;
     let node = world.node(1);
-    node.engine.as_mut().unwrap().begin_life(0, &mut node.heard).unwrap();
+    node.engine.as_mut().unwrap().begin_life(0).unwrap();
     world.pass(50);
     let engine = world.node(1).engine.as_ref().unwrap();
     let sessions: Vec<_> = engine.replicas.iter().filter_map(|it| it.shard.session("sub")).collect();
