@@ -86,3 +86,28 @@ fn an_outbox_that_is_emptied_too_early_is_found() {
     is_found(1, Sabotage::OutboxDoneEarly);
     is_found(3, Sabotage::OutboxDoneEarly);
 }
+
+#[test]
+fn a_subscription_that_is_acknowledged_before_all_know_it_is_found() {
+    is_found(3, Sabotage::BarrierLeftOut);
+}
+
+#[test]
+fn a_node_that_acknowledges_before_it_knows_all_filters_is_found() {
+    is_found(3, Sabotage::FeedNotAskedFor);
+}
+
+#[test]
+fn a_gap_in_what_a_node_publishes_is_found() {
+    is_found(3, Sabotage::GapAccepted);
+}
+
+#[test]
+fn parts_that_are_not_cut_in_the_order_of_clients_are_found() {
+    is_found(3, Sabotage::CutUnsorted);
+}
+
+#[test]
+fn a_second_delivery_after_a_change_of_leader_is_found() {
+    is_found(3, Sabotage::AttachedFromStart);
+}
