@@ -30,6 +30,7 @@ mod letter;
 mod matcher;
 mod open;
 mod out;
+mod outboxes;
 mod peers;
 mod propose;
 mod random;
