@@ -309,6 +309,7 @@ impl<D: Disk + Clone> Engine<D> {
             counts.leaders += usize::from(replica.leading.is_some());
             counts.terms += replica.group.term();
             counts.asks += replica.asks.len();
+            counts.held += replica.held();
             counts.sessions += of_shard.sessions;
             counts.subscriptions += of_shard.subscriptions;
             counts.queued += of_shard.queued;

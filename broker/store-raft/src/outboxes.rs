@@ -37,6 +37,9 @@ impl Outboxes {
 impl<D: Disk + Clone> Engine<D> {
     /// Sends what waits for shards that have no copy here, and says what has come of those that sent it.
     pub(crate) fn push_outboxes(&mut self, now: Instant, time: Time, out: &mut impl Out) {
+        if self.settings.is_alone() {
+            return;
+        }
         for at in 0..self.replicas.len() {
             self.push_outbox(at, now, time, out);
             let replica = &mut self.replicas[at];
