@@ -39,6 +39,10 @@ impl Fed {
         self.leader.map(|(_, leader)| leader)
     }
 
+    pub(crate) fn has(&self, filter: &str) -> bool {
+        self.filters.contains(filter)
+    }
+
     pub(crate) fn note_leader(&mut self, term: Term, leader: NodeId) {
         self.leader = self.leader.max(Some((term, leader)));
     }

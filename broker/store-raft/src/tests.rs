@@ -8,6 +8,7 @@ mod matching;
 mod open;
 mod order;
 mod outbox;
+mod peers;
 mod publish;
 mod random;
 mod snapshot;

@@ -8,6 +8,7 @@
 
 mod entry;
 mod load;
+mod outbox;
 mod reply;
 mod snapshot;
 
