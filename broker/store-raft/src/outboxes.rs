@@ -62,7 +62,7 @@ impl<D: Disk + Clone> Engine<D> {
             .shard
             .destinations()
             .filter_map(|(party, oldest)| match party {
-                Party::Shard(shard) if shard != me && self.place_of(shard).is_none() => Some((shard, oldest)),
+                Party::Shard(shard) if shard != me => Some((shard, oldest)),
                 Party::Shard(_) | Party::Node(_) => None,
             })
             .filter(|(shard, _)| leading.outboxes.sent.get(shard).is_none_or(|at| *at + AGAIN <= now))
@@ -70,6 +70,11 @@ impl<D: Disk + Clone> Engine<D> {
         for (to, oldest) in waiting {
             let Some(leader) = self.leader(to).filter(|leader| *leader != self.me.id) else { continue };
             let replica = &mut self.replicas[at];
+            // Who is in this shard's group fetches them from its own copy.
+            let membership = replica.group.membership();
+            if membership.is_voter(leader) || membership.is_learner(leader) {
+                continue;
+            }
             let Some(leading) = &mut replica.leading else { return };
             let first = leading.done.get(&to).map_or(oldest, |done| oldest.max(done + 1));
             let messages = replica.shard.outbox(Party::Shard(to), first, self.settings.fetch_credit(), time);
@@ -82,7 +87,7 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// Messages came from the leader of a shard that has no copy here, or an old one.
     pub(crate) fn hear_outbox(&mut self, from: NodeId, of: ShardId, to: ShardId, messages: Vec<OutboxMessage>) {
-        if of.0 >= self.settings.shards.get() || of == to || self.place_of(of).is_some() {
+        if of.0 >= self.settings.shards.get() || of == to {
             return;
         }
         let Some(at) = self.place_of(to) else { return };
