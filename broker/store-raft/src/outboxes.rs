@@ -67,6 +67,9 @@ impl<D: Disk + Clone> Engine<D> {
             })
             .filter(|(shard, _)| leading.outboxes.sent.get(shard).is_none_or(|at| *at + AGAIN <= now))
             .collect();
+        if let Some(leading) = &mut self.replicas[at].leading {
+            leading.outboxes.sent.retain(|_, sent| *sent + AGAIN > now);
+        }
         for (to, oldest) in waiting {
             let Some(leader) = self.leader(to).filter(|leader| *leader != self.me.id) else { continue };
             let replica = &mut self.replicas[at];

@@ -104,7 +104,7 @@ impl World {
 
     /// Whether every node has a copy of every shard, as what goes from shard to shard needs it.
     fn has_outboxes(&self) -> bool {
-        true
+        matches!(self.nodes.kind, Kind::Alone | Kind::Fixed)
     }
 
     /// One of the clients does something, or something breaks; the engines have their turns, or not yet.
