@@ -167,13 +167,21 @@ impl Replica {
     /// A session has a new owner. Who had it, as far as this leader knows, is told before.
     fn note_claim(&mut self, claim: &Claim, claimed: Claimed, waits: &Waits, out: &mut impl Out) {
         let client = &claim.client;
-        if let Some(Owned { to, owner, epoch, .. }) = self.owned.remove(client)
+        let before = self.owned.remove(client);
+        if let Some(Owned { to, owner, epoch, .. }) = before
             && epoch < claimed.epoch
         {
             out.tell(to, owner.thread, Told::TakenOver { owner, epoch });
         }
         self.matcher.came_back(client, &self.shard);
         if let Waits::Claim(asker, owner) = waits {
+            // One that came twice, and was not lost in between, has its deliveries already.
+            if let Some(owned) =
+                before.filter(|it| (it.to, it.owner, it.epoch) == (asker.origin, *owner, claimed.epoch))
+            {
+                self.owned.insert(client.clone(), owned);
+                return;
+            }
             self.owned.insert(client.clone(), Owned::new(asker.origin, *owner, claimed.epoch));
             self.to_deliver.insert(client.clone());
         }
@@ -189,7 +197,9 @@ impl Replica {
         next: Sequence,
         with: Applying<'_>,
     ) {
-        if self.shard.session(client).and_then(|session| session.owner) == Some(asker.origin) {
+        let is_it = |owned: &Owned| (owned.to, owned.owner, owned.epoch) == (asker.origin, owner, epoch);
+        let is_attached = self.owned.get(client).is_some_and(is_it);
+        if !is_attached && self.shard.session(client).and_then(|session| session.owner) == Some(asker.origin) {
             let next = if sabotaged!(with.settings, AttachedFromStart) { 0 } else { next };
             let owned = Owned::new(asker.origin, owner, epoch).attached(client, next, &self.shard);
             self.owned.insert(client.clone(), owned);

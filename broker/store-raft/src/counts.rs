@@ -59,7 +59,9 @@ pub struct Counts {
     pub stranded: u64,
     /// What waits to be proposed.
     pub asks: usize,
-    /// What was asked and refused because too much waited already.
+    /// Answers to SUBSCRIBE that wait until all other nodes know.
+    pub held: usize,
+    /// What was asked and refused because too much waited already, or who asked was not live.
     pub asks_refused: u64,
     /// What was asked and refused because the disk was full.
     pub full_disk_refusals: u64,

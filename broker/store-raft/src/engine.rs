@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fulmar_log::{Disk, Log};
 use fulmar_raft::NodeId;
-use fulmar_store::{Answer, Ask, Asked, ClientId, Generation, Node, ShardId, Time};
+use fulmar_store::{Answer, Ask, Asked, ClientId, Generation, Node, Refusal, Reply, ShardId, Time};
 
 use crate::apply::Applying;
 use crate::asked::Asker;
@@ -110,6 +110,11 @@ impl<D: Disk + Clone> Engine<D> {
             let leader = self.leader(shard);
             return self.refused.push((asker, Answer::NotLeader { leader }));
         };
+        if self.replicas[at].shard.is_gone(asked.origin) {
+            let refusal = Refusal::NodeGone(asked.origin);
+            return self.refused.push((asker, Answer::Reply(Reply::Refused(refusal))));
+        }
+        // One that has left and is not remembered as gone any more, or joins and was heard of too early.
         let is_stranger = !self.settings.is_alone() && !self.peers.view.contains(asked.origin);
         let replica = &mut self.replicas[at];
         if let Ask::Disconnect { client, epoch, .. } = &asked.ask {
@@ -225,6 +230,7 @@ impl<D: Disk + Clone> Engine<D> {
         // What entries have made necessary is known now, and what of it is to be told needs no other turn.
         self.plan_upkeep(time, out);
         self.feed_peers(now, out);
+        self.push_outboxes(now, time, out);
         self.write_snapshots(now)?;
         self.settle_log(now)?;
         Ok(self.next_turn(now, time))
@@ -385,6 +391,7 @@ impl<D: Disk + Clone> Engine<D> {
             counts.leaders += usize::from(replica.leading.is_some());
             counts.terms += replica.group.term();
             counts.asks += replica.asks.len();
+            counts.held += replica.held();
             counts.sessions += of_shard.sessions;
             counts.subscriptions += of_shard.subscriptions;
             counts.queued += of_shard.queued;

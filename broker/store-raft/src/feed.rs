@@ -138,7 +138,7 @@ impl Member {
         match &self.known {
             None => Some((self.proven, News::Changes { since: applied, until: applied, changes: Vec::new() })),
             Some(Known::Nothing) => Some((self.answered, portion(shard, applied, None))),
-            Some(Known::Part { at, until }) => Some((self.answered, portion(shard, *at, Some(until.clone())))),
+            Some(Known::Part { at, until }) => Some((self.answered, portion(shard, *at, Some(until)))),
             Some(Known::Until(known)) => {
                 let is_behind = *known < shard.filters_changed_at() || self.answered < self.proven;
                 is_behind.then(|| match changes(shard, *known) {
@@ -154,8 +154,11 @@ impl Member {
     }
 }
 
+/// Filters, and whether they began or ended.
+type Changes = Vec<(Arc<str>, bool)>;
+
 /// What changed behind an entry, up to the end or to an entry before that, and up to where it is.
-pub(crate) fn changes(shard: &Shard, since: Index) -> Option<(Index, Vec<(Arc<str>, bool)>)> {
+pub(crate) fn changes(shard: &Shard, since: Index) -> Option<(Index, Changes)> {
     let (mut bytes, mut last, mut changes) = (0, since, Vec::new());
     for (index, filter, begins) in shard.filters_since(since)? {
         if index > last && bytes > PORTION_BYTES {
@@ -168,9 +171,9 @@ pub(crate) fn changes(shard: &Shard, since: Index) -> Option<(Index, Vec<(Arc<st
 }
 
 /// The filters behind one of them, as many as are told at once.
-pub(crate) fn portion(shard: &Shard, at: Index, after: Option<Arc<str>>) -> News {
+pub(crate) fn portion(shard: &Shard, at: Index, after: Option<&Arc<str>>) -> News {
     let mut bytes = 0;
-    let mut rest = shard.filters_after(after.as_deref()).peekable();
+    let mut rest = shard.filters_after(after.map(|after| &**after)).peekable();
     let mut filters = Vec::new();
     while bytes <= PORTION_BYTES
         && let Some(filter) = rest.next()
@@ -178,5 +181,5 @@ pub(crate) fn portion(shard: &Shard, at: Index, after: Option<Arc<str>>) -> News
         bytes += filter.len();
         filters.push(filter.clone());
     }
-    News::All { at, is_last: rest.peek().is_none(), after: after.clone(), filters }
+    News::All { at, is_last: rest.peek().is_none(), after: after.cloned(), filters }
 }

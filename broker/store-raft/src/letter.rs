@@ -3,6 +3,7 @@
 //! Letters may be lost and late. Whoever needs an answer asks again.
 
 use fulmar_raft::{Index, Message as RaftMessage, NodeId, Term};
+use fulmar_store::{Number, OutboxMessage, ShardId};
 use thiserror::Error;
 
 use crate::bytes::{Reader, Wrong};
@@ -75,6 +76,24 @@ pub enum Letter {
         /// Which time it is.
         round: u64,
     },
+    /// What the outbox of a shard has for another one, from its leader to the other's.
+    Outbox {
+        /// Of this shard.
+        of: ShardId,
+        /// For this one.
+        to: ShardId,
+        /// The oldest that have not come.
+        messages: Vec<OutboxMessage>,
+    },
+    /// The answer: they have come and are committed up to a number.
+    OutboxCame {
+        /// Of this shard.
+        of: ShardId,
+        /// To this one.
+        to: ShardId,
+        /// The number.
+        until: Number,
+    },
 }
 
 /// A snapshot on its way.
@@ -131,6 +150,8 @@ const CAUGHT_UP: u8 = 7;
 const FEED: u8 = 16;
 const CONFIRM: u8 = 17;
 const ASK_FOR_FEEDS: u8 = 18;
+const OUTBOX: u8 = 19;
+const OUTBOX_CAME: u8 = 20;
 
 /// Stands for no offset.
 const NOWHERE: u64 = u64::MAX;
@@ -186,6 +207,16 @@ impl Letter {
                 out.extend(incarnation.to_le_bytes());
                 out.extend(round.to_le_bytes());
             }
+            Letter::Outbox { of, to, messages } => {
+                out.push(OUTBOX);
+                [of, to].iter().for_each(|shard| out.extend(shard.0.to_le_bytes()));
+                OutboxMessage::encode_all(messages, out);
+            }
+            Letter::OutboxCame { of, to, until } => {
+                out.push(OUTBOX_CAME);
+                [of, to].iter().for_each(|shard| out.extend(shard.0.to_le_bytes()));
+                out.extend(until.to_le_bytes());
+            }
         }
     }
 
@@ -223,6 +254,15 @@ impl Letter {
             FEED => Letter::Feed(Feed::decode(&mut reader)?),
             CONFIRM => Letter::Confirm(Confirm::decode(&mut reader)?),
             ASK_FOR_FEEDS => Letter::AskForFeeds { incarnation: reader.u64()?, round: reader.u64()? },
+            OUTBOX => {
+                let (of, to) = (ShardId(reader.u16()?), ShardId(reader.u16()?));
+                let messages = OutboxMessage::decode_all(std::mem::take(&mut reader.0)).map_err(Wrong::from)?;
+                Letter::Outbox { of, to, messages }
+            }
+            OUTBOX_CAME => {
+                let (of, to) = (ShardId(reader.u16()?), ShardId(reader.u16()?));
+                Letter::OutboxCame { of, to, until: reader.u64()? }
+            }
             found => return Err(LetterError::Kind { found }),
         };
         reader.finish()?;
@@ -251,7 +291,8 @@ fn put(out: &mut Vec<u8>, kind: u8, group: u16, number: u64) {
 
 #[cfg(test)]
 mod tests {
-    use fulmar_store::ShardId;
+    use fulmar_codec::QoS;
+    use fulmar_store::{Addressee, Message};
 
     use super::*;
     use crate::feed_letter::{Known, News};
@@ -272,6 +313,8 @@ mod tests {
         let changes = vec![("a/#".into(), true), ("$share/g/\u{fc}".into(), false)];
         let feed = |news| Letter::Feed(Feed { shard: ShardId(3), term: 4, incarnation: 5, round: 6, news });
         let confirm = |known| Letter::Confirm(Confirm { shard: ShardId(3), incarnation: 5, round: 6, known });
+        let message = Message::new("t", QoS::ExactlyOnce, &[], b"x");
+        let messages = vec![OutboxMessage { number: 9, message, to: Addressee::Group("$share/g/t".into()) }];
         let letters = [
             feed(News::Changes { since: 7, until: 8, changes }),
             feed(News::All { at: 7, after: None, filters: vec!["a".into(), "b".into()], is_last: false }),
@@ -280,6 +323,8 @@ mod tests {
             confirm(Known::Part { at: 7, until: "b".into() }),
             confirm(Known::Until(9)),
             Letter::AskForFeeds { incarnation: 5, round: 6 },
+            Letter::Outbox { of: ShardId(3), to: ShardId(4), messages },
+            Letter::OutboxCame { of: ShardId(3), to: ShardId(4), until: 9 },
         ];
         for letter in letters {
             let mut bytes = Vec::new();

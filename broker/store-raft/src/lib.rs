@@ -10,6 +10,21 @@
 //! - `replica`: one shard on this node. `matcher`: who gets a message. `deliver`: what a session was sent.
 //! - `inspect`: a folder that nobody has open, read as far as it can be. `establish`, `settle`: shards move elsewhere.
 //! - `upkeep`: what leaders do by themselves. `snapshot`: when the log may go. `open`, `identity`: how a life begins.
+//! - `peers`: what comes from other nodes and what is known of them. `view`: who is live. `feed`: a leader tells the
+//!   others which filters its sessions have, and SUBSCRIBE is answered when they know. `fed`: what this node was told.
+//!   `outboxes`: what shards have for shards elsewhere.
+//!
+//! # Several nodes
+//!
+//! Whoever asks is told at its own node ([`Out::tell`]); couriers above this crate carry both. A node numbers what it
+//! publishes to a shard, without gaps, so what is asked again is stored once. A leader that stops answers what it has
+//! proposed with `Unavailable` and what it has not with `NotLeader`, and forgets whom it delivered to: owners attach to
+//! the next one.
+//!
+//! Subscriptions are known everywhere before SUBACK, under two conditions that are up to the caller. Whoever joins is
+//! followed by all members before it serves ([`Engine::follow`]), asks for all filters then and waits until it has them
+//! ([`Engine::ask_for_feeds`]). And a leader knows until when it is surely a member ([`Engine::acknowledge_until`]): one
+//! that is not may not know who joined, so it answers no SUBSCRIBE and takes no strange life for one that is over.
 //!
 //! Nothing here has threads or sockets. Clocks and randomness come from outside, and so does the disk, whose simulated
 //! twin crashes on demand. Links between nodes and who becomes a member are above this crate.
@@ -43,6 +58,7 @@ mod matcher;
 mod meta_group;
 mod open;
 mod out;
+mod outboxes;
 mod peers;
 mod placing;
 mod propose;

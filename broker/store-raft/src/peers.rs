@@ -94,6 +94,8 @@ impl<D: Disk + Clone> Engine<D> {
                 Letter::AskForFeeds { incarnation, round } => {
                     self.replicas.iter_mut().for_each(|it| it.prove(Node { id: from, incarnation }, false, round));
                 }
+                Letter::Outbox { of, to, messages } => self.hear_outbox(from, of, to, messages),
+                Letter::OutboxCame { of, to, until } => self.hear_outbox_came(of, to, until),
                 // Those of groups do not come here.
                 _ => {}
             }
@@ -178,8 +180,9 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// When to look again.
     pub(crate) fn peers_deadline(&self) -> Option<Instant> {
-        let feeds = self.replicas.iter().filter_map(|replica| replica.leading.as_ref()?.feed.deadline());
-        feeds.chain(self.peers.ask_at.filter(|_| !self.are_feeds_complete())).min()
+        let leading = self.replicas.iter().filter_map(|replica| replica.leading.as_ref());
+        let deadlines = leading.flat_map(|leading| [leading.feed.deadline(), leading.outboxes.deadline()]);
+        deadlines.flatten().chain(self.peers.ask_at.filter(|_| !self.are_feeds_complete())).min()
     }
 
     fn leading_mut(&mut self, shard: ShardId) -> Option<&mut Leading> {

@@ -16,6 +16,7 @@ use crate::feed::Feed;
 use crate::hosted::Hosted;
 use crate::matcher::Matcher;
 use crate::out::Out;
+use crate::outboxes::Outboxes;
 
 /// See the [module](self).
 pub(crate) struct Replica {
@@ -78,6 +79,8 @@ pub(crate) struct Leading {
     pub(crate) streams: BTreeMap<Node, Number>,
     /// What others know of the filters of the shard, and who waits for that.
     pub(crate) feed: Feed,
+    /// Between this shard and those without a copy here.
+    pub(crate) outboxes: Outboxes,
     /// The last question of this node for all filters, and the last one since when it is known to lead.
     pub(crate) asked_by_self: u64,
     pub(crate) proven_to_self: u64,
@@ -180,6 +183,7 @@ impl Replica {
             parts: Stored::default(),
             streams: BTreeMap::new(),
             feed: Feed::default(),
+            outboxes: Outboxes::default(),
             asked_by_self: 0,
             proven_to_self: 0,
             view_cleared: 0,

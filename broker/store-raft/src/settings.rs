@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fulmar_raft::NodeId;
-use fulmar_store::Weight;
+use fulmar_store::{Credit, Weight};
 
 /// When an acknowledgement is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -136,6 +136,12 @@ impl Settings {
 }
 
 impl Settings {
+    /// So much is taken from an outbox at once.
+    pub(crate) fn fetch_credit(&self) -> Credit {
+        const MESSAGES_MAX: usize = 1024;
+        Credit { messages: MESSAGES_MAX, bytes: self.entry_bytes_max }
+    }
+
     /// Whether nobody else is to decide anything: no other nodes are waited for.
     pub(crate) fn is_alone(&self) -> bool {
         self.mode == Mode::Alone && self.voters == [self.node]

@@ -10,6 +10,7 @@ mod matching;
 mod open;
 mod order;
 mod outbox;
+mod peers;
 mod publish;
 mod random;
 mod snapshot;

@@ -5,8 +5,8 @@
 //! A message for another shard is fetched by the leader of that shard, from its own node's copy of the sender: both have
 //! what is committed there. The sender's leader sees in its own copy of the receiver what has come. So nobody has to
 //! send anything, and what is on its way is known after a crash by nothing but the two shards: the number that the
-//! receiver expects, and the oldest one that the sender has. A leader on a node without a copy of the sender would have to
-//! be sent them; nothing does that yet.
+//! receiver expects, and the oldest one that the sender has. Where a node has no copy of the other shard, `outboxes.rs` sends
+//! what waits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,9 +20,6 @@ use crate::engine::Engine;
 use crate::out::Out;
 use crate::replica::Replica;
 use crate::settings::sabotaged;
-
-/// So much is fetched from an outbox at once.
-const FETCHED_MESSAGES_MAX: usize = 1024;
 
 impl<D: Disk + Clone> Engine<D> {
     /// A group may have become one that this node serves.
@@ -57,10 +54,6 @@ impl<D: Disk + Clone> Engine<D> {
         }
     }
 
-    fn credit(&self) -> Credit {
-        Credit { messages: FETCHED_MESSAGES_MAX, bytes: self.settings.entry_bytes_max }
-    }
-
     /// Proposes what others have for this shard.
     fn fetch_from_outboxes(&mut self, at: usize, time: Time) {
         let me = self.replicas[at].id;
@@ -70,7 +63,8 @@ impl<D: Disk + Clone> Engine<D> {
             let expected = self.replicas[at].shard.expected(Party::Shard(source)).max(oldest);
             let Some(leading) = &self.replicas[at].leading else { return };
             let first = leading.pulled.get(&source).map_or(expected, |next| expected.max(*next));
-            let messages = self.replicas[from].shard.outbox(Party::Shard(me), first, self.credit(), time);
+            let messages =
+                self.replicas[from].shard.outbox(Party::Shard(me), first, self.settings.fetch_credit(), time);
             self.replicas[at].pull(source, messages, self.settings.entry_targets_max);
         }
     }
@@ -85,19 +79,24 @@ impl<D: Disk + Clone> Engine<D> {
             return;
         };
         let first = oldest.max(leading.routed_again);
-        let messages = self.replicas[at].shard.outbox(Party::Shard(me), first, self.credit(), time);
+        let messages = self.replicas[at].shard.outbox(Party::Shard(me), first, self.settings.fetch_credit(), time);
         for OutboxMessage { number, message, to } in messages {
             let share = match to {
                 Addressee::Group(name) => Some(name),
                 Addressee::Subscribers { .. } => None,
             };
-            let to = share.as_ref().map_or(Onward::Nobody, |name| self.member(at, name, &message));
-            let knows_all = self.replicas.iter().all(|replica| replica.leading.is_some());
+            let mut to = share.as_ref().map_or(Onward::Nobody, |name| self.member(at, name, &message));
+            let knows_all = self.replicas.len() == usize::from(self.settings.shards.get())
+                && self.replicas.iter().all(|replica| replica.leading.is_some());
             let Some(leading) = &mut self.replicas[at].leading else { return };
             if to == Onward::Nobody && !knows_all && leading.must_await_member(number, time) {
                 return;
             }
             leading.awaits_member = None;
+            if let (Onward::Nobody, Some(name)) = (&to, &share) {
+                to = self.member_of_others(name);
+            }
+            let Some(leading) = &mut self.replicas[at].leading else { return };
             if let (Onward::Nobody, Some(share)) = (&to, share) {
                 if leading.awaits_adoption.replace(number) != Some(number) {
                     let ShardId(thread) = ShardId::of(&share, self.settings.threads);
@@ -117,6 +116,14 @@ impl<D: Disk + Clone> Engine<D> {
         }
         let elsewhere = self.replicas.iter().find(|replica| replica.matcher.has_members(name));
         elsewhere.map_or(Onward::Nobody, |replica| Onward::Destination(Party::Shard(replica.id)))
+    }
+
+    /// A shard that has no copy here and of which leaders tell that it has members. These may have no turn, which is
+    /// found there; as this is asked for after a while only, such a message goes round slowly.
+    fn member_of_others(&self, name: &str) -> Onward {
+        let has = |(shard, fed): &(&ShardId, &crate::fed::Fed)| self.place_of(**shard).is_none() && fed.has(name);
+        let elsewhere = self.peers.feds.iter().find(has);
+        elsewhere.map_or(Onward::Nobody, |(shard, _)| Onward::Destination(Party::Shard(*shard)))
     }
 
     /// Says what has come where it was to come.
@@ -150,7 +157,7 @@ impl<D: Disk + Clone> Engine<D> {
 
 impl Replica {
     /// Puts messages of another shard in line, matched with the subscriptions that there are.
-    fn pull(&mut self, source: ShardId, messages: Vec<OutboxMessage>, targets_max: u64) {
+    pub(crate) fn pull(&mut self, source: ShardId, messages: Vec<OutboxMessage>, targets_max: u64) {
         let Some(OutboxMessage { number: first, .. }) = messages.first() else { return };
         let first = *first;
         let (mut items, mut matched) = (Vec::new(), 0);
@@ -185,7 +192,7 @@ impl Replica {
     }
 
     /// The number of the oldest message that waits for a shard.
-    fn oldest_for(&self, shard: ShardId) -> Option<Number> {
+    pub(crate) fn oldest_for(&self, shard: ShardId) -> Option<Number> {
         self.shard.destinations().find(|it| it.0 == Party::Shard(shard)).map(|(_, oldest)| oldest)
     }
 

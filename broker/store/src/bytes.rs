@@ -10,6 +10,7 @@ mod ask;
 mod entry;
 mod intake;
 mod load;
+mod outbox;
 mod reply;
 mod snapshot;
 

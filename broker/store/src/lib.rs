@@ -38,7 +38,9 @@
 //!
 //! **Streams** go on with the expected number only. What a destination of the outbox has to match itself is sent
 //! without targets: its own leader knows its subscriptions. Nodes are destinations like shards, so that a QoS 2 message
-//! reaches live subscribers once.
+//! reaches live subscribers once. A message for many sessions may come in parts: they have one number, are cut in the
+//! order of the clients, and the stream knows how far they came, so whoever proposes the message again, matched anew,
+//! sends nobody a second copy and leaves nobody out.
 //!
 //! **Retained messages** have the version that their publisher's node gave them, because they reach the shard on
 //! several ways: the highest counts, in whatever order they come. A deletion leaves a tombstone with its version, and

@@ -136,3 +136,28 @@ fn a_replica_that_goes_before_its_group_lets_it_is_found() {
 fn a_leader_that_serves_before_its_first_entry_is_found() {
     is_found(Kind::Fixed, Sabotage::ServesEarly);
 }
+
+#[test]
+fn a_subscription_that_is_acknowledged_before_all_know_it_is_found() {
+    is_found(Kind::Fixed, Sabotage::BarrierLeftOut);
+}
+
+#[test]
+fn a_node_that_acknowledges_before_it_knows_all_filters_is_found() {
+    is_found(Kind::Fixed, Sabotage::FeedNotAskedFor);
+}
+
+#[test]
+fn a_gap_in_what_a_node_publishes_is_found() {
+    is_found(Kind::Fixed, Sabotage::GapAccepted);
+}
+
+#[test]
+fn parts_that_are_not_cut_in_the_order_of_clients_are_found() {
+    is_found(Kind::Fixed, Sabotage::CutUnsorted);
+}
+
+#[test]
+fn a_second_delivery_after_a_change_of_leader_is_found() {
+    is_found(Kind::Fixed, Sabotage::AttachedFromStart);
+}

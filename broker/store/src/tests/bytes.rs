@@ -155,3 +155,15 @@ fn chunks_must_be_complete_and_in_order() {
     all.push(after_the_end);
     assert!(matches!(load(&all).unwrap_err(), SnapshotError::Inconsistent { .. }));
 }
+
+#[test]
+fn messages_of_an_outbox_come_out_as_they_went_in() {
+    let message = |number, to| OutboxMessage { number, message: message("t", "x").with_lifetime(Some(7)), to };
+    let all =
+        [message(3, Addressee::Subscribers { publisher: text("c") }), message(4, Addressee::Group(text("$share/g/t")))];
+    let mut bytes = Vec::new();
+    OutboxMessage::encode_all(&all, &mut bytes);
+    assert_eq!(OutboxMessage::decode_all(&bytes).as_deref(), Ok(&all[..]));
+    bytes.pop();
+    assert!(matches!(OutboxMessage::decode_all(&bytes), Err(BytesError::Truncated { .. })));
+}

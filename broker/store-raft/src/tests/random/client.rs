@@ -65,6 +65,10 @@ pub(super) struct Client {
     pub(super) generation: Option<Generation>,
     /// It asked for a new session, and does not know whether it has one.
     pub(super) is_unsure: bool,
+    /// A node was to begin a new session and has stopped: whoever leads may do it at any time.
+    pub(super) is_haunted: bool,
+    /// Sessions that a node was asked to end, which it does at any time.
+    pub(super) to_end: BTreeSet<Generation>,
     pub(super) subscriptions: BTreeMap<String, Subscribed>,
     pub(super) outgoing: VecDeque<Outgoing>,
     /// Messages of QoS 2 that it has and that were not released to it.
@@ -95,7 +99,8 @@ impl Client {
             return Err(format!("{name} has epoch {} after {}", claimed.epoch, self.last_epoch));
         }
         let is_new = self.generation != Some(claimed.generation);
-        let is_lost = self.generation.is_some() && is_new && !self.is_unsure && !is_clean;
+        let may_end = self.is_haunted || self.generation.is_some_and(|it| self.to_end.contains(&it));
+        let is_lost = self.generation.is_some() && is_new && !self.is_unsure && !may_end && !is_clean;
         if is_lost || (is_clean && (claimed.present || !is_new)) {
             return Err(format!("{name}: clean {is_clean}, had {:?} and now {claimed:?}", self.generation));
         }

@@ -29,6 +29,8 @@ struct Way {
     open: VecDeque<(u64, Option<Number>, Ask)>,
     run: u64,
     to: Option<(usize, Term)>,
+    /// Whom earlier runs were for, as long as no link to them has broken.
+    runs: BTreeMap<u64, (usize, Term)>,
 }
 
 /// A session that this node serves.
@@ -79,6 +81,7 @@ impl Courier {
     pub(super) fn lost(&mut self, node: usize) {
         for way in self.ways.values_mut() {
             way.to.take_if(|(to, _)| *to == node);
+            way.runs.retain(|_, (to, _)| *to != node);
         }
         for served in self.sessions.values_mut() {
             served.at.take_if(|(at, _)| *at == node);
@@ -92,6 +95,15 @@ impl Courier {
             let Some(to) = leader(shard) else { continue };
             if way.to.is_none_or(|(_, term)| term < to.1) {
                 (way.to, way.run) = (Some(to), way.run + 1);
+                way.runs.insert(way.run, to);
+                // What was to go on from then is to go on from now.
+                way.open.retain(|(_, _, ask)| match ask {
+                    Ask::Attach { client, .. } => {
+                        self.sessions.get_mut(client).into_iter().for_each(|served| served.is_asking = false);
+                        false
+                    }
+                    _ => true,
+                });
                 let me = self.me;
                 sent.extend((0..way.open.len()).filter_map(|at| way.letter(at, me, shard)));
             }
@@ -115,9 +127,9 @@ impl Courier {
     }
 
     /// What came back, as the data threads are told.
-    pub(super) fn told(&mut self, told: Told) -> Option<Told> {
+    pub(super) fn told(&mut self, thread: u16, told: Told) -> Option<Told> {
         match told {
-            Told::Answer { number, answer } => self.answered(number / RUN, number % RUN, answer),
+            Told::Answer { number, answer } => self.answered(ShardId(thread), number / RUN, number % RUN, answer),
             Told::Deliver { owner, epoch, deliveries } => {
                 let served = self.served(owner, epoch)?;
                 served.next = deliveries.last()?.sequence + 1;
@@ -146,9 +158,8 @@ impl Courier {
         (self.sessions.len() < before).then_some(())
     }
 
-    fn answered(&mut self, run: u64, question: u64, answer: Answer) -> Option<Told> {
-        let is_open = |way: &&mut Way| way.open.iter().any(|(it, ..)| *it == question);
-        let way = self.ways.values_mut().find(is_open)?;
+    fn answered(&mut self, shard: ShardId, run: u64, question: u64, answer: Answer) -> Option<Told> {
+        let way = self.ways.get_mut(&shard)?;
         let is_final = !matches!(
             answer,
             Answer::NotLeader { .. } | Answer::Unavailable | Answer::Reply(Reply::Refused(Refusal::OutOfOrder { .. }))
@@ -159,7 +170,7 @@ impl Courier {
         }
         let at = way.open.iter().position(|(it, ..)| *it == question)?;
         let (_, _, ask) = way.open.remove(at)?;
-        let to = way.to.filter(|_| run == way.run);
+        let to = way.runs.get(&run).copied();
         match (ask, &answer) {
             (Ask::Claim { owner, claim }, Answer::Claimed(session)) => {
                 let (slot, epoch) = (owner.slot, session.claimed.epoch);

@@ -34,6 +34,12 @@ impl World {
         }
         let lost: Vec<(u64, Question)> =
             self.questions.extract_if(.., |_, (at, _)| *at == node).map(|(number, (_, it))| (number, it)).collect();
+        for (_, question) in &lost {
+            if let Question::Claim(at) = question {
+                let client = &mut self.clients[*at];
+                client.is_haunted |= client.claiming.is_some_and(|(_, is_clean)| is_clean);
+            }
+        }
         lost.into_iter().try_for_each(|(number, it)| self.answered(node, number, it, Answer::Unavailable))
     }
 
@@ -163,6 +169,10 @@ impl World {
             (Question::Retain(topic, version), Answer::Reply(Reply::Published { items, .. })) => match &items[..] {
                 [ItemReply::Stored(stored)] if stored.retained == Some(RetainReply::Applied) => {
                     self.retained_surely.insert(topic, version);
+                    Ok(())
+                }
+                // Another node may have brought a later version first.
+                [ItemReply::Stored(stored)] if !self.is_alone() && stored.retained == Some(RetainReply::Older) => {
                     Ok(())
                 }
                 [ItemReply::DoneBefore] if !self.is_alone() => Ok(()),

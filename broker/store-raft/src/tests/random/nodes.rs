@@ -64,7 +64,7 @@ pub(super) struct Node {
 /// What goes between couriers and leaders, in its order, until the link breaks.
 enum Parcel {
     Ask(Sent),
-    Told(Life, Told),
+    Told(Life, u16, Told),
 }
 
 /// A link in one direction.
@@ -120,6 +120,9 @@ fn settings(seed: u64, kind: Kind, sabotage: Option<Sabotage>, random: &mut Rand
     let mut settings = fixture::settings(seed);
     settings.voters = (0..kind.count()).map(id_of).collect();
     settings.shards = NonZeroU16::new(pick(random, &[1, 2, 3])).expect("not 0");
+    if kind != Kind::Alone {
+        settings.asks_max = pick(random, &[2, 65_536]);
+    }
     settings.entry_bytes_max = pick(random, &[1, 300, 262_144]);
     settings.entry_targets_max = pick(random, &[1, 2, 4096]);
     settings.unacknowledged_bytes_max = pick(random, &[1, 30, 1 << 20]);
@@ -280,7 +283,7 @@ impl Nodes {
             }
             match parcel {
                 Parcel::Ask(sent) => self.deliver_ask(sent),
-                Parcel::Told(life, told) => self.deliver_told(to, life, told),
+                Parcel::Told(life, thread, told) => self.deliver_told(to, life, thread, told),
             }
         }
     }
@@ -296,7 +299,9 @@ impl Nodes {
             let answer = Told::Answer { number, answer: Answer::NotLeader { leader: None } };
             return self.tell(to, asked.origin, thread, answer);
         }
-        if node.refused.get(&(asked.origin, shard)).is_none_or(|refused| *refused < run) {
+        // What has numbers has its order anyway.
+        let is_behind_refused = node.refused.get(&(asked.origin, shard)).is_some_and(|refused| run <= *refused);
+        if matches!(asked.ask, Ask::Publish { .. }) || !is_behind_refused {
             engine.ask(asked);
         }
     }
@@ -321,14 +326,14 @@ impl Nodes {
             *refused = (*refused).max(number >> 32);
         }
         if let Some(at) = self.nodes.iter().position(|node| node.settings.node == to.id) {
-            self.post_parcel(from, at, Parcel::Told(to, told));
+            self.post_parcel(from, at, Parcel::Told(to, thread, told));
         }
     }
 
-    fn deliver_told(&mut self, to: usize, life: Life, told: Told) {
+    fn deliver_told(&mut self, to: usize, life: Life, thread: u16, told: Told) {
         let Node { engine: Some(engine), courier: Some(courier), .. } = &mut self.nodes[to] else { return };
         if engine.node() == life
-            && let Some(told) = courier.told(told)
+            && let Some(told) = courier.told(thread, told)
         {
             self.events.push_back(Event::Said(to, Said::Told(life, 0, told)));
         }

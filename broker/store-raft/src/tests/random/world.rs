@@ -381,6 +381,7 @@ impl World {
         let Some(generation) = self.clients[at].generation else { return };
         let client = fixture::client(&self.clients[at].name);
         if self.ask(Ask::End { client, generation }, Question::End(at)).is_some() {
+            self.clients[at].to_end.insert(generation);
             self.is_perhaps_ended(at);
         }
     }
