@@ -1,13 +1,15 @@
 //! One node or three, and clients, at random from a seed: these connect, subscribe, publish, acknowledge and leave; nodes
 //! lose their power, processes are killed, disks fill up and fail, nodes are cut off. What was answered must hold.
 //!
-//! `client.rs` is what a client knows and checks, `world.rs` and `listen.rs` what stands between clients and engines,
-//! `nodes.rs` how these break.
+//! `client.rs` is what a client knows and checks; `world.rs`, `publish.rs` and `listen.rs` are what stands between clients
+//! and engines; of several nodes, `courier.rs` carries what is asked to whoever leads, and `view.rs` says who is live.
+//! `nodes.rs` is how all of it breaks.
 
 mod client;
 mod courier;
 mod listen;
 mod nodes;
+mod publish;
 mod view;
 mod world;
 
