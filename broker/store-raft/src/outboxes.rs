@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What a leader knows of outboxes between its shard and those without a copy here.
 #[derive(Debug, Default)]
 pub(crate) struct Outboxes {
-    /// When a batch was sent to a shard of which nothing was heard since.
+    /// When a batch was sent to a shard of which nothing was heard since, if that is not long ago.
     sent: BTreeMap<ShardId, Instant>,
     /// The nodes that send for a shard, and up to where they know that it has come.
     senders: BTreeMap<ShardId, (NodeId, Number)>,
@@ -41,6 +41,8 @@ impl<D: Disk + Clone> Engine<D> {
             return;
         }
         for at in 0..self.replicas.len() {
+            let Some(leading) = &mut self.replicas[at].leading else { continue };
+            leading.outboxes.sent.retain(|_, at| now < *at + AGAIN);
             self.push_outbox(at, now, time, out);
             let replica = &mut self.replicas[at];
             let Some(leading) = &mut replica.leading else { continue };
@@ -65,7 +67,7 @@ impl<D: Disk + Clone> Engine<D> {
                 Party::Shard(shard) if shard != me => Some((shard, oldest)),
                 Party::Shard(_) | Party::Node(_) => None,
             })
-            .filter(|(shard, _)| leading.outboxes.sent.get(shard).is_none_or(|at| *at + AGAIN <= now))
+            .filter(|(shard, _)| !leading.outboxes.sent.contains_key(shard))
             .collect();
         if let Some(leading) = &mut self.replicas[at].leading {
             leading.outboxes.sent.retain(|_, sent| *sent + AGAIN > now);

@@ -27,8 +27,9 @@ pub(crate) struct Peers {
     pub(crate) letters: VecDeque<(NodeId, Letter)>,
     /// Who left views that are followed since the last turn.
     departed: Vec<Node>,
-    /// How often all filters were asked for, and when that goes to the members again.
+    /// How often all filters were asked for, in which life of this node last, and when that goes to the members again.
     round: u64,
+    asked_as: u64,
     ask_at: Option<Instant>,
 }
 
@@ -64,7 +65,7 @@ impl<D: Disk + Clone> Engine<D> {
     /// the view that has it in: leaders that answer then wait for it with every later SUBSCRIBE, and tell it of all
     /// earlier ones.
     pub fn ask_for_feeds(&mut self) {
-        self.peers.round += 1;
+        (self.peers.round, self.peers.asked_as) = (self.peers.round + 1, self.me.incarnation);
         self.peers.ask_at = None;
     }
 
@@ -73,8 +74,8 @@ impl<D: Disk + Clone> Engine<D> {
     pub fn are_feeds_complete(&self) -> bool {
         let is_complete =
             |shard| self.peers.feds.get(&ShardId(shard)).is_some_and(|fed| fed.round() >= self.peers.round);
-        let is_asked = self.peers.round > 0 || sabotaged!(self.settings, FeedNotAskedFor);
-        is_asked && ((0..self.settings.shards.get()).all(is_complete) || sabotaged!(self.settings, FeedNotAskedFor))
+        let is_asked = self.peers.asked_as == self.me.incarnation;
+        (is_asked && (0..self.settings.shards.get()).all(is_complete)) || sabotaged!(self.settings, FeedNotAskedFor)
     }
 
     /// What came from others is heard, and what follows from who is live is proposed. Comes first in a turn: what
@@ -142,8 +143,8 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// Asks all members, any of which may lead a shard, until all shards have answered.
     fn ask_leaders(&mut self, now: Instant, out: &mut impl Out) {
-        let round = self.peers.round;
-        if round == 0 || self.peers.ask_at.is_some_and(|at| now < at) || self.are_feeds_complete() {
+        let (round, is_asked) = (self.peers.round, self.peers.asked_as == self.me.incarnation);
+        if !is_asked || self.peers.ask_at.is_some_and(|at| now < at) || self.are_feeds_complete() {
             return;
         }
         self.peers.ask_at = Some(now + AGAIN);
@@ -182,7 +183,8 @@ impl<D: Disk + Clone> Engine<D> {
     pub(crate) fn peers_deadline(&self) -> Option<Instant> {
         let leading = self.replicas.iter().filter_map(|replica| replica.leading.as_ref());
         let deadlines = leading.flat_map(|leading| [leading.feed.deadline(), leading.outboxes.deadline()]);
-        deadlines.flatten().chain(self.peers.ask_at.filter(|_| !self.are_feeds_complete())).min()
+        let is_asking = self.peers.asked_as == self.me.incarnation && !self.are_feeds_complete();
+        deadlines.flatten().chain(self.peers.ask_at.filter(|_| is_asking)).min()
     }
 
     fn leading_mut(&mut self, shard: ShardId) -> Option<&mut Leading> {

@@ -441,6 +441,9 @@ fn what_one_shard_has_for_another_reaches_it_at_the_other_node_once() {
         assert!(two.ask(me, 0, None, ask).is_some());
     }
     // The first batch was lost, and the receiver stops in between.
+    let Side { engine, heard, .. } = &mut two.sides[0];
+    let next = engine.turn(two.now, two.time, heard).unwrap();
+    assert!(next.is_some_and(|next| next > two.now), "who waits for an answer waits");
     two.is_cut = false;
     two.pass(Duration::from_secs(2));
     two.restart(1, CrashKeeps::Nothing);

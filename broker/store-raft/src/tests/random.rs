@@ -1,14 +1,16 @@
 //! One node, three, or a cluster of members that come and go, and clients, at random from a seed: these connect, subscribe, publish, acknowledge and leave; nodes
 //! lose their power, processes are killed, disks fill up and fail, nodes are cut off. What was answered must hold.
 //!
-//! `client.rs` is what a client knows and checks, `world.rs` and `listen.rs` what stands between clients and engines,
-//! `nodes.rs` how these break, `members.rs` who belongs to the cluster.
+//! `client.rs` is what a client knows and checks; `world.rs`, `publish.rs` and `listen.rs` are what stands between clients
+//! and engines; of several nodes, `courier.rs` carries what is asked to whoever leads, `view.rs` says who is live, and
+//! `members.rs` who belongs to the cluster. `nodes.rs` is how all of it breaks.
 
 mod client;
 mod courier;
 mod listen;
 mod members;
 mod nodes;
+mod publish;
 mod view;
 mod world;
 
