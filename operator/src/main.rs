@@ -36,6 +36,7 @@ mod rotation;
 mod scrape;
 mod settings;
 mod status;
+mod told;
 mod validate;
 
 use std::io::IsTerminal;

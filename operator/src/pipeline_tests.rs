@@ -16,6 +16,7 @@ use crate::fixtures::{cluster, context};
 use crate::readings::PodReading;
 use crate::reconcile::reconcile;
 use crate::refresh::refresh;
+use crate::told::Told;
 
 struct World {
     api: FakeApi,
@@ -504,7 +505,7 @@ fn autoscaled(cluster: &mut MqttCluster) {
 
 fn say(world: &World, connections: i64) {
     for number in 0..3 {
-        let reading = PodReading { uid: format!("pod-{number}"), connections, at: Timestamp::now() };
+        let reading = PodReading { uid: format!("pod-{number}"), connections, told: Told::default(), at: Timestamp::now() };
         let key = ("shop".to_owned(), "demo".to_owned());
         world.context.readings.store(&key, &format!("demo-{number}"), Some(reading));
     }
