@@ -41,6 +41,11 @@ pub fn authority(cluster: &str) -> String {
     format!("{cluster}-ca")
 }
 
+/// The immutable ConfigMap with the id of the cluster that the brokers are members of.
+pub fn identity(cluster: &str) -> String {
+    format!("{cluster}-identity")
+}
+
 /// The Secret with the certificate for links between brokers.
 pub fn internal_tls(cluster: &str) -> String {
     format!("{cluster}-internal-tls")
@@ -69,6 +74,7 @@ mod tests {
             config_map(&cluster, "0123456789"),
             service_account(&cluster),
             authority(&cluster),
+            identity(&cluster),
             internal_tls(&cluster),
             listener_tls(&cluster, &listener),
         ];

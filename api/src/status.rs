@@ -27,6 +27,10 @@ pub struct MqttClusterStatus {
     /// Version of the brokers, or the full image where one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The id of the cluster that the brokers are members of, as ConfigMap NAME-identity keeps it. Unset until they told
+    /// it; brokers that keep nothing have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// Clients connected to all pods that answered. Unset until a pod answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<i64>,

@@ -147,7 +147,8 @@ impl Applier<'_> {
     }
 }
 
-fn posted() -> PostParams {
+/// By whom and how objects are made.
+pub(crate) fn posted() -> PostParams {
     PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() }
 }
 

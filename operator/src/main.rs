@@ -17,6 +17,7 @@ mod fake_api;
 #[cfg(test)]
 mod fixtures;
 mod http;
+mod identity;
 mod image;
 mod keys;
 mod metrics;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fulmar_api::{ConditionKind, MqttCluster, find_condition};
+use fulmar_config::ClusterId;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMetaExt;
 use serde_json::{Value, json};
@@ -503,9 +504,54 @@ fn autoscaled(cluster: &mut MqttCluster) {
     cluster.spec.autoscaling = serde_json::from_value(spec).unwrap();
 }
 
+/// One pod tells that it is a member of this cluster.
+fn tell_cluster(world: &World, number: i32, id: u128) {
+    let told = Told { cluster_id: Some(ClusterId(id)), ..Told::default() };
+    let reading = PodReading { uid: format!("pod-{number}"), connections: 0, told, at: Timestamp::now() };
+    let key = ("shop".to_owned(), "demo".to_owned());
+    world.context.readings.store(&key, &format!("demo-{number}"), Some(reading));
+}
+
+#[tokio::test]
+async fn the_cluster_that_brokers_tell_first_is_written_down_and_never_overwritten() {
+    let world = World::running(|_| {}).await;
+    let template = world.statefulset()["template"].clone();
+    let pods: Vec<_> = (0..3).map(|number| world.pod(number, "x")).collect();
+    for pod in &pods {
+        world.put("pods", pod.clone());
+    }
+    world.reconcile().await.unwrap();
+    assert!(!world.names("configmaps").contains(&"demo-identity".to_owned()), "nobody has told anything");
+
+    tell_cluster(&world, 0, 1);
+    let pods: Vec<_> = pods.into_iter().map(|pod| serde_json::from_value(pod).unwrap()).collect();
+    let key = ("shop".to_owned(), "demo".to_owned());
+    assert!(refresh(&world.context, &key, &pods, Timestamp::now()).await.unwrap(), "it is news");
+    world.reconcile().await.unwrap();
+    let written = world.api.object("configmaps", "demo-identity");
+    let id = ClusterId(1).to_string();
+    assert_eq!((written["data"].clone(), written["immutable"].clone()), (json!({"clusterId": id}), true.into()));
+    assert_eq!(world.api.object("mqttclusters", "demo")["status"]["clusterId"], id);
+    assert_eq!(world.statefulset()["template"], template, "nothing restarts");
+    assert!(!refresh(&world.context, &key, &pods, Timestamp::now()).await.unwrap(), "it is written down");
+
+    tell_cluster(&world, 1, 2);
+    world.reconcile().await.unwrap();
+    let wanted = format!(
+        "ClusterIdDiffers: demo-1 is a member of cluster {}, wanted cluster {id}, which is written down in ConfigMap \
+         demo-identity",
+        ClusterId(2)
+    );
+    assert_eq!(world.told(ConditionKind::Degraded), format!("True {wanted}"));
+    assert!(world.events().contains(&"ClusterIdDiffers".to_owned()));
+    assert_eq!(world.api.object("configmaps", "demo-identity")["data"], written["data"]);
+    assert_eq!(world.api.object("mqttclusters", "demo")["status"]["clusterId"], id);
+}
+
 fn say(world: &World, connections: i64) {
     for number in 0..3 {
-        let reading = PodReading { uid: format!("pod-{number}"), connections, told: Told::default(), at: Timestamp::now() };
+        let reading =
+            PodReading { uid: format!("pod-{number}"), connections, told: Told::default(), at: Timestamp::now() };
         let key = ("shop".to_owned(), "demo".to_owned());
         world.context.readings.store(&key, &format!("demo-{number}"), Some(reading));
     }

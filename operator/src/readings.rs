@@ -130,7 +130,8 @@ mod tests {
     }
 
     fn reading(pods: &[(&str, &str, i64)]) -> ClusterReading {
-        let read = |uid: &str, connections| PodReading { uid: uid.to_owned(), connections, told: Told::default(), at: at(0) };
+        let read =
+            |uid: &str, connections| PodReading { uid: uid.to_owned(), connections, told: Told::default(), at: at(0) };
         pods.iter().map(|(name, uid, connections)| ((*name).to_owned(), read(uid, *connections))).collect()
     }
 

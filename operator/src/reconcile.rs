@@ -18,6 +18,7 @@ use crate::build::{Applied, Resources, build};
 use crate::context::Context;
 use crate::events::{event, events_between};
 use crate::failure::{During, Failure};
+use crate::identity::{ensure_identity, told_ids};
 use crate::keys::ensure_keys;
 use crate::observe::{Observed, observe};
 use crate::prune::prune;
@@ -63,7 +64,7 @@ async fn reconcile_once(known: &PartialObjectMeta<MqttCluster>, context: &Contex
     let replicas = replicas(&cluster, &observed, decision.as_ref());
 
     // Boxed, because every await point below would carry its size.
-    let outcome = Box::pin(advance(&cluster, &observed, replicas, context, now)).await;
+    let outcome = Box::pin(advance(&cluster, &observed, &reading, replicas, context, now)).await;
     if let Err(failure @ Failure::Api { .. }) = outcome.applied {
         return Err(failure);
     }
@@ -99,19 +100,21 @@ async fn reconcile_once(known: &PartialObjectMeta<MqttCluster>, context: &Contex
 async fn advance(
     cluster: &MqttCluster,
     observed: &Observed,
+    reading: &ClusterReading,
     replicas: i32,
     context: &Context,
     now: Timestamp,
 ) -> Outcome {
     let not_begun = Err(Failure::Keys(anyhow::anyhow!("not begun")));
-    let mut outcome = Outcome { keys: None, held: None, version: None, applied: not_begun };
-    outcome.applied = Box::pin(steps(cluster, observed, replicas, context, now, &mut outcome)).await;
+    let mut outcome = Outcome::of(not_begun);
+    outcome.applied = Box::pin(steps(cluster, observed, reading, replicas, context, now, &mut outcome)).await;
     outcome
 }
 
 async fn steps(
     cluster: &MqttCluster,
     observed: &Observed,
+    reading: &ClusterReading,
     replicas: i32,
     context: &Context,
     now: Timestamp,
@@ -124,6 +127,8 @@ async fn steps(
         Some(held) => Some(held),
         None => check_access(&context.client, cluster).await?,
     };
+    let told = told_ids(&observed.pods, reading);
+    outcome.identity = Some(ensure_identity(&context.client, cluster, &owner, &told).await?);
     let authority = keys.authority.clone();
     let keys = outcome.keys.insert(keys);
     let image = &context.settings.broker_image;

@@ -1,5 +1,5 @@
 //! What a changed number of clients costs: at most one write of the status in 15 seconds, and a whole reconciliation
-//! only where the autoscaler wants another number of pods.
+//! only where the autoscaler wants another number of pods or the brokers have told what must be written down.
 //!
 //! The last reconciliation left what it saw and wrote. Whatever else changes begins a new one, by a watch.
 
@@ -15,6 +15,7 @@ use crate::autoscale::{Memory, decide};
 use crate::context::Context;
 use crate::events::events_between;
 use crate::failure::Failure;
+use crate::identity::told_ids;
 use crate::readings::{ClusterKey, ClusterReading, exists, load};
 use crate::status::{report_load, write_status};
 
@@ -66,7 +67,7 @@ enum Step {
     Nothing,
     /// This status says it.
     Write(Box<MqttClusterStatus>),
-    /// The number of pods must change.
+    /// The number of pods must change, or something must be written down.
     Reconcile,
 }
 
@@ -84,6 +85,10 @@ fn next_step(
     let load = load(&cluster.name_any(), *replicas, pods, reading, now, patience);
     let decision = cluster.spec.autoscaling.as_ref().map(|spec| decide(spec, &load, memory, now));
     if decision.as_ref().is_some_and(|decision| decision.replicas != *replicas) {
+        return (Step::Reconcile, memory);
+    }
+    let is_named = cluster.status.as_ref().is_some_and(|status| status.cluster_id.is_some());
+    if !is_named && !told_ids(pods, reading).is_empty() {
         return (Step::Reconcile, memory);
     }
     let remembered = decision.as_ref().map_or(memory, |decision| decision.memory);

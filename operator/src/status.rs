@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::autoscale::{Decision, Reason};
 use crate::build::{Applied, Resources, selector_text};
 use crate::failure::{During, Failure};
+use crate::identity::Identity;
 use crate::keys::Keys;
 use crate::observe::Observed;
 use crate::pods::{failure as pod_failure, is_ready, node_status, out_of_memory};
@@ -31,12 +32,21 @@ const NODES_MAX: usize = 100;
 pub(crate) struct Outcome {
     /// The certificates, where that step was reached.
     pub(crate) keys: Option<Keys>,
+    /// Which cluster the brokers are, where that step was reached.
+    pub(crate) identity: Option<Identity>,
     /// The version of the brokers, where pods were asked to run it.
     pub(crate) version: Option<String>,
     /// Why pods wait for a Secret of the user, while all else was applied.
     pub(crate) held: Option<Failure>,
     /// Everything applied, or the step that failed.
     pub(crate) applied: Result<Resources<Applied>, Failure>,
+}
+
+impl Outcome {
+    /// Where it ended at once, and nothing else is known.
+    pub(crate) fn of(applied: Result<Resources<Applied>, Failure>) -> Self {
+        Self { keys: None, identity: None, version: None, held: None, applied }
+    }
 }
 
 /// Everything a status is made from.
@@ -59,6 +69,9 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
     }
     let services = outcome.applied.as_ref().map_or(&observed.services, |resources| &resources.services);
     status.endpoints = endpoints(cluster, services);
+    if let Some(identity) = &outcome.identity {
+        status.cluster_id = identity.id.map(|id| id.to_string());
+    }
     if let Some(keys) = &outcome.keys {
         status.certificates.clone_from(&keys.certificates);
     }
@@ -118,9 +131,8 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
             (None, None) => ("Complete", "every pod runs as asked for".to_owned()),
         };
         set(ConditionKind::Progressing, Truth::from(progress.is_some()), reason, &message);
-        let certificates = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
         if failed.is_none() {
-            let (truth, reason, message) = readiness(resources, progress, certificates);
+            let (truth, reason, message) = readiness(resources, progress, complaint(outcome));
             set(ConditionKind::Ready, truth, reason, &message);
         }
     }
@@ -131,8 +143,7 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
         }
         set(ConditionKind::Ready, Truth::False, reason, &message);
     }
-    let complaint = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
-    let (degraded, reason, message) = degradation(cluster, observed, failure, complaint, *now);
+    let (degraded, reason, message) = degradation(cluster, observed, failure, complaint(outcome), *now);
     set(ConditionKind::Degraded, degraded, reason, &message);
     report_unjudged(&mut status, seen, failure);
     status
@@ -228,10 +239,10 @@ pub(crate) async fn write_status(
 fn readiness(
     resources: &Resources<Applied>,
     progress: Option<String>,
-    certificates: Option<&str>,
+    complaint: Option<(&'static str, &str)>,
 ) -> (Truth, &'static str, String) {
-    if let Some(complaint) = certificates {
-        return (Truth::False, "CertificateEnded", complaint.to_owned());
+    if let Some((reason, complaint)) = complaint {
+        return (Truth::False, reason, complaint.to_owned());
     }
     match progress {
         Some(progress) => (Truth::False, "Progressing", progress),
@@ -247,6 +258,14 @@ fn readiness(
 
 fn wanted(statefulset: &StatefulSet) -> i32 {
     statefulset.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default()
+}
+
+/// What is wrong although every step was taken, with its reason.
+fn complaint(outcome: &Outcome) -> Option<(&'static str, &str)> {
+    let certificates = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
+    let identity = outcome.identity.as_ref().and_then(|identity| identity.complaint.as_deref());
+    let certificates = certificates.map(|complaint| ("CertificateEnded", complaint));
+    certificates.or_else(|| identity.map(|complaint| ("ClusterIdDiffers", complaint)))
 }
 
 /// What is still on its way; `None` when every pod runs the newest template and is ready.
@@ -284,7 +303,7 @@ fn degradation(
     cluster: &MqttCluster,
     observed: &Observed,
     failure: Option<&Failure>,
-    complaint: Option<&str>,
+    complaint: Option<(&'static str, &str)>,
     now: Timestamp,
 ) -> (Truth, &'static str, String) {
     if let Some(failure) = failure.filter(|failure| !failure.is_passing())
@@ -292,8 +311,8 @@ fn degradation(
     {
         return (Truth::True, reason, failure.to_string());
     }
-    if let Some(complaint) = complaint {
-        return (Truth::True, "CertificateEnded", complaint.to_owned());
+    if let Some((reason, complaint)) = complaint {
+        return (Truth::True, reason, complaint.to_owned());
     }
     let killed: Vec<_> = observed.pods.iter().filter_map(|pod| out_of_memory(pod, now)).collect();
     let failing = observed.pods.iter().filter(|pod| !is_ready(pod) && out_of_memory(pod, now).is_none());

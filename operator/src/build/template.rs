@@ -2,10 +2,10 @@
 
 use fulmar_api::{AuthSpec, PodTemplate, names};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    KeyToPath, LocalObjectReference, ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodSecurityContext,
-    PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
-    WeightedPodAffinityTerm,
+    Affinity, Capabilities, ConfigMapKeySelector, ConfigMapVolumeSource, Container, ContainerPort, EnvVar,
+    EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference, ObjectFieldSelector, PodAffinityTerm,
+    PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Volume, VolumeMount, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -15,6 +15,7 @@ use crate::broker_config::{
     ACCESS_FILE, ACCESS_FOLDER, CA_FILE, CLIENT_CA_FOLDER, CLUSTER_TLS_FOLDER, CONFIG_FILE, CONFIG_FOLDER, DATA_FOLDER,
     LISTENERS_FOLDER, USERS_FILE, USERS_FOLDER,
 };
+use crate::identity;
 use crate::validate::ValidatedCluster;
 
 /// The user and group of the broker in its image.
@@ -79,7 +80,7 @@ fn broker_container(cluster: &ValidatedCluster) -> Container {
         image: Some(cluster.image.reference.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(vec!["--config".to_owned(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
-        env: Some(environment()),
+        env: Some(environment(&cluster.name)),
         ports: Some(ports(cluster)),
         resources: cluster.spec.resources.clone(),
         startup_probe: Some(Probe { failure_threshold: Some(STARTUP_SECONDS), ..probe("/livez", 1) }),
@@ -96,7 +97,7 @@ fn broker_container(cluster: &ValidatedCluster) -> Container {
     }
 }
 
-fn environment() -> Vec<EnvVar> {
+fn environment(cluster: &str) -> Vec<EnvVar> {
     let from_pod = |name: &str, path: &str| EnvVar {
         name: name.to_owned(),
         value_from: Some(EnvVarSource {
@@ -105,11 +106,22 @@ fn environment() -> Vec<EnvVar> {
         }),
         value: None,
     };
+    // Whoever starts after the first cluster was begun joins that one. Before, there is no such ConfigMap.
+    let identity = ConfigMapKeySelector {
+        name: names::identity(cluster),
+        key: identity::CLUSTER_ID.to_owned(),
+        optional: Some(true),
+    };
     vec![
         from_pod("POD_NAME", "metadata.name"),
         from_pod("POD_NAMESPACE", "metadata.namespace"),
         from_pod("POD_IP", "status.podIP"),
         EnvVar { name: "FULMAR_NAME".to_owned(), value: Some("$(POD_NAME)".to_owned()), value_from: None },
+        EnvVar {
+            name: "FULMAR_CLUSTER_ID".to_owned(),
+            value_from: Some(EnvVarSource { config_map_key_ref: Some(identity), ..EnvVarSource::default() }),
+            value: None,
+        },
     ]
 }
 
@@ -328,6 +340,15 @@ mod tests {
             ("rules", "/etc/fulmar/auth/access/access.yaml"),
         ];
         assert_eq!(found, wanted.map(|(secret, file)| (secret.to_owned(), file.to_owned())));
+    }
+
+    #[test]
+    fn a_broker_that_starts_gets_the_id_of_its_cluster_as_soon_as_there_is_one() {
+        let container = built(&cluster()).spec.unwrap().containers.remove(0);
+        let id = container.env.unwrap().into_iter().find(|variable| variable.name == "FULMAR_CLUSTER_ID").unwrap();
+        let key = id.value_from.unwrap().config_map_key_ref.unwrap();
+        let found = (key.name.as_str(), key.key.as_str(), key.optional);
+        assert_eq!(found, ("demo-identity", "clusterId", Some(true)));
     }
 
     #[test]
