@@ -21,3 +21,5 @@ pub const APP: &str = "fulmar-broker";
 
 /// On the StatefulSet: the version fixed when the cluster was created without one.
 pub const PINNED_VERSION: &str = "mqtt.fulmar.dev/pinned-version";
+/// On an `MqttCluster`: the name of a pod that goes without being drained; what only it keeps is given up.
+pub const ABANDON: &str = "mqtt.fulmar.dev/abandon";

@@ -10,6 +10,7 @@ mod build;
 mod certificates;
 mod context;
 mod controller;
+mod drain;
 mod events;
 mod failure;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod reconcile;
 mod record;
 mod recorder;
 mod refresh;
+mod roll;
 mod rotation;
 mod scrape;
 mod settings;
