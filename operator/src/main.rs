@@ -2,6 +2,7 @@
 //! `reconcile.rs`.
 
 mod access;
+mod admin;
 mod apply;
 mod autoscale;
 mod backoff;
