@@ -21,5 +21,7 @@ pub const APP: &str = "fulmar-broker";
 
 /// On the StatefulSet: the version fixed when the cluster was created without one.
 pub const PINNED_VERSION: &str = "mqtt.fulmar.dev/pinned-version";
+/// On a pod: the zone of the node that it runs on, which the operator copies there for the broker to read.
+pub const ZONE: &str = "mqtt.fulmar.dev/zone";
 /// On an `MqttCluster`: the name of a pod that goes without being drained; what only it keeps is given up.
 pub const ABANDON: &str = "mqtt.fulmar.dev/abandon";

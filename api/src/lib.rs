@@ -23,4 +23,6 @@ pub use listener::{
     SelfSigned, ServiceType,
 };
 pub use pods::{PodTemplate, StorageSpec};
-pub use status::{AutoscalingStatus, CertificateStatus, EndpointStatus, MqttClusterStatus, NodeStatus};
+pub use status::{
+    AutoscalingStatus, CertificateStatus, DrainStatus, EndpointStatus, MqttClusterStatus, NodeStatus, ShardStatus,
+};

@@ -9,6 +9,8 @@ pub const CLUSTER_NAME_MAX: usize = 40;
 pub const LISTENER_NAME_MAX: usize = 15;
 /// The port on which brokers link with each other.
 pub const CLUSTER_PORT: i32 = 7800;
+/// The port on which brokers are asked about the cluster and told to drain.
+pub const ADMIN_PORT: i32 = 7801;
 /// The port for probes and metrics.
 pub const HTTP_PORT: i32 = 8080;
 /// The name of the claim template and of its volume.

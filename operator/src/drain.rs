@@ -5,6 +5,8 @@
 //! the status says why: its copies may be the last ones. Zero pods is no drain: all brokers stop, and come back with
 //! their volumes.
 
+pub(crate) mod ask;
+
 use std::fmt::Write as _;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};

@@ -158,7 +158,15 @@ impl Inner {
         match (verb, found) {
             ("LIST", _) => (200, self.list(kind, query.get("labelSelector").map(String::as_str).unwrap_or_default())),
             ("GET", Some(found)) => (200, found),
+            ("POST", Some(found)) if subresource == Some("eviction") => {
+                if !agrees(&body["deleteOptions"], &found) {
+                    return refusal(409, "Conflict", &[]);
+                }
+                self.objects.by_key.remove(&key);
+                (201, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+            }
             ("POST", Some(_)) => refusal(409, "AlreadyExists", &[]),
+            ("POST", None) if subresource.is_some() => refusal(404, "NotFound", &[]),
             ("POST", None) => (201, self.store(&key, body.clone(), &manager, "Update")),
             ("APPLY", None) if body["metadata"]["uid"].is_string() => refusal(409, "Conflict", &[]),
             ("APPLY", None) => (201, self.store(&key, body.clone(), &manager, "Apply")),

@@ -13,11 +13,13 @@ mod context;
 mod controller;
 mod drain;
 mod events;
+mod evict;
 mod failure;
 #[cfg(test)]
 mod fake_api;
 #[cfg(test)]
 mod fixtures;
+mod fleet;
 mod http;
 mod identity;
 mod image;

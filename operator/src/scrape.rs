@@ -241,7 +241,12 @@ mod tests {
 
     fn known() -> Context {
         let context = context(Client::new(Router::new(), "shop"));
-        let pass = Pass { cluster: cluster(), statefulset: Some(("ours".to_owned(), 3)), numbers_at: None };
+        let pass = Pass {
+            cluster: cluster(),
+            statefulset: Some(("ours".to_owned(), 3)),
+            awaits_brokers: false,
+            numbers_at: None,
+        };
         context.passes.note(key(), pass);
         context
     }

@@ -23,6 +23,8 @@ pub(crate) struct Told {
     pub(crate) shards_healthy: Option<i32>,
     /// Whether every copy on it has what is committed.
     pub(crate) caught_up: Option<bool>,
+    /// Whether it hands over what it keeps.
+    pub(crate) drains: bool,
 }
 
 impl Told {
@@ -39,6 +41,7 @@ impl Told {
             leaders: count("fulmar_store_leaders"),
             shards_healthy: count("fulmar_store_shards_healthy"),
             caught_up: gauge("fulmar_store_caught_up").map(|value| value == 1.0),
+            drains: samples(text, "fulmar_drain").next().is_some(),
         }
     }
 }
@@ -93,7 +96,8 @@ mod tests {
         let text = format!(
             "# HELP fulmar_cluster_info The cluster.\n# TYPE fulmar_cluster_info gauge\n\
              fulmar_cluster_info{{node_id=\"00000000000000aa\",id=\"{ID}\"}} 1\nfulmar_cluster_view 17\n\
-             fulmar_store_shards 12\nfulmar_store_leaders 4\nfulmar_store_shards_healthy 3\nfulmar_store_caught_up 0\n"
+             fulmar_store_shards 12\nfulmar_store_leaders 4\nfulmar_store_shards_healthy 3\nfulmar_store_caught_up 0\n\
+             fulmar_drain{{what=\"leaders\"}} 4\n"
         );
         let wanted = Told {
             cluster_id: ClusterId::parse(ID),
@@ -102,6 +106,7 @@ mod tests {
             leaders: Some(4),
             shards_healthy: Some(3),
             caught_up: Some(false),
+            drains: true,
         };
         assert_eq!(Told::read(&text), wanted);
     }

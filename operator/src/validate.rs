@@ -228,7 +228,7 @@ mod tests {
     use super::*;
     use fulmar_api::MqttClusterStatus;
 
-    use crate::build::build;
+    use crate::build::{Scale, build};
     use crate::fixtures::{cluster, image};
 
     fn validated(cluster: &MqttCluster, existing: Option<&StatefulSet>) -> ValidatedCluster {
@@ -300,7 +300,7 @@ mod tests {
         let cluster = cluster();
         let first = validated(&cluster, None);
         assert_eq!(first.image.reference, "fulmar.dev/fulmar-broker:v0.1.0");
-        let existing = build(&first, 3).statefulset;
+        let existing = build(&first, Scale::at_rest(3)).statefulset;
         let newer = validate(&cluster, first.owner.clone(), Some(&existing), String::new(), &image("v9.0.0")).unwrap();
         assert_eq!(newer.image, first.image);
         assert_eq!(newer.input_hash, first.input_hash);
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn an_edited_pin_on_the_statefulset_changes_nothing() {
         let mut cluster = cluster();
-        let mut existing = build(&validated(&cluster, None), 3).statefulset;
+        let mut existing = build(&validated(&cluster, None), Scale::at_rest(3)).statefulset;
         existing.annotations_mut().insert(labels::PINNED_VERSION.to_owned(), "v6.6.6".to_owned());
         cluster.status = Some(MqttClusterStatus { version: Some("v0.1.0".to_owned()), ..MqttClusterStatus::default() });
         assert_eq!(validated(&cluster, Some(&existing)).image.pinned, "v0.1.0");
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn a_version_from_the_user_beats_the_fixed_one() {
         let mut cluster = cluster();
-        let existing = build(&validated(&cluster, None), 3).statefulset;
+        let existing = build(&validated(&cluster, None), Scale::at_rest(3)).statefulset;
         cluster.spec.version = Some("v0.2.0".to_owned());
         assert_eq!(validated(&cluster, Some(&existing)).image.version, "v0.2.0");
     }

@@ -14,11 +14,12 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::Scale;
 use super::metadata::{metadata, pod_selector, selector};
 use crate::validate::ValidatedCluster;
 
-/// The StatefulSet with `replicas` pods.
-pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplateSpec, replicas: i32) -> StatefulSet {
+pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplateSpec, scale: Scale) -> StatefulSet {
+    let Scale { replicas, partition } = scale;
     let mut metadata = metadata(cluster, cluster.name.clone());
     metadata.annotations = Some(BTreeMap::from([(labels::PINNED_VERSION.to_owned(), cluster.image.pinned.clone())]));
     let keep = || Some("Retain".to_owned());
@@ -33,7 +34,7 @@ pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplat
             update_strategy: Some(StatefulSetUpdateStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateStatefulSetStrategy {
-                    partition: Some(0),
+                    partition: Some(partition),
                     ..RollingUpdateStatefulSetStrategy::default()
                 }),
             }),
@@ -83,13 +84,15 @@ mod tests {
         let cluster = cluster();
         let owner = owner_reference(&cluster).unwrap();
         let valid = validate(&cluster, owner, None, String::new(), &image("v0.1.0")).unwrap();
-        build(&valid, replicas).statefulset
+        build(&valid, Scale::at_rest(replicas)).statefulset
     }
 
     #[test]
     fn nothing_but_the_number_of_pods_depends_on_the_number_of_pods() {
         let (mut three, five) = (built(3), built(5));
-        three.spec.as_mut().unwrap().replicas = Some(5);
+        let spec = three.spec.as_mut().unwrap();
+        spec.replicas = Some(5);
+        spec.update_strategy.as_mut().unwrap().rolling_update.as_mut().unwrap().partition = Some(5);
         assert_eq!(three, five);
     }
 
@@ -131,7 +134,7 @@ mod tests {
         template.spec.as_mut().unwrap().termination_grace_period_seconds = Some(1);
         let data = BTreeMap::from([("broker.yaml".to_owned(), "as it was".to_owned())]);
         newer.recorded = Some(Recorded { data: data.clone(), template: template.clone() });
-        let found = build(&newer, 3);
+        let found = build(&newer, Scale::at_rest(3));
         assert_eq!(found.statefulset.spec.unwrap().template, template);
         assert_eq!(found.config_map.data, Some(data));
     }

@@ -17,6 +17,7 @@ fn healthy() -> Told {
         leaders: Some(4),
         shards_healthy: Some(4),
         caught_up: Some(true),
+        drains: false,
     }
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::*;
 use crate::broker_config::SettingError;
-use crate::build::{Built, build};
+use crate::build::{Built, Scale, build};
 use crate::fixtures::{cluster, image};
 use crate::validate::{owner_reference, validate};
 
@@ -26,7 +26,7 @@ fn applied(cluster: &MqttCluster, replicas: i32, counts: serde_json::Value) -> R
         disruption_budget,
         mut statefulset,
         stage: _,
-    }: Resources<Built> = build(&valid, replicas);
+    }: Resources<Built> = build(&valid, Scale::at_rest(replicas));
     statefulset.metadata.generation = Some(2);
     statefulset.status = Some(serde_json::from_value(counts).unwrap());
     Resources { service_account, config_map, authority, services, disruption_budget, statefulset, stage: PhantomData }
