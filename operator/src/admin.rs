@@ -3,7 +3,7 @@
 //! The leaf is made for each reconciliation that needs it and lives in memory only, so there is no Secret to protect or
 //! to renew. What is asked and what it means is decided in `drain.rs`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,12 +39,13 @@ const REFUSAL_CHARACTERS_MAX: usize = 200;
 pub(crate) struct Target {
     /// The name of its pod.
     pub(crate) pod: String,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: IpAddr,
 }
 
 /// See the [module](self).
 pub(crate) struct AdminClient {
     connector: TlsConnector,
+    port: u16,
     /// What follows a pod's name in the names of its certificate.
     domain: String,
 }
@@ -81,7 +82,8 @@ impl AdminClient {
             .with_client_auth_cert(chain, key)
             .context("use a new certificate")?;
         let domain = format!("{}.{namespace}.svc", names::nodes_service(cluster));
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), domain })
+        let port = u16::try_from(names::ADMIN_PORT).expect("7801 is a port");
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), port, domain })
     }
 
     /// How far a broker's drain has come.
@@ -120,6 +122,7 @@ impl AdminClient {
 
     async fn exchange(&self, target: &Target, method: &str, path: &str, body: String) -> Result<Vec<u8>> {
         let Target { pod, address } = target;
+        let address = SocketAddr::new(*address, self.port);
         let host = format!("{pod}.{}", self.domain);
         let socket = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
         let name = ServerName::try_from(host.clone()).with_context(|| format!("{host} is no DNS name"))?;
@@ -184,9 +187,28 @@ pub(crate) mod tests {
 
     /// A broker that answers with what is set, and notes what it is asked.
     #[derive(Clone, Default)]
-    struct Broker {
+    pub(crate) struct Broker {
         answer: Arc<Mutex<Said>>,
         asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Broker {
+        pub(crate) fn say(&self, status: u16, text: &'static str) {
+            *self.answer.lock().unwrap() = (status, text);
+        }
+
+        pub(crate) fn take_asked(&self) -> Vec<String> {
+            std::mem::take(&mut self.asked.lock().unwrap())
+        }
+    }
+
+    /// A client of brokers on this port.
+    pub(crate) fn client_of(authority: &Authority, port: u16) -> AdminClient {
+        AdminClient { port, ..AdminClient::new(authority, "demo", "shop", Timestamp::now()).unwrap() }
+    }
+
+    fn demo(number: u8) -> Target {
+        Target { pod: format!("demo-{number}"), address: Ipv4Addr::LOCALHOST.into() }
     }
 
     async fn answer(
@@ -200,8 +222,8 @@ pub(crate) mod tests {
         (StatusCode::from_u16(status).unwrap(), text)
     }
 
-    /// Serves with mutual TLS on a free port, with a leaf of one authority and trusting another.
-    async fn serve(broker: &Broker, authority: &Authority, trusted: &Authority) -> SocketAddr {
+    /// Serves with mutual TLS on a free port of every address of this machine, with a leaf of one authority and trusting another.
+    pub(crate) async fn serve(broker: &Broker, authority: &Authority, trusted: &Authority) -> u16 {
         let names = ["*.demo-nodes.shop.svc".to_owned()];
         let subject = Subject { names: names.into(), ..Subject::default() };
         let leaf = issue_leaf(&authority.current, &subject, Timestamp::now()).unwrap();
@@ -219,8 +241,8 @@ pub(crate) mod tests {
             )
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
         let routes = TowerToHyperService::new(Router::new().fallback(answer).with_state(broker.clone()));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -231,20 +253,19 @@ pub(crate) mod tests {
                 });
             }
         });
-        address
+        port
     }
 
-    fn authority() -> Authority {
+    pub(crate) fn authority() -> Authority {
         Authority::new(issue_authority("demo", "shop", Timestamp::now()).unwrap())
     }
 
     #[tokio::test]
     async fn a_broker_is_asked_and_told_as_its_page_says() {
         let (broker, authority) = (Broker::default(), authority());
-        let address = serve(&broker, &authority, &authority).await;
-        let client = AdminClient::new(&authority, "demo", "shop", Timestamp::now()).unwrap();
-        let target = Target { pod: "demo-4".to_owned(), address };
-        let say = |status, text| *broker.answer.lock().unwrap() = (status, text);
+        let client = client_of(&authority, serve(&broker, &authority, &authority).await);
+        let target = demo(4);
+        let say = |status, text| broker.say(status, text);
 
         say(200, r#"{"state": "draining", "purpose": "leave", "leaders": 1, "replicas": 2, "clients": 3}"#);
         let report = DrainReport {
@@ -258,7 +279,7 @@ pub(crate) mod tests {
         assert_eq!(client.begin_drain(&target, Purpose::Leave).await.unwrap(), report);
         assert_eq!(client.cancel_drain(&target).await.unwrap(), report);
         let asked = ["GET /v1/drain", r#"POST /v1/drain {"purpose":"leave"}"#, "DELETE /v1/drain"];
-        assert_eq!(*broker.asked.lock().unwrap(), asked);
+        assert_eq!(broker.take_asked(), asked);
 
         // The broker's own page shows what it answers.
         let page = include_str!("../../docs/admin.md");
@@ -277,15 +298,13 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn neither_side_talks_to_a_stranger() {
         let (broker, own, other) = (Broker::default(), authority(), authority());
-        let client = AdminClient::new(&own, "demo", "shop", Timestamp::now()).unwrap();
         for (authority, trusted) in [(&other, &own), (&own, &other)] {
-            let address = serve(&broker, authority, trusted).await;
-            let target = Target { pod: "demo-4".to_owned(), address };
-            assert!(client.drain(&target).await.is_err());
+            let client = client_of(&own, serve(&broker, authority, trusted).await);
+            assert!(client.drain(&demo(4)).await.is_err());
         }
-        let address = serve(&broker, &own, &own).await;
-        let elsewhere = AdminClient::new(&own, "other", "shop", Timestamp::now()).unwrap();
-        assert!(elsewhere.drain(&Target { pod: "other-4".to_owned(), address }).await.is_err());
-        assert_eq!(*broker.asked.lock().unwrap(), Vec::<String>::new());
+        let port = serve(&broker, &own, &own).await;
+        let elsewhere = AdminClient { port, ..AdminClient::new(&own, "other", "shop", Timestamp::now()).unwrap() };
+        assert!(elsewhere.drain(&demo(4)).await.is_err(), "its certificate is for pods of another cluster");
+        assert_eq!(broker.take_asked(), Vec::<String>::new());
     }
 }

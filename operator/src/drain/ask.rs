@@ -1,10 +1,8 @@
 //! The questions to brokers without which the gate cannot decide, and what it orders them.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fulmar_api::names;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -121,6 +119,118 @@ fn target(pods: &[Pod], name: &str) -> Result<Target, String> {
     let pod = pods.iter().find(|pod| pod.name_any() == name);
     let address = pod.and_then(|pod| pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok());
     let address = address.ok_or_else(|| "the pod has no address".to_owned())?;
-    let port = u16::try_from(names::ADMIN_PORT).expect("7801 is a port");
-    Ok(Target { pod: name.to_owned(), address: SocketAddr::new(address, port) })
+    Ok(Target { pod: name.to_owned(), address })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::admin::tests::{Broker, authority, client_of, serve};
+    use crate::told::Told;
+
+    const DRAINING: &str = r#"{"state":"draining","purpose":"leave","leaders":0,"replicas":2,"clients":0}"#;
+    const DRAINED: &str = r#"{"state":"drained","purpose":"leave","leaders":0,"replicas":0,"clients":0}"#;
+    const IDLE: &str = r#"{"state":"none","leaders":4,"replicas":12,"clients":70}"#;
+
+    fn pod(number: u8) -> Pod {
+        let json = json!({"metadata": {"name": format!("demo-{number}")}, "status": {"podIP": "127.0.0.1"}});
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn member(ordinal: i32) -> Member {
+        Member {
+            name: format!("demo-{ordinal}"),
+            uid: format!("uid-{ordinal}"),
+            ordinal,
+            is_newest: true,
+            state: State::Ready,
+            is_durable: true,
+            told: None,
+        }
+    }
+
+    struct Bed {
+        broker: Broker,
+        client: AdminClient,
+        pods: Vec<Pod>,
+        members: Vec<Member>,
+    }
+
+    impl Bed {
+        /// Three pods, whose brokers are all the same one.
+        async fn new() -> Bed {
+            let (broker, authority) = (Broker::default(), authority());
+            let client = client_of(&authority, serve(&broker, &authority, &authority).await);
+            Bed { broker, client, pods: (0..3).map(pod).collect(), members: (0..3).map(member).collect() }
+        }
+
+        /// Replicas, the message, and what was asked.
+        async fn step(&self, wanted: i32, memory: Option<&Memory>) -> (i32, Option<String>, Vec<String>) {
+            let pods = (self.pods.as_slice(), self.members.as_slice());
+            let now = Timestamp::UNIX_EPOCH;
+            let plan = step(Some(&self.client), (wanted, Some(3)), pods, None, memory, now).await;
+            (plan.replicas, plan.progress.map(|progress| progress.message), self.broker.take_asked())
+        }
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_pod_hands_over_when_it_is_told_and_goes_when_it_says_so() {
+        let mut bed = Bed::new().await;
+        assert_eq!(bed.step(3, None).await, (3, None, vec![]), "nobody is asked for nothing");
+        let begin = texts(&["GET /v1/drain", r#"POST /v1/drain {"purpose":"leave"}"#]);
+        bed.broker.say(200, IDLE);
+        let (replicas, message, asked) = bed.step(2, None).await;
+        assert_eq!((replicas, message.unwrap().as_str()), (3, "demo-2 begins to hand over what it keeps"));
+        assert_eq!(asked, begin);
+        bed.broker.say(200, DRAINING);
+        let left = Some("left: 2 copies".to_owned());
+        assert_eq!(bed.step(2, None).await, (3, left, texts(&["GET /v1/drain"])));
+        bed.broker.say(200, DRAINED);
+        assert_eq!(bed.step(1, None).await, (2, None, texts(&["GET /v1/drain"])));
+        bed.members[1].state = State::Failing;
+        bed.broker.say(200, IDLE);
+        let held = Some("the drain has not begun: demo-1 does not run".to_owned());
+        assert_eq!(bed.step(2, None).await, (3, held, texts(&["GET /v1/drain"])));
+    }
+
+    #[tokio::test]
+    async fn a_drain_that_an_earlier_operator_began_is_cancelled_by_what_the_broker_tells() {
+        let mut bed = Bed::new().await;
+        bed.broker.say(200, DRAINING);
+        assert_eq!(bed.step(3, None).await, (3, None, vec![]));
+        bed.members[2].told = Some(Told { drains: true, ..Told::default() });
+        let cancel = texts(&["GET /v1/drain", "DELETE /v1/drain"]);
+        assert_eq!(bed.step(3, None).await, (3, None, cancel.clone()));
+        bed.members[2].told = None;
+        let memory = Memory { uid: "uid-2".to_owned(), since: Timestamp::UNIX_EPOCH };
+        assert_eq!(bed.step(3, Some(&memory)).await, (3, None, cancel));
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_does_not_answer_goes_if_the_others_do_not_know_it() {
+        let mut bed = Bed::new().await;
+        bed.pods[2].status = None;
+        bed.broker.say(200, r#"{"members":[{"name":"demo-0","state":"up"},{"name":"demo-2","state":"joining"}]}"#);
+        let (replicas, message, asked) = bed.step(2, None).await;
+        assert!(message.unwrap().starts_with("demo-2 cannot be drained, it does not answer: the pod has no address; "));
+        assert_eq!((replicas, asked), (3, texts(&["GET /v1/cluster"])));
+        bed.broker.say(200, r#"{"members":[{"name":"demo-0","state":"up"},{"name":"demo-2","state":"gone"}]}"#);
+        assert_eq!(bed.step(2, None).await, (2, None, texts(&["GET /v1/cluster"])));
+        bed.broker.say(503, "");
+        let (replicas, _, asked) = bed.step(2, None).await;
+        assert_eq!((replicas, asked), (3, texts(&["GET /v1/cluster", "GET /v1/cluster"])), "nobody could tell");
+    }
+
+    #[tokio::test]
+    async fn brokers_that_keep_nothing_are_not_asked() {
+        let mut bed = Bed::new().await;
+        bed.members.iter_mut().for_each(|member| member.is_durable = false);
+        assert_eq!(bed.step(1, None).await, (1, None, vec![]));
+    }
 }
