@@ -109,11 +109,13 @@ pub(crate) fn refusal(code: u16, reason: &str, fields: &[&str]) -> (u16, Value) 
 }
 
 async fn answer(State(api): State<FakeApi>, method: Method, uri: Uri, body: Bytes) -> Response {
-    // /api/v1/namespaces/NAMESPACE/KIND/NAME/SUBRESOURCE or /apis/GROUP/VERSION/namespaces/NAMESPACE/...
+    // /api/v1/namespaces/NAMESPACE/KIND/NAME/SUBRESOURCE or /apis/GROUP/VERSION/namespaces/NAMESPACE/..., or all of it
+    // without a namespace.
     let path: Vec<&str> = uri.path().trim_start_matches('/').split('/').collect();
-    let namespaces = path.iter().position(|part| *part == "namespaces").unwrap();
-    let part = |number: usize| path.get(namespaces + number).map(|part| (*part).to_owned());
-    let (kind, name, subresource) = (part(2).unwrap(), part(3), part(4));
+    let namespaces = path.iter().position(|part| *part == "namespaces");
+    let first = namespaces.map_or(if path[0] == "api" { 2 } else { 3 }, |namespaces| namespaces + 2);
+    let part = |number: usize| path.get(first + number).map(|part| (*part).to_owned());
+    let (kind, name, subresource) = (part(0).unwrap(), part(1), part(2));
     let query: BTreeMap<String, String> = uri
         .query()
         .unwrap_or_default()

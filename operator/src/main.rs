@@ -44,6 +44,7 @@ mod settings;
 mod status;
 mod told;
 mod validate;
+mod zone;
 
 use std::io::IsTerminal;
 use std::sync::Arc;

@@ -34,6 +34,7 @@ use crate::roll::{self, Member};
 use crate::rotation::Authority;
 use crate::status::{Outcome, Seen, report, write_status};
 use crate::validate::{ValidatedCluster, owner_reference, validate};
+use crate::zone::annotate_zones;
 
 /// After a failure that only passes when somebody acts, the next try comes with their change, or after this.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
@@ -67,6 +68,7 @@ async fn reconcile_once(known: &PartialObjectMeta<MqttCluster>, context: &Contex
     context.secrets.note(&cluster);
 
     let observed = observe(&context.client, &cluster).await?;
+    annotate_zones(&context.client, &observed.pods).await;
     let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
     let reading = context.readings.read(&key, now, context.reading_age_max());
     let decision = autoscale(&cluster, &observed, &reading, context, now);
