@@ -49,6 +49,13 @@ use crate::{AutoscalingSpec, ListenerSpec, MqttClusterStatus, PodTemplate, Stora
         description = "Clients connected to all pods"
     ),
     printcolumn(
+        name = "Shards",
+        type_ = "integer",
+        json_path = ".status.shards.healthy",
+        description = "Shards of which every copy has caught up",
+        priority = 1
+    ),
+    printcolumn(
         name = "Version",
         type_ = "string",
         json_path = ".status.version",

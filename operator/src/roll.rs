@@ -81,15 +81,6 @@ pub(crate) enum Progress {
     Held(String),
 }
 
-impl Progress {
-    /// For status and event.
-    pub(crate) fn message(&self) -> &str {
-        match self {
-            Self::Going(message) | Self::Held(message) => message,
-        }
-    }
-}
-
 /// Decides how far the newest template may go.
 pub(crate) fn decide(facts: &Facts, now: Timestamp) -> Decision {
     let Facts { replicas, partition, is_new_template, is_seen, is_complete, drained: _, members } = facts;

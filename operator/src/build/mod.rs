@@ -44,6 +44,7 @@ pub(crate) struct Scale {
     pub(crate) partition: i32,
 }
 
+#[cfg(test)]
 impl Scale {
     /// So many pods, none of which restarts when the template changes.
     pub(crate) fn at_rest(replicas: i32) -> Self {
