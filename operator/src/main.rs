@@ -44,6 +44,7 @@ mod settings;
 mod status;
 mod told;
 mod validate;
+mod volumes;
 mod zone;
 
 use std::io::IsTerminal;

@@ -34,6 +34,7 @@ use crate::roll::{self, Member};
 use crate::rotation::Authority;
 use crate::status::{Outcome, Seen, report, write_status};
 use crate::validate::{ValidatedCluster, owner_reference, validate};
+use crate::volumes::grow_claims;
 use crate::zone::annotate_zones;
 
 /// After a failure that only passes when somebody acts, the next try comes with their change, or after this.
@@ -153,6 +154,7 @@ async fn steps(
     if let Some((name, uid)) = &roll.evict {
         evict(&context.client, cluster, name, uid).await?;
     }
+    outcome.not_grown = grow_claims(&context.client, cluster).await?;
     let secrets = held.is_none().then_some(keys.secrets.as_slice());
     prune(&context.client, cluster, &applied, secrets).await?;
     outcome.version = held.is_none().then_some(version);

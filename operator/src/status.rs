@@ -36,6 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) keys: Option<Keys>,
     /// Which cluster the brokers are, where that step was reached.
     pub(crate) identity: Option<Identity>,
+    /// Which volume does not grow, and why.
+    pub(crate) not_grown: Option<String>,
     /// A pod that hands over what it keeps before there is one less.
     pub(crate) drain: Option<drain::Progress>,
     /// A roll that is not over.
@@ -51,7 +53,16 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Where it ended at once, and nothing else is known.
     pub(crate) fn of(applied: Result<Resources<Applied>, Failure>) -> Self {
-        Self { keys: None, identity: None, drain: None, roll: None, version: None, held: None, applied }
+        Self {
+            keys: None,
+            identity: None,
+            not_grown: None,
+            drain: None,
+            roll: None,
+            version: None,
+            held: None,
+            applied,
+        }
     }
 }
 
@@ -151,6 +162,9 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
         set(ConditionKind::Ready, Truth::False, reason, &message);
     }
     let mut judged = degradation(cluster, observed, failure, complaint(outcome), *now);
+    if let (Truth::False, Some(not_grown)) = (judged.0, &outcome.not_grown) {
+        judged = (Truth::True, "VolumeNotGrown", not_grown.clone());
+    }
     if let (Truth::False, Some(drain)) = (judged.0, outcome.drain.as_ref().filter(|drain| drain.is_slow)) {
         let message = format!("{} has been handing over since {}: {}", drain.pod, drain.since, drain.message);
         judged = (Truth::True, "DrainStalled", message);

@@ -17,6 +17,7 @@ use crate::broker_config::{SettingError, build_config};
 use crate::image::is_image_reference;
 use crate::record::Recorded;
 use crate::settings::ImageReference;
+use crate::volumes::template_size;
 
 /// A cluster that can be built.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct ValidatedCluster {
     pub(crate) namespace: String,
     pub(crate) owner: OwnerReference,
     pub(crate) spec: MqttClusterSpec,
+    /// What the claim template asks for, which never changes.
+    pub(crate) claim_size: String,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) config: Config,
     pub(crate) image: BrokerImage,
@@ -128,12 +131,14 @@ pub(crate) fn validate(
         }
     };
     let image = choose_image(cluster, existing, default_image);
+    let claim_size = existing.and_then(template_size).unwrap_or_else(|| spec.storage.size.clone());
     let input_hash = input_hash(&spec, &listeners, &image);
     Ok(ValidatedCluster {
         name,
         namespace,
         owner,
         spec,
+        claim_size,
         listeners,
         config,
         image,

@@ -43,19 +43,20 @@ pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplat
                 when_scaled: keep(),
             }),
             template,
-            volume_claim_templates: Some(vec![build_claim(&cluster.name, &cluster.spec.storage)]),
+            volume_claim_templates: Some(vec![build_claim(cluster)]),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
     }
 }
 
-fn build_claim(cluster: &str, storage: &StorageSpec) -> PersistentVolumeClaim {
-    let StorageSpec { size, storage_class_name } = storage;
+fn build_claim(cluster: &ValidatedCluster) -> PersistentVolumeClaim {
+    // Volumes that are to be larger by now grow one by one, in `volumes.rs`.
+    let StorageSpec { size: _, storage_class_name } = &cluster.spec.storage;
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(names::DATA_VOLUME.to_owned()),
-            labels: Some(pod_selector(cluster)),
+            labels: Some(pod_selector(&cluster.name)),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {
@@ -63,7 +64,7 @@ fn build_claim(cluster: &str, storage: &StorageSpec) -> PersistentVolumeClaim {
             storage_class_name: storage_class_name.clone(),
             volume_mode: Some("Filesystem".to_owned()),
             resources: Some(VolumeResourceRequirements {
-                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(size.clone()))])),
+                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(cluster.claim_size.clone()))])),
                 ..VolumeResourceRequirements::default()
             }),
             ..PersistentVolumeClaimSpec::default()
@@ -123,6 +124,16 @@ mod tests {
             }],
         });
         assert_eq!(fixed, first_release);
+    }
+
+    #[test]
+    fn the_claim_template_keeps_the_size_that_the_cluster_was_made_with() {
+        let mut larger = cluster();
+        larger.spec.storage.size = "5Gi".to_owned();
+        let owner = owner_reference(&larger).unwrap();
+        let existing = built(3);
+        let valid = validate(&larger, owner, Some(&existing), String::new(), &image("v0.1.0")).unwrap();
+        assert_eq!(build(&valid, Scale::at_rest(3)).statefulset, existing);
     }
 
     #[test]
