@@ -91,6 +91,8 @@ pub(crate) struct Facts {
     pub(crate) wanted: i32,
     /// Pods that the StatefulSet is asked for; `None` where there is no StatefulSet.
     pub(crate) current: Option<i32>,
+    /// Pods that were stopped together, while there are none.
+    pub(crate) stopped: Option<i32>,
     /// The pods that exist.
     pub(crate) nodes: Vec<Node>,
     /// Why another pod than the last cannot do without it now.
@@ -135,6 +137,8 @@ pub(crate) struct Progress {
 pub(crate) struct Plan {
     /// Pods to ask the StatefulSet for.
     pub(crate) replicas: i32,
+    /// Pods to wake together later, if those that are stopped now keep something.
+    pub(crate) stopped: Option<i32>,
     pub(crate) orders: Vec<Order>,
     pub(crate) progress: Option<Progress>,
     pub(crate) memory: Option<Memory>,
@@ -152,7 +156,12 @@ pub(crate) fn decide(facts: &Facts, memory: Option<&Memory>, now: Timestamp) -> 
     let (wanted, current) = (*wanted, current.unwrap_or(*wanted));
     let at = |replicas| Plan { replicas, ..Plan::default() };
     if wanted == 0 {
-        return at(0);
+        let kept = nodes.iter().any(|node| node.is_durable).then_some(current);
+        return Plan { stopped: if current == 0 { facts.stopped } else { kept }, ..at(0) };
+    }
+    if current == 0 {
+        // Whatever only the last of them keeps is handed over before they are fewer.
+        return at(wanted.max(facts.stopped.unwrap_or_default()));
     }
     if wanted >= current {
         let stays = nodes.iter().filter(|node| matches!(node.answer, Answer::Said(report) if report.is_leaving()));
@@ -173,7 +182,13 @@ pub(crate) fn decide(facts: &Facts, memory: Option<&Memory>, now: Timestamp) -> 
         let is_slow = now.duration_since(since) > SLOW_AFTER;
         let progress = Progress { pod: last.name.clone(), since, report, message, is_slow };
         let memory = Memory { uid: last.uid.clone(), since };
-        Plan { replicas: current, orders: order.into_iter().collect(), progress: Some(progress), memory: Some(memory) }
+        Plan {
+            replicas: current,
+            stopped: None,
+            orders: order.into_iter().collect(),
+            progress: Some(progress),
+            memory: Some(memory),
+        }
     };
     if facts.abandoned.as_deref() == Some(last.name.as_str()) {
         return at(current - 1);

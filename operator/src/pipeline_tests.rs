@@ -663,6 +663,13 @@ async fn one_pod_less_waits_for_what_it_keeps_and_hibernation_does_not() {
     world.reconcile().await.unwrap();
     assert_eq!(world.statefulset()["replicas"], 0);
     assert!(world.api.object("mqttclusters", "demo")["status"]["drain"].is_null());
+    for number in 0..3 {
+        world.remove("pods", &format!("demo-{number}"));
+    }
+    world.reconcile().await.unwrap();
+    world.edit_spec(|spec| spec["replicas"] = 1.into());
+    world.reconcile().await.unwrap();
+    assert_eq!(world.statefulset()["replicas"], 2, "they wake together, and one hands over then");
 }
 
 #[tokio::test]

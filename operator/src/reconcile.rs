@@ -149,7 +149,7 @@ async fn steps(
     let roll = roll::decide(&roll_facts(observed, &members, &valid, plan.replicas, drained), *now);
     (outcome.drain, outcome.roll) = (plan.progress, roll.progress);
 
-    let scale = Scale { replicas: plan.replicas, partition: roll.partition };
+    let scale = Scale { replicas: plan.replicas, partition: roll.partition, stopped: plan.stopped };
     let applied = Box::pin(apply(&context.client, cluster, build(&valid, scale))).await?;
     if let Some((name, uid)) = &roll.evict {
         evict(&context.client, cluster, name, uid).await?;
@@ -178,7 +178,9 @@ async fn drain_step(
     });
     let memory = context.drains.of(&key);
     let abandoned = cluster.annotations().get(labels::ABANDON).cloned();
-    let (scale, pods) = ((wanted, observed.replicas()), (observed.pods.as_slice(), members));
+    let set = observed.statefulset.as_ref();
+    let stopped = set.and_then(|set| set.annotations().get(labels::STOPPED_REPLICAS)?.parse().ok());
+    let (scale, pods) = ((wanted, observed.replicas(), stopped), (observed.pods.as_slice(), members));
     let plan = drain::ask::step(client.as_ref(), scale, pods, abandoned, memory.as_ref(), *now).await;
     context.drains.note(key, plan.memory.clone());
     plan

@@ -42,13 +42,15 @@ pub(crate) struct Resources<Stage> {
 pub(crate) struct Scale {
     pub(crate) replicas: i32,
     pub(crate) partition: i32,
+    /// Pods to wake together later.
+    pub(crate) stopped: Option<i32>,
 }
 
 #[cfg(test)]
 impl Scale {
     /// So many pods, none of which restarts when the template changes.
     pub(crate) fn at_rest(replicas: i32) -> Self {
-        Self { replicas, partition: replicas }
+        Self { replicas, partition: replicas, stopped: None }
     }
 }
 

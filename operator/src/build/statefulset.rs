@@ -19,9 +19,11 @@ use super::metadata::{metadata, pod_selector, selector};
 use crate::validate::ValidatedCluster;
 
 pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplateSpec, scale: Scale) -> StatefulSet {
-    let Scale { replicas, partition } = scale;
+    let Scale { replicas, partition, stopped } = scale;
     let mut metadata = metadata(cluster, cluster.name.clone());
-    metadata.annotations = Some(BTreeMap::from([(labels::PINNED_VERSION.to_owned(), cluster.image.pinned.clone())]));
+    let stopped = stopped.map(|stopped| (labels::STOPPED_REPLICAS.to_owned(), stopped.to_string()));
+    let pinned = (labels::PINNED_VERSION.to_owned(), cluster.image.pinned.clone());
+    metadata.annotations = Some([pinned].into_iter().chain(stopped).collect());
     let keep = || Some("Retain".to_owned());
     StatefulSet {
         metadata,

@@ -48,7 +48,7 @@ impl Drains {
 /// Asks what must be asked, decides, and orders what was decided.
 pub(crate) async fn step(
     client: Option<&AdminClient>,
-    (wanted, current): (i32, Option<i32>),
+    (wanted, current, stopped): (i32, Option<i32>, Option<i32>),
     (pods, members): (&[Pod], &[Member]),
     abandoned: Option<String>,
     memory: Option<&Memory>,
@@ -58,7 +58,7 @@ pub(crate) async fn step(
     let told = |ordinal| members.iter().any(|it| it.ordinal == ordinal && it.told.as_ref().is_some_and(|it| it.drains));
     let has_begun = memory.is_some() || current.is_some_and(|current| told(current - 1));
     let asked = asked(wanted, current, has_begun);
-    let mut facts = Facts { wanted, current, abandoned, ..Facts::default() };
+    let mut facts = Facts { wanted, current, stopped, abandoned, ..Facts::default() };
     for member in members {
         let Member { name, uid, ordinal, is_durable, .. } = member.clone();
         let answer = match (asked == Some(ordinal) && is_durable, client) {
@@ -170,7 +170,7 @@ mod tests {
         async fn step(&self, wanted: i32, memory: Option<&Memory>) -> (i32, Option<String>, Vec<String>) {
             let pods = (self.pods.as_slice(), self.members.as_slice());
             let now = Timestamp::UNIX_EPOCH;
-            let plan = step(Some(&self.client), (wanted, Some(3)), pods, None, memory, now).await;
+            let plan = step(Some(&self.client), (wanted, Some(3), None), pods, None, memory, now).await;
             (plan.replicas, plan.progress.map(|progress| progress.message), self.broker.take_asked())
         }
     }

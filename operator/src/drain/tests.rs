@@ -31,7 +31,7 @@ fn five(wanted: i32, answer: Answer) -> Facts {
 fn waiting(since: i64, report: Option<DrainReport>, message: &str, orders: Vec<Order>) -> Plan {
     let (pod, uid, since) = ("demo-4".to_owned(), "uid-4".to_owned(), at(since));
     let progress = Progress { pod, since, report, message: message.to_owned(), is_slow: false };
-    Plan { replicas: 5, orders, progress: Some(progress), memory: Some(Memory { uid, since }) }
+    Plan { replicas: 5, stopped: None, orders, progress: Some(progress), memory: Some(Memory { uid, since }) }
 }
 
 #[test]
@@ -87,13 +87,28 @@ fn more_pods_again_cancel_the_drain() {
 
 #[test]
 fn no_pods_and_pods_that_keep_nothing_need_no_drain() {
-    assert_eq!(decide(&five(0, Answer::NotAsked), None, at(0)), Plan::default());
+    assert_eq!(decide(&five(0, Answer::NotAsked), None, at(0)).replicas, 0);
     let mut nothing = five(2, Answer::NotAsked);
     nothing.nodes.iter_mut().for_each(|node| node.is_durable = false);
     assert_eq!(decide(&nothing, None, at(0)), Plan { replicas: 2, ..Plan::default() });
     nothing.nodes[3].is_durable = true;
     assert_eq!(decide(&nothing, None, at(0)).replicas, 4, "it has something to hand over");
     assert_eq!(decide(&Facts { wanted: 3, ..Facts::default() }, None, at(0)).replicas, 3, "there are no pods yet");
+}
+
+#[test]
+fn pods_that_were_stopped_together_wake_together() {
+    let stopped = decide(&five(0, Answer::NotAsked), None, at(0));
+    assert_eq!(stopped, Plan { stopped: Some(5), ..Plan::default() });
+    let none = |wanted| Facts { wanted, current: Some(0), stopped: stopped.stopped, ..Facts::default() };
+    assert_eq!(decide(&none(0), None, at(1)), stopped);
+    assert_eq!(decide(&none(3), None, at(2)), Plan { replicas: 5, ..Plan::default() }, "two of them drain later");
+    assert_eq!(decide(&none(7), None, at(2)), Plan { replicas: 7, ..Plan::default() });
+    let mut nothing = five(0, Answer::NotAsked);
+    nothing.nodes.iter_mut().for_each(|node| node.is_durable = false);
+    assert_eq!(decide(&nothing, None, at(0)), Plan::default());
+    let new = Facts { wanted: 3, current: Some(0), ..Facts::default() };
+    assert_eq!(decide(&new, None, at(0)).replicas, 3);
 }
 
 #[test]
