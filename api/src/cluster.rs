@@ -111,7 +111,7 @@ pub struct MqttClusterSpec {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "crate::crd::any_object")]
     pub config: Map<String, Value>,
-    /// The volume of each pod. It may grow once the cluster exists, and that is all.
+    /// The volume of each pod. Once the cluster exists its size may grow and its retention may change.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-validations" = [
         {"rule": "(has(self.storageClassName) ? self.storageClassName : '') == (has(oldSelf.storageClassName) ? oldSelf.storageClassName : '')",

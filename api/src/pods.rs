@@ -55,11 +55,43 @@ pub struct StorageSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
+    /// What becomes of volumes that nobody uses any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<StorageRetention>,
+}
+
+/// What becomes of volumes that nobody uses any more. Those of pods that are fewer always stay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageRetention {
+    /// Whether volumes stay (Retain) or go (Delete) when the MqttCluster is deleted. Default: Retain.
+    #[serde(default)]
+    pub when_deleted: Retention,
+}
+
+/// What becomes of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Retention {
+    /// It stays with all that is on it.
+    #[default]
+    Retain,
+    /// It goes, and all that is on it.
+    Delete,
+}
+
+impl Retention {
+    /// The name in Kubernetes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retain => "Retain",
+            Self::Delete => "Delete",
+        }
+    }
 }
 
 impl Default for StorageSpec {
     fn default() -> Self {
-        Self { size: default_size(), storage_class_name: None }
+        Self { size: default_size(), storage_class_name: None, retention: None }
     }
 }
 

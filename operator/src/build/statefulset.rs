@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fulmar_api::{StorageSpec, labels, names};
+use fulmar_api::{Retention, StorageSpec, labels, names};
 use k8s_openapi::api::apps::v1::{
     RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
     StatefulSetUpdateStrategy,
@@ -24,7 +24,7 @@ pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplat
     let stopped = stopped.map(|stopped| (labels::STOPPED_REPLICAS.to_owned(), stopped.to_string()));
     let pinned = (labels::PINNED_VERSION.to_owned(), cluster.image.pinned.clone());
     metadata.annotations = Some([pinned].into_iter().chain(stopped).collect());
-    let keep = || Some("Retain".to_owned());
+    let retention = cluster.spec.storage.retention.clone().unwrap_or_default();
     StatefulSet {
         metadata,
         spec: Some(StatefulSetSpec {
@@ -41,8 +41,9 @@ pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplat
                 }),
             }),
             persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-                when_deleted: keep(),
-                when_scaled: keep(),
+                when_deleted: Some(retention.when_deleted.as_str().to_owned()),
+                // Kubernetes would take those of a stopped cluster, too.
+                when_scaled: Some(Retention::Retain.as_str().to_owned()),
             }),
             template,
             volume_claim_templates: Some(vec![build_claim(cluster)]),
@@ -54,7 +55,7 @@ pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplat
 
 fn build_claim(cluster: &ValidatedCluster) -> PersistentVolumeClaim {
     // Volumes that are to be larger by now grow one by one, in `volumes.rs`.
-    let StorageSpec { size: _, storage_class_name } = &cluster.spec.storage;
+    let StorageSpec { size: _, storage_class_name, retention: _ } = &cluster.spec.storage;
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(names::DATA_VOLUME.to_owned()),
@@ -136,6 +137,21 @@ mod tests {
         let existing = built(3);
         let valid = validate(&larger, owner, Some(&existing), String::new(), &image("v0.1.0")).unwrap();
         assert_eq!(build(&valid, Scale::at_rest(3)).statefulset, existing);
+    }
+
+    #[test]
+    fn volumes_go_only_with_the_cluster_and_only_if_asked_for() {
+        let mut deleting = cluster();
+        let policy = |cluster: &fulmar_api::MqttCluster| {
+            let owner = owner_reference(cluster).unwrap();
+            let valid = validate(cluster, owner, None, String::new(), &image("v0.1.0")).unwrap();
+            let spec = build(&valid, Scale::at_rest(3)).statefulset.spec.unwrap();
+            let policy = spec.persistent_volume_claim_retention_policy.unwrap();
+            (policy.when_deleted.unwrap(), policy.when_scaled.unwrap())
+        };
+        assert_eq!(policy(&deleting), ("Retain".to_owned(), "Retain".to_owned()));
+        deleting.spec.storage.retention = Some(fulmar_api::StorageRetention { when_deleted: Retention::Delete });
+        assert_eq!(policy(&deleting), ("Delete".to_owned(), "Retain".to_owned()));
     }
 
     #[test]
