@@ -11,6 +11,9 @@ const OWN: u64 = 64;
 const OWN_PER_THREAD: u64 = 2;
 /// Connections of a link: a lane per thread, and as many again that replace them or of a peer with more threads.
 const LANES_PER_THREAD: u64 = 2;
+/// Connections for letters between stores, of each node: one to it and one from it for each channel, and as many of the
+/// latter that are being replaced.
+const LETTERS_PER_NODE: u64 = 6;
 
 /// Greetings of peers under way at one time, if descriptors allow.
 const GREETINGS_MAX: u64 = 256;
@@ -32,6 +35,8 @@ pub(crate) struct Wanted {
     pub(crate) threads: u16,
     pub(crate) http_ports: u64,
     pub(crate) has_cluster: bool,
+    /// The nodes have stores, which write letters to each other.
+    pub(crate) has_letters: bool,
 }
 
 /// A number from the configuration.
@@ -103,7 +108,7 @@ pub(crate) fn share_out(limit: u64, wanted: &Wanted) -> Result<Budget, TooFewDes
 }
 
 fn shares(limit: u64, wanted: &Wanted) -> Shares {
-    let Wanted { connections: _, handshakes, listening, threads, http_ports, has_cluster } = *wanted;
+    let Wanted { connections: _, handshakes, listening, threads, http_ports, has_cluster, has_letters } = *wanted;
     let threads = u64::from(threads);
     // Never more than these parts of all descriptors, so that most are left for clients.
     let (sixteenth, eighth) = (limit / 16, limit / 8);
@@ -112,9 +117,9 @@ fn shares(limit: u64, wanted: &Wanted) -> Shares {
         false => u64::from(value).min(eighth.max(LEAST)),
     });
     let lingering = LINGERING_MAX.min((sixteenth / threads).max(LEAST));
-    let lanes = threads * LANES_PER_THREAD;
+    let per_node = threads * LANES_PER_THREAD + if has_letters { LETTERS_PER_NODE } else { 0 };
     let (greetings, nodes) = match has_cluster {
-        true => (GREETINGS_MAX.min(sixteenth.max(LEAST)), NODES_MAX.min((eighth / lanes).max(LEAST))),
+        true => (GREETINGS_MAX.min(sixteenth.max(LEAST)), NODES_MAX.min((eighth / per_node).max(LEAST))),
         false => (0, 0),
     };
     let http = http_ports * admin::CONNECTIONS_MAX as u64;
@@ -124,7 +129,7 @@ fn shares(limit: u64, wanted: &Wanted) -> Shares {
         greetings,
         nodes,
         lingering,
-        others: own + http + lingering * threads + greetings + nodes * lanes,
+        others: own + http + lingering * threads + greetings + nodes * per_node,
     }
 }
 
@@ -173,6 +178,7 @@ mod tests {
         threads: 2,
         http_ports: 1,
         has_cluster: true,
+        has_letters: false,
     };
 
     /// What may be open at one time.
@@ -180,7 +186,8 @@ mod tests {
         let Budget { connections, handshakes, greetings, nodes, lingering, is_lowered: _ } = *budget;
         let threads = u64::from(wanted.threads);
         let clients = u64::from(connections) + u64::from(handshakes) + u64::from(lingering) * threads;
-        let peers = u64::from(greetings) + u64::from(nodes) * threads * LANES_PER_THREAD;
+        let letters = if wanted.has_letters { LETTERS_PER_NODE } else { 0 };
+        let peers = u64::from(greetings) + u64::from(nodes) * (threads * LANES_PER_THREAD + letters);
         let http = wanted.http_ports * admin::CONNECTIONS_MAX as u64;
         clients + peers + http + OWN + OWN_PER_THREAD * threads + wanted.listening
     }
@@ -204,6 +211,16 @@ mod tests {
         ] {
             assert_eq!(share_out(limit, &POD), Ok(wanted), "{limit}");
             assert!(sum(&wanted, &POD) <= limit, "{limit}: {}", sum(&wanted, &POD));
+        }
+    }
+
+    #[test]
+    fn connections_for_letters_count_for_each_node() {
+        let durable = Wanted { has_letters: true, ..POD };
+        for (limit, wanted) in [(1 << 20, 256), (1024, 12), (400, 5)] {
+            let budget = share_out(limit, &durable).unwrap();
+            assert_eq!(budget.nodes, wanted, "{limit}");
+            assert!(sum(&budget, &durable) <= limit, "{limit}: {}", sum(&budget, &durable));
         }
     }
 

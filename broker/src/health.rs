@@ -40,6 +40,8 @@ pub(crate) struct Health {
 struct State {
     phase: Phase,
     cluster: ClusterState,
+    /// What the store still lacks.
+    store: Vec<String>,
     invalid_files: Vec<String>,
 }
 
@@ -67,6 +69,11 @@ impl Health {
         self.lock().cluster = cluster;
     }
 
+    /// What keeps the store of a cluster's member from serving.
+    pub(crate) fn set_store(&self, missing: Vec<String>) {
+        self.lock().store = missing;
+    }
+
     /// These files are no good; the last good ones are in use, so nobody needs to be sent elsewhere.
     pub(crate) fn set_invalid_files(&self, files: Vec<String>) {
         self.lock().invalid_files = files;
@@ -80,13 +87,14 @@ impl Health {
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        let State { phase, cluster: ClusterState { missing, silent }, invalid_files } = &*self.lock();
+        let State { phase, cluster: ClusterState { missing, silent }, store, invalid_files } = &*self.lock();
         let own = match phase {
             Phase::Starting => Some("listening"),
             Phase::Serving => None,
             Phase::Stopping => Some("not stopping"),
         };
-        let missing: Vec<String> = own.map(str::to_owned).into_iter().chain(missing.iter().cloned()).collect();
+        let missing: Vec<String> =
+            own.map(str::to_owned).into_iter().chain(missing.iter().chain(store).cloned()).collect();
         let (silent, invalid_files) = (silent.clone(), invalid_files.clone());
         Readiness { ready: missing.is_empty(), missing, silent, invalid_files }
     }

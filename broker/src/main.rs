@@ -6,9 +6,11 @@
 mod admin;
 mod args;
 mod auth;
+mod boot_clock;
 mod check;
 mod connect_rate;
 mod descriptors;
+mod folder;
 mod grant;
 mod health;
 mod link;
@@ -39,6 +41,7 @@ use anyhow::Context;
 use fulmar_config::{Effective, load};
 
 use crate::args::{Request, Task};
+use crate::folder::Ended;
 
 /// The configuration or the command line is wrong.
 const EXIT_USAGE: u8 = 2;
@@ -49,6 +52,9 @@ fn main() -> ExitCode {
     let request = match args::parse(std::env::args_os().collect::<Vec<OsString>>(), variables) {
         Ok(Task::Broker(request)) => request,
         Ok(Task::Passwd(request)) => return exit_code(passwd::run(&request)),
+        Ok(Task::Inspect(request)) => return exit_code_of_tool(folder::inspect(&request), EXIT_USAGE),
+        Ok(Task::Export(request)) => return exit_code_of_tool(folder::export(&request), EXIT_USAGE),
+        Ok(Task::Import(request)) => return exit_code_of_tool(folder::import(&request), EXIT_USAGE),
         // Help and version are answers, not errors.
         Err(error) => {
             let _ = error.print();
@@ -76,6 +82,18 @@ fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "fulmar-broker: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Damage is told from a tool that could do nothing, whose exit code is `failed`.
+fn exit_code_of_tool(result: anyhow::Result<Ended>, failed: u8) -> ExitCode {
+    match result {
+        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::Damaged) => ExitCode::FAILURE,
+        Err(error) => {
+            exit_code(Err(error));
+            ExitCode::from(failed)
         }
     }
 }

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-const FILE_NAME: &str = "node-id";
+/// The file in the data folder.
+pub(crate) const FILE_NAME: &str = "node-id";
 const DIGITS: usize = 16;
 
 /// The id of this node. While it is held, no other process can take it.
@@ -61,7 +62,8 @@ fn make(folder: &Path, file: &mut File, random: impl FnOnce() -> u64) -> std::io
     Ok(value)
 }
 
-fn parse(text: &str) -> Option<u64> {
+/// Reads the id in the file.
+pub(crate) fn parse(text: &str) -> Option<u64> {
     let is_hexadecimal = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     u64::from_str_radix(text, 16).ok().filter(|value| is_hexadecimal && *value != 0)
 }

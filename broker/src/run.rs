@@ -23,10 +23,10 @@ use crate::log::{self, Log};
 use crate::metrics::{AuthMetrics, ControlMetrics, Metrics, ThreadReport};
 use crate::node_id;
 use crate::pressure::{MemoryState, Watch};
-use crate::reactor::{self, Inbox, Letter, Listener, Reactor, Settings};
+use crate::reactor::{self, Inbox, Lease, Letter, Listener, Reactor, Settings};
 use crate::setup;
 use crate::shortage::Shortage;
-use crate::store::{self, Store};
+use crate::store::{self, Around, Kept, StoreThread};
 use crate::sys;
 use crate::throttle::Throttle;
 use crate::tls::{
@@ -139,10 +139,7 @@ impl Broker {
             .map(|listener| setup::bind_listener(listener, threads))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let start = Instant::now();
-        // Of several nodes each would keep sessions of its own.
-        let data_dir = config.data_dir.as_deref().filter(|_| config.cluster.is_none());
-        let store_settings =
-            data_dir.map(|folder| store::settings(folder, node_id.value, threads, &config.limits, setup::random()));
+        let kept = Kept::of(&config, node_id.value, threads);
         let node = Arc::new(Node::new(NodeSettings {
             node_id: node_id.value,
             incarnation: setup::random(),
@@ -152,19 +149,22 @@ impl Broker {
             anonymous: config.listeners.iter().map(|listener| config.is_anonymous_allowed(listener)).collect(),
             auth: auth::settings(&config, Arc::new(auth_files.rules()), setup::random_bytes()),
             seed: setup::random(),
-            store_shards: store_settings.as_ref().map(|settings| settings.shards),
+            views: kept.as_ref().is_some_and(Kept::is_member),
+            store_shards: kept.as_ref().map(Kept::shards),
             wall_clock_microseconds: setup::wall_clock_microseconds(),
             start,
         }));
         let (ends, ended) = mpsc::channel(1);
-        let store = store_settings
-            .map(|settings| {
-                let names_by_file = !config.listeners.iter().any(|listener| {
-                    listener.tls.as_ref().is_some_and(|tls| tls.client_identity != ClientIdentity::None)
-                });
-                start_store(settings, &node, &inboxes, names_by_file, &ends)
-            })
-            .transpose()?;
+        let around = Around { node: node.clone(), inboxes: inboxes.clone() };
+        let store = kept.map(|kept| {
+            let names_by_file = !config
+                .listeners
+                .iter()
+                .any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.client_identity != ClientIdentity::None));
+            let ended = Ended { what: "the store", ends: ends.clone() };
+            store::start(kept, around, &health, names_by_file, ended)
+        });
+        let store = store.transpose()?;
         let mut listeners: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::new()).collect();
         let mut certificates: Vec<Arc<dyn Reload>> = Vec::new();
         let connect_timeout = config.limits.connect_timeout();
@@ -235,8 +235,13 @@ impl Broker {
         let links = config.cluster.as_ref().map(|cluster| {
             let (node, inboxes) = (node.clone(), inboxes.clone());
             let (health, metrics, shortage) = (health.clone(), metrics.clone(), shortage.clone());
-            let surroundings = Surroundings { node, inboxes, health, metrics, shortage };
-            Arc::new(Links::new(cluster, &budget, cluster_certificates, surroundings))
+            let mail = store.as_ref().and_then(|store| store.mail());
+            let surroundings = Surroundings { node, inboxes, health, metrics, shortage, mail };
+            let links = Arc::new(Links::new(cluster, &budget, cluster_certificates, surroundings));
+            if let Some(store) = &store {
+                store.linked_by(&links);
+            }
+            links
         });
         let settings = Settings {
             read_budget_bytes: config.limits.read_budget_bytes as usize,
@@ -250,6 +255,7 @@ impl Broker {
             lane_news,
             pool: pool.clone(),
             store: store.as_ref().map(|store| store.inbox.clone()),
+            lease: Lease::of(&node),
         };
         if let Some(interval) = config.sys_interval() {
             let sources = sys::Sources { node: node.clone(), reports: reports.clone(), start };
@@ -311,6 +317,9 @@ impl Broker {
                 Some(what) = ended.recv() => anyhow::bail!("{what} ended by itself"),
             }
             health.set_phase(Phase::Stopping);
+            if let Some(store) = &store {
+                store.leave().await;
+            }
             for inbox in &inboxes {
                 inbox.push(Letter::ShutDown);
             }
@@ -341,8 +350,7 @@ impl Broker {
                 let _ = thread.join();
             }
             if let Some(store) = store {
-                store.inbox.close();
-                let _ = store.thread.join();
+                store.stop();
             }
         }
         runtime.shutdown_background();
@@ -407,40 +415,6 @@ fn spawn<C: reactor::Core + Send + 'static>(
         }
     };
     std::thread::Builder::new().name(format!("data-{thread}")).spawn(run).context("start a data thread")
-}
-
-/// The thread of the store, and where it is asked.
-struct StoreThread {
-    inbox: Arc<store::Inbox>,
-    report: Arc<store::Report>,
-    thread: JoinHandle<()>,
-}
-
-/// Brings back what the data folder holds, and starts the thread that keeps it.
-fn start_store(
-    settings: fulmar_store_raft::Settings,
-    node: &Arc<Node>,
-    inboxes: &[Arc<Inbox>],
-    names_by_file: bool,
-    ends: &mpsc::Sender<&'static str>,
-) -> anyhow::Result<StoreThread> {
-    let folder = settings.folder.clone();
-    let inbox = Arc::<store::Inbox>::default();
-    let report = Arc::<store::Report>::default();
-    let mut store = Store::open(settings, node.clone(), inboxes.to_vec(), inbox.clone(), report.clone())
-        .with_context(|| format!("open the store in {}", folder.display()))?;
-    if names_by_file {
-        store.withdraw_absent();
-    }
-    let ended = Ended { what: "the store", ends: ends.clone() };
-    let run = move || {
-        let _ended = ended;
-        if let Err(error) = store.run() {
-            error!(%error, "the store failed: what it has not acknowledged may be lost");
-        }
-    };
-    let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run).context("start the store's thread")?;
-    Ok(StoreThread { inbox, report, thread })
 }
 
 /// Starts the threads that verify passwords. What they find out goes to the data thread that asked.

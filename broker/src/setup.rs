@@ -7,15 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use fulmar_cluster::heartbeat;
 use fulmar_config::{
-    AdminConfig, ClientIdentity, ClusterConfig, Config, Effective, HeartbeatConfig, HttpConfig, Limits, ListenerConfig,
-    Protocol, Source,
+    AdminConfig, ClientIdentity, ClusterConfig, Config, Durability, Effective, HeartbeatConfig, HttpConfig, Limits,
+    ListenerConfig, Protocol, Source,
 };
 use tracing::{info, warn};
 
 use crate::descriptors::{self, Budget, Number, Wanted};
 use crate::memory::{self, Fit, Shape};
 use crate::reactor;
-use crate::store;
 
 /// How long the deletion of a retained message is remembered, for nodes that were away.
 const TOMBSTONE: Duration = Duration::from_secs(3600);
@@ -44,6 +43,7 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
         threads,
         http_ports,
         has_cluster: config.cluster.is_some(),
+        has_letters: config.cluster.is_some() && config.data_dir.is_some(),
     };
     let budget = descriptors::share_out(limit, &wanted)?;
     let Budget { connections, handshakes, greetings, nodes, lingering: _, is_lowered } = budget;
@@ -60,7 +60,7 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
 pub(crate) fn fit_memory(effective: &Effective, limits: &mut Limits, memory: u64, threads: u16) {
     let config = &effective.config;
     let has_cluster = config.cluster.is_some();
-    let has_store = config.data_dir.is_some() && !has_cluster;
+    let has_store = config.data_dir.is_some() && config.durability != Durability::None;
     let shape = Shape { threads, has_tls: speaks_tls(config), has_cluster, has_store };
     let is_chosen = |path: &str| effective.source(path) != &Source::Default;
     let Fit { is_lowered, needed, usable } = memory::fit(limits, shape, memory, is_chosen);
@@ -110,12 +110,6 @@ pub(crate) fn warn_of_surprises(config: &Config) {
             promised = PROMISED_SILENCE.as_millis(),
             "by cluster.heartbeat a node that stands still delays publishes for longer than promised"
         );
-    }
-    if config.data_dir.is_some() && config.cluster.is_some() {
-        info!("in a cluster the data folder keeps the node id only; sessions and retained messages live in memory");
-        if config.data_dir.as_deref().is_some_and(store::is_in) {
-            warn!("the data folder has sessions and retained messages of a broker that was alone: they are not served");
-        }
     }
 }
 

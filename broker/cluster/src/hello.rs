@@ -1,5 +1,5 @@
-//! The greeting on a new connection between nodes, before it becomes a lane: the dialler says who it is and which
-//! lane it means, the other side accepts with the same of its own, or refuses and says why.
+//! The greeting on a new connection between nodes, before it becomes a lane or carries letters: the dialler says who it
+//! is and what the connection is for, the other side accepts with the same of its own, or refuses and says why.
 //!
 //! What is said is here, how it is written in `bytes`. Who is accepted is decided in [`peers`](crate::peers).
 
@@ -11,11 +11,12 @@ use thiserror::Error;
 
 use crate::clock::NodeId;
 use crate::frame::FrameError;
+use crate::letters::Channel;
 
 pub use bytes::{SplitGreeting, encode_greeting, split_greeting};
 
 /// The version of everything between nodes: greeting, frames, messages. Nodes link only with their own version.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// What this version can do.
 pub const FEATURE_LEVEL: u32 = 1;
@@ -29,6 +30,15 @@ pub const NAME_BYTES_MAX: usize = 253;
 /// Data threads of a node, and so lanes of a link.
 pub const THREADS_MAX: u16 = 1024;
 
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// The lane of this number.
+    Lane(u16),
+    /// Letters of the dialler.
+    Letters(Channel),
+}
+
 /// Who a node is and what it wants with this connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
@@ -38,17 +48,18 @@ pub struct Hello {
     pub cluster: String,
     /// Its id, which outlives restarts.
     pub node: NodeId,
-    /// Random, made at each start of the process.
+    /// Which of its lives this is: the boot counter of a node with a store, otherwise random, made at each start.
     pub incarnation: u64,
     /// Its name, for people: the pod's.
     pub name: String,
     /// How many data threads it has.
     pub threads: u16,
-    /// The lane that this connection is for.
-    pub lane: u16,
-    /// The life of the link: the dialler's, or 0 if it does not know whom it dials; in the answer the agreed one.
+    /// What this connection is for.
+    pub purpose: Purpose,
+    /// Of a lane, the life of the link: the dialler's, or 0 if it does not know whom it dials; in the answer the agreed
+    /// one. Of a connection for letters its number, which only grows in one life of the dialler; the same in the answer.
     pub epoch: u64,
-    /// The number of this connection among those for the lane in this life; in the answer as agreed.
+    /// The number of this connection among those for the lane in this life; in the answer as agreed. 0 for letters.
     pub generation: u32,
     /// Its Lamport clock, so that nobody starts behind.
     pub clock: u64,
@@ -84,7 +95,7 @@ pub enum RefusalReason {
         /// The version of the node that refuses.
         wanted: u16,
     },
-    /// The lane has a connection, at least as new as this one.
+    /// There is a connection for the same purpose, at least as new as this one.
     AlreadyLinked,
     /// The node that refuses is dialling for this lane itself, and its id is lower.
     LowerDials,
@@ -100,6 +111,8 @@ pub enum RefusalReason {
     },
     /// The node stops.
     ShuttingDown,
+    /// The node has no store, so letters are of no use to it.
+    NoStore,
 }
 
 impl RefusalReason {
@@ -124,11 +137,12 @@ impl fmt::Display for RefusalReason {
             }
             RefusalReason::WrongCluster { wanted } => write!(f, "the node belongs to cluster {wanted:?}"),
             RefusalReason::WrongProtocol { wanted } => write!(f, "the node speaks link protocol {wanted}"),
-            RefusalReason::AlreadyLinked => f.write_str("the lane has a connection"),
+            RefusalReason::AlreadyLinked => f.write_str("there is a connection for this already"),
             RefusalReason::LowerDials => f.write_str("the node with the lower id is dialling"),
             RefusalReason::NoSuchLane { lanes } => write!(f, "there are only {lanes} lanes"),
             RefusalReason::TooManyNodes { max } => write!(f, "the node knows {max} others, which is its limit"),
             RefusalReason::ShuttingDown => f.write_str("the node stops"),
+            RefusalReason::NoStore => f.write_str("the node has no data folder, wanted one on each node or on none"),
         }
     }
 }

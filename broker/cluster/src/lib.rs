@@ -8,6 +8,7 @@
 //! - [`interest`]: which node wants which filters, and when a SUBACK may go out.
 //! - [`discovery`], [`peers`], [`dial`], [`hello`], [`readiness`]: the control side: who is found, dialled, greeted,
 //!   accepted and waited for.
+//! - [`letters`]: what the stores of nodes write to each other, on connections of their own.
 //! - [`clock`] and [`claims`]: which of two events on different nodes is the later one.
 //!
 //! Nothing here does I/O, reads a clock or draws a random number.
@@ -21,6 +22,7 @@ pub mod heartbeat;
 pub mod hello;
 pub mod interest;
 pub mod lane;
+pub mod letters;
 pub mod peers;
 pub mod readiness;
 mod wire;

@@ -11,7 +11,10 @@
 //! **Both may dial.** A lane that is up gives way only to a connection of higher rank: a later generation, or in the
 //! same generation the one that the lower node id dialled. Both sides see the same ranks, so they keep the same one.
 
+mod action;
+mod letters;
 mod namesakes;
+mod neighbours;
 mod node;
 mod target;
 mod view;
@@ -22,11 +25,15 @@ use std::time::Instant;
 
 use crate::clock::NodeId;
 use crate::dial::BackOffSettings;
-use crate::hello::{FEATURE_LEVEL, Greeting, Hello, Refusal, RefusalReason};
+use crate::hello::{FEATURE_LEVEL, Greeting, Hello, Purpose, Refusal, RefusalReason};
+use letters::Letters;
 use node::{Node, Rank};
 use target::{Progress, Target};
 
+pub use action::{Action, Attempt, LaneUp, LostLane};
+pub use letters::{LettersFrom, LettersUp};
 pub use namesakes::namesakes;
+pub use neighbours::{Found, Known, Lodger};
 pub use view::{LinkState, PeerView};
 
 /// What this node says of itself.
@@ -34,7 +41,7 @@ pub use view::{LinkState, PeerView};
 pub struct Me {
     /// Its id.
     pub node: NodeId,
-    /// Random, made at the start of the process.
+    /// Which of its lives this is.
     pub incarnation: u64,
     /// Its name, for people.
     pub name: String,
@@ -51,11 +58,13 @@ pub struct PeersSettings {
     pub back_off: BackOffSettings,
     /// Nodes and addresses that are kept.
     pub nodes_max: u16,
+    /// Whether this node has a store, which writes letters to those of others.
+    pub has_letters: bool,
 }
 
 impl Default for PeersSettings {
     fn default() -> Self {
-        Self { back_off: BackOffSettings::default(), nodes_max: 256 }
+        Self { back_off: BackOffSettings::default(), nodes_max: 256, has_letters: false }
     }
 }
 
@@ -68,75 +77,6 @@ pub struct Address {
     pub host: Box<str>,
 }
 
-/// Names one attempt to dial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Attempt(pub u64);
-
-/// What the shell is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Connect, and report [`Peers::handle_connected`] or [`Peers::handle_dial_failed`].
-    Dial {
-        /// To report by.
-        attempt: Attempt,
-        /// Where to.
-        address: Address,
-    },
-    /// Give the attempt up; nothing is to be reported.
-    Abandon {
-        /// Which.
-        attempt: Attempt,
-    },
-    /// All data threads: lives of the link to this node up to the epoch are over.
-    Gone {
-        /// Which node.
-        node: NodeId,
-        /// The last epoch that is over.
-        epoch: u64,
-    },
-}
-
-/// An accepted connection, to be handed to a data thread.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaneUp {
-    /// The peer.
-    pub node: NodeId,
-    /// Its name.
-    pub name: String,
-    /// Its incarnation.
-    pub incarnation: u64,
-    /// The life of the link.
-    pub epoch: u64,
-    /// Which lane.
-    pub lane: u16,
-    /// How many there are.
-    pub lanes: u16,
-    /// Which of this node's connections it is.
-    pub connection: u64,
-    /// The data thread of this node that it belongs to.
-    pub thread: u16,
-}
-
-impl LaneUp {
-    /// What to report when this connection is lost.
-    pub const fn lost(&self) -> LostLane {
-        LostLane { node: self.node, epoch: self.epoch, lane: self.lane, connection: self.connection }
-    }
-}
-
-/// Names a connection that is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LostLane {
-    /// The peer.
-    pub node: NodeId,
-    /// The life of the link.
-    pub epoch: u64,
-    /// Which lane.
-    pub lane: u16,
-    /// Which connection.
-    pub connection: u64,
-}
-
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Peers {
@@ -144,6 +84,7 @@ pub struct Peers {
     settings: PeersSettings,
     targets: BTreeMap<Address, Target>,
     nodes: BTreeMap<NodeId, Node>,
+    letters: Letters,
     actions: VecDeque<Action>,
     /// For attempts and connections.
     next_number: u64,
@@ -158,6 +99,7 @@ impl Peers {
             settings,
             targets: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            letters: Letters::default(),
             actions: VecDeque::new(),
             next_number: 1,
             stopping: false,
@@ -171,10 +113,10 @@ impl Peers {
             let (actions, mut old) = (&mut self.actions, std::mem::take(&mut self.targets));
             for address in &kept {
                 let mut target = old.remove(*address).unwrap_or_else(|| Target::new(now));
-                target.back_off.reset();
+                target.end_waits();
                 self.targets.insert((*address).clone(), target);
             }
-            actions.extend(old.values().filter_map(Target::attempt).map(|attempt| Action::Abandon { attempt }));
+            actions.extend(old.values().flat_map(Target::attempts).map(|attempt| Action::Abandon { attempt }));
         }
         addresses.len() - kept.len()
     }
@@ -187,6 +129,10 @@ impl Peers {
         if self.stopping {
             return None;
         }
+        self.poll_lanes(now).or_else(|| self.poll_letters(now))
+    }
+
+    fn poll_lanes(&mut self, now: Instant) -> Option<Action> {
         let (address, lane) = self.targets.iter().find_map(|(address, target)| {
             let due = target.is_idle() && target.back_off.is_over(now);
             let lane = if due { self.wanted_lane(target)? } else { return None };
@@ -210,7 +156,8 @@ impl Peers {
     /// When [`poll`](Self::poll) has something to do next, if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
         let waits = |target: &&Target| target.is_idle() && self.wanted_lane(target).is_some();
-        self.targets.values().filter(waits).filter_map(|target| target.back_off.until()).min()
+        let lanes = self.targets.values().filter(waits).filter_map(|target| target.back_off.until());
+        lanes.chain(self.letters_deadlines()).min()
     }
 
     /// The connection of an attempt stands, encrypted if it has to be. Returns what to say; nothing if the attempt was
@@ -219,7 +166,7 @@ impl Peers {
         let target = self.targets.values_mut().find(|target| target.attempt() == Some(attempt))?;
         let Progress::AwaitConnection { lane, .. } = target.progress else { return None };
         target.progress = Progress::AwaitAnswer { attempt, lane };
-        let mut hello = self.me.hello(clock, lane);
+        let mut hello = self.me.hello(clock, Purpose::Lane(lane));
         if let Some(node) = target.node.and_then(|id| self.nodes.get_mut(&id)) {
             hello.epoch = node.epoch;
             hello.generation = node.next_generation(lane);
@@ -245,10 +192,10 @@ impl Peers {
         target.progress = Progress::Idle;
         target.last_heard = now;
         match answer {
-            Greeting::Hello(hello) if hello.lane == lane => {
+            Greeting::Hello(hello) if hello.purpose == Purpose::Lane(lane) => {
                 target.node = Some(hello.node);
                 target.refusal = None;
-                let lane = self.accept_answer(hello, now);
+                let lane = self.accept_answer(hello, lane, now);
                 let back_off = &mut self.targets.get_mut(&address)?.back_off;
                 match &lane {
                     Some(_) => back_off.accepted(),
@@ -273,7 +220,7 @@ impl Peers {
         }
     }
 
-    fn accept_answer(&mut self, hello: &Hello, now: Instant) -> Option<LaneUp> {
+    fn accept_answer(&mut self, hello: &Hello, lane: u16, now: Instant) -> Option<LaneUp> {
         if hello.node == self.me.node || self.agree(hello).is_err() {
             return None;
         }
@@ -285,24 +232,40 @@ impl Peers {
         }
         let rank = Rank { generation: hello.generation, dialled_by_lower };
         let connection = number(&mut self.next_number);
-        node.take(hello.lane, rank, connection, now).then(|| self.lane_up(hello.node, hello.lane))?
+        node.take(lane, rank, connection, now).then(|| self.lane_up(hello.node, lane))?
     }
 
-    /// Somebody dialled us. Returns the answer to write and the lane that the connection becomes, or the refusal to
-    /// write before closing.
-    pub fn handle_inbound(&mut self, hello: &Hello, clock: u64, now: Instant) -> Result<(Hello, LaneUp), Refusal> {
-        self.accept_inbound(hello, clock, now).map_err(|reason| Refusal { node: self.me.node, reason })
+    /// Somebody dialled us for a lane. Returns the answer to write and the lane that the connection becomes, or the
+    /// refusal to write before closing.
+    pub fn handle_inbound(
+        &mut self,
+        hello: &Hello,
+        lane: u16,
+        clock: u64,
+        now: Instant,
+    ) -> Result<(Hello, LaneUp), Refusal> {
+        self.accept_inbound(hello, lane, clock, now).map_err(|reason| Refusal { node: self.me.node, reason })
     }
 
-    fn accept_inbound(&mut self, hello: &Hello, clock: u64, now: Instant) -> Result<(Hello, LaneUp), RefusalReason> {
+    fn accept_inbound(
+        &mut self,
+        hello: &Hello,
+        lane: u16,
+        clock: u64,
+        now: Instant,
+    ) -> Result<(Hello, LaneUp), RefusalReason> {
         self.check(hello)?;
+        let lanes = hello.threads.max(self.me.threads);
+        if lane >= lanes {
+            return Err(RefusalReason::NoSuchLane { lanes });
+        }
         let knows_epoch = self.nodes.get(&hello.node).is_none_or(|node| hello.epoch >= node.epoch);
         self.agree(hello)?;
         let me_lower = self.me.node < hello.node;
         let node = self.nodes.get_mut(&hello.node).ok_or(RefusalReason::AlreadyLinked)?;
         let lanes = node.lanes();
-        let slot = node.slot(hello.lane).ok_or(RefusalReason::NoSuchLane { lanes })?;
-        let we_dial = self.targets.values().any(|target| target.awaits_answer(hello.node, hello.lane));
+        let slot = node.slot(lane).ok_or(RefusalReason::NoSuchLane { lanes })?;
+        let we_dial = self.targets.values().any(|target| target.awaits_answer(hello.node, lane));
         if me_lower && we_dial && slot.up.is_none() {
             return Err(RefusalReason::LowerDials);
         }
@@ -315,20 +278,20 @@ impl Peers {
             hello.generation
         };
         let connection = number(&mut self.next_number);
-        if !node.take(hello.lane, Rank { generation, dialled_by_lower: !me_lower }, connection, now) {
+        if !node.take(lane, Rank { generation, dialled_by_lower: !me_lower }, connection, now) {
             return Err(RefusalReason::AlreadyLinked);
         }
-        let mut answer = self.me.hello(clock, hello.lane);
+        let mut answer = self.me.hello(clock, hello.purpose);
         answer.epoch = node.epoch;
         answer.generation = generation;
-        self.give_up_dials(hello.node, hello.lane);
+        self.give_up_dials(hello.node, lane);
         for target in self.targets.values_mut() {
-            target.back_off.reset();
+            target.end_waits();
             if target.node == Some(hello.node) {
                 target.last_heard = now;
             }
         }
-        let lane = self.lane_up(hello.node, hello.lane).ok_or(RefusalReason::AlreadyLinked)?;
+        let lane = self.lane_up(hello.node, lane).ok_or(RefusalReason::AlreadyLinked)?;
         Ok((answer, lane))
     }
 
@@ -343,10 +306,6 @@ impl Peers {
         }
         if hello.cluster != *cluster {
             return Err(RefusalReason::WrongCluster { wanted: cluster.clone() });
-        }
-        let lanes = hello.threads.max(self.me.threads);
-        if hello.lane >= lanes {
-            return Err(RefusalReason::NoSuchLane { lanes });
         }
         Ok(())
     }
@@ -376,8 +335,10 @@ impl Peers {
             return Ok(());
         }
         let needed: BTreeSet<NodeId> = self.targets.values().filter_map(|target| target.node).collect();
-        let idle = self.nodes.iter().find(|(id, node)| !node.is_alive() && !needed.contains(id)).map(|(id, _)| *id);
-        self.nodes.remove(&idle.ok_or(RefusalReason::TooManyNodes { max })?);
+        let idle = self.nodes.iter().filter(|(id, node)| !node.is_alive() && !needed.contains(id)).map(|(id, _)| *id);
+        let idle = idle.min_by_key(|id| self.letters.has(*id)).ok_or(RefusalReason::TooManyNodes { max })?;
+        self.nodes.remove(&idle);
+        self.end_letters(|id| id == idle);
         Ok(())
     }
 
@@ -442,10 +403,22 @@ impl Peers {
         }
     }
 
-    /// The node stops: nobody is dialled or accepted any more.
+    /// This node's life is over, and its next begins: all connections end and are made anew, with greetings that say so.
+    pub fn begin_life(&mut self, incarnation: u64) {
+        self.me.incarnation = incarnation;
+        let attempts = self.targets.values_mut().flat_map(Target::give_up);
+        self.actions.extend(attempts.map(|attempt| Action::Abandon { attempt }));
+        self.end_letters(|_| true);
+        for (id, node) in &mut self.nodes {
+            let life = node.end_life();
+            self.actions.extend(life.map(|life| Action::Gone { node: *id, epoch: life.epoch }));
+        }
+    }
+
+    /// The node stops: nobody is dialled or accepted any more. What connections there are, stand.
     pub fn stop(&mut self) {
         self.stopping = true;
-        let attempts = self.targets.values().filter_map(Target::attempt);
+        let attempts = self.targets.values().flat_map(Target::attempts);
         self.actions.extend(attempts.map(|attempt| Action::Abandon { attempt }));
         self.targets.clear();
     }
@@ -467,7 +440,7 @@ fn number(next: &mut u64) -> u64 {
 }
 
 impl Me {
-    fn hello(&self, clock: u64, lane: u16) -> Hello {
+    fn hello(&self, clock: u64, purpose: Purpose) -> Hello {
         let Me { node, incarnation, name, cluster, threads } = self.clone();
         Hello {
             feature_level: FEATURE_LEVEL,
@@ -476,7 +449,7 @@ impl Me {
             incarnation,
             name,
             threads,
-            lane,
+            purpose,
             epoch: 0,
             generation: 0,
             clock,

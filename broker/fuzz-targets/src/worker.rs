@@ -112,6 +112,7 @@ impl Thread {
             anonymous: vec![true],
             auth: AuthSettings { rules: Arc::new(rules), ..AuthSettings::new([7; 32]) },
             seed: 7,
+            views: false,
             store_shards: None,
             wall_clock_microseconds: 0,
             start: now,

@@ -4,6 +4,7 @@
 //! *state*, a few bytes that are always there (votes, membership, where its snapshot is). Nothing here knows Raft.
 //!
 //! - [`Log`]: open, write, sync, read, reclaim. [`Write`]: what can be written. [`Recovered`]: what was found.
+//! - [`look`]: the same without changing anything, and beyond damage.
 //! - [`disk`]: what the log asks of a disk, the real one, and one in memory that crashes, fills up and lies on demand.
 //! - `format`: every byte of a segment. `recover`: how a torn tail is told from damage. `index`: where entries are.
 //!
@@ -15,6 +16,7 @@ mod error;
 mod format;
 mod index;
 mod log;
+mod look;
 mod read;
 mod recover;
 mod replay;
@@ -22,9 +24,10 @@ mod scan;
 mod segment;
 mod settings;
 
-pub use disk::{Disk, File, StdDisk};
+pub use disk::{Disk, File, ReadOnlyDisk, StdDisk};
 pub use error::{Damage, Defect, Failed, OpenError, ReadError, Refusal, WriteError};
 pub use log::{Cut, Log, Recovered, RecoveredGroup, Usage};
+pub use look::{Look, SegmentLook, look};
 pub use read::Entry;
 pub use settings::{BATCH_BYTES_MAX, STATE_BYTES_MAX, Settings};
 

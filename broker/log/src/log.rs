@@ -106,6 +106,30 @@ impl<D: Disk> Log<D> {
         Ok((log, recovered))
     }
 
+    /// One that is only read from, by [`crate::look`].
+    pub(crate) fn looked_at(
+        disk: D,
+        folder: &Path,
+        settings: Settings,
+        groups: Groups,
+        segments: VecDeque<Segment<D::File>>,
+        tail: Tail,
+    ) -> Self {
+        Self {
+            disk,
+            folder: folder.to_owned(),
+            settings,
+            groups,
+            segments,
+            tail,
+            spare: None,
+            needed_from: 0,
+            failed: None,
+            buffer: Vec::new(),
+            read_buffer: Vec::new(),
+        }
+    }
+
     /// Writes one batch, whole or not at all; it can be read at once, and is on the disk after the next [`Self::sync`].
     pub fn write(&mut self, writes: &[Write<'_>]) -> Result<(), WriteError> {
         self.usable()?;
@@ -319,7 +343,7 @@ fn first_and_last(group: &crate::index::Group) -> Option<[(Index, Term); 2]> {
     Some([(first, group.term(first)?), (last, group.term(last)?)])
 }
 
-fn recovered_group((&id, group): (&GroupId, &crate::index::Group)) -> RecoveredGroup {
+pub(crate) fn recovered_group((&id, group): (&GroupId, &crate::index::Group)) -> RecoveredGroup {
     RecoveredGroup {
         group: id,
         state: group.state.clone(),

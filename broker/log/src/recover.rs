@@ -99,14 +99,14 @@ pub(crate) fn recover<D: Disk>(disk: &D, folder: &Path, settings: &Settings) -> 
 }
 
 /// Divides numbers into those before the last gap, and those that follow each other up to the last.
-fn last_run(mut numbers: Vec<u64>) -> (Vec<u64>, Vec<u64>) {
+pub(crate) fn last_run(mut numbers: Vec<u64>) -> (Vec<u64>, Vec<u64>) {
     numbers.sort_unstable();
     let begin = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]).map_or(0, |gap| gap + 1);
     let run = numbers.split_off(begin);
     (numbers, run)
 }
 
-fn open_segment<D: Disk>(
+pub(crate) fn open_segment<D: Disk>(
     disk: &D,
     folder: &Path,
     settings: &Settings,
@@ -119,7 +119,12 @@ fn open_segment<D: Disk>(
 }
 
 /// Whether a segment begins where the one before it ends.
-fn continues<F>(segment: &Segment<F>, chain: Chain, before: &Segment<F>, end: Scanned) -> Result<(), Damage> {
+pub(crate) fn continues<F>(
+    segment: &Segment<F>,
+    chain: Chain,
+    before: &Segment<F>,
+    end: Scanned,
+) -> Result<(), Damage> {
     if chain == end.chain {
         return Ok(());
     }
@@ -136,7 +141,7 @@ fn continues<F>(segment: &Segment<F>, chain: Chain, before: &Segment<F>, end: Sc
 }
 
 /// Replays the intact batches of a segment, of which the first one must be there.
-fn read_segment<F: File>(
+pub(crate) fn read_segment<F: File>(
     segment: &Segment<F>,
     chain: Chain,
     settings: &Settings,

@@ -17,7 +17,8 @@ impl View {
     /// Before the cluster began.
     pub(crate) const EMPTY: Self = Self { number: 0, members: BTreeMap::new() };
 
-    pub(crate) fn new(number: u64, members: impl IntoIterator<Item = Member>) -> Self {
+    /// These members. The views of a cluster come from its [`Meta`](crate::Meta).
+    pub fn new(number: u64, members: impl IntoIterator<Item = Member>) -> Self {
         Self { number, members: members.into_iter().map(|it| (it.id, it.incarnation)).collect() }
     }
 

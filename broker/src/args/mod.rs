@@ -5,6 +5,7 @@
 
 mod environment;
 mod flags;
+mod folder;
 mod listen;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, Command, value_parser};
 use fulmar_config::{ConfigError, Override};
 
+use crate::folder::{ExportRequest, ImportRequest, InspectRequest};
 use crate::passwd::PasswdRequest;
 use environment::Variables;
 
@@ -37,6 +39,12 @@ pub(crate) enum Task {
     Broker(Request),
     /// Make a line of a password file.
     Passwd(PasswdRequest),
+    /// Tell what is in a data folder.
+    Inspect(InspectRequest),
+    /// Write what is in a data folder to a file.
+    Export(ExportRequest),
+    /// Bring that into a data folder.
+    Import(ImportRequest),
 }
 
 /// What the user asks for, ready to be loaded.
@@ -61,6 +69,9 @@ pub(crate) fn parse(
         let name = passwd.get_one::<String>(NAME).cloned().unwrap_or_default();
         let file = passwd.get_one::<PathBuf>(FILE).cloned();
         return Ok(Task::Passwd(PasswdRequest { name, file, is_delete: passwd.get_flag(DELETE) }));
+    }
+    if let Some(task) = folder::task(&matches) {
+        return Ok(task);
     }
     let check = matches.subcommand_matches(CHECK);
     // Flags before and after `check` mean the same.
@@ -87,6 +98,7 @@ fn command() -> Command {
         .args(flags::arguments())
         .subcommand(check)
         .subcommand(passwd())
+        .subcommands(folder::commands())
         .after_help(ENVIRONMENT_HELP)
 }
 
@@ -122,7 +134,7 @@ mod tests {
     fn parse_line(line: &str) -> Result<Request, clap::Error> {
         task(line).map(|task| match task {
             Task::Broker(request) => request,
-            Task::Passwd(passwd) => panic!("{passwd:?}"),
+            other => panic!("{other:?}"),
         })
     }
 
@@ -217,6 +229,20 @@ mod tests {
         let wanted = PasswdRequest { name: "alice".to_owned(), file: Some("users".into()), is_delete: true };
         assert_eq!(request, wanted);
         for line in ["passwd", "passwd alice secret", "passwd --password secret alice", "passwd --delete alice"] {
+            assert!(task(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn data_folders_are_named_with_what_is_to_be_done() {
+        let folder = || "data".into();
+        let inspected = InspectRequest { folder: folder(), is_json: true, with_sessions: false, with_retained: true };
+        assert!(matches!(task("inspect data --json --retained").unwrap(), Task::Inspect(it) if it == inspected));
+        let exported = ExportRequest { folder: folder(), file: "-".into(), is_damaged_allowed: true };
+        assert!(matches!(task("export --damaged data -").unwrap(), Task::Export(it) if it == exported));
+        let imported = ImportRequest { folder: folder(), file: "file".into(), is_merge: false, is_cluster: true };
+        assert!(matches!(task("import --cluster data file").unwrap(), Task::Import(it) if it == imported));
+        for line in ["inspect", "export data", "import data", "inspect data more", "import data file --damaged"] {
             assert!(task(line).is_err(), "{line}");
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use fulmar_cluster::NodeId;
-use fulmar_cluster::hello::{Greeting, GreetingError, Hello, PROTOCOL, Refusal, RefusalReason};
+use fulmar_cluster::hello::{Greeting, GreetingError, Hello, PROTOCOL, Purpose, Refusal, RefusalReason};
 use fulmar_cluster::peers::LaneUp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -32,10 +32,13 @@ impl Links {
         }
     }
 
-    async fn handle_inbound(&self, socket: TcpStream, address: SocketAddr) {
+    async fn handle_inbound(self: &Arc<Self>, socket: TcpStream, address: SocketAddr) {
         let greeted = self.await_hello(socket).await;
         let result = match greeted {
-            Ok((stream, hello, rest)) => self.answer(stream, address, &hello, rest).await,
+            Ok((stream, hello, rest)) => match hello.purpose {
+                Purpose::Lane(lane) => self.answer(stream, address, (&hello, lane), rest).await,
+                Purpose::Letters(channel) => self.answer_letters(stream, address, (&hello, channel), rest).await,
+            },
             Err(error) => Err(error),
         };
         match result {
@@ -102,15 +105,15 @@ impl Links {
         }
     }
 
-    /// Answers a greeting. Returns how it was refused, if it was.
+    /// Answers a greeting for a lane. Returns how it was refused, if it was.
     async fn answer(
         &self,
         stream: Stream,
         address: SocketAddr,
-        hello: &Hello,
+        (hello, lane): (&Hello, u16),
         rest: Vec<u8>,
     ) -> anyhow::Result<Option<Refusal>> {
-        let decided = self.peers().handle_inbound(hello, self.node.clock_now(), Instant::now());
+        let decided = self.peers().handle_inbound(hello, lane, self.node.clock_now(), Instant::now());
         match decided {
             Ok((answer, lane)) => {
                 let accepted = self.accept_lane(stream, Greeting::Hello(answer), (&lane, address), hello, rest).await;
@@ -140,7 +143,7 @@ impl Links {
     }
 
     /// Tells why, as far as the other side wants to know.
-    async fn refuse(&self, mut stream: Stream, refusal: &Refusal) {
+    pub(super) async fn refuse(&self, mut stream: Stream, refusal: &Refusal) {
         let telling = async {
             stream.write_greeting(&Greeting::Refusal(refusal.clone())).await?;
             stream.finish().await

@@ -1,4 +1,4 @@
-//! One attempt to dial a peer: connect, shake hands, greet, and hand the lane over.
+//! One attempt to dial a peer for a lane: connect, shake hands, greet, and hand the lane over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard};
@@ -62,7 +62,7 @@ impl Links {
         }
     }
 
-    async fn connect(&self, address: &Address) -> anyhow::Result<Stream> {
+    pub(super) async fn connect(&self, address: &Address) -> anyhow::Result<Stream> {
         let socket = TcpStream::connect(address.socket).await.context("connect")?;
         socket.set_nodelay(true)?;
         let Some(certificates) = &self.certificates else { return Ok(Stream::Plain(socket)) };
@@ -73,7 +73,7 @@ impl Links {
         Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
     }
 
-    fn log_error(&self, address: Address, error: String) {
+    pub(super) fn log_error(&self, address: Address, error: String) {
         let mut errors = self.errors();
         let is_known = errors.get(&address) == Some(&error);
         let Address { socket, host } = &address;
@@ -85,7 +85,7 @@ impl Links {
         }
     }
 
-    fn forget_error(&self, address: &Address) {
+    pub(super) fn forget_error(&self, address: &Address) {
         self.errors().remove(address);
     }
 

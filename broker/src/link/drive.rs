@@ -28,6 +28,7 @@ impl Links {
             let now = Instant::now();
             self.act(&mut dials, now);
             self.tell_health(now);
+            self.note_turns(now);
             let look = now + if self.was_ready.load(Ordering::Relaxed) { LOOK_READY } else { LOOK_UNREADY };
             let deadline = self.peers().deadline().map_or(look, |deadline| deadline.min(look));
             tokio::select! {
@@ -48,6 +49,14 @@ impl Links {
                     dials.retain(|_, dial| !dial.is_finished());
                     dials.insert(attempt, tokio::spawn(self.clone().dial(attempt, address)).abort_handle());
                 }
+                Some(Action::DialLetters { attempt, address, channel: _ }) => {
+                    let mail =
+                        self.mail.clone().expect("peers dial for letters only where there is somebody to write them");
+                    dials.retain(|_, dial| !dial.is_finished());
+                    let dial = self.clone().dial_letters(attempt, address, mail);
+                    dials.insert(attempt, tokio::spawn(dial).abort_handle());
+                }
+                Some(Action::CloseLetters { connection }) => self.incoming.close(connection),
                 Some(Action::Abandon { attempt }) => {
                     if let Some(dial) = dials.remove(&attempt) {
                         dial.abort();

@@ -4,12 +4,16 @@
 //! What is to be done is decided by the pure `Peers` of fulmar-cluster, under a lock that is held for a few
 //! instructions. Around it: `discover` asks the name server, `dial` and `accept` make connections, `drive` carries out
 //! the decisions, hears of lost lanes and says whether the node is ready.
+//!
+//! `letters` has the connections of the stores, which stay here; `neighbours` is what all this tells about other nodes.
 
 mod accept;
 mod dial;
 mod discover;
 mod drive;
+pub(crate) mod letters;
 mod namesakes;
+pub(crate) mod neighbours;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +43,9 @@ use crate::setup;
 use crate::shortage::Shortage;
 use crate::throttle::Throttle;
 use crate::tls::{ClusterCertificates, Reloaded};
+use letters::{Incoming, Mail, Patience, TallyView};
 use namesakes::{Namesake, Namesakes};
+use neighbours::Turns;
 use stream::Stream;
 
 /// Connecting, TLS and greeting have to be done within this time.
@@ -75,6 +81,14 @@ pub(crate) struct Links {
     /// One permit each, and a few for those that had to make room and are about to be closed.
     greeting_permits: Arc<Semaphore>,
     namesakes: Mutex<Namesakes>,
+    /// None: this node has no store.
+    mail: Option<Mail>,
+    /// Connections of peers for letters.
+    incoming: Incoming,
+    /// With both sides of those.
+    patience: Patience,
+    /// Since when each node is linked, or not.
+    turns: Mutex<Turns>,
     /// Log lines about connections that came to nothing.
     strangers: Throttle,
 }
@@ -92,6 +106,8 @@ pub(crate) struct Surroundings {
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<ControlMetrics>,
     pub(crate) shortage: Arc<Shortage>,
+    /// None: this node has no store, and takes no letters.
+    pub(crate) mail: Option<Mail>,
 }
 
 impl Links {
@@ -102,7 +118,7 @@ impl Links {
         certificates: Option<Arc<Reloaded<ClusterCertificates>>>,
         surroundings: Surroundings,
     ) -> Links {
-        let Surroundings { node, inboxes, health, metrics, shortage } = surroundings;
+        let Surroundings { node, inboxes, health, metrics, shortage, mail } = surroundings;
         let now = Instant::now();
         let me = Me {
             node: NodeId(node.settings.node_id),
@@ -116,11 +132,12 @@ impl Links {
             max: config.reconnect.max(),
             jitter_percent: config.reconnect.jitter_percent,
         };
+        let settings = PeersSettings { back_off, nodes_max: budget.nodes, has_letters: mail.is_some() };
         let hosts = config.peers.iter().map(|peer| (peer.host.as_str(), peer.port));
         let greetings = budget.greetings as usize;
         let closing = (greetings / GREETINGS_PER_CLOSING).max(1);
         let links = Links {
-            peers: Mutex::new(Peers::new(me, PeersSettings { back_off, nodes_max: budget.nodes })),
+            peers: Mutex::new(Peers::new(me, settings)),
             discovery: Mutex::new(Discovery::new(hosts, now)),
             errors: Mutex::default(),
             was_ready: AtomicBool::new(false),
@@ -137,6 +154,10 @@ impl Links {
             greetings: Mutex::new(Places::new(greetings - closing, GREETING_TIMEOUT)),
             greeting_permits: Arc::new(Semaphore::new(greetings)),
             namesakes: Mutex::default(),
+            mail,
+            incoming: Incoming::default(),
+            patience: Patience::new(&config.heartbeat),
+            turns: Mutex::default(),
             strangers: Throttle::default(),
         };
         links.take_addresses();
@@ -163,6 +184,17 @@ impl Links {
     /// Linked nodes that share their name with another or with this node, by name.
     pub(crate) fn namesakes(&self, peers: &[PeerView]) -> BTreeMap<String, BTreeSet<NodeId>> {
         namesakes(&self.node.settings.name, peers)
+    }
+
+    /// What the stores of nodes wrote to each other so far.
+    pub(crate) fn letter_tallies(&self) -> Vec<TallyView> {
+        self.mail.as_ref().map(Mail::tallies).unwrap_or_default()
+    }
+
+    /// This node's life is over and its next begins: all lanes and connections for letters end and are dialled anew.
+    pub(crate) fn begin_life(&self, incarnation: u64) {
+        self.peers().begin_life(incarnation);
+        self.changed.notify_one();
     }
 
     fn warn_of_namesakes(&self, lane: &LaneUp, address: SocketAddr) {

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fulmar_cluster::NodeId;
+use fulmar_cluster::letters::Channel;
 use fulmar_cluster::peers::{LinkState, PeerView};
 
 use super::{Exposition, Kind, Numbers};
 use crate::link::Links;
+use crate::link::letters::TallyView;
 
 /// Adds everything about links; of a broker alone that is nothing but descriptions.
 pub(super) fn expose(exposition: &mut Exposition, numbers: &[Numbers], links: Option<&Links>) {
@@ -14,6 +16,7 @@ pub(super) fn expose(exposition: &mut Exposition, numbers: &[Numbers], links: Op
     let namesakes = links.map(|links| links.namesakes(&peers)).unwrap_or_default();
     expose_lanes(exposition, numbers, &namesakes);
     expose_states(exposition, &peers, &namesakes);
+    expose_letters(exposition, &links.map(Links::letter_tallies).unwrap_or_default(), &namesakes);
     let help = "Linked nodes that share their name with another node, or with this one; people and dashboards mistake \
                 them for each other.";
     let sharing: usize = namesakes.values().map(BTreeSet::len).sum();
@@ -74,6 +77,50 @@ fn expose_lanes(exposition: &mut Exposition, numbers: &[Numbers], namesakes: &Sh
     }
 }
 
+/// What the stores of nodes write to each other.
+fn expose_letters(exposition: &mut Exposition, tallies: &[TallyView], namesakes: &Shared) {
+    // A pod that came back under another id has the same name.
+    let mut sums: BTreeMap<(String, Channel), [u64; LETTERS.len()]> = BTreeMap::new();
+    for tally in tallies {
+        let key = (label(&tally.name, Some(NodeId(tally.node)), namesakes), tally.channel);
+        let sum = sums.entry(key).or_default();
+        sum.iter_mut().zip(LETTERS).for_each(|(sum, (.., value))| *sum += value(tally));
+    }
+    for (index, (name, kind, help, _)) in LETTERS.into_iter().enumerate() {
+        let mut family = exposition.family(name, kind, help);
+        for ((peer, channel), values) in &sums {
+            family.sample(&[("peer", peer), ("channel", channel.name())], values[index]);
+        }
+    }
+}
+
+type LettersFamily = (&'static str, Kind, &'static str, fn(&TallyView) -> u64);
+
+/// The metrics of letters, and their values.
+const LETTERS: [LettersFamily; 7] = [
+    ("fulmar_letters_sent_total", Kind::Counter, "Letters that the store has written to that of a peer.", |it| it.sent),
+    ("fulmar_letters_sent_bytes_total", Kind::Counter, "Bytes of letters written to a peer.", |it| it.sent_bytes),
+    ("fulmar_letters_received_total", Kind::Counter, "Letters that a peer's store has written to ours.", |it| {
+        it.received
+    }),
+    ("fulmar_letters_received_bytes_total", Kind::Counter, "Bytes of letters from a peer.", |it| it.received_bytes),
+    ("fulmar_letters_waiting_bytes", Kind::Gauge, "Bytes of letters that wait until a peer reads them.", |it| {
+        it.waiting_bytes
+    }),
+    (
+        "fulmar_letters_connections_total",
+        Kind::Counter,
+        "Connections that were made to write letters to a peer.",
+        |it| it.connections,
+    ),
+    (
+        "fulmar_letters_overflows_total",
+        Kind::Counter,
+        "Connections that were ended, and their letters dropped, because too many waited for a slow peer.",
+        |it| it.overflows,
+    ),
+];
+
 /// One sample for each state of each peer, 1 for the one it is in.
 fn expose_states(exposition: &mut Exposition, peers: &[PeerView], namesakes: &Shared) {
     let help = "Whether the link to a peer is in this state; a peer that has not answered goes by its address.";
@@ -95,5 +142,44 @@ fn expose_states(exposition: &mut Exposition, peers: &[PeerView], namesakes: &Sh
     let mut family = exposition.family("fulmar_link_failures", Kind::Gauge, help);
     for (name, peer) in &by_name {
         family.sample(&[("peer", name)], peer.failures);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_summed_by_the_name_of_the_peer_and_the_channel() {
+        let tally = |node, name: &str, channel, sent| TallyView {
+            node,
+            name: name.to_owned(),
+            channel,
+            sent,
+            sent_bytes: 10 * sent,
+            received: 0,
+            received_bytes: 0,
+            waiting_bytes: 7,
+            connections: 1,
+            overflows: 0,
+        };
+        let tallies = [
+            tally(1, "broker-1", Channel::Bulk, 2),
+            tally(1, "broker-1", Channel::Control, 3),
+            // The same pod with a new volume.
+            tally(2, "broker-1", Channel::Bulk, 5),
+        ];
+        let mut exposition = Exposition::default();
+        expose_letters(&mut exposition, &tallies, &Shared::new());
+        let text = exposition.into_text();
+        for line in [
+            "fulmar_letters_sent_total{peer=\"broker-1\",channel=\"bulk\"} 7",
+            "fulmar_letters_sent_total{peer=\"broker-1\",channel=\"control\"} 3",
+            "fulmar_letters_sent_bytes_total{peer=\"broker-1\",channel=\"bulk\"} 70",
+            "fulmar_letters_waiting_bytes{peer=\"broker-1\",channel=\"bulk\"} 14",
+            "fulmar_letters_connections_total{peer=\"broker-1\",channel=\"control\"} 1",
+        ] {
+            assert_eq!(text.lines().filter(|found| *found == line).count(), 1, "{line} in\n{text}");
+        }
     }
 }

@@ -6,6 +6,7 @@ mod auth;
 mod durable;
 mod exposition;
 mod links;
+mod member;
 mod process;
 mod report;
 mod stores;
@@ -133,6 +134,7 @@ impl Metrics {
         expose_control(&mut exposition, control);
         stores::expose(&mut exposition, &auth.node);
         durable::expose(&mut exposition, store.as_deref());
+        member::expose(&mut exposition, store.as_deref());
         auth::expose(&mut exposition, auth);
         let dropped = log_lines_dropped.load(Ordering::Relaxed);
         let help = "Log lines dropped because nobody read them fast enough.";
@@ -323,6 +325,7 @@ mod tests {
             anonymous: Vec::new(),
             auth: AuthSettings::new([7; 32]),
             seed: 7,
+            views: false,
             store_shards: None,
             wall_clock_microseconds: 0,
             start: Instant::now(),

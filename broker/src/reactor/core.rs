@@ -28,7 +28,8 @@ pub(crate) trait Core {
     fn letters(&mut self, batch: Batch, now: Instant, out: &mut impl Out);
     fn lane_up(&mut self, lane: &LaneSocket, now: Instant, out: &mut impl Out) -> Result<ConnId, Refused>;
     fn peer_gone(&mut self, node: u64, epoch: u64, now: Instant, out: &mut impl Out);
-    fn close_lanes(&mut self, out: &mut impl Out);
+    fn close_lanes(&mut self, now: Instant, out: &mut impl Out);
+    fn has_news(&self) -> bool;
     fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant>;
     fn shut_down(&mut self, now: Instant, out: &mut impl Out);
     fn dirty(&mut self) -> &mut Vec<ConnId>;
@@ -107,8 +108,13 @@ impl Core for Worker {
         self.peer_gone(node, epoch, now, out);
     }
 
-    fn close_lanes(&mut self, out: &mut impl Out) {
-        self.close_lanes(out);
+    fn close_lanes(&mut self, now: Instant, out: &mut impl Out) {
+        self.close_lanes(now, out);
+    }
+
+    #[inline]
+    fn has_news(&self) -> bool {
+        self.has_news()
     }
 
     fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {

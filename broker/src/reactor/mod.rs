@@ -10,6 +10,7 @@ mod client_log;
 mod core;
 mod inbox;
 mod lag;
+mod lease;
 mod lingering;
 mod listener;
 mod read;
@@ -26,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fulmar_worker::{Closed, ConnId, Consumed, Thread};
+use fulmar_worker::{Closed, ConnId, Consumed, Out, Thread};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -39,6 +40,7 @@ pub(crate) use crate::reactor::core::Core;
 pub(crate) use crate::reactor::inbox::{Client, Inbox, Lane, Letter};
 use crate::reactor::lag::Lag;
 pub(crate) use crate::reactor::lag::{BOUNDS as LAG_BOUNDS, LagCounts};
+pub(crate) use crate::reactor::lease::Lease;
 use crate::reactor::lingering::Lingering;
 pub(crate) use crate::reactor::listener::{Listener, bind, canonical};
 use crate::reactor::read::fill;
@@ -62,6 +64,8 @@ const WRITES_PER_TURN: usize = 1024;
 const WRITE_BYTES_PER_TURN: usize = 4 << 20;
 /// A turn at least this often, so that probes see the thread live.
 const BEAT: Duration = Duration::from_secs(1);
+/// The clock is read this often while clients wait for what the lease does not let them be told.
+const WITHHELD: Duration = Duration::from_millis(10);
 /// Numbers are left for `/metrics` this often while there is work.
 const REPORT: Duration = Duration::from_millis(250);
 
@@ -88,6 +92,8 @@ pub(crate) struct Settings {
     pub(crate) pool: Option<Arc<Pool>>,
     /// Where the store is asked; none: there is no store.
     pub(crate) store: Option<Arc<store::Inbox>>,
+    /// Until when clients may be told anything; none: for ever.
+    pub(crate) lease: Option<Lease>,
 }
 
 /// A poll and the inbox that wakes it: made before the threads, because each thread knows the inboxes of all.
@@ -118,6 +124,10 @@ pub(crate) struct Reactor<C> {
     lag: Lag,
     /// Connections whose socket takes bytes again.
     writable: Vec<ConnId>,
+    /// Clients that are not written while the lease is over, and whether their sockets were full before. Each is here
+    /// because it is dirty, because its socket takes more, or for both.
+    withheld: Vec<(ConnId, bool)>,
+    is_withholding: bool,
     /// A sibling's queue was full: clients are not read until it has room.
     is_congested: bool,
     is_stopping: bool,
@@ -162,6 +172,7 @@ impl<C: Core> Reactor<C> {
             lane_connections: BTreeMap::new(),
             lane_news: settings.lane_news.clone(),
             pool: settings.pool.clone(),
+            lease: settings.lease.clone(),
         };
         Ok(Reactor {
             core,
@@ -181,6 +192,8 @@ impl<C: Core> Reactor<C> {
             write_bytes_left: WRITE_BYTES_PER_TURN,
             lag: Lag::new(now),
             writable: Vec::new(),
+            withheld: Vec::new(),
+            is_withholding: false,
             is_congested: false,
             is_stopping: false,
             closing_lanes: None,
@@ -221,9 +234,13 @@ impl<C: Core> Reactor<C> {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let has_work = !self.core.dirty().is_empty() || (!self.world.ready.is_empty() && !self.is_congested);
+        // Nobody can be read while what is withheld is as much as a turn may bring.
+        let is_stuck = self.is_congested || (self.is_withholding && self.core.is_sated());
+        let has_work = !self.core.dirty().is_empty() || (!self.world.ready.is_empty() && !is_stuck);
         let inbox = self.inboxes[usize::from(self.thread)].clone();
-        let timeout = if has_work || !inbox.fall_asleep() { Duration::ZERO } else { self.idle_time() };
+        // What comes after this wakes the thread.
+        let is_awake = has_work || !inbox.fall_asleep() || self.core.has_news();
+        let timeout = if is_awake { Duration::ZERO } else { self.idle_time() };
         let polled = self.poll.poll(events, Some(timeout));
         inbox.awake();
         match polled {
@@ -238,7 +255,8 @@ impl<C: Core> Reactor<C> {
         let lingering = self.world.lingering.deadline();
         let report = self.is_unreported.then_some(self.next_report);
         let listeners = self.listeners.iter().filter_map(Listener::deadline);
-        let deadlines = listeners.chain(lingering).chain(report).chain(self.next_tick);
+        let withheld = (!self.withheld.is_empty()).then(|| now + WITHHELD);
+        let deadlines = listeners.chain(lingering).chain(report).chain(withheld).chain(self.next_tick);
         let next = deadlines.fold(now + BEAT, Instant::min);
         // The kernel counts in milliseconds, and one that is cut off would make the loop spin until the deadline.
         let wait = next.saturating_duration_since(now);
@@ -301,7 +319,7 @@ impl<C: Core> Reactor<C> {
                     self.core.shut_down(now, &mut self.world);
                 }
                 Letter::CloseLanes(closed) => {
-                    self.core.close_lanes(&mut self.world);
+                    self.core.close_lanes(now, &mut self.world);
                     self.closing_lanes = Some(closed);
                 }
                 Letter::Exit => turn = Turn::Exit,
@@ -394,6 +412,9 @@ impl<C: Core> Reactor<C> {
     }
 
     fn write_all(&mut self, now: Instant) {
+        if self.world.lease.is_some() {
+            self.look_at_lease(now);
+        }
         let mut writable = std::mem::take(&mut self.writable);
         for conn in writable.drain(..) {
             self.write(conn, true, now);
@@ -426,9 +447,23 @@ impl<C: Core> Reactor<C> {
         }
     }
 
+    /// All that is written in this turn was decided by now.
+    fn look_at_lease(&mut self, now: Instant) {
+        self.is_withholding = !self.world.may_acknowledge();
+        if !self.is_withholding {
+            for (conn, was_blocked) in std::mem::take(&mut self.withheld) {
+                self.write(conn, was_blocked, now);
+            }
+        }
+    }
+
     /// Writes what a connection's buffer holds, and lets its session fill the buffer again if it was full.
     fn write(&mut self, conn: ConnId, was_blocked: bool, now: Instant) {
         let Some(entry) = self.world.sockets.get_mut(conn) else { return };
+        if self.is_withholding && entry.kind == Kind::Client {
+            self.withheld.push((conn, was_blocked));
+            return;
+        }
         let Some(out) = self.core.output(conn) else { return };
         if entry.is_blocked {
             self.core.written(conn, 0);

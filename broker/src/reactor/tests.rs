@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fulmar_auth::identity::CertificateNames;
@@ -19,12 +20,14 @@ use mio::Events;
 use tokio::sync::mpsc;
 
 use super::{
-    Client, Core, EVENTS_PER_TURN, Inbox, Letter, Listener, Reactor, Settings, Turn, WRITES_PER_TURN, bind, open,
+    Client, Core, EVENTS_PER_TURN, Inbox, Lease, Letter, Listener, Reactor, Settings, Turn, WRITES_PER_TURN, bind, open,
 };
 use crate::connect_rate::ConnectRate;
 use crate::metrics::{ControlMetrics, ThreadReport};
 use crate::shortage::Shortage;
 use crate::trace::Traces;
+
+mod lease;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: usize = 8;
@@ -55,6 +58,8 @@ struct Puppet {
     letters: usize,
     resume: Option<ConnId>,
     thread: Thread,
+    /// Seconds of the clock of leases.
+    clock: Arc<AtomicU64>,
 }
 
 impl Puppet {
@@ -95,7 +100,7 @@ impl Core for Puppet {
     }
 
     /// `!` panics, `>` belongs to thread 1, `b` answers at length, `c` closes
-    /// every other connection, `n` has something for thread 1, `p` pauses until `resume`, `w` waits for the end of a
+    /// every other connection, `n` has something for thread 1, `p` pauses until `resume`, `s` stops the process for 30 s, `w` waits for the end of a
     /// line of any length. All else is echoed.
     fn received(&mut self, conn: ConnId, bytes: &[u8], _now: Instant, out: &mut impl Out) -> Consumed {
         let whole = Consumed { bytes: bytes.len(), paused: false };
@@ -123,6 +128,10 @@ impl Core for Puppet {
                     self.outputs[other.slot as usize] = None;
                     out.close(other, b"bye".to_vec());
                 }
+            }
+            b's' => {
+                self.clock.fetch_add(30, Ordering::Relaxed);
+                self.write(conn, bytes);
             }
             b'n' => self.outboxes[1].notes.extend(bytes.iter().map(|_| Note::InterestChanged)),
             _ => self.write(conn, bytes),
@@ -167,7 +176,11 @@ impl Core for Puppet {
     }
 
     fn peer_gone(&mut self, _node: u64, _epoch: u64, _now: Instant, _out: &mut impl Out) {}
-    fn close_lanes(&mut self, _out: &mut impl Out) {}
+    fn close_lanes(&mut self, _now: Instant, _out: &mut impl Out) {}
+
+    fn has_news(&self) -> bool {
+        false
+    }
 
     fn tick(&mut self, _now: Instant, _out: &mut impl Out) -> Option<Instant> {
         None
@@ -223,6 +236,10 @@ struct Threads {
 
 impl Threads {
     fn start() -> Threads {
+        Threads::start_with(None, &Arc::default())
+    }
+
+    fn start_with(lease: Option<Lease>, clock: &Arc<AtomicU64>) -> Threads {
         let (polls, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| open().unwrap()).unzip();
         let socket = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().pop().unwrap();
         let address = socket.local_addr().unwrap();
@@ -239,11 +256,12 @@ impl Threads {
             lane_news: mpsc::unbounded_channel().0,
             pool: None,
             store: None,
+            lease,
         };
         let mut listeners =
             vec![Listener::new(socket, "test".into(), 0, Arc::new(ConnectRate::new("test", 0, Arc::default())))];
         let reactors = (0..).zip(polls).map(|(thread, poll)| {
-            let core = Puppet { thread, ..Puppet::default() };
+            let core = Puppet { thread, clock: clock.clone(), ..Puppet::default() };
             let (listeners, report) = (std::mem::take(&mut listeners), Arc::new(ThreadReport::default()));
             Reactor::new(core, thread, poll, listeners, inboxes.clone(), report, settings.clone()).unwrap()
         });

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::auth::Pool;
 use crate::reactor::client_log::ClientLog;
+use crate::reactor::lease::Lease;
 use crate::reactor::lingering::Lingering;
 use crate::reactor::socket::Socket;
 use crate::reactor::sockets::Sockets;
@@ -56,6 +57,8 @@ pub(crate) struct World {
     pub(crate) lane_news: UnboundedSender<LaneNews>,
     /// Verifies passwords; none: there are no passwords.
     pub(crate) pool: Option<Arc<Pool>>,
+    /// Of a node of a durable cluster.
+    pub(crate) lease: Option<Lease>,
 }
 
 impl World {
@@ -117,6 +120,10 @@ impl Out for World {
         // A peer that is gone may have no connection left, and none is asked for.
         let connection = connection.unwrap_or_default();
         self.tell_lane_ended(LostLane { node: NodeId(peer), epoch, lane, connection }, why);
+    }
+
+    fn may_acknowledge(&mut self) -> bool {
+        self.lease.as_ref().is_none_or(Lease::holds)
     }
 
     fn event(&mut self, event: Event<'_>) {

@@ -16,6 +16,8 @@ const BYTES_MAX: usize = 16 << 20;
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
     news: Condvar,
+    /// Nothing is left to be given away.
+    left: tokio::sync::Notify,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +27,10 @@ struct Queue {
     /// Data threads whose questions did not fit.
     waiting: Vec<Thread>,
     is_closed: bool,
+    /// The node is to give away what it leads.
+    is_leaving: bool,
+    /// Something came from elsewhere that the store's thread is to look at.
+    is_rung: bool,
     /// Changes of users and access rules, oldest first.
     rules: Vec<Arc<Rules>>,
 }
@@ -36,6 +42,8 @@ pub(crate) struct Taken {
     pub(crate) waiting: Vec<Thread>,
     /// The node stops, and nothing more comes.
     pub(crate) is_closed: bool,
+    /// The node is to give away what it leads, and to say so by [`Inbox::has_left`].
+    pub(crate) is_leaving: bool,
     /// What holds now, after each change.
     pub(crate) rules: Vec<Arc<Rules>>,
 }
@@ -66,34 +74,63 @@ impl Inbox {
         self.news.notify_one();
     }
 
+    /// There is something to look at that does not come by this way.
+    pub(crate) fn ring(&self) {
+        self.lock().is_rung = true;
+        self.news.notify_one();
+    }
+
+    /// The node is about to stop. Returns when it leads nothing any more, or nobody takes it.
+    pub(crate) async fn leave(&self) {
+        self.lock().is_leaving = true;
+        self.news.notify_one();
+        self.left.notified().await;
+    }
+
+    /// The store's thread has nothing left to give away.
+    pub(crate) fn has_left(&self) {
+        self.lock().is_leaving = false;
+        self.left.notify_one();
+    }
+
     /// Nothing more will be asked.
     pub(crate) fn close(&self) {
         self.lock().is_closed = true;
         self.news.notify_one();
     }
 
-    /// Waits for questions until `deadline` at the latest, and moves them all to `asked`, which is empty.
-    pub(crate) fn take(&self, deadline: Instant, asked: &mut Vec<(Ticket, Ask)>) -> Taken {
+    /// Waits for something until `deadline` at the latest. Moves all questions to `asked`, which is empty, if they are
+    /// taken; otherwise they wait on, and whoever asks waits with them when there are too many.
+    pub(crate) fn take(&self, deadline: Instant, takes: bool, asked: &mut Vec<(Ticket, Ask)>) -> Taken {
         let mut queue = self.lock();
-        while queue.asked.is_empty() && queue.rules.is_empty() && !queue.is_closed {
+        while !queue.has_news(takes) {
             let wait = deadline.saturating_duration_since(Instant::now());
             if wait.is_zero() {
                 break;
             }
             queue = self.news.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
-        std::mem::swap(&mut queue.asked, asked);
-        queue.bytes = 0;
-        Taken {
-            waiting: std::mem::take(&mut queue.waiting),
-            is_closed: queue.is_closed,
-            rules: std::mem::take(&mut queue.rules),
-        }
+        queue.is_rung = false;
+        let waiting = if takes {
+            std::mem::swap(&mut queue.asked, asked);
+            queue.bytes = 0;
+            std::mem::take(&mut queue.waiting)
+        } else {
+            Vec::new()
+        };
+        let Queue { is_closed, is_leaving, .. } = *queue;
+        Taken { waiting, is_closed, is_leaving, rules: std::mem::take(&mut queue.rules) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // What it guards is whole after every change.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn has_news(&self, takes: bool) -> bool {
+        (takes && !self.asked.is_empty()) || !self.rules.is_empty() || self.is_closed || self.is_rung || self.is_leaving
     }
 }
 
@@ -119,11 +156,11 @@ mod tests {
         let mut more = asked(3);
         assert!(!inbox.push(1, &mut more, 1) && !inbox.push(1, &mut more, 1) && more.len() == 3);
         let mut taken = Vec::new();
-        let Taken { waiting, is_closed, rules: _ } = inbox.take(Instant::now(), &mut taken);
+        let Taken { waiting, is_closed, .. } = inbox.take(Instant::now(), true, &mut taken);
         assert_eq!((taken.len(), waiting, is_closed), (2, vec![1], false));
         assert!(inbox.push(1, &mut more, 1) && more.is_empty());
         inbox.close();
         taken.clear();
-        assert!(inbox.take(Instant::now() + BEAT, &mut taken).is_closed && taken.len() == 3);
+        assert!(inbox.take(Instant::now() + BEAT, true, &mut taken).is_closed && taken.len() == 3);
     }
 }

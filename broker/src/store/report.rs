@@ -2,19 +2,51 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use fulmar_store_raft::{Counts, State};
+use fulmar_member::Status;
+use fulmar_meta::ClusterId;
+use fulmar_store::Node;
+use fulmar_store_raft::{Counts, GroupStatus, State};
 
 /// What the store's thread said last.
 #[derive(Debug, Default)]
-pub(crate) struct Report(Mutex<Option<(Counts, State)>>);
+pub(crate) struct Report {
+    counts: Mutex<Option<(Counts, State)>>,
+    member: Mutex<Option<MemberReport>>,
+}
+
+/// What a member of a cluster says beside.
+#[derive(Debug, Clone)]
+pub(crate) struct MemberReport {
+    /// This life of the node.
+    pub(crate) node: Node,
+    /// The cluster that it belongs to.
+    pub(crate) cluster: Option<ClusterId>,
+    /// How many shards that has.
+    pub(crate) shards: usize,
+    /// The cluster, as this node sees it.
+    pub(crate) status: Status,
+    /// The groups that it takes part in.
+    pub(crate) groups: Vec<GroupStatus>,
+    /// It has all that was committed in them.
+    pub(crate) is_caught_up: bool,
+}
 
 impl Report {
     pub(crate) fn set(&self, counts: Counts, state: State) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((counts, state));
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = Some((counts, state));
     }
 
     /// None before the store was opened.
     pub(crate) fn get(&self) -> Option<(Counts, State)> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_member(&self, report: MemberReport) {
+        *self.member.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+    }
+
+    /// None where there are no peers.
+    pub(crate) fn member(&self) -> Option<MemberReport> {
+        self.member.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

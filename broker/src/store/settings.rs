@@ -3,31 +3,66 @@
 use std::num::NonZeroU16;
 use std::path::Path;
 
-use fulmar_config::Limits;
-use fulmar_store_raft::Settings;
+use fulmar_config::Config;
+use fulmar_meta::ClusterId;
+use fulmar_store_raft::{Durability, Settings};
 
 /// The shards of a store.
-const SHARDS: NonZeroU16 = NonZeroU16::new(12).expect("12 is not 0");
+pub(crate) const SHARDS: NonZeroU16 = NonZeroU16::new(12).expect("12 is not 0");
 
 /// The folder of the store within the data folder.
-const FOLDER: &str = "store";
-
-/// Whether a data folder has a store.
-pub(crate) fn is_in(data_dir: &Path) -> bool {
-    data_dir.join(FOLDER).exists()
-}
+pub(crate) const FOLDER: &str = "store";
 
 /// What a shard and a queue are of use with, and the most that is counted.
 const SHARD_BYTES_LEAST: u64 = 1 << 20;
 const SHARD_BYTES_MOST: u64 = 1 << 40;
 const QUEUE_BYTES_LEAST: u64 = 1 << 10;
 
-/// Of a node that is alone, with so many data threads. `seed` is not to be guessed.
-pub(crate) fn settings(data_dir: &Path, node: u64, threads: u16, limits: &Limits, seed: u64) -> Settings {
+/// Of a node that is alone. `seed` is not to be guessed.
+pub(crate) fn settings(data_dir: &Path, node: u64, threads: u16, config: &Config, seed: u64) -> Settings {
     let mut settings = Settings::new(node, data_dir.join(FOLDER), seed);
-    settings.shards = SHARDS;
     // Nobody lags behind a node that is alone.
     settings.raft.cache_bytes_max = 256 << 10;
+    fit(&mut settings, threads, config);
+    settings
+}
+
+/// Of a member of a cluster. `random` gives numbers that are not to be guessed.
+pub(crate) fn member_settings(
+    data_dir: &Path,
+    node: u64,
+    threads: u16,
+    config: &Config,
+    mut random: impl FnMut() -> u64,
+) -> fulmar_store_node::Settings {
+    let cluster = config.cluster.clone().unwrap_or_default();
+    let name = config.name.clone().unwrap_or_default();
+    let mut engine = Settings::of_member(node, data_dir.join(FOLDER), random());
+    fit(&mut engine, threads, config);
+    let begins = cluster.may_bootstrap(&name);
+    let drawn = ClusterId(u128::from(random()) << 64 | u128::from(random()));
+    fulmar_store_node::Settings {
+        engine,
+        member: fulmar_member::Settings::default(),
+        courier: fulmar_courier::Settings::default(),
+        desk: fulmar_courier::DeskSettings::default(),
+        nonce: random(),
+        name: name.into(),
+        addresses: vec![format!("{}:{}", cluster.address, cluster.port).into()],
+        zone: cluster.zone.unwrap_or_default().into(),
+        cluster_id: cluster.id.map(|id| ClusterId(id.0)),
+        begins: begins.then_some(drawn),
+    }
+}
+
+/// What is the same for all, with so many data threads.
+fn fit(settings: &mut Settings, threads: u16, config: &Config) {
+    let limits = &config.limits;
+    settings.shards = SHARDS;
+    settings.durability = match config.durability {
+        fulmar_config::Durability::Memory => Durability::Memory,
+        _ => Durability::Fsync,
+    };
     settings.threads = NonZeroU16::new(threads).unwrap_or(NonZeroU16::MIN);
     let store = &mut settings.store;
     // All shards together are counted where they are asked.
@@ -45,7 +80,6 @@ pub(crate) fn settings(data_dir: &Path, node: u64, threads: u16, limits: &Limits
     store.will_bytes_max = limits.will_bytes.min(SHARD_BYTES_LEAST as u32);
     store.received_ids_max = limits.inflight.max(1);
     store.retained_max = u32::try_from(part(limits.retained_messages.into())).unwrap_or(u32::MAX);
-    settings
 }
 
 /// What one shard may have of what all may have together. Names spread over the shards by chance: each may have a quarter
@@ -57,6 +91,8 @@ fn part(all: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use fulmar_config::Limits;
+
     use super::*;
 
     #[test]
@@ -86,7 +122,8 @@ mod tests {
             ..Limits::default()
         };
         for limits in [defaults, least, most] {
-            let settings = settings(Path::new("data"), 1, 2, &limits, 3);
+            let settings =
+                settings(Path::new("data"), 1, 2, &Config { limits: limits.clone(), ..Config::default() }, 3);
             assert_eq!(settings.store.check(), Ok(()), "{limits:?}");
         }
     }

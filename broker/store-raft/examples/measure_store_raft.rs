@@ -16,8 +16,8 @@ use fulmar_codec::{QoS, SubscriptionOptions};
 use fulmar_log::StdDisk;
 use fulmar_raft::NodeId;
 use fulmar_store::{
-    Ack, Answer, Ask, Claim, Epoch, Message, Node, Owner, Published, Recipients, ShardId, Subscription, Takeover,
-    Ticket, Told, Version,
+    Ack, Answer, Ask, Asked, Claim, Epoch, Message, Node, Owner, Published, Recipients, ShardId, Subscription,
+    Takeover, Ticket, Told, Version,
 };
 use fulmar_store_raft::{Engine, Letter, Out, Settings};
 
@@ -31,7 +31,7 @@ const TIME: u64 = 1_000_000;
 struct Heard(Vec<Told>);
 
 impl Out for Heard {
-    fn tell(&mut self, _: u16, told: Told) {
+    fn tell(&mut self, _: Node, _: u16, told: Told) {
         self.0.push(told);
     }
 
@@ -122,7 +122,8 @@ impl World {
 
     fn ask(&mut self, ask: Ask) {
         self.asked += 1;
-        self.engine.ask(Ticket { thread: 0, number: self.asked }, ask);
+        let ticket = Ticket { thread: 0, number: self.asked };
+        self.engine.ask(Asked { origin: self.engine.node(), ticket, number: None, ask });
     }
 
     fn turn(&mut self) -> anyhow::Result<()> {

@@ -2,15 +2,16 @@
 
 use fulmar_raft::{Entry as LogEntry, Payload};
 use fulmar_store::{
-    Answer, Applied, Bound, Claim, Claimed, Command, Entry, Item, ItemReply, Message, Node, Onward, OwnedSession,
-    Party, Refusal, Reply, RetainReply, Stored, Target, Ticket, Time, Told, Version,
+    Answer, Applied, Bound, Claim, Claimed, ClientId, Command, Entry, Epoch, Item, ItemReply, Message, Node, Onward,
+    OwnedSession, Owner, Party, Refusal, Reply, RetainReply, Sequence, Stored, Target, Time, Told, Version,
 };
 
+use crate::asked::{Asker, give_up};
 use crate::deliver::Owned;
 use crate::draft::{InFlight, Part, Waits};
 use crate::errors::Failed;
 use crate::out::Out;
-use crate::replica::{Orphan, Replica, give_up};
+use crate::replica::Replica;
 use crate::settings::{Settings, sabotaged};
 
 /// What all shards need to know to apply.
@@ -52,7 +53,7 @@ impl Replica {
             if (front.index, front.term) == (entry.index, entry.term) {
                 return Some(front);
             }
-            front.waits.iter().for_each(|waits| give_up(waits.tickets(), out));
+            front.waits.iter().for_each(|waits| give_up(waits.askers(), out));
         }
         None
     }
@@ -67,22 +68,30 @@ impl Replica {
     ) {
         let Applied { replies, subscriptions, index: _ } = self.shard.apply(index, entry);
         for change in &subscriptions {
-            if let Some(interest) = self.matcher.change(change) {
+            if let Some(interest) = self.matcher.change(change)
+                && with.settings.is_alone()
+            {
                 out.interest(self.id, interest.share, interest.filter, interest.begins);
             }
         }
         let waits = waits.into_iter().chain(std::iter::repeat_with(|| Waits::Nobody));
         for ((command, reply), waits) in entry.commands.iter().zip(replies).zip(waits) {
             self.note(command, &reply, &waits, with, out);
-            self.answer(command, reply, waits, out);
+            self.answer(command, reply, waits, with, out);
         }
         self.note_wills();
     }
 
     /// What a command has changed beside its answer.
     fn note(&mut self, command: &Command, reply: &Reply, waits: &Waits, with: Applying<'_>, out: &mut impl Out) {
+        if let (Waits::Proof(life, round), Some(leading)) = (waits, &mut self.leading) {
+            match *life == with.me {
+                true => leading.proven_to_self = *round,
+                false => leading.feed.prove(*life, *round),
+            }
+        }
         match (command, reply) {
-            (Command::Claim(claim), Reply::Claimed(claimed)) => self.note_claim(claim, *claimed, waits, with, out),
+            (Command::Claim(claim), Reply::Claimed(claimed)) => self.note_claim(claim, *claimed, waits, out),
             (Command::Publish { items, .. }, Reply::Published { items: replies, .. }) => {
                 for (Item { message, retain, targets }, reply) in items.iter().zip(replies) {
                     if let ItemReply::Stored(stored) = reply {
@@ -90,9 +99,11 @@ impl Replica {
                     }
                 }
             }
-            (Command::Publish { source, .. }, Reply::Refused(_)) if *source == Party::Node(with.me) => {
+            (Command::Publish { source: Party::Node(node), .. }, Reply::Refused(_)) => {
                 if let Some(leading) = &mut self.leading {
-                    leading.is_out_of_step = true;
+                    leading.streams.remove(node);
+                    let is_own = |part: &Part| part.number.is_none();
+                    leading.is_out_of_step |= matches!(waits, Waits::Publish(parts) if parts.iter().any(is_own));
                 }
             }
             (Command::Publish { source: Party::Shard(source), .. }, Reply::Refused(_)) => {
@@ -123,10 +134,14 @@ impl Replica {
                 }
             }
             (Command::End { client, .. }, Reply::Ended { was_there: true, .. }) => {
-                self.orphans.remove(client);
-                if let Some(Owned { owner, epoch, .. }) = self.owned.remove(client) {
-                    out.tell(owner.thread, Told::Ended { owner, epoch });
+                if let Some(Owned { to, owner, epoch, .. }) = self.owned.remove(client) {
+                    out.tell(to, owner.thread, Told::Ended { owner, epoch });
                 }
+            }
+            (Command::Acknowledge { client, epoch, .. }, Reply::Acknowledged(_))
+                if let Waits::Attach(asker, owner, next) = waits =>
+            {
+                self.attach(client, *epoch, *asker, *owner, *next, with);
             }
             (Command::Acknowledge { client, epoch, acks }, Reply::Acknowledged(replies)) => {
                 if let Some(owned) = self.owned.get_mut(client).filter(|owned| owned.epoch == *epoch) {
@@ -139,9 +154,6 @@ impl Replica {
             }
             (Command::Disconnect { client, epoch, .. }, _) => {
                 self.give_up_session(client, *epoch);
-                if self.orphans.get(client).is_some_and(|orphan| orphan.epoch == *epoch) {
-                    self.orphans.remove(client);
-                }
             }
             (Command::Expire | Command::NodeGone(_), _) => {
                 if let Some(leading) = &mut self.leading {
@@ -152,19 +164,36 @@ impl Replica {
         }
     }
 
-    /// A session has a new owner. Who had it here is told before.
-    fn note_claim(&mut self, claim: &Claim, claimed: Claimed, waits: &Waits, with: Applying<'_>, out: &mut impl Out) {
-        let (client, epoch) = (&claim.client, claimed.epoch);
-        if let Some(Owned { owner, epoch, .. }) = self.owned.remove(client) {
-            out.tell(owner.thread, Told::TakenOver { owner, epoch });
+    /// A session has a new owner. Who had it, as far as this leader knows, is told before.
+    fn note_claim(&mut self, claim: &Claim, claimed: Claimed, waits: &Waits, out: &mut impl Out) {
+        let client = &claim.client;
+        if let Some(Owned { to, owner, epoch, .. }) = self.owned.remove(client)
+            && epoch < claimed.epoch
+        {
+            out.tell(to, owner.thread, Told::TakenOver { owner, epoch });
         }
-        self.orphans.remove(client);
         self.matcher.came_back(client, &self.shard);
-        if let Waits::Claim(_, owner) = waits {
-            self.owned.insert(client.clone(), Owned::new(*owner, epoch));
+        if let Waits::Claim(asker, owner) = waits {
+            self.owned.insert(client.clone(), Owned::new(asker.origin, *owner, claimed.epoch));
             self.to_deliver.insert(client.clone());
-        } else if claim.node == with.me {
-            self.orphans.insert(client.clone(), Orphan { epoch, left_in: None });
+        }
+    }
+
+    /// The owner of a session serves it still.
+    fn attach(
+        &mut self,
+        client: &ClientId,
+        epoch: Epoch,
+        asker: Asker,
+        owner: Owner,
+        next: Sequence,
+        with: Applying<'_>,
+    ) {
+        if self.shard.session(client).and_then(|session| session.owner) == Some(asker.origin) {
+            let next = if sabotaged!(with.settings, AttachedFromStart) { 0 } else { next };
+            let owned = Owned::new(asker.origin, owner, epoch).attached(client, next, &self.shard);
+            self.owned.insert(client.clone(), owned);
+            self.to_deliver.insert(client.clone());
         }
     }
 
@@ -194,9 +223,9 @@ impl Replica {
         }
     }
 
-    fn answer(&mut self, command: &Command, reply: Reply, waits: Waits, out: &mut impl Out) {
-        let (ticket, answer) = match (waits, reply) {
-            (Waits::Nobody, _) => return,
+    fn answer(&mut self, command: &Command, reply: Reply, waits: Waits, with: Applying<'_>, out: &mut impl Out) {
+        let (asker, answer) = match (waits, reply) {
+            (Waits::Nobody | Waits::Proof(..), _) => return,
             (Waits::Publish(parts), Reply::Published { items, expected }) => {
                 for (part, item) in parts.into_iter().zip(items) {
                     self.answer_part(part, item, expected, out);
@@ -208,31 +237,54 @@ impl Replica {
                     leading.parts = Stored::default();
                 }
                 for part in parts.into_iter().filter(|part| part.is_last) {
-                    tell(part.ticket, refused(reply.clone()), out);
+                    part.asker.answer(refused(part, reply.clone()), out);
                 }
                 return;
             }
-            (Waits::Claim(ticket, _), Reply::Claimed(claimed)) => (ticket, self.owned_session(command, claimed)),
-            (Waits::One(ticket) | Waits::Claim(ticket, _), reply) => (ticket, Answer::Reply(reply)),
+            (Waits::Claim(asker, _), Reply::Claimed(claimed)) => (asker, self.owned_session(command, claimed)),
+            (Waits::Attach(asker, owner, _), Reply::Acknowledged(_)) => (asker, self.attached(command, asker, owner)),
+            (Waits::One(asker), reply @ Reply::Subscribed(_)) if !with.settings.is_alone() => {
+                // Everybody who publishes must know of it first.
+                let needs = self.shard.filters_changed_at();
+                match &mut self.leading {
+                    Some(leading) => leading.feed.hold(needs, asker, reply),
+                    None => asker.answer(Answer::Unavailable, out),
+                }
+                return;
+            }
+            (Waits::One(asker) | Waits::Claim(asker, _) | Waits::Attach(asker, ..), reply) => {
+                (asker, Answer::Reply(reply))
+            }
         };
-        tell(ticket, answer, out);
+        asker.answer(answer, out);
     }
 
     /// A message that goes in parts is answered with all of them together.
     fn answer_part(&mut self, part: Part, item: ItemReply, expected: u64, out: &mut impl Out) {
-        let Part { ticket, before, is_last } = part;
+        let Part { asker, number: _, before, is_last } = part;
         let Some(leading) = &mut self.leading else { return };
-        let item = match item {
-            ItemReply::Stored(stored) if before > 0 || !is_last => {
-                add(&mut leading.parts, stored, before);
-                if !is_last {
-                    return;
-                }
-                ItemReply::Stored(std::mem::take(&mut leading.parts))
-            }
-            other => other,
-        };
-        tell(ticket, Answer::Reply(Reply::Published { items: vec![item], expected }), out);
+        if let ItemReply::Stored(stored) = &item
+            && (before > 0 || !is_last)
+        {
+            add(&mut leading.parts, stored.clone(), before);
+        }
+        if is_last {
+            let item = match item {
+                ItemReply::Stored(_) if before > 0 => ItemReply::Stored(std::mem::take(&mut leading.parts)),
+                other => other,
+            };
+            leading.parts = Stored::default();
+            asker.answer(Answer::Reply(Reply::Published { items: vec![item], expected }), out);
+        }
+    }
+
+    fn attached(&self, command: &Command, asker: Asker, owner: Owner) -> Answer {
+        let Command::Acknowledge { client, epoch, .. } = command else { return Answer::Unavailable };
+        let is_owner = |owned: &Owned| (owned.to, owned.owner, owned.epoch) == (asker.origin, owner, *epoch);
+        Answer::Reply(match self.owned.get(client).is_some_and(is_owner) {
+            true => Reply::Attached,
+            false => Reply::Refused(Refusal::NotOwned { epoch: *epoch }),
+        })
     }
 
     /// What the session has is what the whole entry has left it. If something behind the claim has ended it or given it
@@ -251,18 +303,19 @@ impl Replica {
             let Some(owned) = self.owned.get_mut(&client) else { continue };
             let deliveries = owned.take(&client, &self.shard, with.settings.unacknowledged_bytes_max, time);
             if !deliveries.is_empty() {
-                let (owner, epoch) = (owned.owner, owned.epoch);
-                out.tell(owner.thread, Told::Deliver { owner, epoch, deliveries });
+                let Owned { to, owner, epoch, .. } = *owned;
+                out.tell(to, owner.thread, Told::Deliver { owner, epoch, deliveries });
             }
         }
     }
 }
 
-/// A refusal of a stream as a whole says nothing about the message: it was not stored.
-fn refused(reply: Reply) -> Answer {
-    match reply {
-        Reply::Refused(Refusal::OutOfOrder { .. } | Refusal::NodeGone(_)) => Answer::Unavailable,
-        other => Answer::Reply(other),
+/// A refusal of a stream as a whole says nothing about the message: it was not stored. Who numbers by himself is told
+/// where to go on.
+fn refused(part: Part, reply: Reply) -> Answer {
+    match (part.number, reply) {
+        (None, Reply::Refused(Refusal::OutOfOrder { .. } | Refusal::NodeGone(_))) => Answer::Unavailable,
+        (_, other) => Answer::Reply(other),
     }
 }
 
@@ -275,8 +328,4 @@ fn add(sum: &mut Stored, part: Stored, before: u32) {
     sum.is_expired |= is_expired;
     sum.refused.extend(refused.into_iter().map(|(position, bound): (u32, Bound)| (before + position, bound)));
     sum.retained = sum.retained.take().or(retained);
-}
-
-fn tell(ticket: Ticket, answer: Answer, out: &mut impl Out) {
-    out.tell(ticket.thread, Told::Answer { number: ticket.number, answer });
 }

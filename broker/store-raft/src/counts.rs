@@ -25,6 +25,14 @@ pub struct Counts {
     pub log_entries: u64,
     /// Snapshots that were written.
     pub snapshots: u64,
+    /// Snapshots that other nodes needed.
+    pub snapshots_sent: u64,
+    /// Snapshots of other nodes that took the place of what this one had.
+    pub snapshots_received: u64,
+    /// Snapshots of other nodes that came whole and can't be read. A human should look.
+    pub snapshots_refused: u64,
+    /// Replicas that went to other nodes.
+    pub replicas_left: u64,
     /// Sessions of all shards that this node has, like what follows.
     pub sessions: usize,
     /// Subscriptions.

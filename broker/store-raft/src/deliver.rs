@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use fulmar_store::{Ack, AckReply, ClientId, Credit, Delivery, Epoch, Owner, Sequence, Shard, Time};
+use fulmar_store::{Ack, AckReply, ClientId, Credit, Delivery, Epoch, Node, Owner, Sequence, Shard, Time};
 
-/// A session that a data thread of this node serves.
+/// A session that a data thread of some node serves.
 #[derive(Debug)]
 pub(crate) struct Owned {
+    /// The node.
+    pub(crate) to: Node,
     pub(crate) owner: Owner,
     pub(crate) epoch: Epoch,
     /// All before it was sent.
@@ -17,8 +19,17 @@ pub(crate) struct Owned {
 }
 
 impl Owned {
-    pub(crate) fn new(owner: Owner, epoch: Epoch) -> Self {
-        Self { owner, epoch, next: 0, unacknowledged: BTreeMap::new(), unacknowledged_bytes: 0 }
+    pub(crate) fn new(to: Node, owner: Owner, epoch: Epoch) -> Self {
+        Self { to, owner, epoch, next: 0, unacknowledged: BTreeMap::new(), unacknowledged_bytes: 0 }
+    }
+
+    /// One that was sent all before `next`, by whoever led before. What of that is not acknowledged counts.
+    pub(crate) fn attached(self, client: &ClientId, next: Sequence, shard: &Shard) -> Self {
+        let all = Credit { messages: usize::MAX, bytes: u64::MAX };
+        let sent = shard.deliverable(client, 0, all, 0).into_iter().take_while(|delivery| delivery.sequence < next);
+        let unacknowledged = sent.map(|it| (it.sequence, bytes(&it))).filter(|(_, bytes)| *bytes > 0).collect();
+        let unacknowledged_bytes = BTreeMap::values(&unacknowledged).sum();
+        Self { next, unacknowledged, unacknowledged_bytes, ..self }
     }
 
     /// Acknowledgements were committed.

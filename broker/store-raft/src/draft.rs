@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use fulmar_raft::{Index, Term};
-use fulmar_store::{Command, Entry, Item, Number, Owner, Party, Target, Ticket, Weight};
+use fulmar_store::{Command, Entry, Item, Node, Number, Owner, Party, Sequence, Target, Weight};
+
+use crate::asked::Asker;
 
 /// What goes into an entry as a whole.
 #[derive(Debug)]
@@ -16,7 +18,8 @@ pub(crate) struct Piece {
 #[derive(Debug)]
 pub(crate) enum Step {
     Command(Command, Waits),
-    /// A message of this node's own stream, which gets its number when it goes into the entry.
+    /// A message of a node's stream. One without a number there gets the next one of this node's own stream when it
+    /// goes into the entry.
     Item(Item, Part),
 }
 
@@ -24,8 +27,12 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) enum Waits {
     Nobody,
-    One(Ticket),
-    Claim(Ticket, Owner),
+    One(Asker),
+    Claim(Asker, Owner),
+    /// Deliveries are to go on from there.
+    Attach(Asker, Owner, Sequence),
+    /// That this node led when it was asked for what subscriptions there are: by whom, and which time it was.
+    Proof(Node, u64),
     /// For each message.
     Publish(Vec<Part>),
 }
@@ -33,7 +40,9 @@ pub(crate) enum Waits {
 /// A message for many sessions goes in parts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part {
-    pub(crate) ticket: Ticket,
+    pub(crate) asker: Asker,
+    /// Its place in the stream of the node that asks. All parts of a message have the same, if it has one.
+    pub(crate) number: Option<Number>,
     /// The targets of the parts before it.
     pub(crate) before: u32,
     /// The answer follows this one.
@@ -41,14 +50,14 @@ pub(crate) struct Part {
 }
 
 impl Waits {
-    /// All who wait.
-    pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
+    /// All who wait for an answer.
+    pub(crate) fn askers(&self) -> impl Iterator<Item = Asker> + '_ {
         let one = match self {
-            Waits::One(ticket) | Waits::Claim(ticket, _) => Some(*ticket),
-            Waits::Nobody | Waits::Publish(_) => None,
+            Waits::One(asker) | Waits::Claim(asker, _) | Waits::Attach(asker, ..) => Some(*asker),
+            Waits::Nobody | Waits::Proof(..) | Waits::Publish(_) => None,
         };
         let parts = if let Waits::Publish(parts) = self { &parts[..] } else { &[] };
-        one.into_iter().chain(parts.iter().filter(|part| part.is_last).map(|part| part.ticket))
+        one.into_iter().chain(parts.iter().filter(|part| part.is_last).map(|part| part.asker))
     }
 }
 
@@ -58,15 +67,20 @@ impl Piece {
         Self { step: Step::Command(command, waits), weight }
     }
 
-    /// A message, in as many parts as its targets make necessary.
-    pub(crate) fn items(item: Item, ticket: Ticket, targets_max: usize) -> impl Iterator<Item = Self> {
+    /// A message, in as many parts as its targets make necessary: these are in the order of their clients.
+    pub(crate) fn items(
+        item: Item,
+        asker: Asker,
+        number: Option<Number>,
+        targets_max: usize,
+    ) -> impl Iterator<Item = Self> {
         let Item { message, mut retain, targets } = item;
         let parts = targets.len().div_ceil(targets_max).max(1);
         let mut targets = targets.into_iter();
         let mut before = 0;
-        (1..=parts).map(move |number| {
+        (1..=parts).map(move |at| {
             let targets: Vec<Target> = targets.by_ref().take(targets_max).collect();
-            let part = Part { ticket, before, is_last: number == parts };
+            let part = Part { asker, number, before, is_last: at == parts };
             before += u32::try_from(targets.len()).expect("a shard has far less than 2^32 sessions");
             let item = Item { message: message.clone(), retain: retain.take(), targets };
             let weight = item.weight();
@@ -95,8 +109,8 @@ impl Draft {
         self.is_empty() || (targets <= weight_max.targets && bytes <= weight_max.bytes)
     }
 
-    /// `number` is the next one of the stream of `source`, to which messages belong.
-    pub(crate) fn add(&mut self, piece: Piece, source: Party, number: &mut Number) {
+    /// `next` is the next number of this node's own stream.
+    pub(crate) fn add(&mut self, piece: Piece, me: Node, next: &mut Number) {
         let Piece { step, weight } = piece;
         self.weight += weight;
         match step {
@@ -105,18 +119,31 @@ impl Draft {
                 self.waits.push(waits);
             }
             Step::Item(item, part) => {
-                let last = self.commands.last_mut().zip(self.waits.last_mut());
-                if let Some((Command::Publish { source: same, items, .. }, Waits::Publish(parts))) = last
-                    && *same == source
-                {
-                    items.push(item);
-                    parts.push(part);
-                } else {
-                    self.commands.push(Command::Publish { source, first: *number, items: vec![item] });
-                    self.waits.push(Waits::Publish(vec![part]));
-                }
-                *number += 1;
+                let (node, number) = match part.number {
+                    Some(number) => (part.asker.origin, number),
+                    None => {
+                        *next += 1;
+                        (me, *next - 1)
+                    }
+                };
+                self.add_item(Party::Node(node), number, item, part);
             }
+        }
+    }
+
+    /// Messages that follow each other in one stream are one command. What comes in parts ends it with each of them.
+    fn add_item(&mut self, source: Party, number: Number, item: Item, part: Part) {
+        let is_part = part.number.is_some() && !part.is_last;
+        if let Some((Command::Publish { source: same, first, items, goes_on }, Waits::Publish(parts))) =
+            self.commands.last_mut().zip(self.waits.last_mut())
+            && (*same, *goes_on, *first + items.len() as u64) == (source, false, number)
+        {
+            items.push(item);
+            parts.push(part);
+            *goes_on = is_part;
+        } else {
+            self.commands.push(Command::Publish { source, first: number, items: vec![item], goes_on: is_part });
+            self.waits.push(Waits::Publish(vec![part]));
         }
     }
 }
@@ -134,10 +161,10 @@ pub(crate) struct InFlight {
 
 impl Step {
     /// All who wait for it.
-    pub(crate) fn tickets(self) -> Vec<Ticket> {
+    pub(crate) fn askers(self) -> Vec<Asker> {
         match self {
-            Step::Command(_, waits) => waits.tickets().collect(),
-            Step::Item(_, part) => part.is_last.then_some(part.ticket).into_iter().collect(),
+            Step::Command(_, waits) => waits.askers().collect(),
+            Step::Item(_, part) => part.is_last.then_some(part.asker).into_iter().collect(),
         }
     }
 }

@@ -8,6 +8,8 @@ use fulmar_raft::{MembershipError, RecoverError, WireError};
 use fulmar_store::BytesError;
 use thiserror::Error;
 
+use crate::settings::Mode;
+
 /// Why an engine was not opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -87,6 +89,24 @@ pub enum OpenError {
         /// What there is.
         found: String,
     },
+    /// What a group that left this node keeps makes no sense.
+    #[error("state of group {group}: {found} bytes, and a floor is longer")]
+    Floor {
+        /// The group.
+        group: u16,
+        /// How many there are.
+        found: usize,
+    },
+    /// A node that is alone keeps its shards in another way than a member of a cluster.
+    #[error("{} was made by {found}, wanted {wanted}", folder.display())]
+    Mode {
+        /// The folder.
+        folder: PathBuf,
+        /// As it was made.
+        found: Mode,
+        /// As set.
+        wanted: Mode,
+    },
     /// The voters that were given make no group.
     #[error(transparent)]
     Voters(#[from] MembershipError),
@@ -130,6 +150,22 @@ pub enum Failed {
         index: u64,
         /// Why.
         error: BytesError,
+    },
+    /// A committed entry of group 0 is beyond this build.
+    #[error("entry {index} of group 0: {error}")]
+    MetaEntry {
+        /// Which entry.
+        index: u64,
+        /// Why.
+        error: fulmar_meta::BytesError,
+    },
+    /// The cluster has another number of shards than this node was set to. Everything is found by it.
+    #[error("the cluster has {found} shards, wanted {wanted}")]
+    Shards {
+        /// That of the cluster.
+        found: usize,
+        /// As set.
+        wanted: u16,
     },
     /// A snapshot could not be written.
     #[error("{step} {}: {reason}", path.display())]

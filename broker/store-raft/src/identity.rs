@@ -7,16 +7,18 @@
 //! incarnation 7
 //! check 1a2b3c4d
 //! ```
-//! The last line is the CRC-32C of all before it. The file is replaced as a whole, under another name first.
+//! That of a member of a cluster has a line `member` before the last one, which is the CRC-32C of all before it. The
+//! file is replaced as a whole, under another name first.
 
 use std::num::NonZeroU16;
 use std::path::Path;
 
 use fulmar_log::{Disk, File};
 
-use crate::errors::OpenError;
+use crate::errors::{Failed, OpenError};
+use crate::settings::Mode;
 
-const TITLE: &str = "fulmar data folder, format 1";
+pub(crate) const TITLE: &str = "fulmar data folder, format 1";
 const NAME: &str = "identity";
 const NEW: &str = "identity.new";
 
@@ -29,6 +31,8 @@ pub struct Identity {
     pub shards: NonZeroU16,
     /// How often it was opened: the boot counter of the node.
     pub incarnation: u64,
+    /// Whether it was made for a member of a cluster.
+    pub mode: Mode,
 }
 
 impl Identity {
@@ -47,23 +51,27 @@ impl Identity {
     }
 
     /// Puts it in place, durably.
-    pub(crate) fn write(&self, disk: &impl Disk, folder: &Path, sync: bool) -> Result<(), OpenError> {
+    pub(crate) fn write(&self, disk: &impl Disk, folder: &Path, sync: bool) -> Result<(), Failed> {
         let (new, path) = (folder.join(NEW), folder.join(NAME));
-        let file = disk.create(&new).map_err(OpenError::disk("create", &new))?;
-        file.write_at(0, self.text().as_bytes()).map_err(OpenError::disk("write", &new))?;
+        let file = disk.create(&new).map_err(Failed::disk("create", &new))?;
+        file.write_at(0, self.text().as_bytes()).map_err(Failed::disk("write", &new))?;
         if sync {
-            file.sync().map_err(OpenError::disk("sync", &new))?;
+            file.sync().map_err(Failed::disk("sync", &new))?;
         }
-        disk.rename(&new, &path).map_err(OpenError::disk("rename", &new))?;
+        disk.rename(&new, &path).map_err(Failed::disk("rename", &new))?;
         if sync {
-            disk.sync_folder(folder).map_err(OpenError::disk("sync", folder))?;
+            disk.sync_folder(folder).map_err(Failed::disk("sync", folder))?;
         }
         Ok(())
     }
 
     fn text(&self) -> String {
-        let Self { node, shards, incarnation } = self;
-        let text = format!("{TITLE}\nnode {node:016x}\nshards {shards}\nincarnation {incarnation}\n");
+        let Self { node, shards, incarnation, mode } = self;
+        let member = match mode {
+            Mode::Alone => "",
+            Mode::Member => "member\n",
+        };
+        let text = format!("{TITLE}\nnode {node:016x}\nshards {shards}\nincarnation {incarnation}\n{member}");
         let check = crc32c::crc32c(text.as_bytes());
         format!("{text}check {check:08x}\n")
     }
@@ -80,13 +88,14 @@ impl Identity {
         let node = field("node").and_then(|it| u64::from_str_radix(it, 16).ok()).ok_or("it has no node")?;
         let shards = field("shards").and_then(|it| it.parse().ok()).ok_or("it has no number of shards")?;
         let incarnation = field("incarnation").and_then(|it| it.parse().ok()).ok_or("it has no incarnation")?;
-        let identity = Self { node, shards, incarnation };
+        let mode = if lines.next() == Some("member") { Mode::Member } else { Mode::Alone };
+        let identity = Self { node, shards, incarnation, mode };
         // What is written the same way again has the right check, too.
         if identity.text() == text { Ok(identity) } else { Err("its check does not match") }
     }
 }
 
-fn read_all(disk: &impl Disk, path: &Path) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_all(disk: &impl Disk, path: &Path) -> std::io::Result<Vec<u8>> {
     /// So much that a file that is none of ours is noticed.
     const BYTES_MAX: u64 = 4096;
     let file = disk.open(path)?;
@@ -103,13 +112,16 @@ mod tests {
     #[test]
     fn an_identity_is_read_as_it_was_written_and_nothing_else_is() {
         let shards = NonZeroU16::new(12).unwrap();
-        let identity = Identity { node: 0xab, shards, incarnation: 7 };
+        let identity = Identity { node: 0xab, shards, incarnation: 7, mode: Mode::Alone };
         let text = identity.text();
         assert_eq!(
             text,
             "fulmar data folder, format 1\nnode 00000000000000ab\nshards 12\nincarnation 7\ncheck bfecb9fc\n"
         );
         assert_eq!(Identity::parse(&text), Ok(identity));
+        let member = Identity { mode: Mode::Member, ..identity };
+        assert_eq!(Identity::parse(&member.text()), Ok(member));
+        assert_ne!(Identity::parse(&member.text().replace("member\n", "")), Ok(identity), "the check is of all of it");
         assert_eq!(Identity::parse(&text.replace('7', "8")), Err("its check does not match"));
         assert_eq!(Identity::parse(&text.replace("12", "0")), Err("it has no number of shards"));
         assert_eq!(Identity::parse("fulmar data folder, format 2\n"), Err("it has another title"));

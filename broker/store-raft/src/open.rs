@@ -4,28 +4,32 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use fulmar_log::{Disk, Log, RecoveredGroup};
-use fulmar_raft::{Entry, Group, HardState, Membership, Payload, Recovered, Snapshot, State};
+use fulmar_meta::Meta;
+use fulmar_raft::{Entry, Group, Membership, Payload, Position, Recovered};
 use fulmar_store::{Node, Shard, ShardId, Time};
 
 use crate::engine::Engine;
 use crate::errors::{Failed, OpenError};
+use crate::hosted::{Hosted, Kept};
 use crate::identity::Identity;
 use crate::matcher::split_share;
+use crate::meta_group::{META, MetaEvent, MetaGroup};
 use crate::out::Out;
 use crate::random::Random;
-use crate::replica::{Replica, group_of};
-use crate::settings::{Settings, sabotaged};
-use crate::snapshot::{self, Named};
+use crate::replica::{Replica, group_of, shard_of};
+use crate::settings::{Mode, Settings, sabotaged};
+use crate::snapshot::{self, Loaded, Named};
 
 /// Where the log is in the folder.
-const LOG: &str = "log";
+pub(crate) const LOG: &str = "log";
 
 /// So much of the log is read at once.
 const READ_BYTES: usize = 4 << 20;
 
 impl<D: Disk + Clone> Engine<D> {
-    /// Opens what is in the folder, or begins: the groups of an empty folder have the given voters. Whoever decides
-    /// alone has committed and applied everything when this returns, and serves.
+    /// Opens what is in the folder, or begins. Of a node that is alone all groups are there, with the given voters where
+    /// they are new. A member of a cluster begins with an empty group 0 and has the shards that it has on its disk, and
+    /// those that the map gives it. Who decides alone has committed and applied everything when this returns, and serves.
     ///
     /// The boot counter in the folder is raised and synced before anything else is said or done.
     ///
@@ -44,17 +48,18 @@ impl<D: Disk + Clone> Engine<D> {
         // Group 0 is one, too.
         settings.log.groups_max = settings.log.groups_max.max(usize::from(settings.shards.get()) + 1);
         let (mut log, recovered) = Log::open(disk.clone(), &settings.folder.join(LOG), settings.log.clone())?;
-        let mut groups: BTreeMap<u32, RecoveredGroup> =
+        let found: BTreeMap<u32, RecoveredGroup> =
             recovered.groups.into_iter().map(|group| (group.group, group)).collect();
         let snapshots = snapshot::list(&disk, &settings.folder)?;
-        let mut replicas = Vec::new();
-        for shard in (0..settings.shards.get()).map(ShardId) {
-            let found = groups.remove(&group_of(shard).into());
-            let mut opening = Opening { disk: &disk, settings: &settings, log: &mut log, snapshots: &snapshots };
-            replicas.push(opening.replica(shard, found.as_ref(), now, &mut random)?);
-        }
-        let mut engine = Self::new(settings, me, disk, log, replicas, random);
+        let mut opening = Opening { disk: &disk, settings: &settings, log: &mut log, snapshots: &snapshots, now };
+        let opened = match settings.mode {
+            Mode::Alone => opening.alone(&found, &mut random)?,
+            Mode::Member => opening.member(&found, &mut random)?,
+        };
+        let mut engine = Self::new(settings, me, disk, log, random);
+        (engine.cluster, engine.replicas, engine.left) = (opened.cluster, opened.replicas, opened.left);
         engine.tell_all(time, out);
+        engine.follow_map(now)?;
         while engine.is_replaying(time) {
             engine.turn(now, time, out)?;
         }
@@ -63,8 +68,13 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// What snapshots hold; what entries change comes as they are applied.
     fn tell_all(&self, time: Time, out: &mut impl Out) {
+        if let Some(MetaGroup { meta, .. }) = self.cluster.as_ref().filter(|cluster| cluster.meta.applied() > 0) {
+            out.meta(MetaEvent::Applied { index: meta.applied(), commands: Vec::new(), is_new_view: true });
+        }
         for replica in &self.replicas {
-            for (filter, _) in replica.shard.filters() {
+            // With others, the leader tells it.
+            let filters = replica.shard.filters().filter(|_| self.settings.is_alone());
+            for (filter, _) in filters {
                 let (share, filter) = split_share(filter);
                 out.interest(replica.id, share, filter, true);
             }
@@ -76,8 +86,8 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// Whether groups in which nobody else decides have not come as far as they can.
     fn is_replaying(&self, time: Time) -> bool {
-        let is_behind = |replica: &Replica| replica.is_alone() && replica.leading.is_none();
-        self.full.is_none() && (self.replicas.iter().any(is_behind) || self.has_work(time))
+        let is_behind = |group: &Hosted| group.is_alone() && !group.is_serving();
+        self.full.is_none() && (self.groups().any(is_behind) || self.has_work(time))
     }
 }
 
@@ -92,10 +102,13 @@ fn begin_life(disk: &impl Disk, settings: &Settings) -> Result<Node, OpenError> 
             if !disk.list(&log).map_err(OpenError::disk("list", &log))?.is_empty() {
                 return Err(OpenError::NoIdentity { folder: folder.clone() });
             }
-            Identity { node: settings.node, shards: settings.shards, incarnation: 0 }
+            Identity { node: settings.node, shards: settings.shards, incarnation: 0, mode: settings.mode }
         }
     };
-    let Identity { node, shards, incarnation } = found;
+    let Identity { node, shards, incarnation, mode } = found;
+    if mode != settings.mode {
+        return Err(OpenError::Mode { folder: folder.clone(), found: mode, wanted: settings.mode });
+    }
     if node != settings.node {
         return Err(OpenError::OtherNode { folder: folder.clone(), found: node, wanted: settings.node });
     }
@@ -114,36 +127,76 @@ struct Opening<'a, D: Disk> {
     settings: &'a Settings,
     log: &'a mut Log<D>,
     snapshots: &'a [Named],
+    now: Instant,
+}
+
+/// What there is in a folder.
+struct Opened {
+    cluster: Option<MetaGroup>,
+    replicas: Vec<Replica>,
+    left: BTreeMap<u16, Kept>,
 }
 
 impl<D: Disk> Opening<'_, D> {
-    fn replica(
-        &mut self,
-        id: ShardId,
-        found: Option<&RecoveredGroup>,
-        now: Instant,
-        random: &mut Random,
-    ) -> Result<Replica, OpenError> {
-        let group = group_of(id);
-        let state = match found {
-            Some(found) if !found.state.is_empty() => {
-                State::decode(&found.state).map_err(|source| OpenError::State { group, source })?
-            }
-            _ => {
-                let voters = Membership::new(self.settings.voters.iter().copied(), [])?;
-                State { hard_state: HardState::default(), start: Snapshot::initial(voters) }
-            }
+    /// All shards, new or not.
+    fn alone(&mut self, found: &BTreeMap<u32, RecoveredGroup>, random: &mut Random) -> Result<Opened, OpenError> {
+        let mut replicas = Vec::new();
+        for shard in (0..self.settings.shards.get()).map(ShardId) {
+            let kept = match kept(found, group_of(shard))? {
+                Some(kept) => kept,
+                None => Kept::new(Membership::new(self.settings.voters.iter().copied(), [])?),
+            };
+            replicas.push(self.replica(shard, kept, random)?);
+        }
+        Ok(Opened { cluster: None, replicas, left: BTreeMap::new() })
+    }
+
+    /// Group 0, the shards that are on the disk, and what is left of others.
+    fn member(&mut self, found: &BTreeMap<u32, RecoveredGroup>, random: &mut Random) -> Result<Opened, OpenError> {
+        let mut left = BTreeMap::new();
+        let mut replicas = Vec::new();
+        let kept_of_meta = kept(found, META)?.unwrap_or_else(|| Kept::new(Membership::default()));
+        let (group, loaded) = self.group(META, kept_of_meta, random)?;
+        let meta = match loaded {
+            Some(Loaded::Meta(meta)) => *meta,
+            _ => Meta::new(),
         };
-        let (entries, log_bytes) = self.entries(group, state.start.position.index)?;
-        let last = entries.last().map_or(state.start.position.index, |last| last.index);
-        let (applied, shard) = self.shard(id, state.start.position.index, last)?;
-        let recovered = Recovered::from_log(state.hard_state, state.start.clone(), applied, entries)
+        let numbers = found.keys().filter_map(|number| u16::try_from(*number).ok());
+        for (number, shard) in numbers.filter_map(|number| Some((number, shard_of(number)?))) {
+            let Some(kept) = kept(found, number)? else { continue };
+            let has_entries = self.log.entries(number.into()).is_some();
+            // It has never heard of anything, or has forgotten it: the map says whether it is here.
+            if kept.start.membership == Membership::default() && !has_entries {
+                left.insert(number, kept);
+            } else {
+                replicas.push(self.replica(shard, kept, random)?);
+            }
+        }
+        Ok(Opened { cluster: Some(MetaGroup::new(group, meta)), replicas, left })
+    }
+
+    fn replica(&mut self, id: ShardId, kept: Kept, random: &mut Random) -> Result<Replica, OpenError> {
+        let (group, loaded) = self.group(group_of(id), kept, random)?;
+        let shard = match loaded {
+            Some(Loaded::Shard(shard)) => *shard,
+            _ => Shard::new(id),
+        };
+        Ok(Replica::new(group, shard, random.next()))
+    }
+
+    /// A group as it was, and what its newest snapshot holds.
+    fn group(&mut self, group: u16, kept: Kept, random: &mut Random) -> Result<(Hosted, Option<Loaded>), OpenError> {
+        let start = kept.start.clone();
+        let (entries, log_bytes) = self.entries(group, start.position.index)?;
+        let loaded = self.load(group, start.position, &entries)?;
+        let applied = loaded.as_ref().map_or(0, |(index, _)| *index);
+        let recovered = Recovered::from_log(kept.hard_state, start, applied, entries)
             .map_err(|source| OpenError::Group { group, source })?;
         let raft = self.settings.raft.clone();
-        let raft = Group::new(raft, self.settings.node, recovered, now, random.next());
-        let mut replica = Replica::new(raft, applied, shard, state, random.next());
-        replica.log_bytes = log_bytes;
-        Ok(replica)
+        let raft = Group::new(raft, self.settings.node, recovered, self.now, random.next());
+        let mut hosted = Hosted::new(group, raft, applied, kept);
+        (hosted.log_bytes, hosted.snapshot) = (log_bytes, applied);
+        Ok((hosted, loaded.map(|(_, loaded)| loaded)))
     }
 
     /// The entries behind the start of a group's log, without what they command: that is read again when it is applied.
@@ -176,18 +229,32 @@ impl<D: Disk> Opening<'_, D> {
     }
 
     /// The newest whole snapshot that fits the log, and where it stands. An older one will do as long as the log goes
-    /// on from there.
-    fn shard(&self, id: ShardId, start: u64, last: u64) -> Result<(u64, Shard), OpenError> {
-        let group = group_of(id);
+    /// on from there. One that was received and that the log did not take fits by its place at most, not by its term.
+    fn load(&self, group: u16, start: Position, entries: &[Entry]) -> Result<Option<(u64, Loaded)>, OpenError> {
         let mut found = "there is none".to_owned();
-        let fits = |named: &&Named| named.group == group && (start..=last).contains(&named.index);
+        let last = entries.last().map_or(start.index, |last| last.index);
+        let fits = |named: &&Named| named.group == group && (start.index..=last).contains(&named.index);
         for named in self.snapshots.iter().filter(fits) {
-            match snapshot::load(self.disk, &self.settings.folder, *named) {
-                Ok((position, shard)) if shard.id() == id => return Ok((position.position.index, shard)),
-                Ok((_, shard)) => found = format!("snapshot {} is of shard {}", named.index, shard.id().0),
+            let behind_start = entries.iter().find(|entry| entry.index == named.index);
+            let wanted = behind_start.map_or(start, Entry::position);
+            match snapshot::load(self.disk, &named.path(&self.settings.folder), *named) {
+                Ok((at, _)) if at.position != wanted => {
+                    found = format!("snapshot {} is of term {}", named.index, at.position.term);
+                }
+                Ok((_, Loaded::Shard(shard))) if Some(shard.id()) != shard_of(group) => {
+                    found = format!("snapshot {} is of shard {}", named.index, shard.id().0);
+                }
+                Ok((_, loaded)) => return Ok(Some((named.index, loaded))),
                 Err(what) => found = what,
             }
         }
-        if start == 0 { Ok((0, Shard::new(id))) } else { Err(OpenError::NoSnapshot { group, start, found }) }
+        let start = start.index;
+        if start == 0 { Ok(None) } else { Err(OpenError::NoSnapshot { group, start, found }) }
     }
+}
+
+/// What is kept of a group beside its log, if it is one.
+fn kept(found: &BTreeMap<u32, RecoveredGroup>, group: u16) -> Result<Option<Kept>, OpenError> {
+    let state = found.get(&group.into()).map(|found| &found.state).filter(|state| !state.is_empty());
+    state.map(|state| Kept::decode(group, state)).transpose()
 }

@@ -8,21 +8,24 @@ use std::sync::Arc;
 use fulmar_codec::QoS;
 use fulmar_raft::ProposeError;
 use fulmar_store::{
-    Answer, Ask, Claim, Command, Entry, Item, ItemReply, Node, Onward, Party, Published, Recipients, Reply, Routed,
-    ShardId, Stored, Target, Ticket, Time, Told, Weight, WillFate,
+    Answer, Ask, Asked, Claim, Command, Entry, Item, ItemReply, Node, Number, Onward, Party, Published, Recipients,
+    Refusal, Reply, Routed, ShardId, Stored, Target, Time, Weight,
 };
 
 use crate::apply::Applying;
+use crate::asked::{Asker, give_up};
 use crate::draft::{Draft, InFlight, Piece, Waits};
 use crate::out::Out;
 use crate::random::Random;
-use crate::replica::{Orphan, Replica, give_up};
+use crate::replica::Replica;
 use crate::settings::{Settings, sabotaged};
+use crate::view::View;
 
 /// What all shards need to know to propose.
 pub(crate) struct Proposing<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) me: Node,
+    pub(crate) view: &'a View,
     pub(crate) random: &'a mut Random,
     pub(crate) now: std::time::Instant,
     pub(crate) time: Time,
@@ -34,14 +37,13 @@ impl Replica {
         if self.leading.is_none() {
             // A leader that has not applied everything yet will serve in a moment; anybody else asks somebody else.
             if !self.group.is_leader() {
-                self.refuse_asks(out);
+                self.send_asks_away(with.settings.is_alone(), out);
             }
             return;
         }
         if !self.is_in_step(with.me) {
             return;
         }
-        self.leave_orphans();
         loop {
             let draft = match self.put_off.take() {
                 Some(draft) => draft,
@@ -64,17 +66,6 @@ impl Replica {
         true
     }
 
-    /// Sessions that this node owns without anybody to serve them are left again.
-    fn leave_orphans(&mut self) {
-        let Some(leading) = &mut self.leading else { return };
-        let orphans = self.orphans.iter_mut().filter(|(_, orphan)| orphan.left_in != Some(leading.term));
-        for (client, Orphan { epoch, left_in }) in orphans {
-            *left_in = Some(leading.term);
-            let (client, epoch, will) = (client.clone(), *epoch, WillFate::Keep);
-            leading.upkeep.push_back(Command::Disconnect { client, epoch, expiry_seconds: None, will });
-        }
-    }
-
     fn next_draft(&mut self, with: &mut Proposing<'_>, out: &mut impl Out) -> Draft {
         let mut draft = Draft::default();
         let Settings { entry_bytes_max: bytes, entry_targets_max: targets, .. } = *with.settings;
@@ -84,7 +75,7 @@ impl Replica {
             let Some(piece) = self.pieces.pop_front_if(|piece| draft.fits(piece, weight_max)) else {
                 break;
             };
-            draft.add(piece, Party::Node(with.me), &mut leading.next_number);
+            draft.add(piece, with.me, &mut leading.next_number);
         }
         draft
     }
@@ -94,9 +85,9 @@ impl Replica {
         while self.pieces.is_empty() {
             if let Some(command) = self.leading.as_mut().and_then(|leading| leading.upkeep.pop_front()) {
                 self.pieces.push_back(Piece::command(command, Waits::Nobody));
-            } else if let Some((ticket, ask)) = self.asks.pop_front() {
-                self.asks_bytes -= ask_bytes(&ask);
-                self.plan(ticket, ask, with, out);
+            } else if let Some(asked) = self.asks.pop_front() {
+                self.asks_bytes -= ask_bytes(&asked.ask);
+                self.plan(asked, with, out);
             } else {
                 return false;
             }
@@ -105,14 +96,30 @@ impl Replica {
     }
 
     /// Makes pieces of an ask, or answers it at once.
-    fn plan(&mut self, ticket: Ticket, ask: Ask, with: &mut Proposing<'_>, out: &mut impl Out) {
+    fn plan(&mut self, asked: Asked, with: &mut Proposing<'_>, out: &mut impl Out) {
+        let Asked { origin, ticket, number, ask } = asked;
+        let asker = Asker { origin, ticket };
+        if self.shard.is_gone(origin) {
+            return asker.answer(Answer::Reply(Reply::Refused(Refusal::NodeGone(origin))), out);
+        }
+        // One that has left meanwhile may not be remembered as gone for ever.
+        if !with.settings.is_alone() && !with.view.contains(origin) {
+            return asker.answer(Answer::Unavailable, out);
+        }
         let command = match ask {
             Ask::Claim { owner, claim } => {
-                let claim = Claim { node: with.me, nonce: with.random.next(), ..claim };
-                self.pieces.push_back(Piece::command(Command::Claim(claim), Waits::Claim(ticket, owner)));
+                let nonce = if claim.nonce == 0 { with.random.next() } else { claim.nonce };
+                let claim = Claim { node: origin, nonce, ..claim };
+                self.pieces.push_back(Piece::command(Command::Claim(claim), Waits::Claim(asker, owner)));
                 return;
             }
-            Ask::Publish { shard: _, published } => return self.plan_publish(ticket, published, with, out),
+            Ask::Attach { owner, client, epoch, next } => {
+                // It changes nothing, but is answered by who leads, and after what was asked before.
+                let command = Command::Acknowledge { client, epoch, acks: Vec::new() };
+                self.pieces.push_back(Piece::command(command, Waits::Attach(asker, owner, next)));
+                return;
+            }
+            Ask::Publish { shard: _, published } => return self.plan_publish(asker, number, published, with, out),
             Ask::Subscribe { client, epoch, subscriptions } => Command::Subscribe { client, epoch, subscriptions },
             Ask::Unsubscribe { client, epoch, filters } => Command::Unsubscribe { client, epoch, filters },
             Ask::ReceiveQos2 { client, epoch, packet_id, published, shards } => {
@@ -146,24 +153,67 @@ impl Replica {
                 Command::PublishWill { will, retain, targets, destinations }
             }
         };
-        self.pieces.push_back(Piece::command(command, Waits::One(ticket)));
+        self.pieces.push_back(Piece::command(command, Waits::One(asker)));
     }
 
-    fn plan_publish(&mut self, ticket: Ticket, published: Published, with: &Proposing<'_>, out: &mut impl Out) {
-        let targets = self.targets(&published);
+    fn plan_publish(
+        &mut self,
+        asker: Asker,
+        number: Option<Number>,
+        published: Published,
+        with: &Proposing<'_>,
+        out: &mut impl Out,
+    ) {
+        let number = match number.map(|number| self.check_number(asker.origin, number, with)) {
+            None => None,
+            Some(Ok(number)) => Some(number),
+            Some(Err(reply)) => return asker.answer(Answer::Reply(reply), out),
+        };
+        let mut targets = self.targets(&published);
         let Published { message, retain, to: _ } = published;
         // Somebody else may lead by now and know of more subscriptions; only an entry that is committed tells. Who is
         // alone knows anyway.
-        if targets.is_empty() && retain.is_none() && self.is_alone() {
+        if number.is_none() && targets.is_empty() && retain.is_none() && self.is_alone() {
             let items = vec![ItemReply::Stored(Stored::default())];
             let expected = self.shard.expected(Party::Node(with.me));
-            let answer = Answer::Reply(Reply::Published { items, expected });
-            out.tell(ticket.thread, Told::Answer { number: ticket.number, answer });
-            return;
+            return asker.answer(Answer::Reply(Reply::Published { items, expected }), out);
+        }
+        let source = Party::Node(asker.origin);
+        if number == Some(self.shard.expected(source))
+            && let Some(until) = self.shard.came_until(source)
+        {
+            // Others have it from an earlier leader. The shard would drop them, too.
+            targets.retain(|target| target.client > *until);
+        }
+        let targets_max = usize::try_from(with.settings.entry_targets_max).unwrap_or(usize::MAX);
+        if targets.len() > targets_max && !sabotaged!(with.settings, CutUnsorted) {
+            // Parts are cut in this order.
+            targets.sort_unstable_by(|a, b| a.client.cmp(&b.client));
         }
         let item = Item { message, retain, targets };
-        let targets_max = usize::try_from(with.settings.entry_targets_max).unwrap_or(usize::MAX);
-        self.pieces.extend(Piece::items(item, ticket, targets_max));
+        self.pieces.extend(Piece::items(item, asker, number, targets_max));
+    }
+
+    /// The number with which a message of a node's stream is proposed. What was stored before needs no entry, and
+    /// what must be stored before is not there. One that is on its way already is proposed again: the first answer may
+    /// be lost.
+    fn check_number(&mut self, origin: Node, number: Number, with: &Proposing<'_>) -> Result<Number, Reply> {
+        let expected = self.shard.expected(Party::Node(origin));
+        if number < expected {
+            return Err(Reply::Published { items: vec![ItemReply::DoneBefore], expected });
+        }
+        let Some(leading) = &mut self.leading else { return Ok(number) };
+        let next = leading.streams.entry(origin).or_insert(expected);
+        *next = (*next).max(expected);
+        if number > *next && sabotaged!(with.settings, GapAccepted) {
+            *next += 1;
+            return Ok(*next - 1);
+        }
+        if number > *next {
+            return Err(Reply::Refused(Refusal::OutOfOrder { found: number, expected: *next }));
+        }
+        *next = (*next).max(number + 1);
+        Ok(number)
     }
 
     fn targets(&mut self, published: &Published) -> Vec<Target> {
@@ -210,7 +260,6 @@ impl Replica {
                     self.apply_entry(index, &entry, std::mem::take(&mut waits), with, out);
                 }
                 self.in_flight.push_back(InFlight { term, index, entry, waits, since });
-                self.is_touched = true;
                 true
             }
             Err(ProposeError::Full { .. } | ProposeError::Transferring { .. }) => {
@@ -220,7 +269,7 @@ impl Replica {
             }
             // The group will say so in a moment.
             Err(ProposeError::NotLeader { .. }) => {
-                draft.waits.iter().for_each(|waits| give_up(waits.tickets(), out));
+                draft.waits.iter().for_each(|waits| give_up(waits.askers(), out));
                 false
             }
         }
@@ -236,9 +285,12 @@ pub(crate) fn ask_bytes(ask: &Ask) -> usize {
         Ask::Subscribe { subscriptions, .. } => subscriptions.iter().map(|(filter, _)| filter.len() as u64).sum(),
         Ask::Unsubscribe { filters, .. } => filters.iter().map(|filter| filter.len() as u64).sum(),
         Ask::Acknowledge { acks, .. } => 16 * acks.len() as u64,
-        Ask::Release { .. } | Ask::Disconnect { .. } | Ask::End { .. } | Ask::Adopted { .. } | Ask::WillDone { .. } => {
-            0
-        }
+        Ask::Attach { .. }
+        | Ask::Release { .. }
+        | Ask::Disconnect { .. }
+        | Ask::End { .. }
+        | Ask::Adopted { .. }
+        | Ask::WillDone { .. } => 0,
     };
     HEAD_BYTES + usize::try_from(bytes).unwrap_or(usize::MAX)
 }

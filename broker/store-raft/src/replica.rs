@@ -3,40 +3,32 @@
 //! `propose.rs` makes entries of what is asked, `apply.rs` does what is committed and answers. What both share is here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
 
-use fulmar_raft::{Group, HardState, Index, RoleChange, Snapshot, State, Term};
+use fulmar_raft::{RoleChange, Term};
 use fulmar_store::{
-    Answer, Ask, ClientId, Command, Epoch, Node, Number, Party, PendingWill, Shard, ShardId, Stored, Ticket, Time,
-    Told, WillId,
+    Asked, ClientId, Command, Epoch, Node, Number, Party, PendingWill, Shard, ShardId, Stored, Time, WillId,
 };
 
+use crate::asked::{Asker, give_up, send_away};
 use crate::deliver::Owned;
 use crate::draft::{Draft, InFlight, Piece};
+use crate::feed::Feed;
+use crate::hosted::Hosted;
 use crate::matcher::Matcher;
 use crate::out::Out;
 
 /// See the [module](self).
 pub(crate) struct Replica {
     pub(crate) id: ShardId,
-    pub(crate) group: Group,
+    pub(crate) group: Hosted,
     pub(crate) shard: Shard,
     pub(crate) matcher: Matcher,
-    /// The last entry of the group that was applied.
-    pub(crate) applied: Index,
-    /// What the group keeps beside its log, as it was written last.
-    pub(crate) hard_state: HardState,
-    pub(crate) start: Snapshot,
-    /// Bytes of the log since the last snapshot.
-    pub(crate) log_bytes: u64,
-    /// Something was done to the group whose outputs were not taken.
-    pub(crate) is_touched: bool,
-    /// When the group is to be ticked.
-    pub(crate) deadline: Option<Instant>,
 
     /// What was asked and is not proposed.
-    pub(crate) asks: VecDeque<(Ticket, Ask)>,
+    pub(crate) asks: VecDeque<Asked>,
     pub(crate) asks_bytes: usize,
+    /// Nodes of whose questions one was refused since the last turn.
+    pub(crate) refusing: BTreeSet<Node>,
     /// The ask that was taken from those last, matched, as far as it is not proposed.
     pub(crate) pieces: VecDeque<Piece>,
     /// An entry for which the group had no room.
@@ -46,12 +38,10 @@ pub(crate) struct Replica {
     /// This node leads, and has applied all that earlier leaders have committed.
     pub(crate) leading: Option<Leading>,
 
-    /// The sessions that data threads of this node serve.
+    /// The sessions that data threads serve, of whatever node, as far as this leader knows.
     pub(crate) owned: BTreeMap<ClientId, Owned>,
     /// Sessions that may have something to be sent.
     pub(crate) to_deliver: BTreeSet<ClientId>,
-    /// Sessions that this node has claimed without knowing it at the time, so that nobody serves them.
-    pub(crate) orphans: BTreeMap<ClientId, Orphan>,
     /// Wills that are to be published.
     pub(crate) wills: BTreeMap<WillId, PendingWill>,
     /// The last one of which a data thread was told.
@@ -84,6 +74,16 @@ pub(crate) struct Leading {
     pub(crate) upkeep: VecDeque<Command>,
     /// What became of the first parts of a message that goes in parts.
     pub(crate) parts: Stored,
+    /// Of the streams of nodes that number themselves: the next to be proposed.
+    pub(crate) streams: BTreeMap<Node, Number>,
+    /// What others know of the filters of the shard, and who waits for that.
+    pub(crate) feed: Feed,
+    /// The last question of this node for all filters, and the last one since when it is known to lead.
+    pub(crate) asked_by_self: u64,
+    pub(crate) proven_to_self: u64,
+    /// The last view of which all lives were looked for that are over, and those that were said to be gone.
+    pub(crate) view_cleared: u64,
+    pub(crate) said_gone: BTreeSet<Node>,
 }
 
 impl Leading {
@@ -103,39 +103,24 @@ impl Leading {
     }
 }
 
-/// A session that this node owns and nobody serves.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Orphan {
-    pub(crate) epoch: Epoch,
-    /// In this term it was proposed that it is left.
-    pub(crate) left_in: Option<Term>,
-}
-
 impl Replica {
-    pub(crate) fn new(group: Group, applied: Index, shard: Shard, state: State, seed: u64) -> Self {
+    pub(crate) fn new(group: Hosted, shard: Shard, seed: u64) -> Self {
         let id = shard.id();
         let matcher = Matcher::of(&shard, seed);
-        let State { hard_state, start } = state;
         let mut replica = Self {
             id,
             group,
             shard,
             matcher,
-            applied,
-            hard_state,
-            start,
-            log_bytes: 0,
-            is_touched: true,
-            deadline: None,
             asks: VecDeque::new(),
             asks_bytes: 0,
+            refusing: BTreeSet::new(),
             pieces: VecDeque::new(),
             put_off: None,
             in_flight: VecDeque::new(),
             leading: None,
             owned: BTreeMap::new(),
             to_deliver: BTreeSet::new(),
-            orphans: BTreeMap::new(),
             wills: BTreeMap::new(),
             last_told_will: 0,
         };
@@ -145,23 +130,12 @@ impl Replica {
 
     /// The number of its group: 0 is that of the cluster's own.
     pub(crate) fn group_number(&self) -> u16 {
-        group_of(self.id)
+        self.group.number
     }
 
     /// Whether nobody else takes part, so that nothing has to be confirmed by others.
     pub(crate) fn is_alone(&self) -> bool {
-        let membership = self.group.membership();
-        membership.voters() == [self.group.id()] && membership.learners().is_empty()
-    }
-
-    /// Whether there are entries that a snapshot would make superfluous.
-    pub(crate) fn can_be_compacted(&self) -> bool {
-        self.applied > self.start.position.index
-    }
-
-    /// When the group wants to be ticked. A leader that is alone has nothing to wait for.
-    pub(crate) fn next_tick(&self) -> Option<Instant> {
-        self.deadline.filter(|_| !(self.is_alone() && self.group.is_leader()))
+        self.group.is_alone()
     }
 
     /// Whether there is something that can be proposed now.
@@ -172,13 +146,12 @@ impl Replica {
             return self.in_flight.is_empty() && self.is_alone();
         }
         !(self.asks.is_empty() && self.pieces.is_empty() && leading.upkeep.is_empty())
-            || self.orphans.values().any(|orphan| orphan.left_in != Some(leading.term))
     }
 
     /// The group says that something about who leads has changed.
-    pub(crate) fn role_changed(&mut self, role: RoleChange, out: &mut impl Out) {
+    pub(crate) fn role_changed(&mut self, role: RoleChange, is_alone: bool, out: &mut impl Out) {
         if self.leading.as_ref().is_some_and(|leading| role.serves_after.is_none() || leading.term != role.term) {
-            self.stop_leading(out);
+            self.stop_leading(is_alone, out);
         }
     }
 
@@ -205,24 +178,67 @@ impl Replica {
             is_clearing: false,
             upkeep,
             parts: Stored::default(),
+            streams: BTreeMap::new(),
+            feed: Feed::default(),
+            asked_by_self: 0,
+            proven_to_self: 0,
+            view_cleared: 0,
+            said_gone: BTreeSet::new(),
         });
     }
 
-    /// Nobody knows what becomes of what was proposed, and what waits is for somebody else.
-    fn stop_leading(&mut self, out: &mut impl Out) {
-        self.leading = None;
-        let drafts = self.put_off.take().into_iter().map(|draft| draft.waits);
-        let proposed = self.in_flight.drain(..).map(|it| it.waits).chain(drafts);
-        let tickets = proposed.flatten().flat_map(|waits| waits.tickets().collect::<Vec<_>>());
-        give_up(tickets.chain(self.pieces.drain(..).flat_map(|piece| piece.step.tickets())), out);
-        self.refuse_asks(out);
+    /// A snapshot that was received takes the place of the shard: retained messages that are not as they were are told.
+    /// What filters there are is told by the leader.
+    pub(crate) fn replace(&mut self, shard: Shard, seed: u64, time: Time, out: &mut impl Out) {
+        self.give_up(out);
+        let before = std::mem::replace(&mut self.shard, shard);
+        self.matcher = Matcher::of(&self.shard, seed);
+        let time = time.max(self.shard.time());
+        for (message, version) in self.shard.retained_after(None, time) {
+            if before.retained(message.topic(), 0).is_none_or(|(_, it)| it != version) {
+                out.retained(message.topic(), Some(&message), version);
+            }
+        }
+        for (topic, version) in self.shard.deleted() {
+            if before.retained(topic, 0).is_some() {
+                out.retained(topic, None, version);
+            }
+        }
+        self.wills.clear();
+        self.note_wills();
+    }
+
+    /// This node leads the shard no longer, and serves nobody of it.
+    pub(crate) fn give_up(&mut self, out: &mut impl Out) {
+        self.stop_leading(false, out);
+    }
+
+    /// Nobody knows what becomes of what was proposed, and what waits is for somebody else. So are the sessions.
+    fn stop_leading(&mut self, is_alone: bool, out: &mut impl Out) {
+        let held = self.leading.take().map(|leading| leading.feed.askers().collect::<Vec<_>>());
+        let proposed: Vec<_> = self.in_flight.drain(..).flat_map(|it| it.waits).collect();
+        give_up(held.into_iter().flatten().chain(proposed.iter().flat_map(|waits| waits.askers())), out);
+        let drafts: Vec<_> = self.put_off.take().into_iter().flat_map(|draft| draft.waits).collect();
+        let pieces = self.pieces.drain(..).flat_map(|piece| piece.step.askers());
+        let waiting: Vec<_> = drafts.iter().flat_map(|waits| waits.askers()).chain(pieces).collect();
+        send_away(waiting.into_iter(), self.group.leader(), is_alone, out);
+        self.send_asks_away(is_alone, out);
+        self.owned.clear();
+        self.to_deliver.clear();
+    }
+
+    /// What nobody has looked at yet is for somebody else.
+    pub(crate) fn send_asks_away(&mut self, is_alone: bool, out: &mut impl Out) {
+        self.asks_bytes = 0;
+        let asks = self.asks.drain(..).map(|asked| Asker { origin: asked.origin, ticket: asked.ticket });
+        send_away(asks, self.group.leader(), is_alone, out);
     }
 
     /// Answers what nobody has looked at yet, and says how much that was.
     pub(crate) fn refuse_asks(&mut self, out: &mut impl Out) -> usize {
         let count = self.asks.len();
-        give_up(self.asks.drain(..).map(|(ticket, _)| ticket), out);
         self.asks_bytes = 0;
+        give_up(self.asks.drain(..).map(|asked| Asker { origin: asked.origin, ticket: asked.ticket }), out);
         count
     }
 
@@ -231,6 +247,11 @@ impl Replica {
         if self.owned.get(client).is_some_and(|owned| owned.epoch == epoch) {
             self.owned.remove(client);
         }
+    }
+
+    /// How many answers wait until other nodes know of what they say.
+    pub(crate) fn held(&self) -> usize {
+        self.leading.as_ref().map_or(0, |leading| leading.feed.held())
     }
 
     /// Takes note of wills that are to be published now. Few entries have any, and these know by the number.
@@ -245,14 +266,12 @@ impl Replica {
     }
 }
 
+/// The shard of a group; none of group 0.
+pub(crate) fn shard_of(group: u16) -> Option<ShardId> {
+    group.checked_sub(1).map(ShardId)
+}
+
 /// The group of a shard.
 pub(crate) fn group_of(shard: ShardId) -> u16 {
     shard.0 + 1
-}
-
-/// Nobody here knows what becomes of these questions.
-pub(crate) fn give_up(tickets: impl Iterator<Item = Ticket>, out: &mut impl Out) {
-    for Ticket { thread, number } in tickets {
-        out.tell(thread, Told::Answer { number, answer: Answer::Unavailable });
-    }
 }

@@ -1,8 +1,9 @@
 //! What the caller settles.
 
+use std::fmt;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fulmar_raft::NodeId;
 use fulmar_store::Weight;
@@ -18,12 +19,33 @@ pub enum Durability {
     Memory,
 }
 
+/// Whether a node decides by itself where its shards are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// All shards are here, with the voters that are set. There is no group 0.
+    #[default]
+    Alone,
+    /// Group 0 has a map of the shards.
+    Member,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Alone => "a node that is alone",
+            Self::Member => "a member of a cluster",
+        })
+    }
+}
+
 /// How an engine is kept.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The node: random, made with its data folder, never used again. A folder of another node is not opened.
     pub node: NodeId,
-    /// Who decides in groups that are new in this folder.
+    /// Whether it is a member of a cluster. A folder stays what it was made for.
+    pub mode: Mode,
+    /// Who decides in groups that are new in this folder, if it is alone.
     pub voters: Vec<NodeId>,
     /// How many shards there are. A folder keeps the number that it was made with.
     pub shards: NonZeroU16,
@@ -56,8 +78,10 @@ pub struct Settings {
     pub snapshot_log_bytes: u64,
     /// When the log of all groups is larger, the group that keeps its oldest part gets a snapshot.
     pub log_bytes_max: u64,
-    /// So much of a snapshot is written in a turn.
+    /// So much of a snapshot is written in a turn, or sent at once.
     pub snapshot_portion_bytes: usize,
+    /// So much of a group's log stays behind a snapshot where others take part, for those who lag a little.
+    pub log_tail_bytes: u64,
     /// Measures how long commits take, and decides nothing.
     pub clock: fn() -> Instant,
     /// A deliberate mistake, to see that the tests find it.
@@ -70,6 +94,7 @@ impl Settings {
     pub fn new(node: NodeId, folder: PathBuf, seed: u64) -> Self {
         Self {
             node,
+            mode: Mode::Alone,
             voters: vec![node],
             shards: NonZeroU16::new(12).expect("12 is not 0"),
             folder,
@@ -88,10 +113,32 @@ impl Settings {
             snapshot_log_bytes: 64 << 20,
             log_bytes_max: 256 << 20,
             snapshot_portion_bytes: 4 << 20,
+            log_tail_bytes: 1 << 20,
             clock: Instant::now,
             #[cfg(test)]
             sabotage: None,
         }
+    }
+
+    /// A member of a cluster, with the defaults.
+    pub fn of_member(node: NodeId, folder: PathBuf, seed: u64) -> Self {
+        let alone = Self::new(node, folder, seed);
+        let raft = fulmar_raft::Settings {
+            heartbeat_interval: Duration::from_millis(100),
+            // A leader that was killed is replaced within 1.2 s by these.
+            election_timeout: Duration::from_millis(300),
+            election_timeout_max: Duration::from_millis(600),
+            cache_bytes_max: 8 << 20,
+            ..fulmar_raft::Settings::default()
+        };
+        Self { mode: Mode::Member, voters: Vec::new(), raft, ..alone }
+    }
+}
+
+impl Settings {
+    /// Whether nobody else is to decide anything: no other nodes are waited for.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.mode == Mode::Alone && self.voters == [self.node]
     }
 }
 
@@ -111,6 +158,24 @@ pub(crate) enum Sabotage {
     SnapshotNotSynced,
     /// Messages leave the outbox when they are sent.
     OutboxDoneEarly,
+    /// A snapshot that was received counts before it is synced.
+    ReceivedNotSynced,
+    /// A snapshot stands for another index than the one that was sent.
+    ReceivedAtOtherIndex,
+    /// A replica goes as soon as the map says so, whatever its group says.
+    LeavesEarly,
+    /// A leader serves before it has applied the first entry of its own term.
+    ServesEarly,
+    /// SUBSCRIBE is answered before others know of it.
+    BarrierLeftOut,
+    /// Who joins acknowledges before it knows all filters.
+    FeedNotAskedFor,
+    /// A message is taken for the next one of its stream, whatever its number is.
+    GapAccepted,
+    /// A message for many sessions is cut in whatever order these are found.
+    CutUnsorted,
+    /// Who attaches is sent again what it was sent before.
+    AttachedFromStart,
 }
 
 /// Whether the test at hand asks for this mistake. Other builds have none of them.

@@ -1,34 +1,42 @@
-//! Snapshots of shards as files, and when they are made so that the log can go.
+//! Snapshots as files, and when they are made so that the log can go.
 //!
-//! `snapshot-GROUP-INDEX` holds what the group's entries up to `INDEX` have made of the shard:
+//! `snapshot-GROUP-INDEX` holds what the group's entries up to `INDEX` have made of its shard, or of the cluster's state:
 //!
 //! ```text
 //! file  = magic (8 bytes) version (32 bits) chunk*
 //! chunk = length (32 bits) crc32c (32 bits) bytes
 //! ```
 //! Integers are little-endian. The first chunk is where the snapshot stands in the group's log, as
-//! [`fulmar_raft::State`] is written; the others are those of [`fulmar_store::Shard::snapshot`]. The file is made under
-//! another name, and has its own when all of it is synced. Only then may the log go, and only then older snapshots.
+//! [`fulmar_raft::State`] is written; the others are those of [`fulmar_store::Shard::snapshot`], or one for
+//! [`fulmar_meta::Meta::snapshot`]. The file is made under another name, and has its own when all of it is synced. Only
+//! then may the log go, and only then older snapshots.
+//!
+//! Where others take part the end of the log stays behind the snapshot: who lags a little is fed from it. `transfer.rs`
+//! sends the file to those who lag more.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use fulmar_log::{Disk, File, GroupId};
+use fulmar_log::{Disk, File};
+use fulmar_meta::Meta;
 use fulmar_raft::{HardState, Snapshot, State};
 use fulmar_store::{Loader, Shard};
 
 use crate::engine::Engine;
 use crate::errors::{Failed, OpenError, Written, is_full, written};
+use crate::hosted::Hosted;
+use crate::meta_group::META;
 use crate::settings::sabotaged;
 use crate::write::Batch;
 
-const MAGIC: &[u8; 8] = b"FULMSNAP";
-const VERSION: u32 = 1;
+pub(crate) const MAGIC: &[u8; 8] = b"FULMSNAP";
+pub(crate) const VERSION: u32 = 1;
 const HEAD_BYTES: usize = MAGIC.len() + 4;
 const CHUNK_HEAD_BYTES: usize = 8;
-const CHUNK_BYTES: usize = 64 * 1024;
-/// What a name ends with that is not whole yet.
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
+/// What a name ends with that is not whole yet: one of our own, and one that another node sends.
 const UNFINISHED: &str = ".new";
+const RECEIVED: &str = ".received";
 
 /// The snapshot that is being written, if one is.
 pub(crate) struct Snapshots<F> {
@@ -47,11 +55,16 @@ impl<F> Snapshots<F> {
     pub(crate) fn is_writing(&self) -> bool {
         self.writing.is_some()
     }
+
+    /// That of a group is not needed any more; where it is to be removed.
+    pub(crate) fn give_up(&mut self, group: u16) -> Option<PathBuf> {
+        self.writing.take_if(|writing| writing.named.group == group).map(|writing| writing.path)
+    }
 }
 
 struct Writing<F> {
-    replica: usize,
-    index: u64,
+    named: Named,
+    keeps_tail: bool,
     file: F,
     /// Its name until it is whole.
     path: PathBuf,
@@ -74,16 +87,41 @@ impl Named {
         (named.name() == name).then_some(named)
     }
 
-    fn name(self) -> String {
+    pub(crate) fn path(self, folder: &Path) -> PathBuf {
+        folder.join(self.name())
+    }
+
+    /// What it is called until it is whole.
+    fn unfinished(self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}{UNFINISHED}", self.name()))
+    }
+
+    /// What one that another node sends is called until it is whole.
+    pub(crate) fn received(self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}{RECEIVED}", self.name()))
+    }
+
+    pub(crate) fn name(self) -> String {
         format!("snapshot-{}-{}", self.group, self.index)
     }
+}
+
+/// What a snapshot holds.
+pub(crate) enum Loaded {
+    Shard(Box<Shard>),
+    Meta(Box<Meta>),
+}
+
+/// Whether it is the name of a snapshot that is not whole yet.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    let named = name.strip_suffix(UNFINISHED).or_else(|| name.strip_suffix(RECEIVED));
+    named.is_some_and(|named| Named::parse(named).is_some())
 }
 
 /// Removes what is left of snapshots that were not finished, and tells which there are; the newest first.
 pub(crate) fn list(disk: &impl Disk, folder: &Path) -> Result<Vec<Named>, OpenError> {
     let names = disk.list(folder).map_err(OpenError::disk("list", folder))?;
-    for name in names.iter().filter_map(|name| name.strip_suffix(UNFINISHED)).filter(|it| Named::parse(it).is_some()) {
-        let path = folder.join(format!("{name}{UNFINISHED}"));
+    for path in names.iter().filter(|name| is_unfinished(name)).map(|name| folder.join(name)) {
         disk.remove(&path).map_err(OpenError::disk("remove", &path))?;
     }
     let mut found: Vec<Named> = names.iter().filter_map(|name| Named::parse(name)).collect();
@@ -91,11 +129,10 @@ pub(crate) fn list(disk: &impl Disk, folder: &Path) -> Result<Vec<Named>, OpenEr
     Ok(found)
 }
 
-/// Reads a snapshot: where it stands, and the shard. The error says what is wrong with the file.
-pub(crate) fn load(disk: &impl Disk, folder: &Path, named: Named) -> Result<(Snapshot, Shard), String> {
-    let path = folder.join(named.name());
+/// Reads a snapshot: where it stands, and what it holds. The error says what is wrong with the file.
+pub(crate) fn load(disk: &impl Disk, path: &Path, named: Named) -> Result<(Snapshot, Loaded), String> {
     let shown = |error: std::io::Error| format!("{}: {error}", path.display());
-    let file = disk.open(&path).map_err(shown)?;
+    let file = disk.open(path).map_err(shown)?;
     let end = file.length().map_err(shown)?;
     let mut head = [0; HEAD_BYTES];
     file.read_at(0, &mut head).map_err(shown)?;
@@ -105,20 +142,53 @@ pub(crate) fn load(disk: &impl Disk, folder: &Path, named: Named) -> Result<(Sna
     }
     let mut offset = HEAD_BYTES as u64;
     let mut start = None;
-    let mut loader = Loader::new();
+    let mut loading = if named.group == META { Loading::Meta(None) } else { Loading::Shard(Box::default()) };
     while offset < end {
         let damaged = |what: String| format!("{} is damaged at offset {offset}: {what}", path.display());
         let chunk = read_chunk(&file, offset, end).map_err(damaged)?;
         if start.is_none() {
             start = Some(State::decode(&chunk).map_err(|error| damaged(error.to_string()))?.start);
         } else {
-            loader.chunk(&chunk).map_err(|error| damaged(error.to_string()))?;
+            loading.chunk(&chunk).map_err(damaged)?;
         }
         offset += (CHUNK_HEAD_BYTES + chunk.len()) as u64;
     }
-    let shard = loader.finish().map_err(|error| format!("{}: {error}", path.display()))?;
+    let loaded = loading.finish().map_err(|error| format!("{}: {error}", path.display()))?;
     let start = start.filter(|start| start.position.index == named.index);
-    start.map(|start| (start, shard)).ok_or_else(|| format!("{} is of another index", path.display()))
+    start.map(|start| (start, loaded)).ok_or_else(|| format!("{} is of another index", path.display()))
+}
+
+enum Loading {
+    Shard(Box<Loader>),
+    Meta(Option<Box<Meta>>),
+}
+
+impl Loading {
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), String> {
+        match self {
+            Self::Shard(loader) => loader.chunk(bytes).map_err(|error| error.to_string()),
+            Self::Meta(Some(_)) => Err("another piece follows the state of the cluster".to_owned()),
+            Self::Meta(meta) => {
+                *meta = Some(Box::new(Meta::load(bytes).map_err(|error| error.to_string())?));
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Loaded, String> {
+        match self {
+            Self::Shard(loader) => loader.finish().map(|it| Loaded::Shard(it.into())).map_err(|it| it.to_string()),
+            Self::Meta(meta) => meta.map(Loaded::Meta).ok_or_else(|| "the state of the cluster is missing".to_owned()),
+        }
+    }
+}
+
+/// The version of a snapshot file, if it is one.
+pub(crate) fn version(disk: &impl Disk, path: &Path) -> Option<u32> {
+    let mut head = [0; HEAD_BYTES];
+    disk.open(path).and_then(|file| file.read_at(0, &mut head)).ok()?;
+    let (magic, version) = head.split_at(MAGIC.len());
+    (magic == MAGIC).then(|| u32::from_le_bytes(version.try_into().expect("four of twelve bytes")))
 }
 
 fn read_chunk(file: &impl File, offset: u64, end: u64) -> Result<Vec<u8>, String> {
@@ -136,7 +206,7 @@ fn read_chunk(file: &impl File, offset: u64, end: u64) -> Result<Vec<u8>, String
     if found == wanted { Ok(bytes) } else { Err(format!("checksum {found:08x}, wanted {wanted:08x}")) }
 }
 
-fn put_chunk(out: &mut Vec<u8>, chunk: &[u8]) {
+pub(crate) fn put_chunk(out: &mut Vec<u8>, chunk: &[u8]) {
     out.extend(u32::try_from(chunk.len()).expect("a chunk is far smaller than 4 GB").to_le_bytes());
     out.extend(crc32c::crc32c(chunk).to_le_bytes());
     out.extend_from_slice(chunk);
@@ -150,7 +220,7 @@ impl<D: Disk + Clone> Engine<D> {
         }
         let Some(mut writing) = self.snapshots.writing.take() else {
             return match self.next_to_write() {
-                Some(replica) => self.begin_snapshot(replica, now),
+                Some((group, keeps_tail)) => self.begin_snapshot(group, keeps_tail, now),
                 None => Ok(()),
             };
         };
@@ -164,38 +234,57 @@ impl<D: Disk + Clone> Engine<D> {
         }
     }
 
-    /// The group whose log has grown most beyond the limit; if the whole log is too long, the one that keeps its oldest
-    /// part.
-    fn next_to_write(&self) -> Option<usize> {
+    /// The group whose log has grown most beyond the limit, and keeps its end for others; if the whole log is too long,
+    /// the one that keeps its oldest part, which keeps nothing then.
+    fn next_to_write(&self) -> Option<(u16, bool)> {
+        /// The cluster's own state is small, and who joins should not have to read all that ever happened.
+        const META_LOG_BYTES: u64 = 1 << 20;
         let settings = &self.settings;
-        let grown = |at: &usize| {
-            let replica = &self.replicas[*at];
-            replica.log_bytes >= settings.snapshot_log_bytes && replica.can_be_compacted()
+        let is_pending = |group: u16| {
+            self.transfers.is_installing(group)
+                || (group == META && self.cluster.as_ref().is_some_and(|cluster| cluster.begins_shards))
         };
-        let longest = (0..self.replicas.len()).filter(grown).max_by_key(|at| self.replicas[*at].log_bytes);
-        longest.or_else(|| {
+        let has_grown = |group: &&Hosted| {
+            let most = if group.number == META { META_LOG_BYTES } else { u64::MAX };
+            group.log_bytes >= settings.snapshot_log_bytes.min(most) && group.can_be_compacted()
+        };
+        let ready = || self.groups().filter(|group| !is_pending(group.number));
+        let longest = ready().filter(has_grown).max_by_key(|group| group.log_bytes);
+        longest.map(|group| (group.number, true)).or_else(|| {
             let pinned = self.log.pinned().filter(|_| self.log.usage().bytes > settings.log_bytes_max)?;
-            let at = usize::try_from(pinned).ok()?.checked_sub(1)?;
-            self.replicas.get(at).filter(|replica| replica.can_be_compacted()).map(|_| at)
+            let group = ready().find(|group| u32::from(group.number) == pinned)?;
+            group.can_be_compacted().then_some((group.number, false))
         })
     }
 
-    fn begin_snapshot(&mut self, at: usize, now: Instant) -> Result<(), Failed> {
-        let replica = &self.replicas[at];
-        let index = replica.applied;
-        let Some(start) = replica.group.snapshot_at(index) else { return Ok(()) };
-        let named = Named { group: replica.group_number(), index };
-        let path = self.settings.folder.join(format!("{}{UNFINISHED}", named.name()));
+    fn begin_snapshot(&mut self, group: u16, keeps_tail: bool, now: Instant) -> Result<(), Failed> {
+        let Some(hosted) = self.hosted(group) else { return Ok(()) };
+        let index = hosted.applied;
+        // The one that is there may only have left too much of the log.
+        if hosted.snapshot == index {
+            return self.compact(group, index, keeps_tail);
+        }
+        let Some(start) = hosted.snapshot_at(index) else { return Ok(()) };
+        let named = Named { group, index };
+        let path = named.unfinished(&self.settings.folder);
         let mut first = Vec::new();
         State { hard_state: HardState::default(), start }.append_to(&mut first);
-        let chunks = std::iter::once(first).chain(replica.shard.snapshot(CHUNK_BYTES));
-        let chunks: Box<dyn Iterator<Item = Vec<u8>> + Send> = Box::new(chunks);
+        let rest: Box<dyn Iterator<Item = Vec<u8>> + Send> = match (self.place_of_group(group), &self.cluster) {
+            (Some(at), _) => Box::new(self.replicas[at].shard.snapshot(CHUNK_BYTES)),
+            (None, Some(cluster)) => {
+                let mut bytes = Vec::new();
+                cluster.meta.snapshot(&mut bytes);
+                Box::new(std::iter::once(bytes))
+            }
+            (None, None) => return Ok(()),
+        };
         let file = match self.disk.create(&path) {
             Ok(file) => file,
             Err(error) => return self.stop_writing(&path, "create", error, now),
         };
+        let chunks: Box<dyn Iterator<Item = Vec<u8>> + Send> = Box::new(std::iter::once(first).chain(rest));
         let chunks = chunks.peekable();
-        self.snapshots.writing = Some(Writing { replica: at, index, file, path, chunks, offset: 0 });
+        self.snapshots.writing = Some(Writing { named, keeps_tail, file, path, chunks, offset: 0 });
         Ok(())
     }
 
@@ -241,34 +330,43 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// The snapshot is on the disk: it gets its name, and the log goes.
     fn finish_snapshot(&mut self, writing: Writing<D::File>, now: Instant) -> Result<(), Failed> {
-        let Writing { replica: at, index, path, .. } = writing;
+        let Writing { named, keeps_tail, path, .. } = writing;
         let folder = self.settings.folder.clone();
-        let named = Named { group: self.replicas[at].group_number(), index };
-        let whole = folder.join(named.name());
-        if let Err(error) = self.disk.rename(&path, &whole) {
+        if let Err(error) = self.disk.rename(&path, &named.path(&folder)) {
             return self.stop_writing(&path, "rename", error, now);
         }
         if !sabotaged!(self.settings, SnapshotNotSynced) {
             self.disk.sync_folder(&folder).map_err(Failed::disk("sync", &folder))?;
         }
         self.counted.snapshots += 1;
-        self.compact(at, index)?;
-        self.remove_older(named)
+        if let Some(hosted) = self.hosted_mut(named.group) {
+            hosted.snapshot = named.index;
+        }
+        self.compact(named.group, named.index, keeps_tail)?;
+        self.remove_snapshots(named.group, named.index)
     }
 
-    fn compact(&mut self, at: usize, index: u64) -> Result<(), Failed> {
-        let replica = &mut self.replicas[at];
-        let Some(start) = replica.group.compact(index) else { return Ok(()) };
-        let group = GroupId::from(replica.group_number());
-        replica.start = start;
-        replica.is_touched = true;
+    fn compact(&mut self, group: u16, index: u64, keeps_tail: bool) -> Result<(), Failed> {
+        let tail_bytes = self.settings.log_tail_bytes;
+        let Some(hosted) = self.hosted_mut(group) else { return Ok(()) };
+        let tail = if keeps_tail && !hosted.is_alone() { hosted.entries_of(tail_bytes) } else { 0 };
+        let until = index.saturating_sub(tail);
+        // Too little to be worth it.
+        if until <= hosted.kept.start.position.index {
+            hosted.log_bytes = 0;
+            return Ok(());
+        }
+        let Some(start) = hosted.compact(until) else { return Ok(()) };
+        hosted.kept.start = start;
         let mut batch = Batch::default();
-        batch.state(group, &State { hard_state: replica.hard_state, start: replica.start.clone() });
-        batch.purge(group, index);
+        batch.state(group, &hosted.kept);
+        batch.purge(group, until);
         // Without room for it the entries stay until the next snapshot; when they are found with a later start they
         // are passed over.
         if matches!(written(self.log.write(&batch.writes()))?, Written::Whole) {
-            self.replicas[at].log_bytes = 0;
+            if let Some(hosted) = self.hosted_mut(group) {
+                hosted.log_bytes = 0;
+            }
             self.log.sync()?;
             self.counted.syncs += 1;
             self.log.reclaim()?;
@@ -276,12 +374,13 @@ impl<D: Disk + Clone> Engine<D> {
         Ok(())
     }
 
-    fn remove_older(&self, newest: Named) -> Result<(), Failed> {
+    /// Removes the snapshots of a group before this one.
+    pub(crate) fn remove_snapshots(&self, group: u16, before: u64) -> Result<(), Failed> {
         let folder = &self.settings.folder;
         let names = self.disk.list(folder).map_err(Failed::disk("list", folder))?;
         let older = names.iter().filter_map(|name| Named::parse(name));
-        for named in older.filter(|named| named.group == newest.group && named.index < newest.index) {
-            let path = folder.join(named.name());
+        for named in older.filter(|named| named.group == group && named.index < before) {
+            let path = named.path(folder);
             self.disk.remove(&path).map_err(Failed::disk("remove", &path))?;
         }
         Ok(())

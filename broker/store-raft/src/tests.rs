@@ -1,8 +1,11 @@
 //! What an engine does, by topic, on a simulated disk.
 
+mod cluster;
 mod deliver;
-mod fixture;
+mod establish;
+pub(crate) mod fixture;
 mod full;
+mod inspect;
 mod matching;
 mod open;
 mod order;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fulmar_log::Disk;
 use fulmar_store::{
-    Addressee, Command, Credit, Item, Message, Number, Onward, OutboxMessage, Party, ShardId, Target, Time, Told,
+    Addressee, Command, Credit, Item, Message, Node, Number, Onward, OutboxMessage, Party, ShardId, Target, Time, Told,
 };
 
 use crate::engine::Engine;
@@ -28,8 +28,11 @@ impl<D: Disk + Clone> Engine<D> {
     /// A group may have become one that this node serves.
     pub(crate) fn start_leading(&mut self, at: usize) {
         let replica = &mut self.replicas[at];
-        if replica.leading.is_none() && replica.group.is_serving() {
+        let is_early = sabotaged!(self.settings, ServesEarly) && replica.group.is_leader();
+        if replica.leading.is_none() && (replica.group.is_serving() || is_early) {
             replica.start_leading(self.me, &self.settings.store);
+            let leading = replica.leading.iter_mut();
+            leading.for_each(|leading| leading.feed.follow(self.me, self.peers.view.members()));
             self.are_outboxes_changed = true;
         }
     }
@@ -50,7 +53,7 @@ impl<D: Disk + Clone> Engine<D> {
         }
         for replica in &mut self.replicas {
             replica.plan_clearing(time);
-            replica.tell_wills(self.settings.threads, out);
+            replica.tell_wills(self.me, self.settings.threads, out);
         }
     }
 
@@ -98,7 +101,7 @@ impl<D: Disk + Clone> Engine<D> {
             if let (Onward::Nobody, Some(share)) = (&to, share) {
                 if leading.awaits_adoption.replace(number) != Some(number) {
                     let ShardId(thread) = ShardId::of(&share, self.settings.threads);
-                    out.tell(thread, Told::Orphan { shard: me, number, share, message });
+                    out.tell(self.me, thread, Told::Orphan { shard: me, number, share, message });
                 }
                 return;
             }
@@ -164,7 +167,7 @@ impl Replica {
         }
         let Some(leading) = &mut self.leading else { return };
         leading.pulled.insert(source, first + items.len() as u64);
-        leading.upkeep.push_back(Command::Publish { source: Party::Shard(source), first, items });
+        leading.upkeep.push_back(Command::Publish { source: Party::Shard(source), first, items, goes_on: false });
     }
 
     /// A member of a shared subscription. If there is none any more, that is found when it is committed, and the message
@@ -218,14 +221,14 @@ impl Replica {
     }
 
     /// Tells of wills that are to be published, each once as long as the engine lives.
-    fn tell_wills(&mut self, threads: std::num::NonZeroU16, out: &mut impl Out) {
+    fn tell_wills(&mut self, me: Node, threads: std::num::NonZeroU16, out: &mut impl Out) {
         if self.leading.is_none() {
             return;
         }
         for (id, pending) in self.wills.range(self.last_told_will + 1..) {
             self.last_told_will = *id;
             let ShardId(thread) = ShardId::of(&pending.client, threads);
-            out.tell(thread, Told::Will { shard: self.id, id: *id, pending: pending.clone() });
+            out.tell(me, thread, Told::Will { shard: self.id, id: *id, pending: pending.clone() });
         }
     }
 }

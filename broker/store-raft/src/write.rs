@@ -5,15 +5,16 @@
 use std::time::Instant;
 
 use fulmar_log::{Disk, GroupId, Write as LogWrite};
-use fulmar_raft::{Entry, Fetch, Payload, State, Write};
+use fulmar_raft::{Entry, Fetch, Outputs, Payload, SnapshotOrder, Write};
 use fulmar_store::Time;
 
 use crate::apply::Applying;
 use crate::engine::{Engine, IDLE};
 use crate::errors::{Failed, Written, written};
+use crate::hosted::{Hosted, Kept};
 use crate::letter::Letter;
+use crate::meta_group::META;
 use crate::out::Out;
-use crate::replica::Replica;
 use crate::settings::{Durability, sabotaged};
 
 /// What is written at once is split beyond this, which is far below what the log takes.
@@ -24,8 +25,7 @@ const ENTRY_HEAD_BYTES: usize = 29;
 
 /// What one group wants written.
 pub(crate) struct Unwritten {
-    /// The shard.
-    pub(crate) replica: usize,
+    pub(crate) group: u16,
     pub(crate) write: Write,
 }
 
@@ -34,6 +34,7 @@ enum Record {
     State(std::ops::Range<usize>),
     Purge(u64),
     Truncate(u64),
+    Forget,
     Append { index: u64, term: u64, payload: std::ops::Range<usize> },
 }
 
@@ -45,45 +46,52 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn state(&mut self, group: GroupId, state: &State) {
+    pub(crate) fn state(&mut self, group: u16, kept: &Kept) {
         let from = self.bytes.len();
-        state.append_to(&mut self.bytes);
-        self.records.push((group, Record::State(from..self.bytes.len())));
+        kept.append_to(&mut self.bytes);
+        self.records.push((group.into(), Record::State(from..self.bytes.len())));
     }
 
-    pub(crate) fn purge(&mut self, group: GroupId, until: u64) {
-        self.records.push((group, Record::Purge(until)));
+    pub(crate) fn purge(&mut self, group: u16, until: u64) {
+        self.records.push((group.into(), Record::Purge(until)));
     }
 
-    fn append(&mut self, group: GroupId, entry: &Entry) -> usize {
+    /// Nothing is left of the group's log.
+    pub(crate) fn forget(&mut self, group: u16) {
+        self.records.push((group.into(), Record::Forget));
+    }
+
+    fn append(&mut self, group: u16, entry: &Entry) -> usize {
         let from = self.bytes.len();
         entry.payload.append_to(&mut self.bytes);
         let payload = from..self.bytes.len();
         let length = payload.len() + ENTRY_HEAD_BYTES;
-        self.records.push((group, Record::Append { index: entry.index, term: entry.term, payload }));
+        self.records.push((group.into(), Record::Append { index: entry.index, term: entry.term, payload }));
         length
     }
 
     /// Everything that a group wants, in the order in which it has to be there.
-    fn add(&mut self, replica: &mut Replica, write: &Write) {
-        let group = GroupId::from(replica.group_number());
+    fn add(&mut self, hosted: &mut Hosted, write: &Write) {
+        let group = hosted.number;
         let Write { ticket: _, hard_state, reset, truncate_from, append } = write;
-        replica.hard_state = hard_state.unwrap_or(replica.hard_state);
+        hosted.kept.hard_state = hard_state.unwrap_or(hosted.kept.hard_state);
         if let Some(snapshot) = reset {
-            replica.start = snapshot.clone();
+            hosted.kept.start = snapshot.clone();
+            // Whatever the log has contradicts the snapshot or is in it.
+            self.forget(group);
         }
         if hard_state.is_some() || reset.is_some() {
-            self.state(group, &State { hard_state: replica.hard_state, start: replica.start.clone() });
+            self.state(group, &hosted.kept);
         }
         if let Some(snapshot) = reset {
             self.purge(group, snapshot.position.index);
-            replica.log_bytes = 0;
+            hosted.log_bytes = 0;
         }
         if let Some(from) = truncate_from {
-            self.records.push((group, Record::Truncate(*from)));
+            self.records.push((group.into(), Record::Truncate(*from)));
         }
         for entry in append {
-            replica.log_bytes += self.append(group, entry) as u64;
+            hosted.log_bytes += self.append(group, entry) as u64;
         }
     }
 
@@ -93,6 +101,7 @@ impl Batch {
             match record {
                 Record::State(bytes) => LogWrite::State { group, bytes: &self.bytes[bytes.clone()] },
                 Record::Purge(until) => LogWrite::Purge { group, until: *until },
+                Record::Forget => LogWrite::Forget { group },
                 Record::Truncate(from) => LogWrite::Truncate { group, from: *from },
                 Record::Append { index, term, payload } => {
                     LogWrite::Append { group, index: *index, term: *term, payload: &self.bytes[payload.clone()] }
@@ -104,40 +113,59 @@ impl Batch {
 }
 
 impl<D: Disk + Clone> Engine<D> {
-    /// Takes what the groups want done. Whether anything was applied.
+    /// Takes what the groups want done, group 0 first: what the others do may depend on it. Whether anything was
+    /// applied.
     pub(crate) fn take_outputs(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<bool, Failed> {
         let mut has_applied = false;
-        for at in 0..self.replicas.len() {
-            if !std::mem::take(&mut self.replicas[at].is_touched) {
-                continue;
+        let touched: Vec<u16> = self.groups().filter(|group| group.is_touched()).map(|group| group.number).collect();
+        for group in touched {
+            // It may have left meanwhile.
+            let Some(outputs) = self.hosted_mut(group).and_then(Hosted::take_outputs) else { continue };
+            has_applied |= self.take_outputs_of(group, outputs, now, time, out)?;
+        }
+        Ok(has_applied)
+    }
+
+    fn take_outputs_of(
+        &mut self,
+        group: u16,
+        outputs: Outputs,
+        now: Instant,
+        time: Time,
+        out: &mut impl Out,
+    ) -> Result<bool, Failed> {
+        let Outputs { write, messages, committed, fetches, reads, snapshots, role, .. } = outputs;
+        let has_applied = !committed.is_empty() || !fetches.is_empty();
+        self.counted.answers_lost += outputs.answers_lost;
+        self.counted.contradictions += outputs.contradictions.len() as u64;
+        if group == META {
+            self.tell_meta(role, reads, out);
+        } else if let (Some(role), Some(at)) = (role, self.place_of_group(group)) {
+            self.replicas[at].role_changed(role, self.settings.is_alone(), out);
+        }
+        if let (Some(cluster), Some(_)) = (&mut self.cluster, role) {
+            cluster.placing.is_due = true;
+        }
+        messages.into_iter().for_each(|(to, message)| out.send(to, Letter::Raft { group, message }));
+        for order in snapshots {
+            match order {
+                SnapshotOrder::Send { to, term } => self.begin_to_send(group, to, term, now)?,
+                SnapshotOrder::Stop { to } => self.stop_sending(group, to),
             }
-            let replica = &mut self.replicas[at];
-            let outputs = replica.group.take_outputs();
-            replica.deadline = outputs.next_deadline.or(replica.deadline);
-            if let Some(role) = outputs.role {
-                replica.role_changed(role, out);
+        }
+        if let Some(write) = write {
+            self.unwritten.push(Unwritten { group, write });
+        }
+        if !committed.is_empty() {
+            match self.place_of_group(group) {
+                Some(at) => self.apply(at, &committed, time, out)?,
+                None => self.apply_meta(&committed, now, out)?,
             }
-            let group = replica.group_number();
-            outputs.messages.into_iter().for_each(|(to, message)| out.send(to, Letter::Raft { group, message }));
-            self.counted.answers_lost += outputs.answers_lost;
-            self.counted.contradictions += outputs.contradictions.len() as u64;
-            for order in outputs.snapshots {
-                // Nothing carries snapshots yet; the group asks again.
-                if let fulmar_raft::SnapshotOrder::Send { to, term: _ } = order {
-                    replica.group.snapshot_failed(to, now);
-                }
-            }
-            if let Some(write) = outputs.write {
-                self.unwritten.push(Unwritten { replica: at, write });
-            }
-            if !outputs.committed.is_empty() {
-                self.apply(at, &outputs.committed, time, out)?;
-                has_applied = true;
-            }
-            for fetch in outputs.fetches {
-                self.fetch(at, fetch, now)?;
-                has_applied = true;
-            }
+        }
+        for fetch in fetches {
+            self.fetch(group, fetch, now)?;
+        }
+        if let Some(at) = self.place_of_group(group) {
             self.start_leading(at);
         }
         Ok(has_applied)
@@ -154,18 +182,15 @@ impl<D: Disk + Clone> Engine<D> {
             self.counted.applied += u64::from(matches!(entry.payload, Payload::Command(_)));
         }
         if let Some(last) = entries.last() {
-            replica.applied = last.index;
+            replica.group.applied = last.index;
             replica.group.applied(last.index);
         }
-        replica.is_touched = true;
         self.are_outboxes_changed = true;
         Ok(())
     }
 
     /// Reads entries that a group has no longer in memory.
-    fn fetch(&mut self, at: usize, fetch: Fetch, now: Instant) -> Result<(), Failed> {
-        let replica = &mut self.replicas[at];
-        let group = replica.group_number();
+    fn fetch(&mut self, group: u16, fetch: Fetch, now: Instant) -> Result<(), Failed> {
         let Fetch { id, from, until, bytes_max } = fetch;
         let failed = |reason: String| Failed::Read { group, index: from, reason };
         let read = match self.log.read(group.into(), from, bytes_max) {
@@ -178,13 +203,14 @@ impl<D: Disk + Clone> Engine<D> {
             Ok(Entry { term: entry.term, index: entry.index, payload })
         });
         let entries: Vec<Entry> = entries.collect::<Result<_, Failed>>()?;
-        replica.group.fetched(id, entries, now);
-        replica.is_touched = true;
+        if let Some(hosted) = self.hosted_mut(group) {
+            hosted.fetched(id, entries, now);
+        }
         Ok(())
     }
 
     /// Writes what the groups want written, syncs it once, and tells them. Whether anything was written.
-    pub(crate) fn write(&mut self, now: Instant) -> Result<bool, Failed> {
+    pub(crate) fn write(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<bool, Failed> {
         let mut unwritten = std::mem::take(&mut self.unwritten).into_iter().peekable();
         let mut is_sync_needed = self.settings.durability == Durability::Fsync;
         let mut stored = Vec::new();
@@ -195,14 +221,16 @@ impl<D: Disk + Clone> Engine<D> {
             while batch.bytes.len() < BATCH_BYTES_MAX
                 && let Some(next) = unwritten.next()
             {
-                batch.add(&mut self.replicas[next.replica], &next.write);
-                in_batch.push(next);
+                if let Some(hosted) = self.hosted_mut(next.group) {
+                    batch.add(hosted, &next.write);
+                    in_batch.push(next);
+                }
             }
             match written(self.log.write(&batch.writes()))? {
                 Written::Whole => {
                     is_sync_needed |=
                         in_batch.iter().any(|it| it.write.hard_state.is_some() || it.write.reset.is_some());
-                    stored.extend(in_batch.iter().map(|it| (it.replica, it.write.ticket)));
+                    stored.extend(in_batch);
                 }
                 Written::Full(wanted) => {
                     self.full = Some(wanted);
@@ -219,9 +247,14 @@ impl<D: Disk + Clone> Engine<D> {
             self.log.sync()?;
             self.counted.syncs += 1;
         }
-        for (at, ticket) in stored {
-            self.replicas[at].group.stored(ticket, now);
-            self.replicas[at].is_touched = true;
+        for Unwritten { group, write } in stored {
+            // The group hands out what comes behind a snapshot once it is told, and by then the snapshot must be there.
+            if let Some(snapshot) = &write.reset {
+                self.replace(group, snapshot, now, time, out)?;
+            }
+            if let Some(hosted) = self.hosted_mut(group) {
+                hosted.stored(write.ticket, now);
+            }
         }
         Ok(true)
     }

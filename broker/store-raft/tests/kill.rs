@@ -10,7 +10,7 @@ use fulmar_codec::{QoS, SubscriptionOptions};
 use fulmar_log::StdDisk;
 use fulmar_raft::NodeId;
 use fulmar_store::{
-    Ack, Answer, Ask, Claim, Delivery, Epoch, Message, Node, Owner, Published, Recipients, Reply, ShardId,
+    Ack, Answer, Ask, Asked, Claim, Delivery, Epoch, Message, Node, Owner, Published, Recipients, Reply, ShardId,
     Subscription, Takeover, Ticket, Told, Version,
 };
 use fulmar_store_raft::{Engine, Letter, Out, Settings};
@@ -22,7 +22,7 @@ const CLIENT: &str = "meter";
 struct Heard(Vec<Told>);
 
 impl Out for Heard {
-    fn tell(&mut self, _: u16, told: Told) {
+    fn tell(&mut self, _: Node, _: u16, told: Told) {
         self.0.push(told);
     }
 
@@ -62,7 +62,8 @@ impl World {
 
     fn ask(&mut self, ask: Ask) -> Answer {
         self.asked += 1;
-        self.engine.ask(Ticket { thread: 0, number: self.asked }, ask);
+        let ticket = Ticket { thread: 0, number: self.asked };
+        self.engine.ask(Asked { origin: self.engine.node(), ticket, number: None, ask });
         self.engine.turn(Instant::now(), time(), &mut self.heard).expect("the disk works");
         let is_answer = |told: &Told| matches!(told, Told::Answer { number, .. } if *number == self.asked);
         let at = self.heard.0.iter().position(is_answer).expect("a question is answered in its turn");

@@ -11,7 +11,7 @@ use fulmar_codec::{PacketId, QoS};
 
 use crate::command::{Ack, Claim, Subscription, WillFate};
 use crate::message::Message;
-use crate::names::{ClientId, Epoch, Generation, Number, Sequence, ShardId, Version, WillId};
+use crate::names::{ClientId, Epoch, Generation, Node, Number, Sequence, ShardId, Version, WillId};
 use crate::reply::{Claimed, Reply};
 use crate::session::PendingWill;
 use crate::shard::Delivery;
@@ -36,6 +36,20 @@ pub struct Owner {
     pub generation: u32,
 }
 
+/// A question, and what the leader of its shard has to know of where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The node whose data thread asks, in this life. It gets the answer, and what is told of a session that it claims.
+    pub origin: Node,
+    /// What that node calls the question.
+    pub ticket: Ticket,
+    /// The place of a publish in the stream from that node to the shard, which has no gaps and begins at 1. None: the
+    /// node is alone, and its store numbers by itself.
+    pub number: Option<Number>,
+    /// The question. A claim whose nonce is not 0 names the node, too, and may come again as it is.
+    pub ask: Ask,
+}
+
 /// A question. Each is answered once by [`Told::Answer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
@@ -43,10 +57,23 @@ pub enum Ask {
     /// session is another user's, [`Claim::takeover`](crate::Claim::takeover) says whether the claim is refused
     /// ([`Refusal::OtherUser`](crate::Refusal::OtherUser)) or that session ends.
     Claim {
-        /// Who serves it. [`Claim::node`](crate::Claim::node) and the nonce are the store's to fill in.
+        /// Who serves it.
         owner: Owner,
-        /// What it wants.
+        /// What it wants. [`Claim::node`](crate::Claim::node) and the nonce are the store's to fill in.
         claim: Claim,
+    },
+    /// A session that is owned already is still served: asked anew of a leader that may not know of it, after another
+    /// one led or after what it told may have been lost. Nothing of the session changes. Answered by
+    /// [`Reply::Attached`], and deliveries go on from `next`; or by a refusal if its epoch is over.
+    Attach {
+        /// Who serves it.
+        owner: Owner,
+        /// Whose session.
+        client: ClientId,
+        /// As which owner.
+        epoch: Epoch,
+        /// The first message of its queue that its owner was not told yet.
+        next: Sequence,
     },
     /// A client subscribes. Answered when it is committed and everybody who publishes knows of it.
     Subscribe {
@@ -151,7 +178,8 @@ impl Ask {
         match self {
             Ask::Publish { shard, .. } | Ask::Adopted { shard, .. } | Ask::WillDone { shard, .. } => *shard,
             Ask::Claim { claim, .. } => ShardId::of(&claim.client, shards),
-            Ask::Subscribe { client, .. }
+            Ask::Attach { client, .. }
+            | Ask::Subscribe { client, .. }
             | Ask::Unsubscribe { client, .. }
             | Ask::ReceiveQos2 { client, .. }
             | Ask::Release { client, .. }
@@ -275,6 +303,11 @@ pub enum Answer {
     /// Nobody could be reached who may decide, or nobody knows what was decided. Claims, acknowledgements and what has
     /// a packet identifier may be asked again; a publish was or was not stored.
     Unavailable,
+    /// This node does not serve the shard, and nothing was done.
+    NotLeader {
+        /// The id of the node that does, if it is known.
+        leader: Option<u64>,
+    },
 }
 
 /// What the owner of a session has to know of it.

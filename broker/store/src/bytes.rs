@@ -1,12 +1,14 @@
-//! Entries, replies and snapshots as bytes.
+//! Entries, replies, snapshots and questions as bytes.
 //!
 //! Integers are big-endian; text, lists and payloads come after their length; an enum begins with the number of its
-//! variant. Every list of fields stands once, in [`entry`], [`reply`] or [`snapshot`], and is both written and read by
-//! it, so the two can't differ. Fields are never inserted: what is new gets a new variant and a new [`LEVEL`].
+//! variant. Every list of fields stands once, in [`ask`], [`entry`], [`reply`] or [`snapshot`], and is both written and
+//! read by it, so the two can't differ. Fields are never inserted: what is new gets a new variant and a new [`LEVEL`].
 //!
 //! Reading checks everything against the bytes that are there and allocates no more than a fixed multiple of them.
 
+mod ask;
 mod entry;
+mod intake;
 mod load;
 mod reply;
 mod snapshot;
@@ -17,11 +19,12 @@ use std::sync::Arc;
 use fulmar_codec::{PacketId, QoS};
 use thiserror::Error;
 
+pub use intake::{Intake, NewMessage, NewPlace, NewSession};
 pub use load::{Loader, SnapshotError};
 pub use snapshot::Snapshot;
 
-/// The format of entries, replies and chunks of snapshots.
-const FORMAT: u8 = 2;
+/// The format of entries, replies, questions and chunks of snapshots.
+const FORMAT: u8 = 3;
 
 /// What this build knows: commands of this level and of all before it.
 pub const LEVEL: u16 = 1;
@@ -94,10 +97,15 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Of bytes that say their format first.
     fn new(bytes: &'a [u8]) -> Result<Self, BytesError> {
+        Self::of_format(FORMAT, bytes)
+    }
+
+    /// The same of another format.
+    fn of_format(wanted: u8, bytes: &'a [u8]) -> Result<Self, BytesError> {
         let mut reader = Self { bytes, at: 0 };
         match u8::get(&mut reader)? {
-            FORMAT => Ok(reader),
-            found => Err(BytesError::Format { found, wanted: FORMAT }),
+            found if found == wanted => Ok(reader),
+            found => Err(BytesError::Format { found, wanted }),
         }
     }
 
@@ -261,6 +269,28 @@ impl<T: Bytes> Bytes for Vec<T> {
     fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
         let length = get_length(reader)?;
         (0..length).map(|_| T::get(reader)).collect()
+    }
+}
+
+impl<T: Bytes> Bytes for Box<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        (**self).put(out);
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
+        T::get(reader).map(Self::new)
+    }
+}
+
+/// As a list that may grow.
+impl<T: Bytes> Bytes for Box<[T]> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_length(self.len(), out);
+        self.iter().for_each(|item| item.put(out));
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
+        Vec::get(reader).map(Vec::into_boxed_slice)
     }
 }
 

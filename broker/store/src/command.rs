@@ -51,6 +51,9 @@ pub enum Command {
         first: Number,
         /// What was published.
         items: Vec<Item>,
+        /// The last of them is a part of a message for many sessions: others with the same number follow, for sessions
+        /// behind those of this one in the order of their clients.
+        goes_on: bool,
     },
     /// A client acknowledged what it was sent.
     Acknowledge {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::names::Index;
 
-/// So many changes are remembered. At 100 bytes each it is less than half a mebibyte.
+/// So many changes are remembered, or as many as there are filters: while all of them are told to somebody, those that
+/// change must not be forgotten. At 100 bytes each it is less than half a mebibyte.
 const RECENT_MAX: usize = 4096;
 
 /// See the [module](self).
@@ -59,7 +60,7 @@ impl Interest {
 
     fn remember(&mut self, index: Index, filter: &Arc<str>, began: bool) {
         self.recent.push_back((index, filter.clone(), began));
-        if self.recent.len() > RECENT_MAX
+        if self.recent.len() > RECENT_MAX.max(self.filters.len())
             && let Some((forgotten, ..)) = self.recent.pop_front()
         {
             self.remembered_from = forgotten;
@@ -78,10 +79,15 @@ impl Interest {
         self.subscriptions
     }
 
+    /// The last entry with a change that is remembered.
+    pub(crate) fn changed_at(&self) -> Index {
+        self.recent.back().map_or(self.remembered_from, |(at, ..)| *at)
+    }
+
     /// What changed in entries behind `index`, if that is remembered.
-    pub(crate) fn changes_since(&self, index: Index) -> Option<impl Iterator<Item = (&Arc<str>, bool)>> {
+    pub(crate) fn changes_since(&self, index: Index) -> Option<impl Iterator<Item = (Index, &Arc<str>, bool)>> {
         let start = self.recent.partition_point(|(at, ..)| *at <= index);
-        let changes = self.recent.range(start..).map(|(_, filter, began)| (filter, *began));
+        let changes = self.recent.range(start..).map(|(at, filter, began)| (*at, filter, *began));
         (index >= self.remembered_from).then_some(changes)
     }
 }
@@ -92,7 +98,7 @@ mod tests {
 
     fn changes(interest: &Interest, index: Index) -> Option<Vec<(String, bool)>> {
         let changes = interest.changes_since(index)?;
-        Some(changes.map(|(filter, began)| (filter.to_string(), began)).collect())
+        Some(changes.map(|(_, filter, began)| (filter.to_string(), began)).collect())
     }
 
     fn shown(changes: &[(&str, bool)]) -> Option<Vec<(String, bool)>> {
@@ -114,14 +120,28 @@ mod tests {
     #[test]
     fn who_asks_for_more_than_is_remembered_is_told_nothing() {
         let mut interest = Interest::default();
-        for index in 1..=RECENT_MAX as u64 {
-            interest.add(&index.to_string().into(), index);
+        for index in (1..=RECENT_MAX as u64).step_by(2) {
+            let filter = index.to_string().into();
+            interest.add(&filter, index);
+            interest.remove(&filter, index + 1);
         }
         assert_eq!(changes(&interest, 0).map(|it| it.len()), Some(RECENT_MAX));
         interest.add(&"x".into(), RECENT_MAX as u64 + 1);
+        assert_eq!(interest.changed_at(), RECENT_MAX as u64 + 1);
         assert_eq!(changes(&interest, 0), None);
         assert_eq!(changes(&interest, 1).map(|it| it.len()), Some(RECENT_MAX));
         interest.forget_changes(9000);
         assert_eq!((changes(&interest, 8999), changes(&interest, 9000)), (None, shown(&[])));
+    }
+
+    #[test]
+    fn as_many_changes_are_remembered_as_there_are_filters() {
+        let mut interest = Interest::default();
+        for index in 1..=2 * RECENT_MAX as u64 {
+            interest.add(&index.to_string().into(), index);
+        }
+        assert_eq!(changes(&interest, 0).map(|it| it.len()), Some(2 * RECENT_MAX));
+        interest.remove(&"1".into(), 2 * RECENT_MAX as u64 + 1);
+        assert_eq!((changes(&interest, 0), changes(&interest, 2).map(|it| it.len())), (None, Some(2 * RECENT_MAX - 1)));
     }
 }

@@ -197,6 +197,7 @@ pub(crate) fn body_bytes(message: &Message) -> u64 {
 pub(crate) enum Sabotage {
     EpochNotChecked,
     GapAccepted,
+    PartsForgotten,
     GenerationNotChecked,
     WillFiredTwice,
     RetryMatchedAgain,

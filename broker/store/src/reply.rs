@@ -50,6 +50,8 @@ pub enum Reply {
     },
     /// Of a portion of clearing up.
     Cleared(Cleared),
+    /// Of a session that is owned and served as before.
+    Attached,
 }
 
 /// Why a command changed nothing.

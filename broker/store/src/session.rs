@@ -81,12 +81,18 @@ impl Session {
 
     /// When a session that is left at `at` ends, and when its will is due.
     pub(crate) fn absent_from(&self, at: Time) -> Presence {
-        let ends = (self.expiry_seconds != u32::MAX).then(|| after_seconds(at, self.expiry_seconds));
-        let will_due = self.will.as_ref().map(|will| {
+        let (ends, will_due) = Self::dues(at, self.expiry_seconds, self.will.as_ref());
+        Presence::Absent { ends, will_due }
+    }
+
+    /// When a session with this expiry and will ends that is left at `at`, and when its will is due.
+    pub(crate) fn dues(at: Time, expiry_seconds: u32, will: Option<&Will>) -> (Option<Time>, Option<Time>) {
+        let ends = (expiry_seconds != u32::MAX).then(|| after_seconds(at, expiry_seconds));
+        let will_due = will.map(|will| {
             let due = after_seconds(at, will.delay_seconds);
             ends.map_or(due, |ends| ends.min(due))
         });
-        Presence::Absent { ends, will_due }
+        (ends, will_due)
     }
 
     /// How many messages may be in flight, if there is an owner to send them.

@@ -44,8 +44,8 @@ pub struct Shard {
     /// That of the last will that became pending.
     pub(crate) last_will: WillId,
     pub(crate) sessions: BTreeMap<ClientId, Session>,
-    /// The next number of each stream.
-    pub(crate) sources: BTreeMap<Party, Number>,
+    /// How far each stream has come.
+    pub(crate) sources: BTreeMap<Party, Stream>,
     /// The last incarnations of nodes that are gone, by node.
     pub(crate) gone: BTreeMap<u64, Gone>,
     /// No topic has both of these.
@@ -60,6 +60,15 @@ pub struct Shard {
     pub(crate) interest: Interest,
     /// What the entry at hand has changed so far.
     changes: Vec<SubscriptionChange>,
+}
+
+/// How far a numbered stream has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stream {
+    /// The number of the next message.
+    pub(crate) next: Number,
+    /// Of that message there came parts: all sessions up to this one had it.
+    pub(crate) after: Option<ClientId>,
 }
 
 /// A node, all of whose lives up to one are over.
@@ -116,7 +125,7 @@ impl Shard {
             Command::Claim(claim) => self.claim(claim).map(Reply::Claimed),
             Command::Subscribe { client, epoch, subscriptions } => self.subscribe(client, *epoch, subscriptions),
             Command::Unsubscribe { client, epoch, filters } => self.unsubscribe(client, *epoch, filters),
-            Command::Publish { source, first, items } => self.publish(*source, *first, items),
+            Command::Publish { source, first, items, goes_on } => self.publish(*source, *first, items, *goes_on),
             Command::Acknowledge { client, epoch, acks } => self.acknowledge(client, *epoch, acks),
             Command::ReceiveQos2 { client, epoch, packet_id, routed } => {
                 self.receive_qos2(client, *epoch, *packet_id, routed)
@@ -158,7 +167,8 @@ impl Shard {
         Ok((session, &mut self.ledger))
     }
 
-    fn is_gone(&self, node: Node) -> bool {
+    /// Whether a life of a node is known to be over.
+    pub fn is_gone(&self, node: Node) -> bool {
         self.gone.get(&node.id).is_some_and(|gone| node.incarnation <= gone.incarnation)
     }
 

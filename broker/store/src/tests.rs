@@ -1,9 +1,11 @@
 //! What a shard does, by topic. Whole replies are compared, so that what should not happen is tested too.
 
+mod ask_bytes;
 mod bounds;
 mod bytes;
 mod claim;
 mod exactly_once;
+mod intake;
 mod leaving;
 mod model;
 mod publish;
@@ -65,7 +67,7 @@ fn item(payload: &str, targets: &[Target]) -> Item {
 }
 
 fn publish(first: Number, items: &[Item]) -> Command {
-    Command::Publish { source: Party::Node(A), first, items: items.to_vec() }
+    Command::Publish { source: Party::Node(A), first, items: items.to_vec(), goes_on: false }
 }
 
 fn stored(queued: u32) -> ItemReply {

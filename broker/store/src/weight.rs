@@ -111,7 +111,7 @@ impl Command {
     /// messages. A single message goes whole, however many get it, since it has one number in its stream, and so does
     /// any other command.
     pub fn split(self) -> Vec<Self> {
-        let Self::Publish { source, mut first, items } = self else { return vec![self] };
+        let Self::Publish { source, mut first, items, goes_on } = self else { return vec![self] };
         let head = Weight { targets: 0, bytes: HEAD_BYTES };
         let mut weight = head;
         let mut portions = vec![Vec::new()];
@@ -126,12 +126,13 @@ impl Command {
                 last.push(item);
             }
         }
-        let publish = |items: Vec<Item>| {
+        let last = portions.len() - 1;
+        let publish = |(at, items): (usize, Vec<Item>)| {
             let number = first;
             first = first.saturating_add(items.len() as u64);
-            Self::Publish { source, first: number, items }
+            Self::Publish { source, first: number, items, goes_on: goes_on && at == last }
         };
-        portions.into_iter().map(publish).collect()
+        portions.into_iter().enumerate().map(publish).collect()
     }
 }
 

@@ -391,8 +391,8 @@ fn whoever_speaks_something_else_on_the_cluster_port_is_told_apart_and_closed() 
     // A node of a version to come learns which protocol is spoken here.
     let mut newer = tcp(cluster.place(0));
     newer.write_all(b"FULMAR\x00\x63\x00\x00").unwrap();
-    assert!(read_until_closed(&mut newer).starts_with(b"FULMAR\x00\x02"));
-    wait_for_error(&node, "peer not accepted", "link protocol 99, wanted 2");
+    assert!(read_until_closed(&mut newer).starts_with(b"FULMAR\x00\x03"));
+    wait_for_error(&node, "peer not accepted", "link protocol 99, wanted 3");
     node.wait_for_metric("fulmar_link_refusals_total", |refusals| refusals == 2);
 }
 

@@ -16,6 +16,9 @@ use std::time::Instant;
 impl Worker {
     /// A client connected here: every peer that has a session of its id finds out whose it is.
     pub(crate) fn announce_claim(&mut self, id: SessionId) {
+        if self.has_claims_in_store() {
+            return;
+        }
         let Some(entry) = self.sessions.get(id) else { return };
         let claim = claim_of(entry, &self.node);
         let claim = LinkMessage::Claim { client_id: entry.session.client_id(), claim };
@@ -36,6 +39,9 @@ impl Worker {
         let slot = &mut lanes.slots[index as usize];
         let Some(first) = slot.claims else { return };
         slot.claims = None;
+        if self.following.is_some() && self.desk.is_open() {
+            return;
+        }
         for (id, entry) in sessions.iter_from(first).filter(|(_, entry)| !entry.is_leaving) {
             let claim = LinkMessage::Claim { client_id: entry.session.client_id(), claim: claim_of(entry, node) };
             if slot.lane.is_full() || slot.lane.push(&claim).is_err() {
@@ -58,6 +64,11 @@ impl Worker {
         } else {
             self.outboxes.of(owner).notes.push(Note::Claim(Box::new(ForeignClaim::new(client_id, claim))));
         }
+    }
+
+    /// In a durable cluster the store decides, in one order for all.
+    fn has_claims_in_store(&self) -> bool {
+        self.following.is_some() && self.desk.is_open()
     }
 
     /// Absent clients' sessions count as those of connected ones: a session belongs to its user until it ends.

@@ -50,6 +50,11 @@ impl Worker {
                     break;
                 }
             };
+            if self.holds_publishes && is_acknowledged_publish(first) {
+                self.hold_for_members(conn, out);
+                self.counters.bytes_received += used as u64;
+                return Consumed { bytes: used, paused: true };
+            }
             used += length;
             self.counters.packets_received += 1;
             self.turn.begin_packet();
@@ -382,4 +387,9 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether this is the first byte of a PUBLISH of QoS 1 or 2 (MQTT 5.0, 3.3.1).
+fn is_acknowledged_publish(first: u8) -> bool {
+    first >> 4 == 3 && first & 0b110 != 0
 }

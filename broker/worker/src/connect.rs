@@ -80,6 +80,10 @@ impl Worker {
                 return nothing;
             }
         }
+        if self.is_closed_to_clients() {
+            self.refuse_client(conn, &connect, ReasonCode::SERVER_UNAVAILABLE.into(), out);
+            return Consumed { bytes: length, paused: false };
+        }
         if self.is_too_busy_for(&connect) {
             self.counters.overload_connects_refused += 1;
             self.turn.effort.add(1, cost::PACKET);
@@ -154,6 +158,10 @@ impl Worker {
         out: &mut impl Out,
     ) -> Option<SessionId> {
         let LettingIn { admitted, proof, granted } = letting_in;
+        if self.is_closed_to_clients() {
+            self.refuse_admitted(conn, &admitted, ReasonCode::SERVER_UNAVAILABLE.into(), out);
+            return None;
+        }
         let origin = self.connections.get(conn).map(|connection| connection.origin)?;
         let held = self.sessions.find(&admitted.client_id).and_then(|id| self.sessions.get(id));
         let is_another_users = held.is_some_and(|entry| !entry.session.same_identity(&admitted.identity));

@@ -144,10 +144,12 @@ counters! {
         sessions_expired,
         /// Reads of a client that took more than a quarter of a turn of the event loop, deliveries not counted. Who has such reads waits for others like it.
         heavy_reads,
-        /// SUBACKs sent before every linked node had confirmed the filter, after the longest wait.
+        /// SUBACKs that have waited for linked nodes for as long as they may: sent all the same, or in a durable cluster never, and their clients closed.
         subscribe_barrier_timeouts,
         /// Times that a client was not read on because too many SUBACKs waited for linked nodes.
         subscribe_barrier_holds,
+        /// Times that a client was not read on because the subscriptions of a member of the cluster were not known yet.
+        view_holds,
         /// Bytes received from clients.
         bytes_received,
         /// Packets sent.
@@ -328,6 +330,8 @@ counters! {
         slow_consumers,
         /// Questions to the store that wait for an answer.
         store_questions,
+        /// Publishes of QoS 1 and 2 that other nodes or the store have to answer before their clients are.
+        publishes_waiting,
     }
 }
 

@@ -28,12 +28,14 @@ impl Worker {
         now: Instant,
         out: &mut impl Out,
     ) {
-        if let (Some(entry), Some(buffer)) = (self.sessions.get(id), self.connections.output(conn)) {
+        if self.take_back_unsaid(conn, out)
+            && let (Some(entry), Some(buffer)) = (self.sessions.get(id), self.connections.output(conn))
+        {
             let before = buffer.len();
             entry.session.encode_disconnect(reason, buffer);
             self.counters.wrote(&buffer[before..]);
         }
-        self.close_quietly(conn, id, Departure::Closed(reason), now, out);
+        self.close_with_last_words(conn, id, Departure::Closed(reason), now, out);
     }
 
     /// The connection ends with what it has been told already.
@@ -45,6 +47,11 @@ impl Worker {
         now: Instant,
         out: &mut impl Out,
     ) {
+        self.take_back_unsaid(conn, out);
+        self.close_with_last_words(conn, id, why, now, out);
+    }
+
+    fn close_with_last_words(&mut self, conn: ConnId, id: SessionId, why: Departure, now: Instant, out: &mut impl Out) {
         let last = self.connections.get_mut(conn).map(|connection| std::mem::take(&mut connection.out));
         self.counters.bytes_sent += last.as_ref().map_or(0, Vec::len) as u64;
         self.client_gone(conn, id, why, now, out);

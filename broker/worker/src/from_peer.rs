@@ -46,8 +46,8 @@ impl Worker {
 
     /// A peer asks for one member of a shared group.
     fn pick_for_peer(&mut self, group: &str, filter: &str, hops: u8) {
-        let Worker { node, sessions, scratch, thread, turn, counters, .. } = self;
-        let asking = Asking { thread: *thread, sessions, window: turn.window };
+        let Worker { node, sessions, scratch, thread, turn, counters, lanes, .. } = self;
+        let asking = Asking { thread: *thread, sessions, lanes, window: turn.window };
         let trie = node.trie();
         let shared = trie.shared_group(group, filter);
         let member = shared.and_then(|shared| asking.pick_present(&shared).or_else(|| asking.pick_absent(&shared)));

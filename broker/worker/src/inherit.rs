@@ -137,14 +137,14 @@ impl Worker {
     /// One member of a shared group, by the rules of a publish. A node that stops asks other nodes only: its own members
     /// are about to go as well.
     fn pick_again(&mut self, group: &str, filter: &str) {
-        let Worker { node, sessions, scratch, thread, turn, counters, shutting_down, .. } = self;
+        let Worker { node, sessions, scratch, thread, turn, counters, shutting_down, lanes, .. } = self;
         let trie = node.trie();
         let is_found = trie.shared_group(group, filter).is_some_and(|shared| {
             if *shutting_down {
                 let next = shared.nodes_in_turn().next();
                 next.inspect(|node| scratch.found.add_pick(*node, group, filter)).is_some()
             } else {
-                scratch.found.pick(&shared, Asking { thread: *thread, sessions, window: turn.window })
+                scratch.found.pick(&shared, Asking { thread: *thread, sessions, lanes, window: turn.window })
             }
         });
         if !is_found {

@@ -35,7 +35,7 @@ impl Worker {
 
     /// A peer's filter goes into the trie, or leaves it.
     pub(crate) fn apply_interest(&mut self, index: u32, delta: &InterestDelta<'_>) {
-        let peer = self.lanes.slots[index as usize].peer;
+        let Some(peer) = self.lanes.slots[index as usize].speaker.as_ref().map(|speaker| speaker.place) else { return };
         self.turn.effort.add(1, cost::FILTER);
         let mut trie = self.turn.trie_mut(&self.node);
         match (delta.change, delta.group) {

@@ -11,6 +11,7 @@ use crate::pending::WaitId;
 use fulmar_cluster::frame::{LinkMessage, LinkPublish, SharedTargets};
 use fulmar_cluster::interest::{InterestFeed, PeerInterest};
 use fulmar_cluster::lane::Lane;
+use fulmar_meta::Member;
 use fulmar_router::{Cursor, NodeIndex};
 use std::collections::VecDeque;
 
@@ -48,6 +49,8 @@ pub(crate) struct LaneSlot {
 /// What lane 0 does besides carrying publishes.
 #[derive(Debug)]
 pub(crate) struct Speaker {
+    /// Where the peer's filters stand in the trie.
+    pub(crate) place: NodeIndex,
     /// How far the peer has been told our interest.
     pub(crate) feed: InterestFeed,
     /// What the peer has told us.
@@ -73,6 +76,10 @@ pub(crate) struct Lanes {
     pub(crate) shared: SharedTargets,
     /// Buffer for the ways of a publish.
     pub(crate) ways: Vec<OnItsWay>,
+    /// Members that a publish waits for without being on its way there.
+    pub(crate) unreached: Vec<Member>,
+    /// A publish may be for other nodes: there is, or was, a lane, or there is a view.
+    pub(crate) has_others: bool,
 }
 
 /// A publish is on its way to a peer.
@@ -83,6 +90,11 @@ pub(crate) struct OnItsWay {
 }
 
 impl Lanes {
+    /// No lanes yet. `has_others`: there is a view, which may have members without one.
+    pub(crate) fn new(has_others: bool) -> Lanes {
+        Lanes { has_others, ..Lanes::default() }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -160,12 +172,19 @@ impl Lanes {
         self.slots[sent.lane as usize].waits.push_back((sent.sequence, wait));
     }
 
+    /// Whose lane of that number to a peer this is.
+    pub(crate) fn member_at(&self, peer: NodeIndex, number: u16) -> Option<Member> {
+        let slot = self.slots.iter().find(|slot| slot.peer == peer && slot.number == number);
+        slot.map(|slot| slot.identity.member())
+    }
+
     /// The lane of that number to a peer: the one there is, or `lane`.
     pub(crate) fn slot_of(&mut self, peer: NodeIndex, identity: &PeerIdentity, number: u16, lane: Lane) -> u32 {
         if let Some(index) = self.slots.iter().position(|slot| slot.peer == peer && slot.number == number) {
             self.slots[index].identity = identity.clone();
             return index as u32;
         }
+        self.has_others = true;
         self.slots.push(LaneSlot {
             peer,
             identity: identity.clone(),

@@ -32,8 +32,11 @@ impl Worker {
             return Err(Refused::UnknownLane);
         }
         let own_threads = self.node.settings.threads;
-        let peer = self.node.peers_mut().index_of(identity, own_threads).ok_or(Refused::UnknownLane)?;
+        // What belongs to a life of this node that is over goes first.
+        self.keep_up(now, out);
+        let peer = self.node.peers_mut().index_of(identity, own_threads, now).ok_or(Refused::UnknownLane)?;
         let lane = Lane::new(self.node.lane_settings(), now);
+        let before = self.lanes.member_at(peer, *number);
         let index = self.lanes.slot_of(peer, identity, *number, lane);
         let connected =
             self.lanes.slots[index as usize].lane.connected(*epoch, now).map_err(|_| Refused::UnknownLane)?;
@@ -41,7 +44,7 @@ impl Worker {
             self.lanes.send_on(peer, index);
         }
         if let Some(old) = self.lanes.slots[index as usize].conn.take() {
-            self.lane_disconnected(peer);
+            self.lane_disconnected(peer, now);
             if let Some(connection) = self.connections.remove(old) {
                 out.close(old, connection.out);
             }
@@ -49,12 +52,10 @@ impl Worker {
         let nobody = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let conn = self.connections.insert(Origin { listener: u16::MAX, address: nobody, trace: 0 }, Role::Lane(index));
         self.lanes.slots[index as usize].conn = Some(conn);
-        if let Some(status) = self.node.peers_mut().get_mut(peer) {
-            status.lanes_up += 1;
-        }
+        self.node.peers_mut().set_lane_up(peer, true, now);
         self.lanes.touch(index);
-        if connected == Connected::BeganAnew {
-            self.release_waits(index, u64::MAX, now, out);
+        if let Some(before) = before.filter(|_| connected == Connected::BeganAnew) {
+            self.strand_waits(index, before, now, out);
         }
         if connected != Connected::Resumed {
             self.life_began(index);
@@ -71,12 +72,14 @@ impl Worker {
     /// A new life of a lane: tell the peer what it must know before messages make sense.
     fn life_began(&mut self, index: u32) {
         let LaneSlot { peer, number, identity, .. } = &self.lanes.slots[index as usize];
-        let (peer, number, node) = (*peer, *number, NodeId(identity.node_id));
+        let (peer, number, node, member) = (*peer, *number, NodeId(identity.node_id), identity.member());
         if number == 0 {
-            self.turn.trie_mut(&self.node).remote_clear(peer);
+            let place = self.begin_place(peer, member);
+            self.turn.trie_mut(&self.node).remote_clear(place);
             let mut interest = self.node.interest();
             interest.barrier.peer_linked(node);
             let speaker = Speaker {
+                place,
                 feed: interest.local.new_feed(),
                 interest: PeerInterest::new(),
                 copy: None,
@@ -195,8 +198,8 @@ impl Worker {
             LinkMessage::Claim { client_id, claim } => self.claim_from_peer(client_id, &claim, now, out),
             LinkMessage::ClaimsDone => {}
             LinkMessage::InterestConfirm { version } => {
-                let node = NodeId(self.lanes.slots[index as usize].identity.node_id);
-                self.node.interest().barrier.confirmed(node, version);
+                let member = self.lanes.slots[index as usize].identity.member();
+                self.node.interest().confirmed(member, version);
                 self.outboxes.note_all_but(self.thread, &Note::InterestConfirmed);
                 self.interest_confirmed(now, out);
             }
@@ -212,7 +215,10 @@ impl Worker {
             LinkMessage::InterestSnapshotEnd => {
                 let interest = &mut self.speaker(index)?.interest;
                 interest.handle_snapshot_end().map_err(|error| out_of_step(&error))?;
-                let peer = self.lanes.slots[index as usize].peer;
+                let place = self.speaker(index)?.place;
+                let slot = &self.lanes.slots[index as usize];
+                let (peer, member) = (slot.peer, slot.identity.member());
+                self.complete_place(place, member);
                 if let Some(status) = self.node.peers_mut().get_mut(peer) {
                     status.linked = true;
                 }
@@ -241,7 +247,7 @@ impl Worker {
     }
 
     /// Senders whose messages the peer has (up to a frame) are acknowledged.
-    fn release_waits(&mut self, index: u32, sequence: u64, now: Instant, out: &mut impl Out) {
+    pub(crate) fn release_waits(&mut self, index: u32, sequence: u64, now: Instant, out: &mut impl Out) {
         while let Some(id) = self.lanes.take_wait(index, sequence) {
             if let Some(wait) = self.pending.answered(id) {
                 self.wait_over(wait, now, out);
@@ -256,9 +262,13 @@ impl Worker {
         if self.lanes.slots[index as usize].speaker.as_ref().is_some_and(|speaker| speaker.behind) {
             self.announce_interest();
         }
-        if self.lanes.held.is_empty() || self.is_held(index) {
-            return;
+        if !self.holds_publishes && !self.is_held(index) {
+            self.resume_held(now, out);
         }
+    }
+
+    /// Clients that were held are read on. One that must be held yet is held again.
+    pub(crate) fn resume_held(&mut self, now: Instant, out: &mut impl Out) {
         for conn in std::mem::take(&mut self.lanes.held) {
             let Some(connection) = self.connections.get_mut(conn) else { continue };
             connection.held = false;
@@ -283,15 +293,13 @@ impl Worker {
         slot.conn = None;
         slot.lane.lost(now);
         let (peer, number, epoch, identity) = (slot.peer, slot.number, slot.lane.epoch(), slot.identity.clone());
-        self.lane_disconnected(peer);
+        self.lane_disconnected(peer, now);
         out.event(Event::LinkLost { peer: &identity.name, lane: number });
         out.lane_closed(identity.node_id, number, epoch, LaneEnd::Lost);
     }
 
-    fn lane_disconnected(&mut self, peer: NodeIndex) {
-        if let Some(status) = self.node.peers_mut().get_mut(peer) {
-            status.lanes_up = status.lanes_up.saturating_sub(1);
-        }
+    fn lane_disconnected(&mut self, peer: NodeIndex, now: Instant) {
+        self.node.peers_mut().set_lane_up(peer, false, now);
     }
 
     /// Heartbeats, and lanes whose time is up.
@@ -323,8 +331,9 @@ impl Worker {
                 continue;
             }
             let (peer, number, name) = (slot.peer, slot.number, slot.identity.name.clone());
-            self.close_lane(index, CloseReason::Gone, out);
-            self.release_waits(index, u64::MAX, now, out);
+            let member = slot.identity.member();
+            self.close_lane(index, CloseReason::Gone, now, out);
+            self.strand_waits(index, member, now, out);
             self.lanes.slots[index as usize].claims = None;
             // Several may tell of the same end.
             if self.lanes.slots[index as usize].speaker.take().is_some() {
@@ -337,13 +346,13 @@ impl Worker {
     }
 
     /// Tells the peer, as far as there is a connection, and closes it.
-    fn close_lane(&mut self, index: u32, reason: CloseReason, out: &mut impl Out) {
+    pub(crate) fn close_lane(&mut self, index: u32, reason: CloseReason, now: Instant, out: &mut impl Out) {
         self.lanes.slots[index as usize].lane.end(reason);
         self.flush_lane(index);
         let LaneSlot { peer, conn, .. } = &mut self.lanes.slots[index as usize];
         let (peer, conn) = (*peer, conn.take());
         if let Some(conn) = conn {
-            self.lane_disconnected(peer);
+            self.lane_disconnected(peer, now);
             if let Some(connection) = self.connections.remove(conn) {
                 out.close(conn, connection.out);
             }
@@ -351,21 +360,30 @@ impl Worker {
     }
 
     /// The node stops and everything was said: peers are told, so that they do not wait for this node to come back.
-    pub fn close_lanes(&mut self, out: &mut impl Out) {
+    pub fn close_lanes(&mut self, now: Instant, out: &mut impl Out) {
         for index in 0..self.lanes.slots.len() as u32 {
-            self.close_lane(index, CloseReason::Shutdown, out);
+            self.close_lane(index, CloseReason::Shutdown, now, out);
         }
     }
 
     fn forget_interest(&mut self, peer: NodeIndex, node: u64, now: Instant, out: &mut impl Out) {
-        self.turn.trie_mut(&self.node).remote_clear(peer);
+        if self.following.is_some() {
+            self.tidy_places(peer);
+        } else {
+            self.turn.trie_mut(&self.node).remote_clear(peer);
+        }
+        self.unlink(peer, node);
+        self.outboxes.note_all_but(self.thread, &Note::InterestConfirmed);
+        self.interest_confirmed(now, out);
+    }
+
+    /// A peer takes no part any more.
+    pub(crate) fn unlink(&mut self, peer: NodeIndex, node: u64) {
         self.node.interest().barrier.peer_gone(NodeId(node));
         if let Some(status) = self.node.peers_mut().get_mut(peer) {
             status.linked = false;
             status.retained_copied = false;
         }
-        self.outboxes.note_all_but(self.thread, &Note::InterestConfirmed);
-        self.interest_confirmed(now, out);
     }
 
     /// End of the turn: what the lanes have to say goes into their connections' buffers.

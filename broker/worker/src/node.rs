@@ -1,10 +1,11 @@
 //! What the data threads of one node share: who subscribes, what is retained, which peers there are, and Lamport time.
 //!
 //! Each part has its own lock, held for a few instructions. Where two nest, the order is: trie, interest, peers,
-//! retained. That of passwords nests in none.
+//! retained. Those of passwords and of the view nest in none.
 
 use crate::admission::{Admission, Refused};
 use crate::alarm::{Alarm, BOUNDS};
+use crate::confirmations::Confirmations;
 use crate::limits::Limits;
 use crate::out::Origin;
 use crate::peers::{PeerStatus, Peers};
@@ -12,6 +13,7 @@ use crate::pressure::Pressure;
 use crate::rules::AuthSettings;
 use crate::store_side::StoredSessions;
 use crate::sys::{Sys, is_sys};
+use crate::views::Views;
 use fulmar_auth::backoff::Backoff;
 use fulmar_auth::hooks::{Hooks, Ticket};
 use fulmar_auth::verified::Verified;
@@ -19,6 +21,7 @@ use fulmar_cluster::interest::{Barrier, InterestLimits, LocalInterest};
 use fulmar_cluster::lane::LaneSettings;
 use fulmar_cluster::{Clock, NodeId, Version};
 use fulmar_codec::TopicLimits;
+use fulmar_meta::{Member, View};
 use fulmar_router::{Cursor, Retained, RetainedCounts, RetainedLimits, Scan, Set, Trie, Weigh};
 use fulmar_session::{Message, Quota};
 use std::collections::VecDeque;
@@ -34,7 +37,7 @@ use std::time::{Duration, Instant};
 pub struct NodeSettings {
     /// Its id, made with its data folder.
     pub node_id: u64,
-    /// Random for each start.
+    /// Random for each start; with `views` the boot counter of its first life.
     pub incarnation: u64,
     /// Its name.
     pub name: String,
@@ -48,6 +51,8 @@ pub struct NodeSettings {
     pub auth: AuthSettings,
     /// Keeps clients from building collisions in hash tables.
     pub seed: u64,
+    /// Whether what this node does follows the view and the lease of a durable cluster, which the control side tells it.
+    pub views: bool,
     /// How many shards the store of this node has; none: sessions and retained messages last as long as the process.
     pub store_shards: Option<NonZeroU16>,
     /// Wall clock in microseconds at `start`: where Lamport time begins.
@@ -83,6 +88,8 @@ pub struct Node {
     retained: RwLock<Retained<Kept>>,
     pub(crate) sys: Sys,
     pub(crate) stored: StoredSessions,
+    /// Of a node of a durable cluster.
+    pub(crate) views: Option<Views>,
 }
 
 impl fmt::Debug for Node {
@@ -108,6 +115,42 @@ pub(crate) struct Interest {
     pub(crate) local: LocalInterest,
     /// Only its confirmations are used here; each thread keeps what waits itself.
     pub(crate) barrier: Barrier<()>,
+    /// In a durable cluster those of the members of the view count instead.
+    members: Option<Confirmations>,
+}
+
+impl Interest {
+    /// Whether all who have to know this version do.
+    pub(crate) fn is_confirmed(&self, version: u64) -> bool {
+        match &self.members {
+            None => self.barrier.is_confirmed(version),
+            Some(members) => members.is_confirmed(version),
+        }
+    }
+
+    /// A life of a node knows all changes up to this version.
+    pub(crate) fn confirmed(&mut self, member: Member, version: u64) {
+        self.barrier.confirmed(NodeId(member.id), version);
+        if let Some(members) = &mut self.members {
+            members.confirmed(member, version);
+        }
+    }
+
+    pub(crate) fn follow(&mut self, view: &View) {
+        if let Some(members) = &mut self.members {
+            members.follow(view, self.local.version());
+        }
+    }
+
+    pub(crate) fn begin_life(&mut self) {
+        if let Some(members) = &mut self.members {
+            members.begin_life(self.local.version());
+        }
+    }
+
+    pub(crate) fn has_confirmed(&self, member: Member) -> bool {
+        self.members.as_ref().is_some_and(|members| members.has_confirmed(member))
+    }
 }
 
 /// What is remembered of clients that gave passwords.
@@ -186,11 +229,13 @@ impl Node {
             interest: Mutex::new(Interest {
                 local: LocalInterest::new(InterestLimits::default()),
                 barrier: Barrier::new(limits.subscribe_barrier, 0),
+                members: settings.views.then(|| Confirmations::new(settings.node_id)),
             }),
             peers: RwLock::new(Peers::default()),
             retained: RwLock::new(Retained::new(retained)),
             sys: Sys::new(),
             stored: StoredSessions::new(settings.store_shards.is_some(), settings.seed),
+            views: settings.views.then(|| Views::new(settings.incarnation, settings.threads)),
             settings,
         }
     }
@@ -319,7 +364,7 @@ impl Node {
     pub(crate) fn interest_to_wait_for(&self) -> Option<u64> {
         let interest = self.interest();
         let version = interest.local.version();
-        (!interest.barrier.is_confirmed(version)).then_some(version)
+        (!interest.is_confirmed(version)).then_some(version)
     }
 
     /// How lanes to peers behave. Publishers are held at the configured bytes; as much again takes what is under way.

@@ -37,6 +37,11 @@ pub trait Out {
     /// `epoch` is the life of the link that the connection belonged to.
     fn lane_closed(&mut self, peer: u64, lane: u16, epoch: u64, why: LaneEnd);
 
+    /// Whether the lease of this node holds, by a clock that is read now. Without a durable cluster nobody asks.
+    fn may_acknowledge(&mut self) -> bool {
+        true
+    }
+
     /// Something to log. Never called on the path of a publish that goes well.
     fn event(&mut self, event: Event<'_>);
 }

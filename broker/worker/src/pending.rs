@@ -65,6 +65,16 @@ impl Pending {
         wait
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.waits.len()
+    }
+
+    /// Whose publish this is, if it waits yet.
+    pub(crate) fn session_of(&self, id: WaitId) -> Option<SessionId> {
+        self.waits.get(id.slot, id.generation).map(|wait| wait.session)
+    }
+
     /// Not all get the message that it is for: the client is told so.
     pub(crate) fn refuse(&mut self, id: WaitId, reason: ReasonCode) {
         if let Some(wait) = self.waits.get_mut(id.slot, id.generation) {

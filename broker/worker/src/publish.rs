@@ -56,7 +56,9 @@ impl Worker {
         if retain_as.is_some() && !is_retained {
             routed.reason = ReasonCode::QUOTA_EXCEEDED;
         }
+        self.scratch.found.shards_first = self.following.is_some() && outgoing.qos != QoS::AtMostOnce;
         self.find(outgoing.topic, publisher, false);
+        self.scratch.found.shards_first = false;
         let asks = match self.desk.is_open() {
             true => self.asks_for(outgoing, retain_as.filter(|_| is_retained), source, now),
             false => Vec::new(),
@@ -66,7 +68,7 @@ impl Worker {
         } else {
             self.deliver_found(outgoing, None, now);
         }
-        if !asks.is_empty() || !self.lanes.is_empty() {
+        if !asks.is_empty() || self.lanes.has_others {
             self.send_on(outgoing, retain_as, source, asks, now, &mut routed);
         }
         routed
@@ -84,6 +86,7 @@ impl Worker {
     ) {
         let mut sent = std::mem::take(&mut self.lanes.ways);
         sent.clear();
+        self.lanes.unreached.clear();
         self.send_to_nodes(outgoing, retain_as, &mut sent, now, routed);
         self.await_all(source, &sent, asks, routed);
         self.lanes.ways = sent;
@@ -100,6 +103,9 @@ impl Worker {
     ) {
         if retain_as.is_none() && self.scratch.found.nodes.is_empty() && self.scratch.found.picks.is_empty() {
             return;
+        }
+        if self.following.is_some() {
+            return self.send_to_members(outgoing, retain_as, sent, now, routed);
         }
         for peer in self.lanes.peers() {
             let Some(lane) = self.lanes.to(peer) else { continue };
@@ -131,7 +137,7 @@ impl Worker {
         if routed.link_full {
             self.lanes.held.push(conn);
         }
-        routed.parties = (sent.len() + asks.len()) as u32;
+        routed.parties = (sent.len() + self.lanes.unreached.len() + asks.len()) as u32;
         if routed.parties > 0 {
             let received = asks.iter().find_map(|ask| match ask {
                 Ask::ReceiveQos2 { packet_id, .. } => Some(*packet_id),
@@ -139,11 +145,14 @@ impl Worker {
             });
             let wait = self.pending.insert(session, token, routed.parties, routed.reason, received);
             sent.iter().for_each(|way| self.lanes.wait(*way, wait));
+            while let Some(member) = self.lanes.unreached.pop() {
+                self.strand(member, wait);
+            }
             asks.into_iter().for_each(|ask| self.desk.ask(ask, Waits::Publish(wait)));
         }
     }
 
-    fn send_to_node(
+    pub(crate) fn send_to_node(
         &mut self,
         lane: u32,
         peer: NodeIndex,

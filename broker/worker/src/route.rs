@@ -4,8 +4,10 @@
 use crate::effort::cost;
 use crate::fanout::Fanout;
 use crate::ids::Thread;
+use crate::lanes::Lanes;
 use crate::letter::{Batch, Target};
 use crate::node::Node;
+use crate::places::node_of;
 use crate::receivers::Delivery;
 use crate::sessions::{Sessions, Stamp};
 use crate::to_store::shard_of;
@@ -56,6 +58,8 @@ pub(crate) struct Found {
     pub(crate) turns: Vec<(NonZeroU32, Arc<str>)>,
     /// Whether it may.
     pub(crate) has_store: bool,
+    /// Whether members of shared groups are looked for in the store before other nodes.
+    pub(crate) shards_first: bool,
     /// Shared groups for which a node shall pick a member: node, and where its group and filter stand in `names`.
     pub(crate) picks: Vec<Pick>,
     pub(crate) names: String,
@@ -99,11 +103,16 @@ impl Found {
     }
 
     /// Connected local members first, round robin; then other nodes; an absent local member only when nobody else is
-    /// there, so that the message waits for it; then absent ones whose sessions the store keeps. False: there is nobody.
+    /// there, so that the message waits for it; then absent ones whose sessions the store keeps. Where several nodes keep
+    /// sessions together, the store comes before other nodes: what these acknowledge is not committed. False: there is
+    /// nobody.
     pub(crate) fn pick(&mut self, group: &SharedRef<'_>, asking: Asking<'_>) -> bool {
+        let shard = || group.nodes_in_turn().find(|node| shard_of(*node).is_some());
         if let Some(member) = asking.pick_present(group) {
             self.add_shared(group, member, asking.thread);
-        } else if let Some(node) = group.nodes_in_turn().find(|node| shard_of(*node).is_none()) {
+        } else if let Some(shard) = self.shards_first.then(shard).flatten() {
+            self.add_pick(shard, group.group, group.filter);
+        } else if let Some(node) = asking.pick_node(group) {
             self.add_pick(node, group.group, group.filter);
         } else if let Some(member) = asking.pick_absent(group) {
             self.add_shared(group, member, asking.thread);
@@ -155,7 +164,7 @@ impl Found {
         self.names.push_str(group);
         let middle = self.names.len() as u32;
         self.names.push_str(filter);
-        self.picks.push(Pick { node, start, middle, end: self.names.len() as u32 });
+        self.picks.push(Pick { node: node_of(node), start, middle, end: self.names.len() as u32 });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -238,6 +247,7 @@ pub(crate) fn share_number(group: &str, filter: &str) -> NonZeroU32 {
 pub(crate) struct Asking<'a> {
     pub(crate) thread: Thread,
     pub(crate) sessions: &'a Sessions,
+    pub(crate) lanes: &'a Lanes,
     /// See [`Turn::window`](crate::turn::Turn::window).
     pub(crate) window: u16,
 }
@@ -245,12 +255,24 @@ pub(crate) struct Asking<'a> {
 impl Asking<'_> {
     /// The member whose turn it is among those that are there.
     pub(crate) fn pick_present(self, group: &SharedRef<'_>) -> Option<Member> {
-        let Asking { thread, sessions, window } = self;
+        let Asking { thread, sessions, window, .. } = self;
         let is_there = |member: &Member| {
             member.subscriber.thread != thread
                 || sessions.by_subscriber(member.subscriber).is_some_and(|entry| entry.connection.is_some())
         };
         group.members_in_turn(thread, window).find(is_there)
+    }
+
+    /// The node whose turn it is among those that can be reached, or else among all.
+    fn pick_node(self, group: &SharedRef<'_>) -> Option<NodeIndex> {
+        let mut first = None;
+        for node in group.nodes_in_turn().filter(|node| shard_of(*node).is_none()) {
+            if self.lanes.to(node_of(node)).is_some() {
+                return Some(node);
+            }
+            first.get_or_insert(node);
+        }
+        first
     }
 
     /// The member whose turn it is among those whose sessions wait for their clients. One that has ended may still be
@@ -285,7 +307,10 @@ impl Matches for Gather<'_> {
             if !self.found.shards.contains(&shard) {
                 self.found.shards.push(shard);
             }
-        } else if !self.found.nodes.contains(&node) {
+            return;
+        }
+        let node = node_of(node);
+        if !self.found.nodes.contains(&node) {
             self.found.nodes.push(node);
         }
     }
@@ -321,12 +346,12 @@ impl Worker {
         is_passed_on: bool,
         tell: impl FnOnce(&Node, &mut Gather<'_>) -> T,
     ) -> T {
-        let Worker { node, sessions, scratch, thread, turn, .. } = self;
+        let Worker { node, sessions, scratch, thread, turn, lanes, .. } = self;
         scratch.publish = next_stamp(scratch.publish, sessions, &mut scratch.recent);
         scratch.found.clear();
         let mut stamps = std::mem::take(&mut sessions.stamps);
         let mut gather = Gather {
-            asking: Asking { thread: *thread, sessions, window: turn.window },
+            asking: Asking { thread: *thread, sessions, lanes, window: turn.window },
             publisher,
             is_passed_on,
             stamps: &mut stamps,

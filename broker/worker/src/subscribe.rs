@@ -138,7 +138,10 @@ impl Worker {
         encode_suback(&mut packet, entry.session.version(), packet_id, codes);
         match self.node.interest_to_wait_for() {
             Some(version) => {
-                let until = now + self.node.settings.limits.subscribe_barrier;
+                let limits = &self.node.settings.limits;
+                let patience =
+                    if self.following.is_some() { limits.acknowledgement_timeout } else { limits.subscribe_barrier };
+                let until = now + patience;
                 self.wait_for_nodes(SubAck { conn, id, version, until, packet, reads }, out)
             }
             None => {

@@ -78,11 +78,13 @@ impl Worker {
                     acks.iter().zip(&replies).filter(|it| is_received(*it)).map(|((sequence, _), _)| *sequence);
                 self.release_stored(conn, epoch, received.collect::<Vec<_>>());
             }
-            (Waits::Acknowledge { conn, client, epoch, acks }, Answer::Unavailable) => {
+            (Waits::Acknowledge { conn, client, epoch, acks }, Answer::Unavailable | Answer::NotLeader { .. }) => {
                 let ask = Ask::Acknowledge { client: client.clone(), epoch, acks: acks.clone() };
                 self.desk.ask_again(ask, Waits::Acknowledge { conn, client, epoch, acks });
             }
-            (Waits::Done(ask), Answer::Unavailable) => self.desk.ask_again(ask.clone(), Waits::Done(ask)),
+            (Waits::Done(ask), Answer::Unavailable | Answer::NotLeader { .. }) => {
+                self.desk.ask_again(ask.clone(), Waits::Done(ask));
+            }
             // Their clients ask again when they come back; until then they are not told what is not so.
             (Waits::Unsubscribe { conn, .. } | Waits::Release { conn, .. }, _) => self.close_unanswered(conn, now, out),
             (Waits::Acknowledge { .. } | Waits::Done(_) | Waits::Nobody, _) => {}

@@ -135,14 +135,21 @@ pub(crate) struct PutOff {
     pub(crate) leaving: VecDeque<SessionId>,
     /// A change of rules that not every session has been looked at for.
     pub(crate) withdrawal: Option<Withdrawal>,
+    /// All clients are to go, from the session in this slot on.
+    pub(crate) dismissal: Option<u32>,
 }
 
 impl PutOff {
     /// Whether there is nothing for the next turn.
     pub(crate) fn is_empty(&self) -> bool {
-        let PutOff { fanouts, ahead, line, due, reading_on, leaving, withdrawal } = self;
+        let PutOff { fanouts, ahead, line, due, reading_on, leaving, withdrawal, dismissal } = self;
         let has_sent_all = fanouts.is_empty() && ahead.is_empty() && line.is_empty();
-        has_sent_all && due.is_empty() && reading_on.is_empty() && leaving.is_empty() && withdrawal.is_none()
+        has_sent_all
+            && due.is_empty()
+            && reading_on.is_empty()
+            && leaving.is_empty()
+            && withdrawal.is_none()
+            && dismissal.is_none()
     }
 
     /// A session goes on with its retained messages in a later turn.

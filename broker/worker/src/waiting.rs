@@ -6,6 +6,7 @@ use crate::ids::{ConnId, SessionId};
 use crate::out::Out;
 use crate::retained::RetainedRead;
 use crate::worker::Worker;
+use fulmar_codec::ReasonCode;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -119,17 +120,23 @@ impl Worker {
     /// Other nodes know more of our interest, or are gone: SUBACKs that waited for no more than that go out.
     pub(crate) fn interest_confirmed(&mut self, now: Instant, out: &mut impl Out) {
         let node = Arc::clone(&self.node);
-        let confirmed = |suback: &SubAck| node.interest().barrier.is_confirmed(suback.version);
+        let confirmed = |suback: &SubAck| node.interest().is_confirmed(suback.version);
         while let Some(suback) = self.waiting.pop_if(confirmed) {
             self.waited(suback, now, out);
         }
     }
 
-    /// SUBACKs that have waited long enough go out all the same.
+    /// SUBACKs that have waited long enough go out all the same; but in a durable cluster, where SUBACK promises that
+    /// nothing is missed, the client goes.
     pub(crate) fn waits_due(&mut self, now: Instant, out: &mut impl Out) {
         while let Some(suback) = self.waiting.pop_if(|suback| suback.until <= now) {
             self.counters.subscribe_barrier_timeouts += 1;
-            self.waited(suback, now, out);
+            if self.following.is_some() {
+                let SubAck { conn, id, .. } = suback;
+                self.close_client(conn, id, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, now, out);
+            } else {
+                self.waited(suback, now, out);
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::counters::{Counters, Gauges, LinkCounters};
 use crate::desk::Desk;
 use crate::effort::cost;
 use crate::extended::Exchanges;
+use crate::following::Following;
 use crate::ids::{ConnId, Thread};
 use crate::lanes::Lanes;
 use crate::letter::{Batch, Note, Outboxes};
@@ -18,6 +19,7 @@ use crate::node::Node;
 use crate::out::{Departure, Event, Origin, Out};
 use crate::overdue::Overdue;
 use crate::pending::Pending;
+use crate::places::Places;
 use crate::pressure::{Pressure, Restraint};
 use crate::random::Random;
 use crate::route::Scratch;
@@ -73,6 +75,12 @@ pub struct Worker {
     pub(crate) overdue: Overdue,
     pub(crate) debts: Debts,
     pub(crate) lanes: Lanes,
+    /// Thread 0 of a node of a durable cluster: where the filters of peers stand.
+    pub(crate) places: Places,
+    /// What this thread follows, in a durable cluster.
+    pub(crate) following: Option<Box<Following>>,
+    /// No publish of QoS 1 or 2 is taken for now.
+    pub(crate) holds_publishes: bool,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
     pub(crate) scratch: Scratch,
@@ -104,6 +112,8 @@ impl Worker {
     pub fn new(node: Arc<Node>, thread: Thread, start: Instant, seed: u64) -> Worker {
         let (threads, turn_effort) = (node.settings.threads, node.settings.limits.turn_effort);
         let store_shards = node.settings.store_shards;
+        let is_following = node.views.is_some();
+        let following = is_following.then(|| Box::new(Following::new(node.settings.incarnation)));
         Worker {
             sessions: Sessions::new(seed),
             share: QuotaShare::new(Arc::clone(&node.quota)),
@@ -120,7 +130,10 @@ impl Worker {
             pending: Pending::new(),
             desk: Desk::new(thread, store_shards),
             waiting: Waiting::default(),
-            lanes: Lanes::default(),
+            lanes: Lanes::new(is_following),
+            places: Places::default(),
+            following,
+            holds_publishes: false,
             outboxes: Outboxes::new(threads),
             timers: Timers::new(start),
             scratch: Scratch::new(store_shards.is_some()),
@@ -255,6 +268,7 @@ impl Worker {
 
     /// Does what is due and tells when to come again at the latest.
     pub fn tick(&mut self, now: Instant, out: &mut impl Out) -> Option<Instant> {
+        self.keep_up(now, out);
         self.pressure = self.node.pressure();
         self.session_share.set_tight(self.pressure != Pressure::Normal);
         self.read_on(now, out);
@@ -264,6 +278,7 @@ impl Worker {
         self.pump_put_off(now);
         self.leave_some();
         self.withdraw_some(now, out);
+        self.dismiss_some(now, out);
         let overdue = self.close_overdue(now, out);
         let housekeeping = self.keep_house(now, out);
         let is_behind = !self.put_off.is_empty() || self.has_surplus();
@@ -286,7 +301,11 @@ impl Worker {
             }
         }
         let is_pressed = self.pressure != Pressure::Normal || !self.restraint.is_idle();
-        let has_house = is_pressed || !self.lanes.is_empty() || !self.waiting.is_empty() || self.desk.has_more();
+        let has_house = is_pressed
+            || self.following.is_some()
+            || !self.lanes.is_empty()
+            || !self.waiting.is_empty()
+            || self.desk.has_more();
         has_house.then_some(self.next_housekeeping)
     }
 
@@ -352,6 +371,7 @@ impl Worker {
             unsent_bytes: self.connections.unsent_bytes() as u64,
             slow_consumers: self.connections.slow() as u64,
             store_questions: self.desk.waiting() as u64,
+            publishes_waiting: self.pending.len() as u64,
         }
     }
 

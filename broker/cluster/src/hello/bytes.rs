@@ -7,10 +7,12 @@
 //! each other what is wrong.
 
 use super::{
-    GREETING_BYTES_MAX, Greeting, GreetingError, Hello, NAME_BYTES_MAX, PROTOCOL, Refusal, RefusalReason, THREADS_MAX,
+    GREETING_BYTES_MAX, Greeting, GreetingError, Hello, NAME_BYTES_MAX, PROTOCOL, Purpose, Refusal, RefusalReason,
+    THREADS_MAX,
 };
 use crate::clock::NodeId;
 use crate::frame::FrameError;
+use crate::letters::Channel;
 use crate::wire::{Reader, put_text, put_u16, put_u32, put_u64};
 
 const MAGIC: &[u8; 6] = b"FULMAR";
@@ -28,7 +30,7 @@ pub enum SplitGreeting {
     Whole {
         /// The greeting.
         greeting: Greeting,
-        /// How many bytes it took. What follows belongs to the lane.
+        /// How many bytes it took. What follows belongs to the lane, or is letters.
         used: usize,
     },
 }
@@ -74,7 +76,7 @@ fn decode_hello(reader: &mut Reader<'_>) -> Result<Hello, FrameError> {
         node: NodeId(reader.u64("node")?),
         incarnation: reader.u64("incarnation")?,
         threads: reader.u16("threads")?,
-        lane: reader.u16("lane")?,
+        purpose: decode_purpose(reader)?,
         epoch: reader.u64("epoch")?,
         generation: reader.u32("generation")?,
         clock: reader.u64("clock")?,
@@ -85,6 +87,15 @@ fn decode_hello(reader: &mut Reader<'_>) -> Result<Hello, FrameError> {
         return Err(FrameError::Value { what: "number of threads", found: u64::from(hello.threads) });
     }
     Ok(hello)
+}
+
+fn decode_purpose(reader: &mut Reader<'_>) -> Result<Purpose, FrameError> {
+    match reader.u8("purpose")? {
+        1 => Ok(Purpose::Lane(reader.u16("lane")?)),
+        2 => Ok(Purpose::Letters(Channel::Control)),
+        3 => Ok(Purpose::Letters(Channel::Bulk)),
+        found => Err(FrameError::Value { what: "purpose", found: u64::from(found) }),
+    }
 }
 
 fn decode_name(reader: &mut Reader<'_>, what: &'static str) -> Result<String, FrameError> {
@@ -107,6 +118,7 @@ fn decode_refusal(reader: &mut Reader<'_>) -> Result<Refusal, FrameError> {
         7 => RefusalReason::NoSuchLane { lanes: reader.u16("number of lanes")? },
         8 => RefusalReason::TooManyNodes { max: reader.u16("number of nodes")? },
         9 => RefusalReason::ShuttingDown,
+        10 => RefusalReason::NoStore,
         found => return Err(FrameError::Value { what: "reason of refusal", found: u64::from(found) }),
     };
     Ok(Refusal { node, reason })
@@ -131,18 +143,29 @@ pub fn encode_greeting(out: &mut Vec<u8>, greeting: &Greeting) {
 }
 
 fn encode_hello(out: &mut Vec<u8>, hello: &Hello) {
-    let Hello { feature_level, cluster, node, incarnation, name, threads, lane, epoch, generation, clock } = hello;
+    let Hello { feature_level, cluster, node, incarnation, name, threads, purpose, epoch, generation, clock } = hello;
     out.push(HELLO);
     put_u32(out, *feature_level);
     put_u64(out, node.0);
     put_u64(out, *incarnation);
     put_u16(out, *threads);
-    put_u16(out, *lane);
+    encode_purpose(out, *purpose);
     put_u64(out, *epoch);
     put_u32(out, *generation);
     put_u64(out, *clock);
     put_name(out, cluster);
     put_name(out, name);
+}
+
+fn encode_purpose(out: &mut Vec<u8>, purpose: Purpose) {
+    match purpose {
+        Purpose::Lane(lane) => {
+            out.push(1);
+            put_u16(out, lane);
+        }
+        Purpose::Letters(Channel::Control) => out.push(2),
+        Purpose::Letters(Channel::Bulk) => out.push(3),
+    }
 }
 
 fn encode_reason(out: &mut Vec<u8>, reason: &RefusalReason) {
@@ -171,6 +194,7 @@ fn encode_reason(out: &mut Vec<u8>, reason: &RefusalReason) {
             put_u16(out, *max);
         }
         RefusalReason::ShuttingDown => out.push(9),
+        RefusalReason::NoStore => out.push(10),
     }
 }
 
@@ -184,17 +208,22 @@ mod tests {
 
     use super::*;
 
+    fn purpose() -> impl Strategy<Value = Purpose> {
+        let letters = |channel| Just(Purpose::Letters(channel));
+        prop_oneof![any::<u16>().prop_map(Purpose::Lane), letters(Channel::Control), letters(Channel::Bulk)]
+    }
+
     fn hello() -> impl Strategy<Value = Hello> {
-        let numbers = (any::<u32>(), any::<u64>(), any::<u64>(), 1..=THREADS_MAX, any::<u16>(), any::<u64>());
+        let numbers = (any::<u32>(), any::<u64>(), any::<u64>(), 1..=THREADS_MAX, purpose(), any::<u64>());
         (numbers, any::<u32>(), any::<u64>(), "\\PC{0,50}", "\\PC{0,50}").prop_map(
-            |((feature_level, node, incarnation, threads, lane, epoch), generation, clock, cluster, name)| Hello {
+            |((feature_level, node, incarnation, threads, purpose, epoch), generation, clock, cluster, name)| Hello {
                 feature_level,
                 cluster,
                 node: NodeId(node),
                 incarnation,
                 name,
                 threads,
-                lane,
+                purpose,
                 epoch,
                 generation,
                 clock,
@@ -213,6 +242,7 @@ mod tests {
             any::<u16>().prop_map(|lanes| RefusalReason::NoSuchLane { lanes }),
             any::<u16>().prop_map(|max| RefusalReason::TooManyNodes { max }),
             Just(RefusalReason::ShuttingDown),
+            Just(RefusalReason::NoStore),
         ]
     }
 
@@ -255,13 +285,13 @@ mod tests {
 
     #[test]
     fn another_version_is_named() {
-        let error = split_greeting(b"FULMAR\x00\x03\x00\x00").unwrap_err();
-        assert_eq!(error.to_string(), "link protocol 3, wanted 2");
+        let error = split_greeting(b"FULMAR\x00\x04\x00\x00").unwrap_err();
+        assert_eq!(error.to_string(), "link protocol 4, wanted 3");
     }
 
     #[test]
     fn a_greeting_that_announces_too_much_is_refused_before_it_arrives() {
-        assert_eq!(split_greeting(b"FULMAR\x00\x02\xff\xff"), Err(GreetingError::TooLong { found: 65_545 }));
+        assert_eq!(split_greeting(b"FULMAR\x00\x03\xff\xff"), Err(GreetingError::TooLong { found: 65_545 }));
     }
 
     #[test]
@@ -274,7 +304,7 @@ mod tests {
             incarnation: 2,
             name: long.clone(),
             threads: 1,
-            lane: 0,
+            purpose: Purpose::Lane(0),
             epoch: 0,
             generation: 0,
             clock: 0,

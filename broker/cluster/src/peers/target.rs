@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use super::Attempt;
+use super::letters::Dial;
 use crate::clock::NodeId;
 use crate::dial::BackOff;
 use crate::hello::RefusalReason;
+use crate::letters::Channel;
 
 #[derive(Debug)]
 pub(super) struct Target {
@@ -17,6 +19,8 @@ pub(super) struct Target {
     pub(super) last_heard: Instant,
     /// Why it did not accept us, if that is for people to mend.
     pub(super) refusal: Option<RefusalReason>,
+    /// The attempts for letters, by channel.
+    letters: [Dial; Channel::ALL.len()],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +40,14 @@ pub(super) enum Progress {
 
 impl Target {
     pub(super) fn new(now: Instant) -> Self {
-        Self { progress: Progress::Idle, back_off: BackOff::default(), node: None, last_heard: now, refusal: None }
+        Self {
+            progress: Progress::Idle,
+            back_off: BackOff::default(),
+            node: None,
+            last_heard: now,
+            refusal: None,
+            letters: Default::default(),
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -48,6 +59,35 @@ impl Target {
             Progress::AwaitConnection { attempt, .. } | Progress::AwaitAnswer { attempt, .. } => Some(attempt),
             Progress::Idle | Progress::Itself => None,
         }
+    }
+
+    pub(super) fn letters(&self, channel: Channel) -> &Dial {
+        &self.letters[channel.index()]
+    }
+
+    pub(super) fn letters_mut(&mut self, channel: Channel) -> &mut Dial {
+        &mut self.letters[channel.index()]
+    }
+
+    /// For the lane and for letters.
+    pub(super) fn attempts(&self) -> impl Iterator<Item = Attempt> {
+        self.attempt().into_iter().chain(self.letters.iter().filter_map(Dial::attempt))
+    }
+
+    /// Ends all attempts, which are returned, and all waits.
+    pub(super) fn give_up(&mut self) -> impl Iterator<Item = Attempt> {
+        let attempt = self.attempt();
+        if attempt.is_some() {
+            self.progress = Progress::Idle;
+        }
+        self.back_off.reset();
+        attempt.into_iter().chain(self.letters.iter_mut().filter_map(Dial::give_up))
+    }
+
+    /// There is news that makes attempts worth while.
+    pub(super) fn end_waits(&mut self) {
+        self.back_off.reset();
+        self.letters.iter_mut().for_each(|dial| dial.back_off.reset());
     }
 
     pub(super) fn lane(&self) -> Option<u16> {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::*;
 
-const MIDDLE: u32 = u32::MAX / 2;
+pub(super) const MIDDLE: u32 = u32::MAX / 2;
 
-fn address(node: u64) -> Address {
+pub(super) fn address(node: u64) -> Address {
     let ip = Ipv4Addr::new(10, 0, 0, u8::try_from(node).unwrap());
     Address { socket: SocketAddr::new(IpAddr::V4(ip), 7800), host: "nodes.test".into() }
 }
 
-fn node(id: u64, threads: u16) -> Peers {
+pub(super) fn node(id: u64, threads: u16) -> Peers {
     let me = Me {
         node: NodeId(id),
         incarnation: id * 100,
@@ -23,7 +23,12 @@ fn node(id: u64, threads: u16) -> Peers {
     Peers::new(me, PeersSettings::default())
 }
 
-fn discover(peers: &mut Peers, nodes: &[u64], now: Instant) {
+fn inbound(peers: &mut Peers, hello: &Hello, now: Instant) -> Result<(Hello, LaneUp), Refusal> {
+    let Purpose::Lane(lane) = hello.purpose else { panic!("wanted a lane, found {:?}", hello.purpose) };
+    peers.handle_inbound(hello, lane, 0, now)
+}
+
+pub(super) fn discover(peers: &mut Peers, nodes: &[u64], now: Instant) {
     let addresses = nodes.iter().map(|node| address(*node)).collect();
     assert_eq!(peers.handle_resolved(&addresses, now), 0);
 }
@@ -38,7 +43,7 @@ fn dial(peers: &mut Peers, now: Instant) -> Option<(Attempt, Address)> {
 /// Carries a whole attempt of `from` to `to`: what both sides make of it.
 fn greet(from: &mut Peers, attempt: Attempt, to: &mut Peers, now: Instant) -> (Option<LaneUp>, Option<LaneUp>) {
     let hello = from.handle_connected(attempt, 0).unwrap();
-    let (answer, there) = match to.handle_inbound(&hello, 0, now) {
+    let (answer, there) = match inbound(to, &hello, now) {
         Ok((answer, lane)) => (Greeting::Hello(answer), Some(lane)),
         Err(refusal) => (Greeting::Refusal(refusal), None),
     };
@@ -78,7 +83,7 @@ fn a_node_recognises_itself() {
     discover(&mut a, &[1], now);
     let (attempt, _) = dial(&mut a, now).unwrap();
     let hello = a.handle_connected(attempt, 0).unwrap();
-    let refusal = a.handle_inbound(&hello, 0, now).unwrap_err();
+    let refusal = inbound(&mut a, &hello, now).unwrap_err();
     assert_eq!(refusal, Refusal { node: NodeId(1), reason: RefusalReason::Itself });
     assert_eq!(a.handle_answer(attempt, &Greeting::Refusal(refusal), now, MIDDLE), None);
     assert!(a.found_itself());
@@ -89,20 +94,20 @@ fn a_node_recognises_itself() {
 fn strangers_are_refused_and_told_why() {
     let now = Instant::now();
     let mut a = node(1, 2);
-    let hello = node(2, 3).me.hello(0, 0);
+    let hello = node(2, 3).me.hello(0, Purpose::Lane(0));
     let cases = [
         (Hello { cluster: "other".to_owned(), ..hello.clone() }, "the node belongs to cluster \"test\""),
-        (Hello { lane: 3, ..hello.clone() }, "there are only 3 lanes"),
+        (Hello { purpose: Purpose::Lane(3), ..hello.clone() }, "there are only 3 lanes"),
         (
             Hello { node: NodeId(1), ..hello.clone() },
             "node broker-1 has the same id; each node needs a data folder of its own",
         ),
     ];
     for (hello, wanted) in cases {
-        assert_eq!(a.handle_inbound(&hello, 0, now).unwrap_err().to_string(), wanted);
+        assert_eq!(inbound(&mut a, &hello, now).unwrap_err().to_string(), wanted);
     }
     a.stop();
-    assert_eq!(a.handle_inbound(&hello, 0, now).unwrap_err().reason, RefusalReason::ShuttingDown);
+    assert_eq!(inbound(&mut a, &hello, now).unwrap_err().reason, RefusalReason::ShuttingDown);
 }
 
 #[test]
@@ -151,8 +156,8 @@ fn failed_attempts_wait_longer_each_time_and_news_end_the_wait() {
 
     let (attempt, _) = dial(&mut a, now).unwrap();
     a.handle_dial_failed(attempt, now, MIDDLE);
-    let hello = node(4, 1).me.hello(0, 0);
-    a.handle_inbound(&hello, 0, now).unwrap();
+    let hello = node(4, 1).me.hello(0, Purpose::Lane(0));
+    inbound(&mut a, &hello, now).unwrap();
     assert_eq!(dial(&mut a, now).map(|(_, to)| to), Some(address(3)));
 }
 
@@ -176,10 +181,10 @@ fn when_both_dial_at_once_the_lower_ones_connection_is_kept() {
         let mut at_a = None;
         let mut at_b = None;
         if first_at_a {
-            at_a = Some(a.handle_inbound(&hello_b, 0, now));
+            at_a = Some(inbound(&mut a, &hello_b, now));
         }
         if first_at_b {
-            at_b = Some(b.handle_inbound(&hello_a, 0, now));
+            at_b = Some(inbound(&mut b, &hello_a, now));
         }
         let mut answered_a = None;
         if let Some(result) = &at_b {
@@ -189,8 +194,8 @@ fn when_both_dial_at_once_the_lower_ones_connection_is_kept() {
         if let Some(result) = &at_a {
             answered_b = Some(b.handle_answer(from_b, &answer(result), now, MIDDLE));
         }
-        let at_a = at_a.unwrap_or_else(|| a.handle_inbound(&hello_b, 0, now));
-        let at_b = at_b.unwrap_or_else(|| b.handle_inbound(&hello_a, 0, now));
+        let at_a = at_a.unwrap_or_else(|| inbound(&mut a, &hello_b, now));
+        let at_b = at_b.unwrap_or_else(|| inbound(&mut b, &hello_a, now));
         let answered_a = answered_a.unwrap_or_else(|| a.handle_answer(from_a, &answer(&at_b), now, MIDDLE));
         let answered_b = answered_b.unwrap_or_else(|| b.handle_answer(from_b, &answer(&at_a), now, MIDDLE));
 
@@ -324,7 +329,7 @@ fn an_inbound_connection_ends_our_own_attempt_unless_ours_is_ahead() {
     let (from_b, _) = dial(&mut b, later).unwrap();
     let hello_b = b.handle_connected(from_b, 0).unwrap();
     // The lower has only begun to connect: it takes the other's connection.
-    assert!(a.handle_inbound(&hello_b, 0, later).is_ok());
+    assert!(inbound(&mut a, &hello_b, later).is_ok());
     assert_eq!(a.poll(later), Some(Action::Abandon { attempt: from_a }));
     assert_eq!(a.handle_connected(from_a, 0), None);
 
@@ -333,9 +338,9 @@ fn an_inbound_connection_ends_our_own_attempt_unless_ours_is_ahead() {
     let later = later + Duration::from_secs(5);
     let (from_a, _) = dial(&mut a, later).unwrap();
     let hello_a = a.handle_connected(from_a, 0).unwrap();
-    let refused = a.handle_inbound(&hello_b, 0, later).unwrap_err();
+    let refused = inbound(&mut a, &hello_b, later).unwrap_err();
     assert_eq!(refused.reason, RefusalReason::LowerDials);
-    let (answer, _) = b.handle_inbound(&hello_a, 0, later).unwrap();
+    let (answer, _) = inbound(&mut b, &hello_a, later).unwrap();
     assert_eq!(b.poll(later), Some(Action::Abandon { attempt: from_b }));
     assert!(a.handle_answer(from_a, &Greeting::Hello(answer), later, MIDDLE).is_some());
 }
@@ -360,13 +365,13 @@ fn nodes_and_addresses_are_bounded() {
     let addresses: BTreeSet<Address> = (2..10).map(address).collect();
     assert_eq!(a.handle_resolved(&addresses, now), 5);
     discover(&mut a, &[], now);
-    let hello = |id| node(id, 1).me.hello(0, 0);
+    let hello = |id| node(id, 1).me.hello(0, Purpose::Lane(0));
     for id in 2..5 {
-        a.handle_inbound(&hello(id), 0, now).unwrap();
+        inbound(&mut a, &hello(id), now).unwrap();
     }
-    assert_eq!(a.handle_inbound(&hello(5), 0, now).unwrap_err().reason, RefusalReason::TooManyNodes { max: 3 });
+    assert_eq!(inbound(&mut a, &hello(5), now).unwrap_err().reason, RefusalReason::TooManyNodes { max: 3 });
     // One that is gone makes room.
     a.handle_gone(NodeId(3), 1, now, MIDDLE);
-    a.handle_inbound(&hello(5), 0, now).unwrap();
+    inbound(&mut a, &hello(5), now).unwrap();
     assert_eq!(a.view(now).iter().filter_map(|view| view.node).collect::<Vec<_>>(), [2, 4, 5].map(NodeId));
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fulmar_cluster::frame::{
     CloseReason, FRAME_BYTES_MAX, InterestChange, LinkMessage, LinkPublish, SharedList, Split, split,
 };
-use fulmar_cluster::hello::{Greeting, SplitGreeting, encode_greeting, split_greeting};
+use fulmar_cluster::hello::{Greeting, Purpose, SplitGreeting, encode_greeting, split_greeting};
 use fulmar_cluster::interest::{InterestFeed, InterestLimits, LocalInterest, PeerInterest};
 use fulmar_cluster::lane::{Connected, Lane, LaneSettings, Received, Tick};
 use fulmar_cluster::peers::{Action, Address, Attempt, LaneUp, LinkState, LostLane, Me, Peers, PeersSettings};
@@ -155,6 +155,7 @@ impl SimNode {
                     });
                 }
                 Action::Gone { node, epoch } => self.end(index_of(node), epoch, now, network, random),
+                Action::DialLetters { .. } | Action::CloseLetters { .. } => panic!("nodes without stores: {action:?}"),
             }
         }
     }
@@ -226,7 +227,8 @@ impl SimNode {
             (SplitGreeting::Whole { greeting, used }, None) => {
                 greeter.bytes.drain(..used);
                 let Greeting::Hello(hello) = greeting else { panic!("a dialler refused") };
-                let (answer, up) = match self.peers.handle_inbound(&hello, self.clock.now(), now) {
+                let Purpose::Lane(lane) = hello.purpose else { panic!("a dialler wants {:?}", hello.purpose) };
+                let (answer, up) = match self.peers.handle_inbound(&hello, lane, self.clock.now(), now) {
                     Ok((answer, up)) => (Greeting::Hello(answer), Some(up)),
                     Err(refusal) => (Greeting::Refusal(refusal), None),
                 };

@@ -2,9 +2,11 @@
 //!
 //! A write can be read at once, but is on the disk only when the file was synced; a new name only when its folder was.
 
+mod read_only;
 mod simulated;
 mod std_disk;
 
+pub use read_only::ReadOnlyDisk;
 pub use simulated::{CrashKeeps, SimulatedDisk, SimulatedFile};
 pub use std_disk::StdDisk;
 

@@ -5,6 +5,7 @@ mod bytes;
 mod damage;
 mod failures;
 mod fixture;
+mod look;
 mod model;
 mod mutations;
 mod random;

@@ -50,9 +50,9 @@ fn the_next_owner_gets_what_was_not_acknowledged_after_its_answer_and_the_old_on
     world.settle();
     let said = world.said();
     let [
-        Said::Told(_, taken),
-        Said::Told(_, Told::Answer { number: answered, answer: Answer::Claimed(session) }),
-        Said::Told(_, Told::Deliver { owner: to, epoch: next, deliveries }),
+        Said::Told(.., taken),
+        Said::Told(.., Told::Answer { number: answered, answer: Answer::Claimed(session) }),
+        Said::Told(.., Told::Deliver { owner: to, epoch: next, deliveries }),
     ] = &said[..]
     else {
         panic!("{said:?}")
@@ -125,5 +125,6 @@ fn a_session_that_is_ended_is_closed_where_it_is() {
     let reply = Reply::Ended { was_there: true, owner: owner_node };
     let (owner, epoch) = (owner(1), session.epoch);
     let answer = Told::Answer { number, answer: Answer::Reply(reply) };
-    assert_eq!(world.said(), [Said::Told(0, Told::Ended { owner, epoch }), Said::Told(0, answer)]);
+    let me = world.engine.node();
+    assert_eq!(world.said(), [Said::Told(me, 0, Told::Ended { owner, epoch }), Said::Told(me, 0, answer)]);
 }

@@ -9,34 +9,35 @@ use fulmar_codec::{QoS, SubscriptionOptions};
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
 use fulmar_raft::NodeId;
 use fulmar_store::{
-    Answer, Ask, Claim, ClientId, Delivery, Epoch, Message, Number, OwnedSession, Owner, Published, Recipients,
-    ShardId, Subscription, Takeover, Ticket, Told, Version,
+    Answer, Ask, Asked, Claim, ClientId, Delivery, Epoch, Message, Node, Number, OwnedSession, Owner, Published,
+    Recipients, ShardId, Subscription, Takeover, Ticket, Told, Version,
 };
 
-use crate::{Engine, Letter, Out, Settings};
+use crate::{Engine, Letter, MetaEvent, Out, Settings};
 
-pub(super) const NODE: u64 = 0xab;
+pub(crate) const NODE: u64 = 0xab;
 
-pub(super) fn settings(seed: u64) -> Settings {
+pub(crate) fn settings(seed: u64) -> Settings {
     let clock = Instant::now;
     Settings { shards: NonZeroU16::new(4).unwrap(), clock, ..Settings::new(NODE, PathBuf::from("/data"), seed) }
 }
 
 /// What an engine said, in its order.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Said {
-    Told(u16, Told),
+pub(crate) enum Said {
+    Told(Node, u16, Told),
     Interest(ShardId, Option<String>, String, bool),
     Retained(String, Option<Message>, Version),
     Sent(NodeId, Letter),
+    Meta(MetaEvent),
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Heard(pub(super) Vec<Said>);
+pub(crate) struct Heard(pub(crate) Vec<Said>);
 
 impl Out for Heard {
-    fn tell(&mut self, thread: u16, told: Told) {
-        self.0.push(Said::Told(thread, told));
+    fn tell(&mut self, to: Node, thread: u16, told: Told) {
+        self.0.push(Said::Told(to, thread, told));
     }
 
     fn interest(&mut self, shard: ShardId, share: Option<&str>, filter: &str, begins: bool) {
@@ -50,25 +51,29 @@ impl Out for Heard {
     fn send(&mut self, to: NodeId, letter: Letter) {
         self.0.push(Said::Sent(to, letter));
     }
+
+    fn meta(&mut self, event: MetaEvent) {
+        self.0.push(Said::Meta(event));
+    }
 }
 
 /// A node that is alone.
-pub(super) struct World {
-    pub(super) disk: SimulatedDisk,
-    pub(super) engine: Engine<SimulatedDisk>,
-    pub(super) settings: Settings,
-    pub(super) now: Instant,
-    pub(super) time: u64,
-    pub(super) heard: Heard,
-    pub(super) asked: u64,
+pub(crate) struct World {
+    pub(crate) disk: SimulatedDisk,
+    pub(crate) engine: Engine<SimulatedDisk>,
+    pub(crate) settings: Settings,
+    pub(crate) now: Instant,
+    pub(crate) time: u64,
+    pub(crate) heard: Heard,
+    pub(crate) asked: u64,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(settings(1))
     }
 
-    pub(super) fn with(settings: Settings) -> Self {
+    pub(crate) fn with(settings: Settings) -> Self {
         let disk = SimulatedDisk::new(settings.seed);
         let (now, time, mut heard) = (Instant::now(), 1_000_000, Heard::default());
         let engine = Engine::open(disk.clone(), settings.clone(), now, time, &mut heard).expect("it opens");
@@ -76,17 +81,17 @@ impl World {
     }
 
     /// What was said since this was asked last.
-    pub(super) fn said(&mut self) -> Vec<Said> {
+    pub(crate) fn said(&mut self) -> Vec<Said> {
         std::mem::take(&mut self.heard.0)
     }
 
-    pub(super) fn pass(&mut self, duration: Duration) {
+    pub(crate) fn pass(&mut self, duration: Duration) {
         self.now += duration;
         self.time += u64::try_from(duration.as_millis()).unwrap();
     }
 
     /// Turns until there is nothing more to be done at once.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..1000 {
             let next = self.engine.turn(self.now, self.time, &mut self.heard).expect("the engine works");
             if next.is_none_or(|next| next > self.now) {
@@ -97,39 +102,40 @@ impl World {
     }
 
     /// Asks without a turn. Returns the number of the question.
-    pub(super) fn ask_only(&mut self, ask: Ask) -> u64 {
+    pub(crate) fn ask_only(&mut self, ask: Ask) -> u64 {
         self.asked += 1;
-        self.engine.ask(Ticket { thread: 0, number: self.asked }, ask);
+        let ticket = Ticket { thread: 0, number: self.asked };
+        self.engine.ask(Asked { origin: self.engine.node(), ticket, number: None, ask });
         self.asked
     }
 
     /// Asks, and gives the answer. What else was said stays to be looked at.
-    pub(super) fn ask(&mut self, ask: Ask) -> Answer {
+    pub(crate) fn ask(&mut self, ask: Ask) -> Answer {
         let number = self.ask_only(ask);
         self.settle();
         self.answer_to(number).expect("a question is answered in its turn")
     }
 
     /// Takes the answer out of what was said.
-    pub(super) fn answer_to(&mut self, number: u64) -> Option<Answer> {
-        let is_it = |said: &Said| matches!(said, Said::Told(_, Told::Answer { number: it, .. }) if *it == number);
+    pub(crate) fn answer_to(&mut self, number: u64) -> Option<Answer> {
+        let is_it = |said: &Said| matches!(said, Said::Told(.., Told::Answer { number: it, .. }) if *it == number);
         let at = self.heard.0.iter().position(is_it)?;
         match self.heard.0.remove(at) {
-            Said::Told(_, Told::Answer { answer, .. }) => Some(answer),
+            Said::Told(.., Told::Answer { answer, .. }) => Some(answer),
             other => panic!("{other:?} is no answer"),
         }
     }
 
     /// Takes a message of a shared subscription out of what was said for which nobody of the store is left.
-    pub(super) fn take_orphan(&mut self) -> Option<(ShardId, Number, Arc<str>, Message)> {
-        let at = self.heard.0.iter().position(|said| matches!(said, Said::Told(_, Told::Orphan { .. })))?;
+    pub(crate) fn take_orphan(&mut self) -> Option<(ShardId, Number, Arc<str>, Message)> {
+        let at = self.heard.0.iter().position(|said| matches!(said, Said::Told(.., Told::Orphan { .. })))?;
         match self.heard.0.remove(at) {
-            Said::Told(_, Told::Orphan { shard, number, share, message }) => Some((shard, number, share, message)),
+            Said::Told(.., Told::Orphan { shard, number, share, message }) => Some((shard, number, share, message)),
             other => panic!("{other:?} is no message"),
         }
     }
 
-    pub(super) fn claim(&mut self, client: &str, slot: u32) -> OwnedSession {
+    pub(crate) fn claim(&mut self, client: &str, slot: u32) -> OwnedSession {
         match self.ask(claim(client, slot)) {
             Answer::Claimed(session) => *session,
             other => panic!("the claim was answered with {other:?}"),
@@ -137,22 +143,22 @@ impl World {
     }
 
     /// The machine stops, and starts again with what its disk has kept.
-    pub(super) fn crash(&mut self, keeps: CrashKeeps) {
+    pub(crate) fn crash(&mut self, keeps: CrashKeeps) {
         self.disk.crash(keeps);
         self.restart();
     }
 
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.heard = Heard::default();
         self.engine = Engine::open(self.disk.clone(), self.settings.clone(), self.now, self.time, &mut self.heard)
             .expect("it opens");
     }
 
     /// Deliveries to a place among what was said, which go.
-    pub(super) fn delivered(&mut self, slot: u32) -> Vec<Delivery> {
+    pub(crate) fn delivered(&mut self, slot: u32) -> Vec<Delivery> {
         let mut all = Vec::new();
         self.heard.0.retain(|said| match said {
-            Said::Told(_, Told::Deliver { owner, deliveries, .. }) if owner.slot == slot => {
+            Said::Told(.., Told::Deliver { owner, deliveries, .. }) if owner.slot == slot => {
                 all.extend(deliveries.iter().cloned());
                 false
             }
@@ -162,11 +168,11 @@ impl World {
     }
 }
 
-pub(super) fn owner(slot: u32) -> Owner {
+pub(crate) fn owner(slot: u32) -> Owner {
     Owner { thread: 0, slot, generation: 0 }
 }
 
-pub(super) fn claim(client: &str, slot: u32) -> Ask {
+pub(crate) fn claim(client: &str, slot: u32) -> Ask {
     let claim = Claim {
         client: client.into(),
         user: None,
@@ -181,40 +187,40 @@ pub(super) fn claim(client: &str, slot: u32) -> Ask {
     Ask::Claim { owner: owner(slot), claim }
 }
 
-pub(super) fn subscription(qos: QoS, id: u32) -> Subscription {
+pub(crate) fn subscription(qos: QoS, id: u32) -> Subscription {
     let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
     Subscription { options, id: NonZeroU32::new(id) }
 }
 
-pub(super) fn subscribe(client: &str, epoch: Epoch, filter: &str, qos: QoS) -> Ask {
+pub(crate) fn subscribe(client: &str, epoch: Epoch, filter: &str, qos: QoS) -> Ask {
     let subscriptions = vec![(filter.into(), subscription(qos, 0))];
     Ask::Subscribe { client: client.into(), epoch, subscriptions }
 }
 
-pub(super) fn message(topic: &str, payload: &str) -> Message {
+pub(crate) fn message(topic: &str, payload: &str) -> Message {
     message_of(QoS::AtLeastOnce, topic, payload)
 }
 
-pub(super) fn message_of(qos: QoS, topic: &str, payload: &str) -> Message {
+pub(crate) fn message_of(qos: QoS, topic: &str, payload: &str) -> Message {
     Message::new(topic, qos, &[], payload.as_bytes())
 }
 
-pub(super) fn publish(shard: ShardId, message: Message) -> Ask {
+pub(crate) fn publish(shard: ShardId, message: Message) -> Ask {
     let to = Recipients::Matching { publisher: None };
     Ask::Publish { shard, published: Published { message, retain: None, to } }
 }
 
 /// The shard of a client in [`settings`].
-pub(super) fn shard_of(client: &str) -> ShardId {
+pub(crate) fn shard_of(client: &str) -> ShardId {
     ShardId::of(client, NonZeroU16::new(4).unwrap())
 }
 
-pub(super) fn client(name: &str) -> ClientId {
+pub(crate) fn client(name: &str) -> ClientId {
     name.into()
 }
 
 /// What clients see of deliveries.
-pub(super) fn payloads(deliveries: &[Delivery]) -> Vec<String> {
+pub(crate) fn payloads(deliveries: &[Delivery]) -> Vec<String> {
     let shown = |it: &Delivery| {
         it.message
             .as_ref()

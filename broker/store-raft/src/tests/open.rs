@@ -27,7 +27,8 @@ fn each_life_has_a_number_of_its_own_whatever_crashes() {
         world.crash(CrashKeeps::Nothing);
         assert_eq!(world.engine.node(), fulmar_store::Node { id: NODE, incarnation });
     }
-    let identity = Identity { node: NODE, shards: NonZeroU16::new(4).unwrap(), incarnation: 5 };
+    let identity =
+        Identity { node: NODE, shards: NonZeroU16::new(4).unwrap(), incarnation: 5, mode: crate::Mode::Alone };
     assert_eq!(Identity::read(&world.disk, Path::new("/data")).unwrap(), Some(identity));
 }
 

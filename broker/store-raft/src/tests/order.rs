@@ -17,7 +17,7 @@ fn subscribed(world: &mut World, name: &str, slot: u32) {
 fn answered(world: &mut World) -> Vec<u64> {
     let said = world.said();
     let number = |said: &Said| match said {
-        Said::Told(_, Told::Answer { number, answer: Answer::Reply(_) }) => Some(*number),
+        Said::Told(.., Told::Answer { number, answer: Answer::Reply(_) }) => Some(*number),
         _ => None,
     };
     said.iter().filter_map(number).collect()

@@ -2,7 +2,7 @@
 
 use fulmar_codec::{PacketId, QoS};
 use fulmar_log::disk::CrashKeeps;
-use fulmar_store::{Answer, Ask, Party, Published, Recipients, Reply, ShardId, Stored, Ticket};
+use fulmar_store::{Answer, Ask, Asked, Party, Published, Recipients, Reply, ShardId, Stored, Ticket};
 
 use super::fixture::*;
 
@@ -57,7 +57,8 @@ fn what_is_on_its_way_between_shards_survives_a_crash_at_any_sync() {
             world.asked += 1;
             let number = world.asked;
             let ask = receive("pub", epoch, packet_id, &packet_id.to_string(), &[other]);
-            world.engine.ask(Ticket { thread: 0, number }, ask);
+            let (origin, ticket) = (world.engine.node(), Ticket { thread: 0, number });
+            world.engine.ask(Asked { origin, ticket, number: None, ask });
             let mut failed = false;
             for _ in 0..20 {
                 failed |= world.engine.turn(world.now, world.time, &mut world.heard).is_err();

@@ -1,14 +1,19 @@
-//! One node or three, and clients, at random from a seed: these connect, subscribe, publish, acknowledge and leave; nodes
+//! One node, three, or a cluster of members that come and go, and clients, at random from a seed: these connect, subscribe, publish, acknowledge and leave; nodes
 //! lose their power, processes are killed, disks fill up and fail, nodes are cut off. What was answered must hold.
 //!
 //! `client.rs` is what a client knows and checks, `world.rs` and `listen.rs` what stands between clients and engines,
-//! `nodes.rs` how these break.
+//! `nodes.rs` how these break, `members.rs` who belongs to the cluster.
 
 mod client;
+mod courier;
 mod listen;
+mod members;
 mod nodes;
+mod view;
 mod world;
 
+use self::members::Reached;
+use self::nodes::Kind;
 use self::world::World;
 use crate::settings::Sabotage;
 
@@ -17,19 +22,26 @@ type Violation = String;
 
 const SEEDS: u64 = 300;
 const SEEDS_OF_THREE: u64 = 100;
+const SEEDS_OF_CLUSTERS: u64 = 120;
 
-fn run(seed: u64, nodes: usize, sabotage: Option<Sabotage>) -> Result<(), Violation> {
+/// From three to five members.
+fn cluster(seed: u64) -> Kind {
+    Kind::Cluster(3 + (seed % 3) as usize)
+}
+
+fn run(seed: u64, nodes: Kind, sabotage: Option<Sabotage>) -> Result<Reached, Violation> {
     let mut world = World::new(seed, nodes, sabotage)?;
     for _ in 0..world.steps {
         world.step()?;
     }
-    world.finish()
+    world.finish()?;
+    Ok(world.nodes.reached())
 }
 
 #[test]
 fn what_was_answered_holds_whatever_crashes() {
     for seed in 0..SEEDS {
-        if let Err(violation) = run(seed, 1, None) {
+        if let Err(violation) = run(seed, Kind::Alone, None) {
             panic!("seed {seed}: {violation}");
         }
     }
@@ -39,48 +51,88 @@ fn what_was_answered_holds_whatever_crashes() {
 fn what_was_answered_holds_whichever_node_leads() {
     // The last one lost a message of a shared subscription whose member a node did not know yet.
     for seed in (0..SEEDS_OF_THREE).chain([1210]) {
-        if let Err(violation) = run(seed, 3, None) {
+        if let Err(violation) = run(seed, Kind::Fixed, None) {
             panic!("seed {seed}: {violation}");
         }
     }
 }
 
+#[test]
+fn what_was_answered_holds_whoever_joins_leaves_or_loses_its_folder() {
+    let mut all = Reached::default();
+    for seed in 0..SEEDS_OF_CLUSTERS {
+        let nodes = cluster(seed);
+        let Reached { lost, received, left } =
+            run(seed, nodes, None).unwrap_or_else(|violation| panic!("seed {seed} of {nodes:?}: {violation}"));
+        all = Reached { lost: all.lost + lost, received: all.received + received, left: all.left + left };
+    }
+    println!("{all:?}");
+    assert!(all.lost > 30 && all.received > 100 && all.left > 30, "{all:?}");
+}
+
 /// Whether a mistake shows with so many nodes.
-fn is_found(nodes: usize, sabotage: Sabotage) {
+fn is_found(nodes: Kind, sabotage: Sabotage) {
     let found = (0..SEEDS).find_map(|seed| run(seed, nodes, Some(sabotage)).err().map(|violation| (seed, violation)));
     let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} is not found"));
-    println!("{sabotage:?} is found with seed {seed} of {nodes}: {violation}");
+    println!("{sabotage:?} is found with seed {seed} of {nodes:?}: {violation}");
 }
 
 #[test]
 fn an_answer_before_the_sync_is_found() {
-    is_found(1, Sabotage::AnswerBeforeSync);
-    is_found(3, Sabotage::AnswerBeforeSync);
+    is_found(Kind::Alone, Sabotage::AnswerBeforeSync);
+    is_found(Kind::Fixed, Sabotage::AnswerBeforeSync);
 }
 
 #[test]
 fn an_answer_before_the_commit_is_found() {
-    is_found(1, Sabotage::AnswerBeforeCommit);
-    is_found(3, Sabotage::AnswerBeforeCommit);
+    is_found(Kind::Alone, Sabotage::AnswerBeforeCommit);
+    is_found(Kind::Fixed, Sabotage::AnswerBeforeCommit);
 }
 
 #[test]
 fn a_second_delivery_to_the_same_owner_is_found() {
-    is_found(1, Sabotage::DeliveredTwice);
+    is_found(Kind::Alone, Sabotage::DeliveredTwice);
 }
 
 #[test]
 fn a_boot_counter_that_goes_back_is_found() {
-    is_found(1, Sabotage::BootCounterNotSynced);
+    is_found(Kind::Alone, Sabotage::BootCounterNotSynced);
 }
 
 #[test]
 fn a_log_that_goes_before_its_snapshot_is_safe_is_found() {
-    is_found(1, Sabotage::SnapshotNotSynced);
+    is_found(Kind::Alone, Sabotage::SnapshotNotSynced);
 }
 
 #[test]
 fn an_outbox_that_is_emptied_too_early_is_found() {
-    is_found(1, Sabotage::OutboxDoneEarly);
-    is_found(3, Sabotage::OutboxDoneEarly);
+    is_found(Kind::Alone, Sabotage::OutboxDoneEarly);
+    is_found(Kind::Fixed, Sabotage::OutboxDoneEarly);
+}
+
+/// Whether a mistake shows with members of a cluster.
+fn is_found_in_a_cluster(sabotage: Sabotage) {
+    let found = (0..SEEDS).find_map(|seed| run(seed, cluster(seed), Some(sabotage)).err().map(|it| (seed, it)));
+    let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} is not found"));
+    println!("{sabotage:?} is found with seed {seed} of {:?}: {violation}", cluster(seed));
+}
+
+#[test]
+fn a_received_snapshot_that_counts_before_it_is_synced_is_found() {
+    is_found_in_a_cluster(Sabotage::ReceivedNotSynced);
+}
+
+#[test]
+fn a_received_snapshot_of_another_index_is_found() {
+    is_found_in_a_cluster(Sabotage::ReceivedAtOtherIndex);
+}
+
+#[test]
+fn a_replica_that_goes_before_its_group_lets_it_is_found() {
+    is_found_in_a_cluster(Sabotage::LeavesEarly);
+}
+
+#[test]
+fn a_leader_that_serves_before_its_first_entry_is_found() {
+    is_found(Kind::Fixed, Sabotage::ServesEarly);
 }

@@ -96,18 +96,18 @@ fn no_part_of_a_snapshot_and_no_flipped_bit_is_taken_for_a_whole_one() {
     let length = file.length().unwrap();
     let mut whole = vec![0; usize::try_from(length).unwrap()];
     file.read_at(0, &mut whole).unwrap();
-    assert!(snapshot::load(&world.disk, folder, named).is_ok());
+    assert!(snapshot::load(&world.disk, &named.path(folder), named).is_ok());
     for cut in (0..length).step_by(7) {
         file.set_length(cut).unwrap();
-        assert!(snapshot::load(&world.disk, folder, named).is_err(), "{cut} of {length} bytes");
+        assert!(snapshot::load(&world.disk, &named.path(folder), named).is_err(), "{cut} of {length} bytes");
         file.write_at(0, &whole).unwrap();
     }
     for bit in (0..length * 8).step_by(97) {
         world.disk.flip(&folder.join(&name), bit);
-        assert!(snapshot::load(&world.disk, folder, named).is_err(), "bit {bit}");
+        assert!(snapshot::load(&world.disk, &named.path(folder), named).is_err(), "bit {bit}");
         world.disk.flip(&folder.join(&name), bit);
     }
-    assert!(snapshot::load(&world.disk, folder, named).is_ok());
+    assert!(snapshot::load(&world.disk, &named.path(folder), named).is_ok());
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn claim_with_will(name: &str, slot: u32, delay_seconds: u32) -> Ask {
 fn wills(said: &[Said]) -> Vec<(ShardId, u64, &PendingWill)> {
     fn will(said: &Said) -> Option<(ShardId, u64, &PendingWill)> {
         match said {
-            Said::Told(0, Told::Will { shard, id, pending }) => Some((*shard, *id, pending)),
+            Said::Told(_, 0, Told::Will { shard, id, pending }) => Some((*shard, *id, pending)),
             _ => None,
         }
     }

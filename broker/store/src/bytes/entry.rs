@@ -33,7 +33,7 @@ bytes_of_enum!(Command, |found| BytesError::UnknownCommand { found, level: LEVEL
     2 => Claim(claim),
     3 => Subscribe { client, epoch, subscriptions },
     4 => Unsubscribe { client, epoch, filters },
-    5 => Publish { source, first, items },
+    5 => Publish { source, first, items, goes_on },
     6 => Acknowledge { client, epoch, acks },
     7 => ReceiveQos2 { client, epoch, packet_id, routed },
     8 => Release { client, epoch, packet_id },

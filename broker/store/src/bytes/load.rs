@@ -14,7 +14,7 @@ use crate::outbox::{Addressee, Outbox, Waiting};
 use crate::queue::{IDS, Place, Queue};
 use crate::session::{EARLIER_CLAIMS, Presence, Session, head_bytes, subscription_bytes};
 use crate::settings::cost;
-use crate::shard::{Gone, Retained, Shard};
+use crate::shard::{Gone, Retained, Shard, Stream};
 use crate::shares::ShareId;
 
 /// Numbers that count up stay below this for ever.
@@ -58,7 +58,7 @@ pub enum SnapshotError {
 /// Takes the chunks of a snapshot one after the other.
 #[derive(Default)]
 pub struct Loader {
-    shard: Option<Shard>,
+    pub(super) shard: Option<Shard>,
     chunks: u32,
     records: u64,
     is_complete: bool,
@@ -77,6 +77,11 @@ impl Loader {
     /// Before the first chunk.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// More records come to a shard that there is.
+    pub(super) fn going_on(shard: Shard) -> Self {
+        Self { shard: Some(shard), ..Self::default() }
     }
 
     /// Takes the next chunk.
@@ -106,7 +111,7 @@ impl Loader {
         }
     }
 
-    fn record(&mut self, record: Record) -> Checked {
+    pub(super) fn record(&mut self, record: Record) -> Checked {
         check(!self.is_complete, "it follows the end")?;
         let Some(shard) = &mut self.shard else {
             let Record::Head(head) = record else { return Err("it is not the head") };
@@ -115,9 +120,9 @@ impl Loader {
         };
         match record {
             Record::Head(_) => Err("there is a head already"),
-            Record::Source(source, next) => {
+            Record::Source(source, next, after) => {
                 check(next <= COUNTER_MAX, "a number is too high")?;
-                check(shard.sources.insert(source, next).is_none(), "a source is there twice")
+                check(shard.sources.insert(source, Stream { next, after }).is_none(), "a source is there twice")
             }
             Record::Gone(Node { id, incarnation }, since, index) => {
                 let gone = Gone { incarnation, since, index };

@@ -34,6 +34,7 @@ bytes_of_enum!(Reply, unknown!("reply"), {
     11 => Disconnected { ended, will },
     12 => Cleared(cleared),
     13 => Ended { was_there, owner },
+    14 => Attached,
 });
 
 bytes_of_enum!(Refusal, unknown!("refusal"), {

@@ -25,7 +25,8 @@ use crate::shares::ShareId;
 pub(super) enum Record {
     /// The first.
     Head(Head),
-    Source(Party, Number),
+    /// A source, the number it goes on with, and up to which client the message with that number has come.
+    Source(Party, Number, Option<ClientId>),
     /// A node, the last life that is over, since when, and which entry said so.
     Gone(Node, Time, Index),
     /// A message that records behind it refer to.
@@ -76,7 +77,7 @@ pub(super) struct SessionHead {
 
 bytes_of_enum!(Record, unknown!("record"), {
     1 => Head(head),
-    2 => Source(source, next),
+    2 => Source(source, next, after),
     3 => Gone(node, since, index),
     4 => Body(id, expires, message),
     5 => Session(head),
@@ -165,7 +166,7 @@ impl Shard {
             next_share: ledger.shares().next,
             totals: ledger.totals,
         });
-        let sources = sources.into_iter().map(|(source, next)| Record::Source(source, next));
+        let sources = sources.into_iter().map(|(source, stream)| Record::Source(source, stream.next, stream.after));
         let gone = gone.into_iter().map(|(id, gone)| {
             let node = Node { id, incarnation: gone.incarnation };
             Record::Gone(node, gone.since, gone.index)

@@ -2,10 +2,10 @@
 
 use fulmar_codec::QoS;
 
-use super::Shard;
+use super::{Shard, Stream};
 use crate::command::{Item, Target};
 use crate::ledger::{MessageId, sabotaged};
-use crate::names::{Number, Party};
+use crate::names::{ClientId, Number, Party};
 use crate::queue::Place;
 use crate::reply::{ItemReply, Refusal, Reply, Stored};
 use crate::settings::Bound;
@@ -14,7 +14,16 @@ impl Shard {
     /// Only the next expected number goes on with a stream: what is earlier was dealt with, what is later waits for
     /// what is missing. A mere high-water mark would take a batch that was lost with an old leader for one that was
     /// done.
-    pub(super) fn publish(&mut self, source: Party, first: Number, items: &[Item]) -> Result<Reply, Refusal> {
+    ///
+    /// A message for many sessions comes in parts with one number, cut in the order of the clients. Who had theirs is
+    /// remembered by the last of them, so that whoever proposes the message again, matched anew, doubles nothing.
+    pub(super) fn publish(
+        &mut self,
+        source: Party,
+        first: Number,
+        items: &[Item],
+        goes_on: bool,
+    ) -> Result<Reply, Refusal> {
         if let Party::Node(node) = source
             && self.is_gone(node)
         {
@@ -27,40 +36,46 @@ impl Shard {
         if !self.sources.contains_key(&source) && self.sources.len() >= self.settings.nodes_max as usize {
             return Err(Refusal::Bound(Bound::Nodes));
         }
+        let mut after = self.came_until(source).cloned();
         let mut replies = Vec::with_capacity(items.len());
-        let mut number = first;
-        for item in items {
-            replies.push(match number < expected {
-                true => ItemReply::DoneBefore,
-                false => ItemReply::Stored(self.store(item)),
-            });
-            number = number.saturating_add(1);
+        let mut next = expected;
+        for ((number, left), item) in (first..).zip((0..items.len()).rev()).zip(items) {
+            if number < next {
+                replies.push(ItemReply::DoneBefore);
+                continue;
+            }
+            replies.push(ItemReply::Stored(self.store(item, after.as_ref())));
+            if left > 0 || !goes_on {
+                (next, after) = (number.saturating_add(1), None);
+            } else if !sabotaged!(self.ledger, PartsForgotten) {
+                after = after.max(item.targets.iter().map(|target| target.client.clone()).max());
+            }
         }
-        let expected = expected.max(number);
-        self.sources.insert(source, expected);
-        Ok(Reply::Published { items: replies, expected })
+        self.sources.insert(source, Stream { next, after });
+        Ok(Reply::Published { items: replies, expected: next })
     }
 
-    /// Brings a message to its targets here, and to its topic if it is to be retained.
-    pub(super) fn store(&mut self, item: &Item) -> Stored {
+    /// Brings a message to its targets here that come after a client, and to its topic if it is to be retained.
+    fn store(&mut self, item: &Item, after: Option<&ClientId>) -> Stored {
         let body = self.ledger.add_body(&item.message, self.time);
-        let stored = self.store_body(item, body);
+        let stored = self.store_body(item, body, after);
         self.ledger.let_go(body);
         stored
     }
 
     /// The same, with the body that somebody else holds too.
-    pub(super) fn store_body(&mut self, item: &Item, body: MessageId) -> Stored {
+    pub(super) fn store_body(&mut self, item: &Item, body: MessageId, after: Option<&ClientId>) -> Stored {
         let Item { message: _, retain, targets } = item;
         let mut stored = Stored { is_expired: self.ledger.body(body).is_expired(self.time), ..Stored::default() };
         if let Some(version) = retain {
             stored.retained = Some(self.retain(item.message.topic(), body, *version));
         }
+        let is_wanted = |target: &Target| after.is_none_or(|after| target.client > *after);
         if stored.is_expired {
-            self.ledger.totals.expired += targets.len() as u64;
+            self.ledger.totals.expired += targets.iter().filter(|target| is_wanted(target)).count() as u64;
             return stored;
         }
-        for (position, target) in (0..).zip(targets) {
+        for (position, target) in (0..).zip(targets).filter(|(_, target)| is_wanted(target)) {
             match self.queue(target, body) {
                 Outcome::Ignored => stored.ignored += 1,
                 Outcome::Again => stored.again += 1,

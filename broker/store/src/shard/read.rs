@@ -186,6 +186,13 @@ impl Shard {
         })
     }
 
+    /// Each filter that any session has and that comes after `after` in the order of its bytes, once.
+    pub fn filters_after(&self, after: Option<&str>) -> impl Iterator<Item = &Arc<str>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = after.map_or(Unbounded, Excluded);
+        self.interest.filters().range::<str, _>((start, Unbounded)).map(|(filter, _)| filter)
+    }
+
     /// Each filter that any session has, once, and how many have it.
     pub fn filters(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
         self.interest.filters().iter().map(|(filter, sessions)| (filter, *sessions))
@@ -193,7 +200,9 @@ impl Shard {
 
     /// Filters that the first session got (true) or the last one gave up, in entries behind `index`. None if that is
     /// too long ago, or before the snapshot that this replica began with: then [`filters`](Self::filters) tells all.
-    pub fn filters_since(&self, index: Index) -> Option<impl Iterator<Item = (&Arc<str>, bool)>> {
+    ///
+    /// With the entry in which each changed.
+    pub fn filters_since(&self, index: Index) -> Option<impl Iterator<Item = (Index, &Arc<str>, bool)>> {
         self.interest.changes_since(index)
     }
 
@@ -243,7 +252,26 @@ impl Shard {
 
     /// The number that a source goes on with.
     pub fn expected(&self, source: Party) -> Number {
-        self.sources.get(&source).copied().unwrap_or(1)
+        self.sources.get(&source).map_or(1, |stream| stream.next)
+    }
+
+    /// Up to which client the message with that number has come, if it came in parts and not all of them are there.
+    pub fn came_until(&self, source: Party) -> Option<&ClientId> {
+        self.sources.get(&source)?.after.as_ref()
+    }
+
+    /// All lives of nodes that own sessions here, have streams to here, or for which something waits here. Some may be
+    /// there more than once.
+    pub fn lives(&self) -> impl Iterator<Item = Node> {
+        let parties = self.sources.keys().chain(self.outbox.keys());
+        let others = parties.filter_map(|party| if let Party::Node(node) = party { Some(*node) } else { None });
+        self.owned.keys().copied().chain(others)
+    }
+
+    /// The last entry in which the first session got a filter or the last one gave one up, or an earlier or later one
+    /// without such changes in between.
+    pub fn filters_changed_at(&self) -> Index {
+        self.interest.changed_at()
     }
 
     /// The retained message of a topic, unless it is over, with what is left of its lifetime.
@@ -259,6 +287,11 @@ impl Shard {
         self.retained
             .range::<str, _>((start, Unbounded))
             .filter_map(move |(_, retained)| self.retained_at(retained, now))
+    }
+
+    /// Topics of which it is remembered that their retained message was deleted, and by which version.
+    pub fn deleted(&self) -> impl Iterator<Item = (&str, Version)> {
+        self.tombstones.iter().map(|(topic, tombstone)| (&**topic, tombstone.version))
     }
 
     fn retained_at(&self, retained: &super::Retained, now: Time) -> Option<(Message, Version)> {

@@ -82,7 +82,7 @@ impl Shard {
     }
 
     /// Whether there was one.
-    pub(super) fn remove_tombstone(&mut self, topic: &str) -> bool {
+    pub(crate) fn remove_tombstone(&mut self, topic: &str) -> bool {
         let Some((topic, tombstone)) = self.tombstones.remove(topic) else { return false };
         self.ledger.give_back(tombstone_bytes(&topic));
         self.ledger.remove_due(tombstone.ends, Due::Tombstone(topic));

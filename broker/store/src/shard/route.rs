@@ -97,7 +97,7 @@ impl Shard {
             let to = Addressee::Subscribers { publisher: publisher.clone() };
             outbox.push(Waiting { body, to }, &mut self.ledger);
         }
-        let stored = self.store_body(&routed.item, body);
+        let stored = self.store_body(&routed.item, body, None);
         self.ledger.let_go(body);
         stored
     }

@@ -187,6 +187,6 @@ fn sessions_subscriptions_wills_identifiers_retained_messages_and_nodes_are_boun
     let outcomes = [RetainReply::Applied, RetainReply::Refused(Bound::Retained), RetainReply::Applied];
     assert_eq!(reply, published(outcomes.map(retained).to_vec(), 4));
 
-    let from_another = Command::Publish { source: Party::Node(B), first: 1, items: vec![] };
+    let from_another = Command::Publish { source: Party::Node(B), first: 1, items: vec![], goes_on: false };
     assert_eq!(world.apply(from_another), refused(Bound::Nodes));
 }

@@ -152,7 +152,7 @@ fn subscriptions_tell_what_began_changed_and_ended() {
         Reply::Unsubscribed(vec![true, false, false])
     );
     assert_eq!(world.subscriptions, [change("c", generation, "a", None, 1)]);
-    let began = world.shard.filters_since(0).unwrap().map(|(filter, began)| (&**filter, began));
+    let began = world.shard.filters_since(0).unwrap().map(|(_, filter, began)| (&**filter, began));
     assert_eq!(began.collect::<Vec<_>>(), [("a", true), ("b", true)]);
     assert_eq!(world.shard.filters_since(world.shard.applied()).unwrap().count(), 0);
     let all: Vec<_> = world.shard.subscriptions().map(|(client, _, filter, it)| (&**client, &**filter, *it)).collect();

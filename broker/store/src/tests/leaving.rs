@@ -169,7 +169,7 @@ fn a_node_that_is_gone_is_not_heard_any_more_but_its_next_life_is() {
     let next_life = Node { incarnation: 2, ..A };
     let source = Party::Node(next_life);
     let published = Reply::Published { items: vec![], expected: 1 };
-    assert_eq!(world.apply(Command::Publish { source, first: 1, items: vec![] }), published);
+    assert_eq!(world.apply(Command::Publish { source, first: 1, items: vec![], goes_on: false }), published);
     let back = world.claim(&claim("c", next_life, 1));
     assert_eq!((back.present, back.took_over, world.payloads("c")), (true, None, vec!["x".to_owned()]));
 }

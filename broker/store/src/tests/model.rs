@@ -29,7 +29,8 @@ pub(super) struct Model {
     last_will: WillId,
     last_number: u64,
     pub(super) sessions: BTreeMap<ClientId, Session>,
-    sources: BTreeMap<Party, Number>,
+    /// The next number of each, and who was in the parts of that message that came.
+    sources: BTreeMap<Party, (Number, Vec<ClientId>)>,
     /// A node, since when, and which entry said so.
     gone: Vec<(Node, Time, Index)>,
     pub(super) retained: BTreeMap<String, (Kept, Version)>,
@@ -62,7 +63,9 @@ impl Model {
                 let each = filters.iter().map(|filter| self.unsubscribe(&client, filter));
                 return Ok(Reply::Unsubscribed(each.collect()));
             }
-            Command::Publish { source, first, items } => return self.publish(source, first, &items),
+            Command::Publish { source, first, items, goes_on } => {
+                return self.publish(source, first, &items, goes_on);
+            }
             Command::Acknowledge { client, epoch, acks } => {
                 let settings = self.settings;
                 let session = self.owned(&client, epoch)?;
@@ -265,7 +268,7 @@ impl Model {
         Ok(session.subscriptions.insert(filter, it).is_none())
     }
 
-    fn publish(&mut self, source: Party, first: Number, items: &[Item]) -> Result<Reply, Refusal> {
+    fn publish(&mut self, source: Party, first: Number, items: &[Item], goes_on: bool) -> Result<Reply, Refusal> {
         if let Party::Node(node) = source
             && self.is_gone(node)
         {
@@ -278,21 +281,27 @@ impl Model {
         if !self.sources.contains_key(&source) && self.sources.len() >= self.settings.nodes_max as usize {
             return Err(Bound::Nodes.into());
         }
-        let each = (first..).zip(items).map(|(number, item)| {
-            if number < expected {
-                return ItemReply::DoneBefore;
+        let (mut next, mut had_it) = self.sources.remove(&source).unwrap_or((1, Vec::new()));
+        let mut replies = Vec::new();
+        for (number, item) in (first..).zip(items) {
+            if number < next {
+                replies.push(ItemReply::DoneBefore);
+                continue;
             }
             let kept = self.keep(&item.message);
-            ItemReply::Stored(self.store(item, &kept))
-        });
-        let items: Vec<_> = each.collect();
-        let expected = expected.max(first + items.len() as u64);
-        self.sources.insert(source, expected);
-        Ok(Reply::Published { items, expected })
+            replies.push(ItemReply::Stored(self.store(item, &kept, &had_it)));
+            if goes_on && replies.len() == items.len() {
+                had_it.extend(item.targets.iter().map(|target| target.client.clone()));
+            } else {
+                (next, had_it) = (number + 1, Vec::new());
+            }
+        }
+        self.sources.insert(source, (next, had_it));
+        Ok(Reply::Published { items: replies, expected: next })
     }
 
     pub(super) fn expected(&self, source: Party) -> Number {
-        self.sources.get(&source).copied().unwrap_or(1)
+        self.sources.get(&source).map_or(1, |(next, _)| *next)
     }
 
     fn keep(&mut self, message: &Message) -> Kept {
@@ -301,16 +310,21 @@ impl Model {
         Kept { number: self.last_number, message: message.clone(), expires }
     }
 
-    fn store(&mut self, item: &Item, kept: &Kept) -> Stored {
+    /// To those of the targets that come after all who had it.
+    fn store(&mut self, item: &Item, kept: &Kept, had_it: &[ClientId]) -> Stored {
         let mut stored = Stored { is_expired: kept.is_expired(self.time), ..Stored::default() };
         if let Some(version) = item.retain {
             stored.retained = Some(self.retain(kept, version));
         }
         if stored.is_expired {
-            self.totals.expired += item.targets.len() as u64;
+            let waiting = item.targets.iter().filter(|target| had_it.iter().all(|it| *it < target.client));
+            self.totals.expired += waiting.count() as u64;
             return stored;
         }
         for (position, target) in item.targets.iter().enumerate() {
+            if had_it.iter().any(|it| *it >= target.client) {
+                continue;
+            }
             if target.qos == QoS::AtMostOnce || (target.share.is_none() && !self.is_there(target)) {
                 stored.ignored += 1;
                 continue;
@@ -408,7 +422,7 @@ impl Model {
         for destination in self.living(&routed.destinations) {
             self.send(destination, kept.clone(), Addressee::Subscribers { publisher: publisher.clone() });
         }
-        self.store(&routed.item, &kept)
+        self.store(&routed.item, &kept, &[])
     }
 
     fn disconnect(

@@ -43,11 +43,32 @@ fn a_source_goes_on_with_the_expected_number_only() {
 }
 
 #[test]
+fn the_parts_of_a_message_have_one_number_and_nobody_gets_two_of_them() {
+    let mut world = World::new();
+    let [a, b, c] = ["a", "b", "c"].map(|client| (client, world.session(client).generation));
+    let part = |of: &[(&str, Generation)], goes_on| {
+        let targets: Vec<_> = of.iter().map(|(client, it)| target(client, *it, QoS::AtLeastOnce)).collect();
+        Command::Publish { source: Party::Node(A), first: 1, items: vec![item("x", &targets)], goes_on }
+    };
+    let answered = |item, expected| Reply::Published { items: vec![item], expected };
+    assert_eq!(world.apply(part(&[a, b], true)), answered(stored(2), 1));
+    assert_eq!(world.shard.came_until(Party::Node(A)).map(|client| &**client), Some("b"));
+    // The leader changed, and the next one matches anew and cuts elsewhere.
+    assert_eq!(world.apply(part(&[a], true)), answered(stored(0), 1));
+    assert_eq!(world.shard.came_until(Party::Node(A)).map(|client| &**client), Some("b"));
+    assert_eq!(world.apply(part(&[b, c], false)), answered(stored(1), 2));
+    assert_eq!(world.shard.came_until(Party::Node(A)), None);
+    // What the old one had proposed comes late.
+    assert_eq!(world.apply(part(&[c], false)), answered(ItemReply::DoneBefore, 2));
+    assert_eq!(["a", "b", "c"].map(|client| world.payloads(client)), [["x"], ["x"], ["x"]]);
+}
+
+#[test]
 fn each_source_has_numbers_of_its_own() {
     let mut world = World::new();
     let restarted = Node { incarnation: 2, ..A };
     for source in [Party::Node(A), Party::Node(B), Party::Node(restarted), Party::Shard(ShardId(1))] {
-        let command = Command::Publish { source, first: 1, items: vec![item("x", &[])] };
+        let command = Command::Publish { source, first: 1, items: vec![item("x", &[])], goes_on: false };
         assert_eq!(world.apply(command), Reply::Published { items: vec![stored(0)], expected: 2 });
     }
     assert_eq!(world.shard.counts(), Counts::default());

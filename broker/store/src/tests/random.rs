@@ -97,7 +97,8 @@ impl Source {
                 let expected = model.expected(source);
                 let first = self.random.pick(&[expected, expected, expected, expected + 1, expected.max(2) - 1]);
                 let items = 1 + self.random.below(3);
-                Command::Publish { source, first, items: (0..items).map(|_| self.item(model)).collect() }
+                let items = (0..items).map(|_| self.item(model)).collect();
+                Command::Publish { source, first, items, goes_on: self.random.once_in(4) }
             }
             53..56 => Command::RouteAgain { number: self.number_again(model), to: self.onward(model) },
             56..72 => Command::Acknowledge { client: client.clone(), epoch, acks: self.acks(model, &client) },

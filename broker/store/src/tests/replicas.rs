@@ -163,6 +163,8 @@ fn account_for_what_disappeared(before: &Shard, after: &Shard, command: &Command
 fn is_settled(command: &Command, reply: &Reply) -> bool {
     match (command, reply) {
         (Command::NodeGone(_) | Command::Expire, _) | (_, Reply::Refused(_)) => false,
+        // A part is looked at again, and nobody gets it again.
+        (Command::Publish { goes_on, .. }, _) => !goes_on,
         (_, Reply::Acknowledged(each)) => each.iter().all(|it| matches!(it, AckReply::Done | AckReply::DoneBefore)),
         (Command::Subscribe { .. }, Reply::Subscribed(each)) => each.iter().all(Result::is_ok),
         _ => true,
@@ -376,6 +378,7 @@ fn deliberate_mistakes_are_noticed() {
     for sabotage in [
         Sabotage::EpochNotChecked,
         Sabotage::GapAccepted,
+        Sabotage::PartsForgotten,
         Sabotage::GenerationNotChecked,
         Sabotage::WillFiredTwice,
         Sabotage::RetryMatchedAgain,

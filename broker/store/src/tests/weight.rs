@@ -57,7 +57,7 @@ fn a_publish_is_cut_between_messages() {
     let shown: Vec<_> = portions
         .iter()
         .map(|command| match command {
-            Command::Publish { source: Party::Node(A), first, items } => (*first, items.len()),
+            Command::Publish { source: Party::Node(A), first, items, .. } => (*first, items.len()),
             other => panic!("{other:?}"),
         })
         .collect();

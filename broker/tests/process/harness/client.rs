@@ -57,6 +57,8 @@ pub struct Client {
     last_id: u16,
     /// Answers deliveries as a client should, and does not show PUBREL.
     pub acknowledges: bool,
+    /// Takes a broker that says nothing for too long for one that has closed the connection.
+    pub gives_up: bool,
     /// Of the last message.
     pub details: Details,
 }
@@ -69,7 +71,16 @@ impl Client {
 
     pub fn on(wire: impl Wire + 'static, version: Version) -> Client {
         let details = Details::default();
-        Client { wire: Box::new(wire), version, input: Vec::new(), used: 0, last_id: 0, acknowledges: true, details }
+        Client {
+            wire: Box::new(wire),
+            version,
+            input: Vec::new(),
+            used: 0,
+            last_id: 0,
+            acknowledges: true,
+            gives_up: false,
+            details,
+        }
     }
 
     /// An MQTT 5 client with a clean start whose session ends with the connection.
@@ -215,6 +226,7 @@ impl Client {
                 Ok(bytes) => self.input.extend_from_slice(&buffer[..bytes]),
                 // A machine that was put to sleep wakes with it.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && self.gives_up => return Got::Closed,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("waited in vain for the broker"),
                 // A TLS connection may end without a goodbye.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {

@@ -53,6 +53,7 @@ impl Thread {
             anonymous: vec![true],
             auth,
             seed: 7,
+            views: false,
             store_shards: None,
             wall_clock_microseconds: 0,
             start: now,

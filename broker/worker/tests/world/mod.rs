@@ -8,17 +8,21 @@
 pub mod client;
 
 use client::Client;
-use fulmar_auth::hooks::{Hooks, Step, Ticket};
+use fulmar_auth::hooks::{Hooks, Step, Ticket as HookTicket};
 use fulmar_auth::identity::CertificateNames;
 use fulmar_auth::passwords::Scratch;
 use fulmar_codec::ReasonCode;
+use fulmar_meta::{Member, Moment, View};
+use fulmar_store::{Answer, Ask, Ticket, Told};
 use fulmar_worker::{
     AuthSettings, Batch, Closed, ConnId, Event, LaneEnd, LaneSocket, Limits, Node, NodeSettings, Origin, Out,
     PeerIdentity, Question, Rules, Worker,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a connection is plugged into.
@@ -42,6 +46,8 @@ struct Socket {
 
 struct Thread {
     worker: Worker,
+    /// Clients that may not be written while the lease is over.
+    withheld: Vec<ConnId>,
     sockets: BTreeMap<(u32, u32), Socket>,
     letters: VecDeque<Batch>,
 }
@@ -85,14 +91,23 @@ pub struct World {
     pub questions_max: usize,
     /// Hashes that were computed.
     pub verifications: usize,
+    /// Nodes that come follow views.
+    pub views: bool,
+    /// Nodes that come have a store, which the test answers for.
+    pub store_shards: Option<NonZeroU16>,
+    /// What the clock of leases shows.
+    pub clock: Arc<AtomicU64>,
+    /// In its next turn with bytes this node's process is stopped between reading and writing, for so long.
+    pub stops: Option<(usize, Duration)>,
     /// Nobody verifies passwords for now.
     pub is_pool_busy: bool,
     /// Everything that happened, as text, to compare two runs.
     pub trace: Vec<String>,
 }
 
-#[derive(Default)]
 struct Recorder {
+    node: Arc<Node>,
+    clock: Arc<AtomicU64>,
     actions: Vec<Action>,
     /// As many questions may be asked.
     room: usize,
@@ -105,7 +120,7 @@ enum Action {
     HandOver(ConnId, u16, Origin, Option<Arc<CertificateNames>>),
     LaneClosed,
     Verify(Question),
-    Abandon(Ticket),
+    Abandon(HookTicket),
     Event(String),
 }
 
@@ -125,8 +140,11 @@ impl Out for Recorder {
         self.actions.push(Action::Verify(question));
         true
     }
-    fn abandon(&mut self, ticket: Ticket) {
+    fn abandon(&mut self, ticket: HookTicket) {
         self.actions.push(Action::Abandon(ticket));
+    }
+    fn may_acknowledge(&mut self) -> bool {
+        self.node.may_acknowledge(Moment(Duration::from_micros(self.clock.load(Ordering::Relaxed))))
     }
     fn lane_closed(&mut self, _peer: u64, _lane: u16, _epoch: u64, _why: LaneEnd) {
         self.actions.push(Action::LaneClosed);
@@ -162,6 +180,10 @@ impl World {
             certificate: None,
             questions_max: usize::MAX,
             verifications: 0,
+            views: false,
+            store_shards: None,
+            clock: Arc::new(AtomicU64::new(1_000_000_000)),
+            stops: None,
             is_pool_busy: false,
             trace: vec![],
         };
@@ -177,6 +199,83 @@ impl World {
         world
     }
 
+    /// Nodes of a durable cluster, all of them in the first view, serving clients under leases that do not end.
+    pub fn of_cluster(seed: u64, nodes: usize, threads: u16) -> World {
+        World::of_cluster_with(seed, nodes, threads, None)
+    }
+
+    /// The same with a store.
+    pub fn of_cluster_with(seed: u64, nodes: usize, threads: u16, store_shards: Option<NonZeroU16>) -> World {
+        let mut world = World::new(seed, 0, threads);
+        world.views = true;
+        world.store_shards = store_shards;
+        for _ in 0..nodes {
+            world.add_node(threads, &Limits::default());
+        }
+        let all: Vec<_> = (0..nodes).collect();
+        world.follow(1, &all);
+        for a in 0..nodes {
+            for b in a + 1..nodes {
+                world.link(a, b);
+            }
+            world.nodes[a].node.serve(true);
+            world.nodes[a].node.set_acknowledges_until(Moment(Duration::from_secs(1 << 30)));
+        }
+        world.settle();
+        world
+    }
+
+    /// A node as a member of views.
+    pub fn member(&self, node: usize) -> Member {
+        self.nodes[node].identity.member()
+    }
+
+    /// All nodes are told of a view of these.
+    pub fn follow(&mut self, number: u64, members: &[usize]) {
+        let view = View::new(number, members.iter().map(|node| self.member(*node)));
+        self.nodes.iter().for_each(|node| node.node.follow(&view));
+        self.settle();
+    }
+
+    /// The lease of a node ends so long from now.
+    pub fn lease(&self, node: usize, time: Duration) {
+        let until = Duration::from_micros(self.clock.load(Ordering::Relaxed)) + time;
+        self.nodes[node].node.set_acknowledges_until(Moment(until));
+    }
+
+    /// The node's next life begins in the same process.
+    pub fn begin_life(&mut self, node: usize) {
+        self.nodes[node].identity.incarnation += 1;
+        self.nodes[node].node.begin_life(self.nodes[node].identity.incarnation);
+        self.settle();
+    }
+
+    /// What the store of a node is asked, all of its threads.
+    pub fn asked(&mut self, node: usize) -> Vec<(Ticket, Ask)> {
+        let mut all = Vec::new();
+        for thread in &mut self.nodes[node].threads {
+            all.append(thread.worker.asked().0);
+            thread.worker.posted();
+        }
+        all
+    }
+
+    /// The store of a node answers.
+    pub fn answer_ask(&mut self, node: usize, ticket: Ticket, answer: Answer) {
+        let (now, thread) = (self.now, usize::from(ticket.thread));
+        let mut out = self.recorder(node);
+        let told = vec![Told::Answer { number: ticket.number, answer }];
+        self.nodes[node].threads[thread].worker.told(told, now, &mut out);
+        self.carry_out(node, thread, out);
+        self.end_turn(node, thread);
+        self.settle();
+    }
+
+    fn recorder(&self, node: usize) -> Recorder {
+        let (node, clock) = (Arc::clone(&self.nodes[node].node), Arc::clone(&self.clock));
+        Recorder { node, clock, actions: Vec::new(), room: 0 }
+    }
+
     /// One more node, not linked yet.
     pub fn add_node(&mut self, threads: u16, limits: &Limits) -> usize {
         let number = self.nodes.len() as u64;
@@ -189,7 +288,8 @@ impl World {
             anonymous: vec![true, false],
             auth: self.auth.clone(),
             seed: 7 + number,
-            store_shards: None,
+            views: self.views,
+            store_shards: self.store_shards,
             wall_clock_microseconds: 1_000_000,
             start: self.now,
         };
@@ -197,6 +297,7 @@ impl World {
         let node = Arc::new(Node::with_hooks(settings, std::mem::take(&mut self.hooks)));
         let thread = |thread| Thread {
             worker: Worker::new(Arc::clone(&node), thread, self.now, 1000 * number + u64::from(thread)),
+            withheld: Vec::new(),
             sockets: BTreeMap::new(),
             letters: VecDeque::new(),
         };
@@ -252,7 +353,7 @@ impl World {
             let socket = LaneSocket { peer: self.nodes[there].identity.clone(), lane: lane as u16, epoch };
             let thread = lane % self.nodes[here].threads.len();
             let now = self.now;
-            let mut out = Recorder::default();
+            let mut out = self.recorder(here);
             let worker = &mut self.nodes[here].threads[thread].worker;
             match worker.lane_up(&socket, now, &mut out) {
                 Ok(conn) => {
@@ -291,9 +392,9 @@ impl World {
 
     fn close_socket(&mut self, node: usize, thread: usize, conn: ConnId, how: Closed) {
         let now = self.now;
+        let mut out = self.recorder(node);
         let at = &mut self.nodes[node].threads[thread];
         if at.sockets.remove(&(conn.slot, conn.generation)).is_some() {
-            let mut out = Recorder::default();
             at.worker.closed(conn, how, now, &mut out);
             self.carry_out(node, thread, out);
             self.end_turn(node, thread);
@@ -343,11 +444,13 @@ impl World {
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
-            self.now = (self.now + Duration::from_millis(50)).min(end);
+            let next = (self.now + Duration::from_millis(50)).min(end);
+            self.clock.fetch_add((next - self.now).as_micros() as u64, Ordering::Relaxed);
+            self.now = next;
             for node in 0..self.nodes.len() {
                 for thread in 0..self.nodes[node].threads.len() {
                     let now = self.now;
-                    let mut out = Recorder::default();
+                    let mut out = self.recorder(node);
                     self.nodes[node].threads[thread].worker.tick(now, &mut out);
                     self.carry_out(node, thread, out);
                     self.end_turn(node, thread);
@@ -364,7 +467,7 @@ impl World {
         for (node, at) in self.nodes.iter().enumerate() {
             for (thread, at) in at.threads.iter().enumerate() {
                 let bytes = |socket: &Socket| !socket.paused && (socket.offer || !socket.arriving.is_empty());
-                if !at.letters.is_empty() || at.sockets.values().any(bytes) {
+                if !at.letters.is_empty() || at.worker.has_news() || at.sockets.values().any(bytes) {
                     ready.push((node, Some(thread)));
                 }
             }
@@ -390,7 +493,7 @@ impl World {
         // It owns memory once a hash was computed.
         self.verifications += usize::from(scratch.bytes() > 0);
         let thread = usize::from(answer.thread);
-        let mut out = Recorder::default();
+        let mut out = self.recorder(node);
         self.nodes[node].threads[thread].worker.answered(answer, &mut out);
         self.carry_out(node, thread, out);
         self.end_turn(node, thread);
@@ -410,17 +513,17 @@ impl World {
     /// A node begins to stop: one of its threads hears of it first and tells the others.
     pub fn shut_down(&mut self, node: usize) {
         let now = self.now;
-        let mut out = Recorder::default();
+        let mut out = self.recorder(node);
         self.nodes[node].threads[0].worker.shut_down(now, &mut out);
         self.carry_out(node, 0, out);
         self.end_turn(node, 0);
     }
 
     /// What a hook owed; every thread is told, and the one that waits knows.
-    pub fn stepped(&mut self, node: usize, ticket: Ticket, step: &Step) {
+    pub fn stepped(&mut self, node: usize, ticket: HookTicket, step: &Step) {
         for thread in 0..self.nodes[node].threads.len() {
             let now = self.now;
-            let mut out = Recorder::default();
+            let mut out = self.recorder(node);
             self.nodes[node].threads[thread].worker.stepped(ticket, step.clone(), now, &mut out);
             self.carry_out(node, thread, out);
             self.end_turn(node, thread);
@@ -445,11 +548,11 @@ impl World {
 
     fn turn(&mut self, node: usize, thread: usize) {
         let now = self.now;
-        let mut out = Recorder::default();
+        let mut out = self.recorder(node);
         if let Some(batch) = self.nodes[node].threads[thread].letters.pop_front() {
             self.nodes[node].threads[thread].worker.letters(batch, now, &mut out);
             self.carry_out(node, thread, out);
-            out = Recorder::default();
+            out = self.recorder(node);
         }
         let keys: Vec<_> = self.nodes[node].threads[thread].sockets.keys().copied().collect();
         for (slot, generation) in keys {
@@ -468,7 +571,11 @@ impl World {
             let Some(socket) = at.sockets.get_mut(&(slot, generation)) else { continue };
             let consumed = at.worker.received(conn, &socket.unread, now, &mut out);
             socket.unread.drain(..consumed.bytes);
-            self.carry_out(node, thread, std::mem::take(&mut out));
+            if let Some((_, time)) = self.stops.take_if(|(stopped, _)| *stopped == node) {
+                self.clock.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+            }
+            let fresh = self.recorder(node);
+            self.carry_out(node, thread, std::mem::replace(&mut out, fresh));
         }
         self.nodes[node].threads[thread].worker.tick(now, &mut out);
         self.carry_out(node, thread, out);
@@ -535,9 +642,13 @@ impl World {
 
     fn end_turn(&mut self, node: usize, thread: usize) {
         let now = self.now;
+        let is_withholding = !self.recorder(node).may_acknowledge();
         for _ in 0..64 {
             let at = &mut self.nodes[node].threads[thread];
-            let dirty = std::mem::take(at.worker.dirty());
+            let mut dirty = std::mem::take(at.worker.dirty());
+            if !is_withholding {
+                dirty.splice(..0, at.withheld.drain(..));
+            }
             if dirty.is_empty() {
                 break;
             }
@@ -549,9 +660,15 @@ impl World {
                     at.worker.written(conn, 0);
                     continue;
                 }
+                let plug = at.sockets.get(&(conn.slot, conn.generation)).map(|socket| socket.plug);
+                if is_withholding && matches!(plug, Some(Plug::Client(_))) {
+                    at.withheld.push(conn);
+                    continue;
+                }
+                let mut out = self.recorder(node);
+                let at = &mut self.nodes[node].threads[thread];
                 let Some(bytes) = at.worker.output(conn).map(std::mem::take) else { continue };
                 at.worker.written(conn, bytes.len());
-                let mut out = Recorder::default();
                 at.worker.drained(conn, now, &mut out);
                 if let Some(plug) = at.sockets.get(&(conn.slot, conn.generation)).map(|socket| socket.plug) {
                     self.transmit(plug, &bytes);
@@ -631,9 +748,9 @@ impl World {
         for _ in 0..1000 {
             let Some((node, thread, conn)) = self.clients[client].at else { return };
             let now = self.now;
+            let mut out = self.recorder(node);
             let worker = &mut self.nodes[node].threads[thread].worker;
             let Some(bytes) = worker.output(conn).map(std::mem::take) else { return };
-            let mut out = Recorder::default();
             worker.drained(conn, now, &mut out);
             self.clients[client].receive(&bytes);
             self.carry_out(node, thread, out);
@@ -645,7 +762,7 @@ impl World {
     pub fn tell_peer_gone(&mut self, node: usize, peer: usize, epoch: u64) {
         let id = self.nodes[peer].identity.node_id;
         let now = self.now;
-        let mut out = Recorder::default();
+        let mut out = self.recorder(node);
         self.nodes[node].threads[0].worker.peer_gone(id, epoch, now, &mut out);
         self.carry_out(node, 0, out);
         self.end_turn(node, 0);

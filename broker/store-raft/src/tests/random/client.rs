@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fulmar_codec::{PacketId, QoS};
-use fulmar_store::{Ack, AckReply, Delivery, Epoch, Generation, OwnedSession, Refusal, Reply, Sequence};
+use fulmar_store::{Ack, AckReply, Delivery, Epoch, Generation, OwnedSession, Reply, Sequence};
 
 use super::Violation;
 
@@ -201,7 +201,7 @@ impl Client {
         let replies = match reply {
             Reply::Acknowledged(replies) => replies,
             // A claim of which nobody knew what became of it was committed after all.
-            Reply::Refused(Refusal::Epoch { .. }) if !is_alone => {
+            Reply::Refused(_) if !is_alone => {
                 self.connection = None;
                 return Ok(());
             }

@@ -1,10 +1,10 @@
 //! What data threads make of what engines say.
 
-use fulmar_store::{Answer, Epoch, ItemReply, Refusal, Reply, RetainReply, Told};
+use fulmar_store::{Answer, Epoch, ItemReply, Refusal, Reply, RetainReply, ShardId, Told};
 
 use super::Violation;
 use super::client::{Client, Progress, Subscribed};
-use super::nodes::Event;
+use super::nodes::{Event, Kind};
 use super::world::{CLIENTS, DueWill, Question, World};
 use crate::tests::fixture::Said;
 
@@ -15,6 +15,11 @@ impl World {
             match event {
                 Event::Said(node, said) => self.hear(node, said)?,
                 Event::Stopped(node) => self.stopped(node)?,
+                // If it comes back the node hears again what it heard before.
+                Event::Left(node, shard) => {
+                    let shards = self.nodes.shards;
+                    self.retained.retain(|(at, topic), _| *at != node || ShardId::of(topic, shards) != shard);
+                }
             }
         }
         Ok(())
@@ -42,13 +47,15 @@ impl World {
             }
             Said::Retained(topic, _, version) => {
                 let before = self.retained.insert((node, topic.clone()), version.clock);
-                match before.filter(|before| *before >= version.clock) {
+                // A replica that has left and is back in the same turn tells again what it has.
+                let is_told_again = before == Some(version.clock) && matches!(self.nodes.kind, Kind::Cluster(_));
+                match before.filter(|before| *before >= version.clock && !is_told_again) {
                     Some(before) => Err(format!("{topic} has retained {} after {before}", version.clock)),
                     None => Ok(()),
                 }
             }
-            Said::Told(_, told) => self.told(node, told),
-            Said::Sent(..) => Err("a letter was not posted".to_owned()),
+            Said::Told(.., told) => self.told(node, told),
+            Said::Sent(..) | Said::Meta(_) => Err("a letter was not posted".to_owned()),
         }
     }
 
@@ -158,6 +165,11 @@ impl World {
                     self.retained_surely.insert(topic, version);
                     Ok(())
                 }
+                [ItemReply::DoneBefore] if !self.is_alone() => Ok(()),
+                // Another node's came first.
+                [ItemReply::Stored(stored)] if stored.retained == Some(RetainReply::Older) && !self.is_alone() => {
+                    Ok(())
+                }
                 other => Err(format!("{topic} version {version} is answered {other:?}")),
             },
             (Question::End(at), _) => {
@@ -165,7 +177,10 @@ impl World {
                 Ok(())
             }
             (Question::Share(number), Answer::Reply(Reply::Published { items, .. })) => {
-                let is_kept = |item: &ItemReply| matches!(item, ItemReply::Stored(it) if it.queued + it.again == 1);
+                let is_kept = |item: &ItemReply| match item {
+                    ItemReply::Stored(stored) => stored.queued + stored.again == 1,
+                    ItemReply::DoneBefore => false,
+                };
                 if items.iter().all(is_kept) && (0..CLIENTS).any(|client| self.is_member(client)) {
                     self.shared.insert(number);
                 }
@@ -199,7 +214,8 @@ impl World {
         missing.remove(&question);
         match answer {
             Answer::Reply(Reply::Published { items, .. }) => {
-                if !matches!(items[..], [ItemReply::Stored(_)]) {
+                let is_known = matches!(items[..], [ItemReply::DoneBefore]) && self.nodes.count() > 1;
+                if !is_known && !matches!(items[..], [ItemReply::Stored(_)]) {
                     return Err(format!("message {message} is answered {items:?}"));
                 }
             }

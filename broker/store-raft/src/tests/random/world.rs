@@ -9,7 +9,7 @@ use fulmar_store::{Ack, Ask, Epoch, Published, Recipients, Sequence, ShardId, Ve
 
 use super::Violation;
 use super::client::{Client, Outgoing, Progress, Subscribed};
-use super::nodes::{Event, Nodes, below, pick};
+use super::nodes::{Event, Kind, Nodes, below, pick};
 use crate::settings::Sabotage;
 use crate::tests::fixture::{self, Said, claim, message_of, owner};
 
@@ -72,8 +72,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, count: usize, sabotage: Option<Sabotage>) -> Result<Self, Violation> {
-        let mut nodes = Nodes::new(seed, count, sabotage)?;
+    pub(super) fn new(seed: u64, kind: Kind, sabotage: Option<Sabotage>) -> Result<Self, Violation> {
+        let mut nodes = Nodes::new(seed, kind, sabotage)?;
         let steps = 50 + below(&mut nodes.random, 250);
         let clients = (0..CLIENTS).map(|it| Client::new(format!("c{it}"))).collect();
         let mut world = Self {
@@ -102,6 +102,11 @@ impl World {
         self.nodes.count() == 1
     }
 
+    /// Whether every node has a copy of every shard, as what goes from shard to shard needs it.
+    fn has_outboxes(&self) -> bool {
+        matches!(self.nodes.kind, Kind::Alone | Kind::Fixed)
+    }
+
     /// One of the clients does something, or something breaks; the engines have their turns, or not yet.
     pub(super) fn step(&mut self) -> Result<(), Violation> {
         let client = pick(&mut self.nodes.random, &[0, 1, 2, 3]);
@@ -115,18 +120,20 @@ impl World {
             53..54 => self.end(client),
             54..75 => self.acknowledge(client),
             75..78 => self.retain(),
-            78..80 => self.share(),
+            78..80 if self.has_outboxes() => self.share(),
+            78..80 => self.nodes.drain_some()?,
             80..88 => self.go_on(client),
             88..91 => {
                 let duration = Duration::from_millis(pick(&mut self.nodes.random, &[1, 600, 6000]));
                 self.nodes.pass(duration);
                 self.nodes.make_room();
-                self.nodes.cut(None);
+                self.nodes.cut(None)?;
             }
-            91..93 => self.nodes.cut(Some(node)),
+            91..93 => self.nodes.cut(Some(node))?,
             93..95 => self.nodes.arm(node),
             95..97 => self.nodes.fill(node),
             97..98 => self.nodes.stop(node, None)?,
+            98..99 if matches!(self.nodes.kind, Kind::Cluster(_)) => self.nodes.lose_some(node)?,
             _ => self.nodes.crash(node)?,
         }
         if !self.is_alone() {
@@ -142,7 +149,7 @@ impl World {
     /// Nothing breaks any more: everything must come where it is to come.
     pub(super) fn finish(&mut self) -> Result<(), Violation> {
         self.nodes.is_calm = true;
-        self.nodes.cut(None);
+        self.nodes.cut(None)?;
         for at in 0..self.nodes.count() {
             self.nodes.crash(at)?;
         }
@@ -168,10 +175,29 @@ impl World {
             let is_quiet = !is_told && self.questions.is_empty() && !self.clients.iter().any(is_busy);
             quiet = if is_quiet { quiet + 1 } else { 0 };
             if quiet >= quiet_enough {
-                return self.check();
+                return self.converge();
             }
         }
-        Err(format!("clients never come to rest: {:?} {:?}", self.questions, self.clients))
+        let nodes = self.nodes.describe();
+        Err(format!("clients never come to rest: {:?} {:?}\n{nodes}", self.questions, self.clients))
+    }
+
+    /// The cluster becomes as it should be, and all of its nodes are the same.
+    fn converge(&mut self) -> Result<(), Violation> {
+        if self.is_alone() {
+            return self.check();
+        }
+        let mut missing = String::new();
+        for _ in 0..4000 {
+            self.nodes.pass(Duration::from_millis(5));
+            self.nodes.turn()?;
+            self.listen()?;
+            match self.nodes.converged() {
+                Ok(()) => return self.check(),
+                Err(why) => missing = why,
+            }
+        }
+        Err(format!("the cluster never comes to rest: {missing}"))
     }
 
     fn check(&self) -> Result<(), Violation> {
@@ -184,7 +210,16 @@ impl World {
             }
         }
         for node in 0..self.nodes.count() {
+            let of = |node: usize| {
+                self.interest.iter().filter(move |(at, ..)| *at == node).map(|(_, shard, it)| (shard, it))
+            };
+            if !of(node).eq(of(0)) {
+                return Err(format!("nodes know different filters: {:?}", self.interest));
+            }
             for (topic, clock) in &self.retained_surely {
+                if !self.nodes.has_shard(node, ShardId::of(topic, self.nodes.shards)) {
+                    continue;
+                }
                 let found = self.retained.get(&(node, topic.clone()));
                 if found.is_none_or(|found| found < clock) {
                     return Err(format!("{topic} has retained {found:?} at node {node}, but {clock} was answered"));
@@ -203,10 +238,33 @@ impl World {
         Ok(())
     }
 
-    /// Asks a node that answers for the shard, if there is one.
+    /// Asks at some node that serves clients, if there is one.
     fn ask(&mut self, ask: Ask, question: Question) -> Option<u64> {
-        let shard = ask.shard(self.nodes.shards);
-        let node = self.nodes.serving(shard)?;
+        let node = self.some_node(&ask)?;
+        self.ask_at(node, ask, question)
+    }
+
+    /// The same at the node where a client is connected.
+    fn ask_of(&mut self, at: usize, ask: Ask, question: Question) -> Option<u64> {
+        let node = self.clients[at].connection.as_ref()?.node;
+        let node = if self.is_alone() { self.some_node(&ask)? } else { node };
+        self.ask_at(node, ask, question)
+    }
+
+    /// One that is alone must answer for the shard itself.
+    fn some_node(&mut self, ask: &Ask) -> Option<usize> {
+        match self.is_alone() {
+            true => self.nodes.serving(ask.shard(self.nodes.shards)),
+            false => self.active_node(),
+        }
+    }
+
+    fn active_node(&mut self) -> Option<usize> {
+        let active: Vec<usize> = (0..self.nodes.count()).filter(|at| self.nodes.is_active(*at)).collect();
+        (!active.is_empty()).then(|| pick(&mut self.nodes.random, &active))
+    }
+
+    fn ask_at(&mut self, node: usize, ask: Ask, question: Question) -> Option<u64> {
         self.last_question += 1;
         self.questions.insert(self.last_question, (node, question));
         self.nodes.ask(node, self.last_question, ask);
@@ -224,7 +282,7 @@ impl World {
         claim.clean = is_clean;
         claim.expiry_seconds = u32::MAX;
         claim.receive_maximum = NonZeroU16::new(pick(&mut self.nodes.random, &[1, 3, 20])).expect("not 0");
-        if !self.nodes.is_calm && self.nodes.one_in(2) {
+        if !self.nodes.is_calm && self.has_outboxes() && self.nodes.one_in(2) {
             self.last_message += 1;
             let message =
                 message_of(QoS::ExactlyOnce, &format!("will/{}", self.last_message), &self.last_message.to_string());
@@ -247,10 +305,14 @@ impl World {
     fn subscribe(&mut self, at: usize) {
         let Some(epoch) = self.epoch(at) else { return };
         let filter = pick(&mut self.nodes.random, &["#", "p/+", "p/0", "p/1", "will/#", SHARED]).to_owned();
+        let filter = if self.has_outboxes() || filter != SHARED { filter } else { "p/2".to_owned() };
         let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]);
         let client = &self.clients[at];
         let ask = fixture::subscribe(&client.name, epoch, &filter, qos);
-        if let Some(number) = self.ask(ask, Question::Subscribe(at, filter.clone(), qos)) {
+        if self.is_changing(at) {
+            return;
+        }
+        if let Some(number) = self.ask_of(at, ask, Question::Subscribe(at, filter.clone(), qos)) {
             self.clients[at].subscriptions.insert(filter, Subscribed::Perhaps(number));
         }
     }
@@ -260,10 +322,23 @@ impl World {
         let client = &self.clients[at];
         let Some(filter) = client.subscriptions.keys().next().cloned() else { return };
         let ask = Ask::Unsubscribe { client: fixture::client(&client.name), epoch, filters: vec![(&*filter).into()] };
+        if self.is_changing(at) {
+            return;
+        }
         self.expect_nothing(at);
-        if let Some(number) = self.ask(ask, Question::Unsubscribe(at, filter.clone())) {
+        if let Some(number) = self.ask_of(at, ask, Question::Unsubscribe(at, filter.clone())) {
             self.clients[at].subscriptions.insert(filter, Subscribed::Perhaps(number));
         }
+    }
+
+    /// Whether a client waits for what becomes of a subscription. What is asked of several nodes one after the other may
+    /// be done in another order.
+    fn is_changing(&self, at: usize) -> bool {
+        let is_it = |(_, question): &(usize, Question)| match question {
+            Question::Subscribe(client, ..) | Question::Unsubscribe(client, _) => *client == at,
+            _ => false,
+        };
+        !self.is_alone() && self.questions.values().any(is_it)
     }
 
     /// What is on its way to a client need not come any more.
@@ -317,11 +392,10 @@ impl World {
 
     fn leave(&mut self, at: usize) {
         let Some(epoch) = self.epoch(at) else { return };
-        let client = &mut self.clients[at];
-        client.connection = None;
         let will = pick(&mut self.nodes.random, &[WillFate::Keep, WillFate::Delete, WillFate::Fire]);
-        let ask = Ask::Disconnect { client: fixture::client(&client.name), epoch, expiry_seconds: None, will };
-        self.ask(ask, Question::Disconnect);
+        let client = fixture::client(&self.clients[at].name);
+        self.ask_of(at, Ask::Disconnect { client, epoch, expiry_seconds: None, will }, Question::Disconnect);
+        self.clients[at].connection = None;
     }
 
     fn acknowledge(&mut self, at: usize) {
@@ -335,7 +409,7 @@ impl World {
         }
         let epoch = connection.epoch;
         let ask = Ask::Acknowledge { client: fixture::client(&client.name), epoch, acks: acks.clone() };
-        if self.ask(ask, Question::Acknowledge(at, epoch, acks.clone())).is_none() {
+        if self.ask_of(at, ask, Question::Acknowledge(at, epoch, acks.clone())).is_none() {
             self.acknowledge_again(at, epoch, acks);
         }
     }
@@ -352,7 +426,8 @@ impl World {
     fn publish(&mut self, at: usize) {
         self.last_message += 1;
         let number = self.last_message;
-        let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        let most = if self.has_outboxes() { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+        let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, most]);
         let wanted_by = self.subscribers(&format!("p/{at}"));
         self.clients[at].outgoing.push_back(Outgoing { number, qos, progress: Progress::ToAsk, wanted_by });
         self.go_on(at);
@@ -369,13 +444,12 @@ impl World {
         (0..CLIENTS).filter(wants).collect()
     }
 
-    /// The shards that a message is for. That all nodes know it before SUBACK is up to the links between them, so of
-    /// more than one node all shards are asked.
-    fn interested(&self, topic: &str) -> Vec<ShardId> {
-        let is_alone = self.is_alone();
+    /// The shards that a message is for, as a node knows. Of a node that is alone it may not be known yet whether it
+    /// serves the shard.
+    fn interested(&self, node: usize, topic: &str) -> Vec<ShardId> {
         let wanted = |shard: &ShardId| {
-            let mut filters = self.interest.iter().filter(|(_, of, _)| of == shard);
-            !is_alone || filters.any(|(_, _, filter)| filter_matches(filter, topic))
+            let mut filters = self.interest.iter().filter(|(at, of, _)| (*at, of) == (node, shard));
+            filters.any(|(_, _, filter)| filter_matches(filter, topic))
         };
         (0..self.nodes.shards.get()).map(ShardId).filter(wanted).collect()
     }
@@ -393,16 +467,18 @@ impl World {
                 (Progress::ToAsk, QoS::ExactlyOnce, Some(epoch)) => self.ask_to_receive(at, epoch, number, &topic),
                 (Progress::ToRelease, _, Some(epoch)) => {
                     let (client, packet_id) = (fixture::client(&self.clients[at].name), packet_id(number));
-                    let asked = self.ask(Ask::Release { client, epoch, packet_id }, Question::Release(at, number));
+                    let asked =
+                        self.ask_of(at, Ask::Release { client, epoch, packet_id }, Question::Release(at, number));
                     asked.map(|_| Progress::Releasing)
                 }
                 (Progress::ToAsk, QoS::AtLeastOnce, _) => {
-                    let shards = self.interested(&topic);
+                    let Some(node) = self.publishing_node() else { return };
+                    let shards = self.interested(node, &topic);
                     if shards.is_empty() {
                         self.published(at, number);
                         continue;
                     }
-                    self.ask_to_publish(at, shards, &message_of(qos, &topic, &number.to_string()), number)
+                    self.ask_to_publish((at, node), shards, &message_of(qos, &topic, &number.to_string()), number)
                 }
                 _ => None,
             };
@@ -417,17 +493,23 @@ impl World {
         }
     }
 
+    /// Any will do.
+    fn publishing_node(&mut self) -> Option<usize> {
+        if self.is_alone() { Some(0) } else { self.active_node() }
+    }
+
     fn ask_to_publish(
         &mut self,
-        at: usize,
+        (at, node): (usize, usize),
         shards: Vec<ShardId>,
         message: &fulmar_store::Message,
         number: u64,
     ) -> Option<Progress> {
         let count = shards.len();
-        let asked = shards
-            .into_iter()
-            .filter_map(|shard| self.ask(fixture::publish(shard, message.clone()), Question::Publish(at, number)));
+        let asked = shards.into_iter().filter_map(|shard| {
+            let (ask, question) = (fixture::publish(shard, message.clone()), Question::Publish(at, number));
+            if self.is_alone() { self.ask(ask, question) } else { self.ask_at(node, ask, question) }
+        });
         let missing: BTreeSet<u64> = asked.collect();
         (!missing.is_empty()).then_some(Progress::Asked { failed: missing.len() < count, missing })
     }
@@ -436,19 +518,29 @@ impl World {
         let message = message_of(QoS::ExactlyOnce, topic, &number.to_string());
         let client = fixture::client(&self.clients[at].name);
         let to = Recipients::Matching { publisher: Some(client.clone()) };
-        let (published, shards) = (Published { message, retain: None, to }, self.interested(topic));
+        let node = self.clients[at].connection.as_ref()?.node;
+        if !self.is_alone() && !self.nodes.is_active(node) {
+            return None;
+        }
+        let (published, shards) = (Published { message, retain: None, to }, self.interested(node, topic));
         let packet_id = packet_id(number);
         let ask = Ask::ReceiveQos2 { client, epoch, packet_id, published, shards };
-        let asked = self.ask(ask, Question::Receive(at, number))?;
+        let asked = self.ask_of(at, ask, Question::Receive(at, number))?;
         Some(Progress::Asked { missing: BTreeSet::from([asked]), failed: false })
     }
 
     /// Asks again for what nobody could be asked for.
     pub(super) fn publish_wills(&mut self) {
         for due in std::mem::take(&mut self.put_off) {
-            let shards = self.interested(&format!("will/{}", due.number));
+            let Some(node) = self.publishing_node() else {
+                self.put_off.push(due);
+                continue;
+            };
+            let shards = self.interested(node, &format!("will/{}", due.number));
             let ask = Ask::WillDone { shard: due.shard, will: due.id, retain: None, shards };
-            if self.ask(ask, Question::WillDone(due)).is_none() {
+            let question = Question::WillDone(due);
+            let asked = if self.is_alone() { self.ask(ask, question) } else { self.ask_at(node, ask, question) };
+            if asked.is_none() {
                 self.put_off.push(due);
             }
         }

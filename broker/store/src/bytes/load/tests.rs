@@ -69,6 +69,7 @@ fn records() -> Vec<Record> {
             source: Party::Node(A),
             first: 1,
             items: vec![share(item("1", Some(Version { clock: 2, node: 1 }))), deleted],
+            goes_on: false,
         },
         Command::ReceiveQos2 { client: c, epoch: 1, packet_id: PacketId::MIN, routed },
         disconnect(d, 2, WillFate::Keep),
@@ -243,7 +244,7 @@ fn numbers_are_not_behind_those_that_were_given() {
     assert_eq!(refused(|records| session(records, "c").generation = 2), "a generation is newer than the epoch");
     let source = |records: &mut Vec<Record>| {
         let at = first!(records, Record::Source(..));
-        records[at] = Record::Source(Party::Node(A), u64::MAX);
+        records[at] = Record::Source(Party::Node(A), u64::MAX, None);
     };
     assert_eq!(refused(source), "a number is too high");
     let outbox = |records: &mut Vec<Record>| {

@@ -1,0 +1,7 @@
+//! The courier and the desk together, and what they write to each other.
+
+mod courier;
+mod desk;
+mod letters;
+mod random;
+mod simulation;

@@ -1,0 +1,188 @@
+//! How the thread of a store is started and stopped, and what becomes of a folder with which a node can't come back.
+
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use fulmar_config::{Config, Durability};
+use fulmar_store_node::Stopped;
+use tracing::{error, info};
+
+use super::{Around, Inbox, MemberStore, Report, Store, Surroundings, member_settings, settings};
+use crate::health::Health;
+use crate::link::Links;
+use crate::link::letters::{ArrivalQueue, Mail};
+use crate::setup;
+
+/// However busy the store is, a node that stops waits no longer for it to give away what it leads.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
+
+/// What is to outlive the process, and how.
+pub(crate) enum Kept {
+    /// By this node alone.
+    Alone(Box<fulmar_store_raft::Settings>),
+    /// By a cluster, in which this node has the folder.
+    Member(PathBuf, Box<fulmar_store_node::Settings>),
+}
+
+impl Kept {
+    /// Nothing is kept without a folder.
+    pub(crate) fn of(config: &Config, node: u64, threads: u16) -> Option<Kept> {
+        let folder = config.data_dir.as_deref().filter(|_| config.durability != Durability::None)?;
+        Some(match &config.cluster {
+            None => Kept::Alone(Box::new(settings(folder, node, threads, config, setup::random()))),
+            Some(_) => {
+                let settings = member_settings(folder, node, threads, config, setup::random);
+                Kept::Member(folder.to_owned(), Box::new(settings))
+            }
+        })
+    }
+
+    pub(crate) fn shards(&self) -> NonZeroU16 {
+        match self {
+            Kept::Alone(settings) => settings.shards,
+            Kept::Member(_, settings) => settings.engine.shards,
+        }
+    }
+
+    pub(crate) fn is_member(&self) -> bool {
+        matches!(self, Kept::Member(..))
+    }
+}
+
+/// The thread of the store, and where it is asked.
+pub(crate) struct StoreThread {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) report: Arc<Report>,
+    thread: JoinHandle<()>,
+    member: Option<Linking>,
+}
+
+/// How a member of a cluster gets its links.
+struct Linking {
+    mail: Mail,
+    links: Arc<OnceLock<Arc<Links>>>,
+    /// The life of the node that greetings name first.
+    life: u64,
+}
+
+impl StoreThread {
+    /// What letters of other nodes come and go by; none if the node is alone.
+    pub(crate) fn mail(&self) -> Option<Mail> {
+        self.member.as_ref().map(|member| member.mail.clone())
+    }
+
+    /// The links of this node are there.
+    pub(crate) fn linked_by(&self, links: &Arc<Links>) {
+        if let Some(Linking { links: cell, life, .. }) = &self.member {
+            links.begin_life(*life);
+            // There is one start of a broker, and it has one value of links.
+            let _ = cell.set(links.clone());
+            self.inbox.ring();
+        }
+    }
+
+    /// Gives away what this node leads, as far as others take it.
+    pub(crate) async fn leave(&self) {
+        // A store that has ended by itself does not answer.
+        let _ = tokio::time::timeout(LEAVE_MAX, self.inbox.leave()).await;
+    }
+
+    /// Returns when all that was asked is done, or nobody answers, and the folder is easy to open.
+    pub(crate) fn stop(self) {
+        self.inbox.close();
+        let _ = self.thread.join();
+    }
+}
+
+/// Brings back what the data folder holds, and starts the thread that keeps it. `ended` is dropped with the thread.
+pub(crate) fn start(
+    kept: Kept,
+    around: Around,
+    health: &Arc<Health>,
+    names_by_file: bool,
+    ended: impl Send + 'static,
+) -> anyhow::Result<StoreThread> {
+    let inbox = Arc::<Inbox>::default();
+    let report = Arc::<Report>::default();
+    match kept {
+        Kept::Alone(settings) => {
+            let folder = settings.folder.clone();
+            let mut store = Store::open(*settings, around, inbox.clone(), report.clone())
+                .with_context(|| format!("open the store in {}", folder.display()))?;
+            if names_by_file {
+                store.withdraw_absent();
+            }
+            let run = move || {
+                let _ended = ended;
+                if let Err(error) = store.run() {
+                    error!(%error, "the store failed: what it has not acknowledged may be lost");
+                }
+            };
+            Ok(StoreThread { inbox, report, thread: spawn(run)?, member: None })
+        }
+        Kept::Member(data_dir, settings) => {
+            let ring = inbox.clone();
+            let arrivals = Arc::new(ArrivalQueue::new(move || ring.ring()));
+            let (mail, links) = (Mail::new(arrivals.clone()), Arc::default());
+            let outside = Surroundings::new(around, mail.clone(), Arc::clone(&links), Instant::now());
+            let folder = settings.engine.folder.clone();
+            let opened = MemberStore::open(*settings, outside, inbox.clone(), arrivals, report.clone(), health.clone());
+            let mut store = match opened {
+                Ok(store) => store,
+                Err(stopped) => {
+                    after(&stopped, &data_dir);
+                    return Err(stopped).with_context(|| format!("open the store in {}", folder.display()));
+                }
+            };
+            if names_by_file {
+                store.withdraw_absent();
+            }
+            let life = store.life().incarnation;
+            let run = move || {
+                let _ended = ended;
+                if let Err(stopped) = store.run() {
+                    after(&stopped, &data_dir);
+                }
+            };
+            Ok(StoreThread { inbox, report, thread: spawn(run)?, member: Some(Linking { mail, links, life }) })
+        }
+    }
+}
+
+fn spawn(run: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("store".to_owned()).spawn(run).context("start the store's thread")
+}
+
+/// Says what a human should know, and sets the folder aside if the node can't come back with it.
+fn after(stopped: &Stopped, data_dir: &Path) {
+    match stopped {
+        Stopped::StartAnew(why) => match set_aside(data_dir) {
+            Ok(place) => {
+                error!(%why, set_aside = %place.display(), "this node can't come back with what is in its data folder");
+                info!("start it again: it joins the cluster as a new node");
+            }
+            Err(error) => error!(%why, %error, "this node can't come back with its data folder, nor set it aside"),
+        },
+        Stopped::GiveUp(why) => error!(%why, "this node can't be part of the cluster"),
+        other => error!(error = %other, "the store failed: what it has not acknowledged may be lost"),
+    }
+}
+
+/// Moves what a node is by into a folder of its own, which nobody reads again but a human.
+fn set_aside(data_dir: &Path) -> std::io::Result<PathBuf> {
+    let place = (1..).map(|number| data_dir.join(format!("set-aside-{number}"))).find(|place| !place.exists());
+    let place = place.expect("there are more numbers than folders");
+    std::fs::create_dir(&place)?;
+    for name in ["store", crate::node_id::FILE_NAME] {
+        match std::fs::rename(data_dir.join(name), place.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::File::open(data_dir)?.sync_all()?;
+    Ok(place)
+}

@@ -1,0 +1,24 @@
+//! What time it is, by the three clocks that matter.
+
+use std::time::Instant;
+
+use fulmar_meta::Moment;
+use fulmar_store::Time;
+
+/// Read together, at one point of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// For whatever waits in this process.
+    pub now: Instant,
+    /// Goes on while the machine sleeps, for leases.
+    pub moment: Moment,
+    /// The wall clock in milliseconds, by which messages and sessions expire.
+    pub time: Time,
+}
+
+impl Clock {
+    /// When it will be that moment; at once if it is over.
+    pub(crate) fn instant_of(&self, moment: Moment) -> Instant {
+        self.now + moment.0.saturating_sub(self.moment.0)
+    }
+}
