@@ -49,6 +49,13 @@ use crate::{AutoscalingSpec, ListenerSpec, MqttClusterStatus, PodTemplate, Stora
         description = "Clients connected to all pods"
     ),
     printcolumn(
+        name = "Shards",
+        type_ = "integer",
+        json_path = ".status.shards.healthy",
+        description = "Shards of which every copy has caught up",
+        priority = 1
+    ),
+    printcolumn(
         name = "Version",
         type_ = "string",
         json_path = ".status.version",
@@ -104,11 +111,13 @@ pub struct MqttClusterSpec {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "crate::crd::any_object")]
     pub config: Map<String, Value>,
-    /// The volume of each pod. It cannot be changed once the cluster exists.
+    /// The volume of each pod. Once the cluster exists its size may grow and its retention may change.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-validations" = [
-        {"rule": "self == oldSelf",
-         "message": "storage cannot be changed once the cluster exists: Kubernetes keeps the claim template of a StatefulSet as it was created"}
+        {"rule": "(has(self.storageClassName) ? self.storageClassName : '') == (has(oldSelf.storageClassName) ? oldSelf.storageClassName : '')",
+         "message": "storage.storageClassName cannot be changed once the cluster exists: Kubernetes moves no volume to another class"},
+        {"rule": "!quantity(self.size).isLessThan(quantity(oldSelf.size))",
+         "message": "storage.size cannot become less: Kubernetes makes no volume smaller"}
     ]))]
     pub storage: StorageSpec,
     /// CPU and memory of each broker container. The broker sizes its threads and limits by them.

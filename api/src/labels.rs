@@ -21,3 +21,9 @@ pub const APP: &str = "fulmar-broker";
 
 /// On the StatefulSet: the version fixed when the cluster was created without one.
 pub const PINNED_VERSION: &str = "mqtt.fulmar.dev/pinned-version";
+/// On the StatefulSet of a cluster that is stopped: the number of pods to wake, whose volumes belong together.
+pub const STOPPED_REPLICAS: &str = "mqtt.fulmar.dev/stopped-replicas";
+/// On a pod: the zone of the node that it runs on, which the operator copies there for the broker to read.
+pub const ZONE: &str = "mqtt.fulmar.dev/zone";
+/// On an `MqttCluster`: the name of a pod that goes without being drained; what only it keeps is given up.
+pub const ABANDON: &str = "mqtt.fulmar.dev/abandon";

@@ -22,5 +22,7 @@ pub use listener::{
     ClientAuth, ClientIdentity, ListenerLimits, ListenerProtocol, ListenerService, ListenerSpec, ListenerTls,
     SelfSigned, ServiceType,
 };
-pub use pods::{PodTemplate, StorageSpec};
-pub use status::{AutoscalingStatus, CertificateStatus, EndpointStatus, MqttClusterStatus, NodeStatus};
+pub use pods::{PodTemplate, Retention, StorageRetention, StorageSpec};
+pub use status::{
+    AutoscalingStatus, CertificateStatus, DrainStatus, EndpointStatus, MqttClusterStatus, NodeStatus, ShardStatus,
+};

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
      "message": "a listener with protocol mqtts needs tls: set tls.secretName or tls.selfSigned"},
     {"rule": "self.protocol != 'mqtt' || !has(self.tls)",
      "message": "a listener with protocol mqtt has no tls: use protocol mqtts, or remove tls"},
-    {"rule": "!(self.name in ['nodes', 'ca', 'internal', 'broker', 'tcp-cluster', 'http'])",
-     "message": "the listener names nodes, ca, internal, broker, tcp-cluster and http are used by the cluster itself: choose another"}
+    {"rule": "!(self.name in ['nodes', 'ca', 'internal', 'broker', 'tcp-cluster', 'tcp-admin', 'http'])",
+     "message": "the listener names nodes, ca, internal, broker, tcp-cluster, tcp-admin and http are used by the cluster itself: choose another"}
 ]))]
 pub struct ListenerSpec {
     /// Name of the listener, unique within the cluster: at most 15 lower-case letters, digits and single '-' between

@@ -9,6 +9,8 @@ pub const CLUSTER_NAME_MAX: usize = 40;
 pub const LISTENER_NAME_MAX: usize = 15;
 /// The port on which brokers link with each other.
 pub const CLUSTER_PORT: i32 = 7800;
+/// The port on which brokers are asked about the cluster and told to drain.
+pub const ADMIN_PORT: i32 = 7801;
 /// The port for probes and metrics.
 pub const HTTP_PORT: i32 = 8080;
 /// The name of the claim template and of its volume.
@@ -41,6 +43,11 @@ pub fn authority(cluster: &str) -> String {
     format!("{cluster}-ca")
 }
 
+/// The immutable ConfigMap with the id of the cluster that the brokers are members of.
+pub fn identity(cluster: &str) -> String {
+    format!("{cluster}-identity")
+}
+
 /// The Secret with the certificate for links between brokers.
 pub fn internal_tls(cluster: &str) -> String {
     format!("{cluster}-internal-tls")
@@ -69,6 +76,7 @@ mod tests {
             config_map(&cluster, "0123456789"),
             service_account(&cluster),
             authority(&cluster),
+            identity(&cluster),
             internal_tls(&cluster),
             listener_tls(&cluster, &listener),
         ];

@@ -37,26 +37,61 @@ pub struct PodTemplate {
     pub security_context: Option<PodSecurityContext>,
 }
 
-/// The volume of each pod. It is part of the StatefulSet's claim template, which Kubernetes never changes.
+/// The volume of each pod.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageSpec {
-    /// Size of the volume as a Kubernetes quantity, for example 10Gi. Default: 1Gi.
+    /// Size of the volume as a Kubernetes quantity, for example 10Gi. Default: 1Gi. More of it makes the volumes of all
+    /// pods grow without a restart, where their storage class allows that; otherwise condition Degraded says
+    /// VolumeNotGrown.
     #[serde(default = "default_size")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-validations" = [
         {"rule": "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
          "message": "storage.size must be a positive quantity, for example 1Gi"}
     ]))]
     pub size: String,
-    /// StorageClass of the volume. Unset: the default class of the Kubernetes cluster.
+    /// StorageClass of the volume. Unset: the default class of the Kubernetes cluster. It cannot be changed once the
+    /// cluster exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
+    /// What becomes of volumes that nobody uses any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<StorageRetention>,
+}
+
+/// What becomes of volumes that nobody uses any more. Those of pods that are fewer always stay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageRetention {
+    /// Whether volumes stay (Retain) or go (Delete) when the MqttCluster is deleted. Default: Retain.
+    #[serde(default)]
+    pub when_deleted: Retention,
+}
+
+/// What becomes of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Retention {
+    /// It stays with all that is on it.
+    #[default]
+    Retain,
+    /// It goes, and all that is on it.
+    Delete,
+}
+
+impl Retention {
+    /// The name in Kubernetes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retain => "Retain",
+            Self::Delete => "Delete",
+        }
+    }
 }
 
 impl Default for StorageSpec {
     fn default() -> Self {
-        Self { size: default_size(), storage_class_name: None }
+        Self { size: default_size(), storage_class_name: None, retention: None }
     }
 }
 

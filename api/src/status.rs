@@ -27,9 +27,19 @@ pub struct MqttClusterStatus {
     /// Version of the brokers, or the full image where one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The id of the cluster that the brokers are members of, as ConfigMap NAME-identity keeps it. Unset until they told
+    /// it; brokers that keep nothing have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// Clients connected to all pods that answered. Unset until a pod answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<i64>,
+    /// The shards of what the cluster keeps. Unset until brokers told of them; those that keep nothing have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<ShardStatus>,
+    /// The pod that hands over what it keeps before there is one less. Unset while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
     /// One row for each pod, at most 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -67,12 +77,49 @@ pub struct NodeStatus {
     /// Clients connected to it, when it answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<i64>,
+    /// Shards that it leads, when it answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaders: Option<i32>,
+    /// Whether all copies on it have what is committed, when it answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caught_up: Option<bool>,
     /// How often its broker was restarted.
     #[serde(default)]
     pub restarts: i32,
     /// Why it does not serve, in the words of Kubernetes or of the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// The shards of what a cluster keeps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardStatus {
+    /// Shards there are.
+    pub total: i32,
+    /// Those of which every copy has caught up, as far as their leaders told.
+    pub healthy: i32,
+}
+
+/// A pod that hands over what it keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainStatus {
+    /// Name of the pod.
+    pub pod: String,
+    /// Since when the operator has wanted it.
+    pub since: Time,
+    /// Leaderships that are left on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaders: Option<i64>,
+    /// Copies that are left on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i64>,
+    /// Clients that are left on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<i64>,
+    /// What happens, or what is waited for.
+    pub message: String,
 }
 
 /// Where clients reach a listener.

@@ -33,7 +33,7 @@ pub(crate) struct Wanted {
     /// Sockets that listen.
     pub(crate) listening: u64,
     pub(crate) threads: u16,
-    pub(crate) has_http: bool,
+    pub(crate) http_ports: u64,
     pub(crate) has_cluster: bool,
     /// The nodes have stores, which write letters to each other.
     pub(crate) has_letters: bool,
@@ -108,7 +108,7 @@ pub(crate) fn share_out(limit: u64, wanted: &Wanted) -> Result<Budget, TooFewDes
 }
 
 fn shares(limit: u64, wanted: &Wanted) -> Shares {
-    let Wanted { connections: _, handshakes, listening, threads, has_http, has_cluster, has_letters } = *wanted;
+    let Wanted { connections: _, handshakes, listening, threads, http_ports, has_cluster, has_letters } = *wanted;
     let threads = u64::from(threads);
     // Never more than these parts of all descriptors, so that most are left for clients.
     let (sixteenth, eighth) = (limit / 16, limit / 8);
@@ -122,7 +122,7 @@ fn shares(limit: u64, wanted: &Wanted) -> Shares {
         true => (GREETINGS_MAX.min(sixteenth.max(LEAST)), NODES_MAX.min((eighth / per_node).max(LEAST))),
         false => (0, 0),
     };
-    let http = if has_http { admin::CONNECTIONS_MAX as u64 } else { 0 };
+    let http = http_ports * admin::CONNECTIONS_MAX as u64;
     let own = OWN + OWN_PER_THREAD * threads + listening;
     Shares {
         handshakes,
@@ -176,7 +176,7 @@ mod tests {
         handshakes: Some(number(1000, false)),
         listening: 5,
         threads: 2,
-        has_http: true,
+        http_ports: 1,
         has_cluster: true,
         has_letters: false,
     };
@@ -188,7 +188,7 @@ mod tests {
         let clients = u64::from(connections) + u64::from(handshakes) + u64::from(lingering) * threads;
         let letters = if wanted.has_letters { LETTERS_PER_NODE } else { 0 };
         let peers = u64::from(greetings) + u64::from(nodes) * (threads * LANES_PER_THREAD + letters);
-        let http = if wanted.has_http { admin::CONNECTIONS_MAX as u64 } else { 0 };
+        let http = wanted.http_ports * admin::CONNECTIONS_MAX as u64;
         clients + peers + http + OWN + OWN_PER_THREAD * threads + wanted.listening
     }
 
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_broker_alone_without_tls_keeps_nothing_for_peers_and_handshakes() {
-        let alone = Wanted { handshakes: None, listening: 2, has_http: false, has_cluster: false, ..POD };
+        let alone = Wanted { handshakes: None, listening: 2, http_ports: 0, has_cluster: false, ..POD };
         let budget = share_out(300, &alone).unwrap();
         assert_eq!((budget.handshakes, budget.greetings, budget.nodes, budget.lingering), (0, 0, 0, 9));
         assert_eq!(budget.connections, 300 - 64 - 2 * 2 - 2 - 9 * 2);

@@ -30,6 +30,7 @@ mod sys;
 mod throttle;
 mod tls;
 mod trace;
+mod zone;
 
 use std::ffi::OsString;
 use std::io::Write;

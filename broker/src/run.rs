@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::admin::Admin;
+use crate::admin::{self, Admin, NothingKept};
 use crate::auth::{self, AuthFiles, Pool};
 use crate::connect_rate::ConnectRate;
 use crate::grant;
@@ -33,6 +33,7 @@ use crate::tls::{
     ClusterCertificates, Handshakes, Reload, Reloaded, TlsListener, cluster_certificates, listener_certificate,
 };
 use crate::trace::Traces;
+use crate::zone;
 
 /// How often files that may change are looked at.
 const FILE_LOOK: Duration = Duration::from_secs(2);
@@ -108,6 +109,9 @@ impl Broker {
             connections = budget.connections,
             "starting"
         );
+        if let Some(zone) = config.cluster.as_ref().and_then(zone::find) {
+            info!(zone, "this node is in a zone");
+        }
         setup::warn_of_surprises(&config);
         let auth_files = Arc::new(AuthFiles::load(&config.auth)?);
 
@@ -127,6 +131,7 @@ impl Broker {
 
         // Every port is bound before the first client is served, so that a port in use stops the start.
         let http = config.http.as_ref().map(setup::bind_http).transpose()?;
+        let admin = config.admin.as_ref().map(setup::bind_admin).transpose()?;
         let cluster = config.cluster.as_ref().map(setup::bind_cluster).transpose()?;
         let sockets = config
             .listeners
@@ -221,6 +226,12 @@ impl Broker {
         let store_inbox = store.as_ref().map(|store| store.inbox.clone());
         runtime.spawn(watch_auth_files(auth_files.clone(), inboxes.clone(), store_inbox, health.clone()));
         let (lane_news, news) = mpsc::unbounded_channel();
+        if let (Some(listener), Some(certificates)) = (admin, cluster_certificates.clone()) {
+            let port = admin::admin_port(Arc::new(NothingKept), certificates, shortage.clone(), metrics.clone());
+            let _runtime = runtime.enter();
+            let listener = tokio::net::TcpListener::from_std(listener).context("listen for operators")?;
+            runtime.spawn(Arc::new(port).run(listener));
+        }
         let links = config.cluster.as_ref().map(|cluster| {
             let (node, inboxes) = (node.clone(), inboxes.clone());
             let (health, metrics, shortage) = (health.clone(), metrics.clone(), shortage.clone());

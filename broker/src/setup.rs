@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use fulmar_cluster::heartbeat;
 use fulmar_config::{
-    ClientIdentity, ClusterConfig, Config, Durability, Effective, HeartbeatConfig, HttpConfig, Limits, ListenerConfig,
-    Protocol, Source,
+    AdminConfig, ClientIdentity, ClusterConfig, Config, Durability, Effective, HeartbeatConfig, HttpConfig, Limits,
+    ListenerConfig, Protocol, Source,
 };
 use tracing::{info, warn};
 
@@ -35,12 +35,13 @@ pub(crate) fn descriptor_budget(effective: &Effective, threads: u16) -> anyhow::
     let config = &effective.config;
     let number = |value, path| Number { value, is_chosen: effective.source(path) != &Source::Default };
     let sockets = config.listeners.iter().map(|listener| sockets_of(listener, threads) as u64);
+    let http_ports = u64::from(config.http.is_some()) + u64::from(config.admin.is_some());
     let wanted = Wanted {
         connections: number(config.limits.connections, "limits.connections"),
         handshakes: speaks_tls(config).then(|| number(config.limits.handshakes, "limits.handshakes")),
-        listening: sockets.sum::<u64>() + u64::from(config.http.is_some()) + u64::from(config.cluster.is_some()),
+        listening: sockets.sum::<u64>() + http_ports + u64::from(config.cluster.is_some()),
         threads,
-        has_http: config.http.is_some(),
+        http_ports,
         has_cluster: config.cluster.is_some(),
         has_letters: config.cluster.is_some() && config.data_dir.is_some(),
     };
@@ -134,6 +135,14 @@ pub(crate) fn bind_http(http: &HttpConfig) -> anyhow::Result<TcpListener> {
     let mut sockets = reactor::bind(address, 1).with_context(|| format!("listen on {address} (http)"))?;
     let socket = sockets.pop().context("bind one socket")?;
     info!(listener = "http", address = %socket.local_addr()?, "listening");
+    Ok(socket)
+}
+
+pub(crate) fn bind_admin(admin: &AdminConfig) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(admin.address, admin.port);
+    let mut sockets = reactor::bind(address, 1).with_context(|| format!("listen on {address} (admin)"))?;
+    let socket = sockets.pop().context("bind one socket")?;
+    info!(listener = "admin", address = %socket.local_addr()?, "listening");
     Ok(socket)
 }
 

@@ -147,7 +147,8 @@ impl Applier<'_> {
     }
 }
 
-fn posted() -> PostParams {
+/// By whom and how objects are made.
+pub(crate) fn posted() -> PostParams {
     PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() }
 }
 
@@ -203,14 +204,14 @@ mod tests {
     use k8s_openapi::api::core::v1::Service;
 
     use super::*;
-    use crate::build::build;
+    use crate::build::{Scale, build};
     use crate::fake_api::{FakeApi, refusal};
     use crate::fixtures::{cluster, image};
     use crate::validate::{owner_reference, validate};
 
     fn built(cluster: &MqttCluster) -> Resources<Built> {
         let owner = owner_reference(cluster).unwrap();
-        build(&validate(cluster, owner, None, String::new(), &image("v0.1.0")).unwrap(), 3)
+        build(&validate(cluster, owner, None, String::new(), &image("v0.1.0")).unwrap(), Scale::at_rest(3))
     }
 
     async fn applied(api: &FakeApi) -> Result<Resources<Applied>, Failure> {

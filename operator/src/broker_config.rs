@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use fulmar_api::{AuthSpec, ClientAuth, ClientIdentity, ListenerProtocol, names};
 use fulmar_config::{
-    ClientCertificate, ClusterTls, Config, Durability, HttpConfig, ListenerConfig, ListenerLimits, ListenerTls, Peer,
-    Protocol,
+    AdminConfig, ClientCertificate, ClusterTls, Config, Durability, HttpConfig, ListenerConfig, ListenerLimits,
+    ListenerTls, Peer, Protocol,
 };
 use serde_json::{Map, Value};
 
@@ -32,6 +32,9 @@ pub(crate) const ACCESS_FILE: &str = "access.yaml";
 /// Where the authorities of clients are mounted, each in a folder of the listener's name, and their key.
 pub(crate) const CLIENT_CA_FOLDER: &str = "/etc/fulmar/client-ca";
 pub(crate) const CA_FILE: &str = "ca.crt";
+/// Where what Kubernetes says of the pod is mounted, and the file with the zone of its node.
+pub(crate) const POD_FOLDER: &str = "/etc/fulmar/pod";
+pub(crate) const ZONE_FILE: &str = "zone";
 /// Where the volume is mounted.
 pub(crate) const DATA_FOLDER: &str = "/data";
 
@@ -64,6 +67,7 @@ const OPERATOR_KEYS: &[(&str, &str)] = &[
     ("auth.accessFile", "set spec.auth.aclSecretName"),
     ("listeners", "set spec.listeners"),
     ("http", "probes and metrics are always on port 8080"),
+    ("admin", "brokers are always asked on port 7801"),
     ("cluster.address", "links are always on port 7800"),
     ("cluster.port", "links are always on port 7800"),
     ("cluster.peers", "the pods of the cluster are each other's peers"),
@@ -71,6 +75,7 @@ const OPERATOR_KEYS: &[(&str, &str)] = &[
     ("cluster.id", "each cluster has its own"),
     ("cluster.bootstrap", "the first pod begins the cluster"),
     ("cluster.zone", "each pod is in the zone of its node"),
+    ("cluster.zoneFile", "each pod is in the zone of its node"),
 ];
 
 /// One thing that is wrong with the user's settings.
@@ -162,6 +167,7 @@ fn with_operator_settings(
     config.auth.access_file = acl_secret_name.as_ref().map(|_| Path::new(ACCESS_FOLDER).join(ACCESS_FILE));
     config.listeners = listeners.iter().map(listener_config).collect();
     config.http = Some(HttpConfig { address: EVERYWHERE, port: port(names::HTTP_PORT) });
+    config.admin = Some(AdminConfig { address: EVERYWHERE, port: port(names::ADMIN_PORT) });
     let mut links = config.cluster.unwrap_or_default();
     links.address = EVERYWHERE;
     links.port = port(names::CLUSTER_PORT);
@@ -174,6 +180,7 @@ fn with_operator_settings(
         key_file: folder.join("tls.key"),
         ca_file: folder.join("ca.crt"),
     });
+    links.zone_file = Some(Path::new(POD_FOLDER).join(ZONE_FILE));
     config.cluster = Some(links);
     config
 }
@@ -329,7 +336,7 @@ mod tests {
     fn every_port_is_open_to_both_families_of_addresses() {
         let config = build_config("demo", "shop", &listeners(), &anonymous(), &Map::new()).unwrap();
         let listeners = config.listeners.iter().map(|listener| listener.address);
-        let others = [config.cluster.unwrap().address, config.http.unwrap().address];
+        let others = [config.cluster.unwrap().address, config.http.unwrap().address, config.admin.unwrap().address];
         assert!(listeners.chain(others).all(|address| address.to_string() == "::"));
     }
 

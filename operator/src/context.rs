@@ -11,6 +11,7 @@ use kube::runtime::events::{Event, Reporter};
 use kube::{Client, ResourceExt};
 
 use crate::backoff::Backoffs;
+use crate::drain::ask::Drains;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::readings::{ClusterKey, Readings, exists};
@@ -27,6 +28,7 @@ pub(crate) struct Context {
     pub(crate) readings: Readings,
     pub(crate) secrets: SecretIndex,
     pub(crate) passes: Passes,
+    pub(crate) drains: Drains,
     pub(crate) backoffs: Backoffs,
     pub(crate) pulse: Pulse,
     /// Scopes whose clusters have not all been read since the start.
@@ -43,6 +45,7 @@ impl Context {
             readings: Readings::default(),
             secrets: SecretIndex::default(),
             passes: Passes::default(),
+            drains: Drains::default(),
             backoffs: Backoffs::default(),
             pulse: Pulse::default(),
             scopes_pending: AtomicUsize::new(settings.scopes().len()),
@@ -55,6 +58,7 @@ impl Context {
         self.readings.retain(scope, existing);
         self.secrets.retain(scope, existing);
         self.passes.retain(scope, existing);
+        self.drains.retain(scope, existing);
         self.backoffs.retain(scope, existing);
     }
 

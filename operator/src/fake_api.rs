@@ -109,11 +109,13 @@ pub(crate) fn refusal(code: u16, reason: &str, fields: &[&str]) -> (u16, Value) 
 }
 
 async fn answer(State(api): State<FakeApi>, method: Method, uri: Uri, body: Bytes) -> Response {
-    // /api/v1/namespaces/NAMESPACE/KIND/NAME/SUBRESOURCE or /apis/GROUP/VERSION/namespaces/NAMESPACE/...
+    // /api/v1/namespaces/NAMESPACE/KIND/NAME/SUBRESOURCE or /apis/GROUP/VERSION/namespaces/NAMESPACE/..., or all of it
+    // without a namespace.
     let path: Vec<&str> = uri.path().trim_start_matches('/').split('/').collect();
-    let namespaces = path.iter().position(|part| *part == "namespaces").unwrap();
-    let part = |number: usize| path.get(namespaces + number).map(|part| (*part).to_owned());
-    let (kind, name, subresource) = (part(2).unwrap(), part(3), part(4));
+    let namespaces = path.iter().position(|part| *part == "namespaces");
+    let first = namespaces.map_or(if path[0] == "api" { 2 } else { 3 }, |namespaces| namespaces + 2);
+    let part = |number: usize| path.get(first + number).map(|part| (*part).to_owned());
+    let (kind, name, subresource) = (part(0).unwrap(), part(1), part(2));
     let query: BTreeMap<String, String> = uri
         .query()
         .unwrap_or_default()
@@ -158,7 +160,15 @@ impl Inner {
         match (verb, found) {
             ("LIST", _) => (200, self.list(kind, query.get("labelSelector").map(String::as_str).unwrap_or_default())),
             ("GET", Some(found)) => (200, found),
+            ("POST", Some(found)) if subresource == Some("eviction") => {
+                if !agrees(&body["deleteOptions"], &found) {
+                    return refusal(409, "Conflict", &[]);
+                }
+                self.objects.by_key.remove(&key);
+                (201, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+            }
             ("POST", Some(_)) => refusal(409, "AlreadyExists", &[]),
+            ("POST", None) if subresource.is_some() => refusal(404, "NotFound", &[]),
             ("POST", None) => (201, self.store(&key, body.clone(), &manager, "Update")),
             ("APPLY", None) if body["metadata"]["uid"].is_string() => refusal(409, "Conflict", &[]),
             ("APPLY", None) => (201, self.store(&key, body.clone(), &manager, "Apply")),

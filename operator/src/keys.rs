@@ -29,6 +29,8 @@ const END: &str = "-----END CERTIFICATE-----\n";
 /// The certificates of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
+    /// The authority itself, where it can be used.
+    pub(crate) signer: Option<Authority>,
     /// The public part of the cluster's authority, in PEM, with the one that comes or goes while it rotates.
     pub(crate) authority: String,
     /// Every certificate in use, for the status.
@@ -79,6 +81,7 @@ pub(crate) async fn ensure_keys(
         Err(failure) => return Err(failure),
     };
 
+    keys.signer.clone_from(&authority);
     let subject = link_subject(&name, &namespace);
     let certificate =
         store.ensure_or_keep_leaf(&links, authority.as_ref(), &subject, None, now, &mut keys.issued).await?;

@@ -2,6 +2,7 @@
 //! `reconcile.rs`.
 
 mod access;
+mod admin;
 mod apply;
 mod autoscale;
 mod backoff;
@@ -10,13 +11,17 @@ mod build;
 mod certificates;
 mod context;
 mod controller;
+mod drain;
 mod events;
+mod evict;
 mod failure;
 #[cfg(test)]
 mod fake_api;
 #[cfg(test)]
 mod fixtures;
+mod fleet;
 mod http;
+mod identity;
 mod image;
 mod keys;
 mod metrics;
@@ -32,11 +37,15 @@ mod reconcile;
 mod record;
 mod recorder;
 mod refresh;
+mod roll;
 mod rotation;
 mod scrape;
 mod settings;
 mod status;
+mod told;
 mod validate;
+mod volumes;
+mod zone;
 
 use std::io::IsTerminal;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fulmar_api::{ConditionKind, MqttCluster, find_condition};
+use fulmar_config::ClusterId;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMetaExt;
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use crate::fixtures::{cluster, context};
 use crate::readings::PodReading;
 use crate::reconcile::reconcile;
 use crate::refresh::refresh;
+use crate::told::Told;
 
 struct World {
     api: FakeApi,
@@ -502,9 +504,200 @@ fn autoscaled(cluster: &mut MqttCluster) {
     cluster.spec.autoscaling = serde_json::from_value(spec).unwrap();
 }
 
+/// One pod tells that it is a member of this cluster.
+fn tell_cluster(world: &World, number: i32, id: u128) {
+    let told = Told { cluster_id: Some(ClusterId(id)), ..Told::default() };
+    let reading = PodReading { uid: format!("pod-{number}"), connections: 0, told, at: Timestamp::now() };
+    let key = ("shop".to_owned(), "demo".to_owned());
+    world.context.readings.store(&key, &format!("demo-{number}"), Some(reading));
+}
+
+#[tokio::test]
+async fn the_cluster_that_brokers_tell_first_is_written_down_and_never_overwritten() {
+    let world = World::running(|_| {}).await;
+    let template = world.statefulset()["template"].clone();
+    let pods: Vec<_> = (0..3).map(|number| world.pod(number, "x")).collect();
+    for pod in &pods {
+        world.put("pods", pod.clone());
+    }
+    world.reconcile().await.unwrap();
+    assert!(!world.names("configmaps").contains(&"demo-identity".to_owned()), "nobody has told anything");
+
+    tell_cluster(&world, 0, 1);
+    let pods: Vec<_> = pods.into_iter().map(|pod| serde_json::from_value(pod).unwrap()).collect();
+    let key = ("shop".to_owned(), "demo".to_owned());
+    assert!(refresh(&world.context, &key, &pods, Timestamp::now()).await.unwrap(), "it is news");
+    world.reconcile().await.unwrap();
+    let written = world.api.object("configmaps", "demo-identity");
+    let id = ClusterId(1).to_string();
+    assert_eq!((written["data"].clone(), written["immutable"].clone()), (json!({"clusterId": id}), true.into()));
+    assert_eq!(world.api.object("mqttclusters", "demo")["status"]["clusterId"], id);
+    assert_eq!(world.statefulset()["template"], template, "nothing restarts");
+    assert!(!refresh(&world.context, &key, &pods, Timestamp::now()).await.unwrap(), "it is written down");
+
+    tell_cluster(&world, 1, 2);
+    world.reconcile().await.unwrap();
+    let wanted = format!(
+        "ClusterIdDiffers: demo-1 is a member of cluster {}, wanted cluster {id}, which is written down in ConfigMap \
+         demo-identity",
+        ClusterId(2)
+    );
+    assert_eq!(world.told(ConditionKind::Degraded), format!("True {wanted}"));
+    assert!(world.events().contains(&"ClusterIdDiffers".to_owned()));
+    assert_eq!(world.api.object("configmaps", "demo-identity")["data"], written["data"]);
+    assert_eq!(world.api.object("mqttclusters", "demo")["status"]["clusterId"], id);
+}
+
+/// The pods of a cluster that keeps what it is given, made from the first template.
+fn durable_pods(world: &World) {
+    let name = world.names("configmaps").into_iter().find(|name| name.starts_with("demo-config-")).unwrap();
+    // The operator of this release still turns it off.
+    world.edit("configmaps", &name, |map| {
+        let file = map["data"]["broker.yaml"].as_str().unwrap().replace("durability: none\n", "");
+        map["data"]["broker.yaml"] = file.into();
+    });
+    for number in 0..3 {
+        let mut pod = world.pod(number, &name);
+        pod["metadata"]["labels"]["controller-revision-hash"] = "one".into();
+        world.put("pods", pod);
+    }
+    revisions(world, "one", "one");
+}
+
+fn revisions(world: &World, current: &str, update: &str) {
+    world.edit("statefulsets", "demo", |set| {
+        set["status"]["currentRevision"] = current.into();
+        set["status"]["updateRevision"] = update.into();
+    });
+}
+
+/// Every pod tells that it is well, with so many healthy shards of twelve.
+fn tell_copies(world: &World, healthy: [i32; 3]) {
+    for (number, healthy) in healthy.into_iter().enumerate() {
+        let told = Told {
+            cluster_id: Some(ClusterId(1)),
+            view: Some(3),
+            shards: Some(12),
+            leaders: Some(4),
+            shards_healthy: Some(healthy),
+            caught_up: Some(true),
+            drains: false,
+        };
+        let reading = PodReading { uid: format!("pod-{number}"), connections: 0, told, at: Timestamp::now() };
+        world.context.readings.store(&("shop".to_owned(), "demo".to_owned()), &format!("demo-{number}"), Some(reading));
+    }
+}
+
+fn partition(world: &World) -> Value {
+    world.statefulset()["updateStrategy"]["rollingUpdate"]["partition"].clone()
+}
+
+#[tokio::test]
+async fn a_new_template_reaches_one_pod_when_all_copies_have_caught_up() {
+    let world = World::running(|_| {}).await;
+    durable_pods(&world);
+    tell_copies(&world, [4, 4, 4]);
+    world.reconcile().await.unwrap();
+    assert_eq!(partition(&world), 3);
+    world.edit_spec(|spec| spec["config"] = json!({"threads": 2}));
+    world.reconcile().await.unwrap();
+    assert_eq!(partition(&world), 3, "nothing begins with the template itself");
+
+    revisions(&world, "one", "two");
+    tell_copies(&world, [4, 3, 4]);
+    world.reconcile().await.unwrap();
+    assert_eq!(partition(&world), 3);
+    let held = "demo-2 does not restart with the newest template yet: all copies have caught up in 11 of 12 shards";
+    assert_eq!(
+        world.told(ConditionKind::Progressing),
+        format!("True RollHeld: 0 of 3 pods run the newest template; {held}")
+    );
+    assert!(world.events().contains(&"RollHeld".to_owned()));
+    let status = &world.api.object("mqttclusters", "demo")["status"];
+    assert_eq!(status["shards"], json!({"total": 12, "healthy": 11}));
+    assert_eq!((&status["nodes"][0]["leaders"], &status["nodes"][0]["caughtUp"]), (&4.into(), &true.into()));
+
+    tell_copies(&world, [4, 4, 4]);
+    world.api.take_requests();
+    world.reconcile().await.unwrap();
+    assert_eq!(partition(&world), 2);
+    assert!(!world.api.take_requests().contains(&"POST pods/demo-2/eviction".to_owned()), "its controller does it");
+    let going = "0 of 3 pods run the newest template; demo-2 restarts with the newest template";
+    assert_eq!(world.told(ConditionKind::Progressing), format!("True Rolling: {going}"));
+    world.reconcile().await.unwrap();
+    assert_eq!(world.names("pods"), ["demo-0", "demo-1"], "unless it waits for something");
+    world.reconcile().await.unwrap();
+    assert_eq!((partition(&world), world.names("pods").len()), (2.into(), 2), "a pod is missing now");
+}
+
+#[tokio::test]
+async fn one_pod_less_waits_for_what_it_keeps_and_hibernation_does_not() {
+    let world = World::running(|_| {}).await;
+    durable_pods(&world);
+    tell_copies(&world, [4, 4, 4]);
+    world.edit_spec(|spec| spec["replicas"] = 2.into());
+    world.reconcile().await.unwrap();
+    assert_eq!(world.statefulset()["replicas"], 3);
+    // The pods of this world have no addresses.
+    let waits = "demo-2 cannot be drained, it does not answer: the pod has no address; bring it back, or give up what only \
+                 it keeps by annotation mqtt.fulmar.dev/abandon=demo-2 of the MqttCluster";
+    let told = world.told(ConditionKind::Ready);
+    assert_eq!(told, format!("False Draining: demo-2 hands over before it is removed: {waits}"));
+    let status = world.api.object("mqttclusters", "demo")["status"]["drain"].clone();
+    assert_eq!((&status["pod"], &status["message"]), (&"demo-2".into(), &waits.into()));
+
+    let hour = k8s_openapi::jiff::SignedDuration::from_hours(1);
+    let key = ("shop".to_owned(), "demo".to_owned());
+    let mut memory = world.context.drains.of(&key).unwrap();
+    memory.since = memory.since.checked_sub(hour).unwrap();
+    world.context.drains.note(key, Some(memory));
+    world.reconcile().await.unwrap();
+    assert!(world.told(ConditionKind::Degraded).starts_with("True DrainStalled: demo-2 has been handing over since "));
+
+    world.edit("mqttclusters", "demo", |cluster| {
+        cluster["metadata"]["annotations"] = json!({"mqtt.fulmar.dev/abandon": "demo-2"});
+    });
+    world.reconcile().await.unwrap();
+    assert_eq!(world.statefulset()["replicas"], 2);
+    world.edit_spec(|spec| spec["replicas"] = 0.into());
+    world.reconcile().await.unwrap();
+    assert_eq!(world.statefulset()["replicas"], 0);
+    assert!(world.api.object("mqttclusters", "demo")["status"]["drain"].is_null());
+    for number in 0..3 {
+        world.remove("pods", &format!("demo-{number}"));
+    }
+    world.reconcile().await.unwrap();
+    world.edit_spec(|spec| spec["replicas"] = 1.into());
+    world.reconcile().await.unwrap();
+    assert_eq!(world.statefulset()["replicas"], 2, "they wake together, and one hands over then");
+}
+
+#[tokio::test]
+async fn the_autoscaler_keeps_its_word_while_a_pod_hands_over() {
+    let world = World::running(autoscaled).await;
+    durable_pods(&world);
+    world.edit("statefulsets", "demo", |set| set["spec"]["replicas"] = 3.into());
+    tell_copies(&world, [4, 4, 4]);
+    world.edit_spec(|spec| {
+        let quick = json!({"stabilizationSeconds": 0});
+        spec["autoscaling"] =
+            json!({"minReplicas": 2, "maxReplicas": 9, "targets": {"connectionsPerReplica": 1000}, "scaleDown": quick});
+    });
+    world.reconcile().await.unwrap();
+    let desired = || world.api.object("mqttclusters", "demo")["status"]["autoscaling"]["desiredReplicas"].clone();
+    assert_eq!((world.statefulset()["replicas"].clone(), desired()), (3.into(), 2.into()));
+    world.edit_spec(|spec| spec["autoscaling"]["scaleDown"]["stabilizationSeconds"] = 3600.into());
+    world.reconcile().await.unwrap();
+    assert_eq!((world.statefulset()["replicas"].clone(), desired()), (3.into(), 2.into()), "the drain goes on");
+    say(&world, 900);
+    world.reconcile().await.unwrap();
+    assert_eq!(desired(), 3, "more clients than two pods should carry");
+}
+
 fn say(world: &World, connections: i64) {
     for number in 0..3 {
-        let reading = PodReading { uid: format!("pod-{number}"), connections, at: Timestamp::now() };
+        let reading =
+            PodReading { uid: format!("pod-{number}"), connections, told: Told::default(), at: Timestamp::now() };
         let key = ("shop".to_owned(), "demo".to_owned());
         world.context.readings.store(&key, &format!("demo-{number}"), Some(reading));
     }

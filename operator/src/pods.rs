@@ -31,6 +31,8 @@ pub(crate) fn node_status(pod: &Pod, reading: &ClusterReading) -> NodeStatus {
         ready,
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         connections: read.map(|read| read.connections),
+        leaders: read.and_then(|read| read.told.leaders),
+        caught_up: read.and_then(|read| read.told.caught_up),
         restarts: broker(pod).map_or(0, |broker| broker.restart_count),
         message: (!ready).then(|| problem(pod).unwrap_or_else(|| "starting".to_owned())),
         name,
@@ -49,6 +51,13 @@ pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let condition = conditions.find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
     is_ready(pod).then(|| condition.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
+}
+
+/// Since when the pod has not served clients, if it runs and does not.
+pub(crate) fn unready_since(pod: &Pod) -> Option<Timestamp> {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let condition = conditions.find(|condition| condition.type_ == "Ready" && condition.status != "True")?;
+    condition.last_transition_time.as_ref().map(|time| time.0)
 }
 
 /// What keeps the pod from starting until somebody helps.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use fulmar_api::{MqttCluster, labels};
+use fulmar_api::{MqttCluster, labels, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -30,11 +30,12 @@ pub(crate) async fn prune(
     let Resources { service_account, config_map, authority, services, disruption_budget, statefulset, stage: _ } =
         resources;
     pruner.remove::<ServiceAccount>(pruner.others(&[service_account.name_any()]).await?).await?;
-    pruner.remove::<Service>(pruner.others(&names(services)).await?).await?;
-    pruner.remove::<PodDisruptionBudget>(pruner.others(&names(disruption_budget)).await?).await?;
+    pruner.remove::<Service>(pruner.others(&names_of(services)).await?).await?;
+    pruner.remove::<PodDisruptionBudget>(pruner.others(&names_of(disruption_budget)).await?).await?;
     let Some(secrets) = secrets.filter(|_| is_seen(statefulset)) else { return Ok(()) };
     let mut secrets = pruner.others::<Secret>(secrets).await?;
-    let mut config_maps = pruner.others::<ConfigMap>(&[config_map.name_any(), authority.name_any()]).await?;
+    let identity = names::identity(&cluster.name_any());
+    let mut config_maps = pruner.others::<ConfigMap>(&[config_map.name_any(), authority.name_any(), identity]).await?;
     if secrets.is_empty() && config_maps.is_empty() {
         return Ok(());
     }
@@ -45,7 +46,7 @@ pub(crate) async fn prune(
     pruner.remove(config_maps).await
 }
 
-fn names<'a, K: Child + 'a>(objects: impl IntoIterator<Item = &'a K>) -> Vec<String> {
+fn names_of<'a, K: Child + 'a>(objects: impl IntoIterator<Item = &'a K>) -> Vec<String> {
     objects.into_iter().map(ResourceExt::name_any).collect()
 }
 

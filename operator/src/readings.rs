@@ -10,6 +10,7 @@ use kube::ResourceExt;
 
 use crate::autoscale::{Load, Memory};
 use crate::pods::ready_since;
+use crate::told::Told;
 
 /// Namespace and name of a cluster.
 pub(crate) type ClusterKey = (String, String);
@@ -20,6 +21,8 @@ pub(crate) struct PodReading {
     /// The pod that said it, not another of the same name.
     pub(crate) uid: String,
     pub(crate) connections: i64,
+    /// Of the cluster and of what it keeps.
+    pub(crate) told: Told,
     pub(crate) at: Timestamp,
 }
 
@@ -127,7 +130,8 @@ mod tests {
     }
 
     fn reading(pods: &[(&str, &str, i64)]) -> ClusterReading {
-        let read = |uid: &str, connections| PodReading { uid: uid.to_owned(), connections, at: at(0) };
+        let read =
+            |uid: &str, connections| PodReading { uid: uid.to_owned(), connections, told: Told::default(), at: at(0) };
         pods.iter().map(|(name, uid, connections)| ((*name).to_owned(), read(uid, *connections))).collect()
     }
 
@@ -164,7 +168,7 @@ mod tests {
         let readings = Readings::default();
         let key = ("shop".to_owned(), "demo".to_owned());
         for pod in ["demo-0", "demo-1", "demo-2"] {
-            let read = PodReading { uid: pod.to_owned(), connections: 1, at: at(0) };
+            let read = PodReading { uid: pod.to_owned(), connections: 1, told: Told::default(), at: at(0) };
             readings.store(&key, pod, Some(read));
         }
         readings.store(&key, "demo-1", None);

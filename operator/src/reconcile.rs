@@ -1,10 +1,11 @@
-//! One reconciliation, the whole story: fetch, decide, ensure keys, validate, build, apply, prune, report.
+//! One reconciliation, the whole story: fetch, decide, ensure keys, validate, ask, build, apply,
+//! prune, report.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fulmar_api::{MqttCluster, MqttClusterStatus};
+use fulmar_api::{MqttCluster, MqttClusterStatus, labels};
 use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
@@ -12,23 +13,34 @@ use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 
 use crate::access::check_access;
+use crate::admin::AdminClient;
 use crate::apply::apply;
 use crate::autoscale::{Decision, decide};
-use crate::build::{Applied, Resources, build};
+use crate::build::{Applied, Resources, Scale, build};
 use crate::context::Context;
+use crate::drain::{self, Plan};
 use crate::events::{event, events_between};
+use crate::evict::evict;
 use crate::failure::{During, Failure};
+use crate::fleet::{durable_configs, members, roll_facts};
+use crate::identity::{ensure_identity, told_ids};
 use crate::keys::ensure_keys;
 use crate::observe::{Observed, observe};
 use crate::prune::prune;
 use crate::readings::{ClusterReading, load};
 use crate::record::{recall, running_hash};
 use crate::refresh::Pass;
+use crate::roll::{self, Member};
+use crate::rotation::Authority;
 use crate::status::{Outcome, Seen, report, write_status};
 use crate::validate::{ValidatedCluster, owner_reference, validate};
+use crate::volumes::grow_claims;
+use crate::zone::annotate_zones;
 
 /// After a failure that only passes when somebody acts, the next try comes with their change, or after this.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
+/// While pods restart or hand over, what their brokers say is looked at again after this.
+const NEXT_LOOK: Duration = Duration::from_secs(5);
 /// One that takes longer is given up and tried again.
 const RECONCILE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -57,22 +69,23 @@ async fn reconcile_once(known: &PartialObjectMeta<MqttCluster>, context: &Contex
     context.secrets.note(&cluster);
 
     let observed = observe(&context.client, &cluster).await?;
+    annotate_zones(&context.client, &observed.pods).await;
     let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
     let reading = context.readings.read(&key, now, context.reading_age_max());
     let decision = autoscale(&cluster, &observed, &reading, context, now);
     let replicas = replicas(&cluster, &observed, decision.as_ref());
 
     // Boxed, because every await point below would carry its size.
-    let outcome = Box::pin(advance(&cluster, &observed, replicas, context, now)).await;
+    let pass = Seen { cluster: &cluster, observed: &observed, reading: &reading, decision: decision.as_ref(), now };
+    let outcome = Box::pin(advance(&pass, replicas, context)).await;
     if let Err(failure @ Failure::Api { .. }) = outcome.applied {
         return Err(failure);
     }
     if let (Ok(_), Some(decision)) = (&outcome.applied, &decision) {
         context.readings.remember(key.clone(), decision.memory);
     }
-    let seen = Seen { cluster: &cluster, observed: &observed, reading: &reading, decision: decision.as_ref(), now };
-    let status = report(&seen, &outcome);
-    let events = events(&cluster, &observed, &status, &outcome, replicas);
+    let status = report(&pass, &outcome);
+    let events = events(&pass, &status, &outcome);
     context.tell(&cluster.object_ref(&()), events).await;
     let statefulset = outcome.applied.as_ref().map_or(observed.statefulset.as_ref(), |all| Some(&all.statefulset));
     let statefulset = statefulset.and_then(|set| Some((set.uid()?, set.spec.as_ref()?.replicas?)));
@@ -80,7 +93,8 @@ async fn reconcile_once(known: &PartialObjectMeta<MqttCluster>, context: &Contex
         true => cluster,
         false => write_status(&clusters, &cluster, &status, None).await?,
     };
-    context.passes.note(key.clone(), Pass { cluster, statefulset, numbers_at: None });
+    let awaits_brokers = outcome.drain.is_some() || outcome.roll.is_some();
+    context.passes.note(key.clone(), Pass { cluster, statefulset, awaits_brokers, numbers_at: None });
     context.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
 
     outcome.applied?;
@@ -91,39 +105,35 @@ async fn reconcile_once(known: &PartialObjectMeta<MqttCluster>, context: &Contex
     }
     let hold = decision.and_then(|decision| decision.hold_until);
     let hold = hold.and_then(|until| Duration::try_from(until.duration_since(now)).ok());
-    let next = context.settings.resync().min(hold.unwrap_or(Duration::MAX));
+    let look = awaits_brokers.then_some(NEXT_LOOK);
+    let next = context.settings.resync().min(hold.unwrap_or(Duration::MAX)).min(look.unwrap_or(Duration::MAX));
     Ok(Action::requeue(next.max(Duration::from_secs(1))))
 }
 
 /// The steps that change something. The first that fails ends it, and the cluster goes on as it was.
-async fn advance(
-    cluster: &MqttCluster,
-    observed: &Observed,
-    replicas: i32,
-    context: &Context,
-    now: Timestamp,
-) -> Outcome {
+async fn advance(seen: &Seen<'_>, wanted: i32, context: &Context) -> Outcome {
     let not_begun = Err(Failure::Keys(anyhow::anyhow!("not begun")));
-    let mut outcome = Outcome { keys: None, held: None, version: None, applied: not_begun };
-    outcome.applied = Box::pin(steps(cluster, observed, replicas, context, now, &mut outcome)).await;
+    let mut outcome = Outcome::of(not_begun);
+    outcome.applied = Box::pin(steps(seen, wanted, context, &mut outcome)).await;
     outcome
 }
 
 async fn steps(
-    cluster: &MqttCluster,
-    observed: &Observed,
-    replicas: i32,
+    seen: &Seen<'_>,
+    wanted: i32,
     context: &Context,
-    now: Timestamp,
     outcome: &mut Outcome,
 ) -> Result<Resources<Applied>, Failure> {
+    let Seen { cluster, observed, reading, decision: _, now } = seen;
     let owner = owner_reference(cluster)
         .ok_or_else(|| Failure::Keys(anyhow::anyhow!("the MqttCluster has no UID, so nothing can belong to it")))?;
-    let mut keys = ensure_keys(&context.client, cluster, &owner, now).await?;
+    let mut keys = ensure_keys(&context.client, cluster, &owner, *now).await?;
     let held = match keys.held.take() {
         Some(held) => Some(held),
         None => check_access(&context.client, cluster).await?,
     };
+    let told = told_ids(&observed.pods, reading);
+    outcome.identity = Some(ensure_identity(&context.client, cluster, &owner, &told).await?);
     let authority = keys.authority.clone();
     let keys = outcome.keys.insert(keys);
     let image = &context.settings.broker_image;
@@ -131,12 +141,49 @@ async fn steps(
     let valid = valid.map_err(Failure::Config)?;
     let version = valid.image.version.clone();
     let (valid, held) = choose_pods(valid, held, cluster, observed, context).await?;
-    let applied = Box::pin(apply(&context.client, cluster, build(&valid, replicas))).await?;
+
+    let durable = durable_configs(&context.client, cluster, &observed.pods, &valid).await?;
+    let members = members(observed, reading, &durable);
+    let plan = Box::pin(drain_step(seen, wanted, &members, keys.signer.as_ref(), context)).await;
+    let drained = plan.progress.as_ref().map(|progress| progress.pod.clone());
+    let roll = roll::decide(&roll_facts(observed, &members, &valid, plan.replicas, drained), *now);
+    (outcome.drain, outcome.roll) = (plan.progress, roll.progress);
+
+    let scale = Scale { replicas: plan.replicas, partition: roll.partition, stopped: plan.stopped };
+    let applied = Box::pin(apply(&context.client, cluster, build(&valid, scale))).await?;
+    if let Some((name, uid)) = &roll.evict {
+        evict(&context.client, cluster, name, uid).await?;
+    }
+    outcome.not_grown = grow_claims(&context.client, cluster).await?;
     let secrets = held.is_none().then_some(keys.secrets.as_slice());
     prune(&context.client, cluster, &applied, secrets).await?;
     outcome.version = held.is_none().then_some(version);
     outcome.held = held;
     Ok(applied)
+}
+
+/// How many pods to ask for, after the brokers were asked and told what that needs.
+async fn drain_step(
+    seen: &Seen<'_>,
+    wanted: i32,
+    members: &[Member],
+    signer: Option<&Authority>,
+    context: &Context,
+) -> Plan {
+    let Seen { cluster, observed, now, .. } = seen;
+    let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+    let client = signer.and_then(|signer| {
+        let client = AdminClient::new(signer, &key.1, &key.0, *now);
+        client.inspect_err(|error| tracing::warn!(error = format!("{error:#}"), "no way to ask brokers")).ok()
+    });
+    let memory = context.drains.of(&key);
+    let abandoned = cluster.annotations().get(labels::ABANDON).cloned();
+    let set = observed.statefulset.as_ref();
+    let stopped = set.and_then(|set| set.annotations().get(labels::STOPPED_REPLICAS)?.parse().ok());
+    let (scale, pods) = ((wanted, observed.replicas(), stopped), (observed.pods.as_slice(), members));
+    let plan = drain::ask::step(client.as_ref(), scale, pods, abandoned, memory.as_ref(), *now).await;
+    context.drains.note(key, plan.memory.clone());
+    plan
 }
 
 /// What the pods run: what is on record for the input, or what is rendered for it now. Pods that would need a Secret of
@@ -173,7 +220,9 @@ fn autoscale(
     let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
     let replicas = observed.replicas().unwrap_or_default();
     let patience = context.reading_age_max();
-    let load = load(&cluster.name_any(), replicas, &observed.pods, reading, now, patience);
+    let mut load = load(&cluster.name_any(), replicas, &observed.pods, reading, now, patience);
+    // A pod that hands over is as good as gone, or the next decision would be about it again.
+    load.replicas -= i32::from(context.drains.of(&key).is_some());
     Some(decide(spec, &load, context.readings.memory(&key), now))
 }
 
@@ -189,13 +238,8 @@ fn replicas(cluster: &MqttCluster, observed: &Observed, decision: Option<&Decisi
 }
 
 /// What this reconciliation has to tell.
-fn events(
-    cluster: &MqttCluster,
-    observed: &Observed,
-    status: &MqttClusterStatus,
-    outcome: &Outcome,
-    replicas: i32,
-) -> Vec<Event> {
+fn events(seen: &Seen<'_>, status: &MqttClusterStatus, outcome: &Outcome) -> Vec<Event> {
+    let Seen { cluster, observed, .. } = seen;
     let before = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let mut events = events_between(before, &status.conditions);
     let issued = outcome.keys.iter().flat_map(|keys| &keys.issued).cloned().collect::<Vec<_>>().join(", ");
@@ -206,7 +250,8 @@ fn events(
     if let Some(replaced) = outcome.keys.as_ref().and_then(|keys| keys.replaced.as_ref()) {
         events.push(event(EventType::Warning, "AuthorityReplaced", "IssueCertificates", replaced));
     }
-    if outcome.applied.is_ok() {
+    if let Ok(applied) = &outcome.applied {
+        let replicas = applied.statefulset.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
         match observed.replicas() {
             None => {
                 let note = format!("created a StatefulSet of {replicas} pods");

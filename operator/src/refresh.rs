@@ -1,5 +1,5 @@
 //! What a changed number of clients costs: at most one write of the status in 15 seconds, and a whole reconciliation
-//! only where the autoscaler wants another number of pods.
+//! only where the autoscaler wants another number of pods or the brokers have told what it waits for.
 //!
 //! The last reconciliation left what it saw and wrote. Whatever else changes begins a new one, by a watch.
 
@@ -15,6 +15,7 @@ use crate::autoscale::{Memory, decide};
 use crate::context::Context;
 use crate::events::events_between;
 use crate::failure::Failure;
+use crate::identity::told_ids;
 use crate::readings::{ClusterKey, ClusterReading, exists, load};
 use crate::status::{report_load, write_status};
 
@@ -28,6 +29,8 @@ pub(crate) struct Pass {
     pub(crate) cluster: MqttCluster,
     /// UID of the StatefulSet, and how many pods it is asked for.
     pub(crate) statefulset: Option<(String, i32)>,
+    /// It waits for something that brokers tell: pods restart or hand over.
+    pub(crate) awaits_brokers: bool,
     /// When numbers alone were written last.
     pub(crate) numbers_at: Option<Timestamp>,
 }
@@ -66,7 +69,7 @@ enum Step {
     Nothing,
     /// This status says it.
     Write(Box<MqttClusterStatus>),
-    /// The number of pods must change.
+    /// The number of pods must change, or the brokers have told what is waited for.
     Reconcile,
 }
 
@@ -79,11 +82,18 @@ fn next_step(
     now: Timestamp,
     patience: SignedDuration,
 ) -> (Step, Memory) {
-    let Pass { cluster, statefulset, numbers_at } = pass;
+    let Pass { cluster, statefulset, awaits_brokers, numbers_at } = pass;
     let Some((_, replicas)) = statefulset else { return (Step::Nothing, memory) };
+    if *awaits_brokers {
+        return (Step::Reconcile, memory);
+    }
     let load = load(&cluster.name_any(), *replicas, pods, reading, now, patience);
     let decision = cluster.spec.autoscaling.as_ref().map(|spec| decide(spec, &load, memory, now));
     if decision.as_ref().is_some_and(|decision| decision.replicas != *replicas) {
+        return (Step::Reconcile, memory);
+    }
+    let is_named = cluster.status.as_ref().is_some_and(|status| status.cluster_id.is_some());
+    if !is_named && !told_ids(pods, reading).is_empty() {
         return (Step::Reconcile, memory);
     }
     let remembered = decision.as_ref().map_or(memory, |decision| decision.memory);

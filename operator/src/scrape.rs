@@ -1,4 +1,4 @@
-//! Reads the number of connected clients from every broker, round after round, and passes it on as soon as all pods of
+//! Reads from every broker how many clients it has and how its copies fare, round after round, and passes it on as soon as all pods of
 //! a cluster have answered or failed.
 //!
 //! Only pods that the StatefulSet of a known cluster controls are asked: a label alone can be put on any pod.
@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::observe::{is_controlled_by_uid, ordinal};
 use crate::readings::{ClusterKey, PodReading};
 use crate::refresh::refresh;
+use crate::told::{CONNECTIONS, Told, connections_in};
 
 /// Pods that are asked at one time.
 const CONCURRENT_MAX: usize = 32;
@@ -33,8 +34,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const API_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer that is read.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// The gauge of connected clients.
-const CONNECTIONS: &str = "fulmar_connections";
 
 type KnownCluster = PartialObjectMeta<MqttCluster>;
 
@@ -172,11 +171,11 @@ impl Scraper<'_> {
 
     async fn read(&self, pod: &Asked) -> Option<PodReading> {
         let (uid, address) = (pod.uid.clone()?, pod.address?);
-        let answer = self.read_connections(SocketAddr::new(address, self.port)).await;
+        let answer = self.read_metrics(SocketAddr::new(address, self.port)).await;
         let result = if answer.is_ok() { "read" } else { "failed" };
         self.context.metrics.scrapes.with_label_values(&[result]).inc();
         match answer {
-            Ok(connections) => Some(PodReading { uid, connections, at: Timestamp::now() }),
+            Ok((connections, told)) => Some(PodReading { uid, connections, told, at: Timestamp::now() }),
             Err(error) => {
                 tracing::debug!(pod = pod.name, error = format!("{error:#}"), "broker not read");
                 None
@@ -184,7 +183,7 @@ impl Scraper<'_> {
         }
     }
 
-    async fn read_connections(&self, address: SocketAddr) -> Result<i64> {
+    async fn read_metrics(&self, address: SocketAddr) -> Result<(i64, Told)> {
         let mut response =
             self.client.get(format!("http://{address}/metrics")).send().await.context("ask for metrics")?;
         if !response.status().is_success() {
@@ -197,24 +196,10 @@ impl Scraper<'_> {
             }
             body.extend_from_slice(&chunk);
         }
-        connections_in(&String::from_utf8_lossy(&body)).with_context(|| format!("{CONNECTIONS} is not in the metrics"))
+        let text = String::from_utf8_lossy(&body);
+        let connections = connections_in(&text).with_context(|| format!("{CONNECTIONS} is not in the metrics"))?;
+        Ok((connections, Told::read(&text)))
     }
-}
-
-/// The gauge's value in Prometheus' text form, added up over its labels.
-fn connections_in(text: &str) -> Option<i64> {
-    let samples = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(CONNECTIONS)?;
-        let value = match rest.strip_prefix('{') {
-            Some(labelled) => labelled.rsplit_once('}')?.1,
-            None => rest.strip_prefix(' ')?,
-        };
-        let value: f64 = value.split_whitespace().next()?.parse().ok()?;
-        #[allow(clippy::cast_possible_truncation, reason = "a count of connections is far below 2^53")]
-        (value.is_finite() && value >= 0.0).then_some(value as i64)
-    });
-    let samples: Vec<i64> = samples.collect();
-    (!samples.is_empty()).then(|| samples.iter().sum())
 }
 
 #[cfg(test)]
@@ -256,7 +241,12 @@ mod tests {
 
     fn known() -> Context {
         let context = context(Client::new(Router::new(), "shop"));
-        let pass = Pass { cluster: cluster(), statefulset: Some(("ours".to_owned(), 3)), numbers_at: None };
+        let pass = Pass {
+            cluster: cluster(),
+            statefulset: Some(("ours".to_owned(), 3)),
+            awaits_brokers: false,
+            numbers_at: None,
+        };
         context.passes.note(key(), pass);
         context
     }
@@ -334,23 +324,7 @@ mod tests {
         ] {
             let (context, port) = (known(), serve(routes).await);
             let scraper = Scraper { context: &context, client: client().unwrap(), port };
-            assert!(scraper.read_connections((Ipv4Addr::LOCALHOST, port).into()).await.is_err());
+            assert!(scraper.read_metrics((Ipv4Addr::LOCALHOST, port).into()).await.is_err());
         }
-    }
-
-    #[test]
-    fn connections_are_found_with_and_without_labels() {
-        let plain = "# HELP fulmar_connections Clients.\n# TYPE fulmar_connections gauge\nfulmar_connections 17\n";
-        assert_eq!(connections_in(plain), Some(17));
-        let labelled =
-            "fulmar_connections{listener=\"mqtt\"} 3\nfulmar_connections{listener=\"mqtts\"} 4 1700000000000\n";
-        assert_eq!(connections_in(labelled), Some(7));
-    }
-
-    #[test]
-    fn other_metrics_and_nonsense_are_not_connections() {
-        assert_eq!(connections_in("fulmar_connections_total 9\n"), None);
-        assert_eq!(connections_in("fulmar_connections NaN\nfulmar_connections -1\nfulmar_connections many\n"), None);
-        assert_eq!(connections_in(""), None);
     }
 }

@@ -5,8 +5,8 @@
 //! said before, or says that they could not be judged yet; numbers and rows always tell what is seen now.
 
 use fulmar_api::{
-    AuthSpec, AutoscalingStatus, ClientIdentity, ConditionKind, EndpointStatus, ListenerSpec, MqttCluster,
-    MqttClusterStatus, Truth, condition, find_condition, labels, names, set_condition,
+    AuthSpec, AutoscalingStatus, ClientIdentity, ConditionKind, DrainStatus, EndpointStatus, ListenerSpec, MqttCluster,
+    MqttClusterStatus, ShardStatus, Truth, condition, find_condition, labels, names, set_condition,
 };
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -18,11 +18,14 @@ use serde_json::json;
 
 use crate::autoscale::{Decision, Reason};
 use crate::build::{Applied, Resources, selector_text};
+use crate::drain;
 use crate::failure::{During, Failure};
+use crate::identity::Identity;
 use crate::keys::Keys;
 use crate::observe::Observed;
 use crate::pods::{failure as pod_failure, is_ready, node_status, out_of_memory};
 use crate::readings::ClusterReading;
+use crate::roll;
 
 /// Rows in the status; the schema has the same bound.
 const NODES_MAX: usize = 100;
@@ -31,12 +34,36 @@ const NODES_MAX: usize = 100;
 pub(crate) struct Outcome {
     /// The certificates, where that step was reached.
     pub(crate) keys: Option<Keys>,
+    /// Which cluster the brokers are, where that step was reached.
+    pub(crate) identity: Option<Identity>,
+    /// Which volume does not grow, and why.
+    pub(crate) not_grown: Option<String>,
+    /// A pod that hands over what it keeps before there is one less.
+    pub(crate) drain: Option<drain::Progress>,
+    /// A roll that is not over.
+    pub(crate) roll: Option<roll::Progress>,
     /// The version of the brokers, where pods were asked to run it.
     pub(crate) version: Option<String>,
     /// Why pods wait for a Secret of the user, while all else was applied.
     pub(crate) held: Option<Failure>,
     /// Everything applied, or the step that failed.
     pub(crate) applied: Result<Resources<Applied>, Failure>,
+}
+
+impl Outcome {
+    /// Where it ended at once, and nothing else is known.
+    pub(crate) fn of(applied: Result<Resources<Applied>, Failure>) -> Self {
+        Self {
+            keys: None,
+            identity: None,
+            not_grown: None,
+            drain: None,
+            roll: None,
+            version: None,
+            held: None,
+            applied,
+        }
+    }
 }
 
 /// Everything a status is made from.
@@ -59,9 +86,13 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
     }
     let services = outcome.applied.as_ref().map_or(&observed.services, |resources| &resources.services);
     status.endpoints = endpoints(cluster, services);
+    if let Some(identity) = &outcome.identity {
+        status.cluster_id = identity.id.map(|id| id.to_string());
+    }
     if let Some(keys) = &outcome.keys {
         status.certificates.clone_from(&keys.certificates);
     }
+    status.drain = outcome.drain.as_ref().map(drain_status);
     let statefulset = match &outcome.applied {
         Ok(resources) => Some(&resources.statefulset),
         Err(_) => observed.statefulset.as_ref(),
@@ -111,16 +142,15 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
             let message = format!("the settings are in ConfigMap {}", resources.config_map.name_any());
             set(ConditionKind::ConfigApplied, Truth::True, "Accepted", &message);
         }
-        let progress = progress(resources);
+        let progress = progress(resources, outcome);
         let (reason, message) = match (&progress, &outcome.held) {
-            (Some(progress), _) => ("Rolling", progress.clone()),
+            (Some((reason, progress)), _) => (*reason, progress.clone()),
             (None, Some(_)) => ("Waiting", "every pod runs as before".to_owned()),
             (None, None) => ("Complete", "every pod runs as asked for".to_owned()),
         };
         set(ConditionKind::Progressing, Truth::from(progress.is_some()), reason, &message);
-        let certificates = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
         if failed.is_none() {
-            let (truth, reason, message) = readiness(resources, progress, certificates);
+            let (truth, reason, message) = readiness(resources, progress, complaint(outcome));
             set(ConditionKind::Ready, truth, reason, &message);
         }
     }
@@ -131,8 +161,15 @@ pub(crate) fn report(seen: &Seen<'_>, outcome: &Outcome) -> MqttClusterStatus {
         }
         set(ConditionKind::Ready, Truth::False, reason, &message);
     }
-    let complaint = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
-    let (degraded, reason, message) = degradation(cluster, observed, failure, complaint, *now);
+    let mut judged = degradation(cluster, observed, failure, complaint(outcome), *now);
+    if let (Truth::False, Some(not_grown)) = (judged.0, &outcome.not_grown) {
+        judged = (Truth::True, "VolumeNotGrown", not_grown.clone());
+    }
+    if let (Truth::False, Some(drain)) = (judged.0, outcome.drain.as_ref().filter(|drain| drain.is_slow)) {
+        let message = format!("{} has been handing over since {}: {}", drain.pod, drain.since, drain.message);
+        judged = (Truth::True, "DrainStalled", message);
+    }
+    let (degraded, reason, message) = judged;
     set(ConditionKind::Degraded, degraded, reason, &message);
     report_unjudged(&mut status, seen, failure);
     status
@@ -178,6 +215,7 @@ pub(crate) fn report_load(
 ) {
     status.nodes = pods.iter().take(NODES_MAX).map(|pod| node_status(pod, reading)).collect();
     let connections: Vec<i64> = status.nodes.iter().filter_map(|node| node.connections).collect();
+    status.shards = shards(pods, reading);
     status.connections = (!connections.is_empty()).then(|| connections.iter().sum());
     let Some(decision) = decision else {
         status.autoscaling = None;
@@ -201,6 +239,16 @@ pub(crate) fn report_load(
     };
     let active = condition(ConditionKind::ScalingActive, active, reason, &message, generation, Time(now));
     set_condition(&mut status.conditions, active);
+}
+
+/// The shards, as their leaders told of them; `None` as long as nobody did.
+fn shards(pods: &[Pod], reading: &ClusterReading) -> Option<ShardStatus> {
+    let read = pods.iter().filter_map(|pod| {
+        let read = reading.get(&pod.name_any()).filter(|read| pod.uid().as_deref() == Some(read.uid.as_str()))?;
+        Some((read.told.shards?, read.told.shards_healthy?))
+    });
+    read.reduce(|(total, healthy), (other, more)| (total.max(other), healthy.saturating_add(more)))
+        .map(|(total, healthy)| ShardStatus { total, healthy })
 }
 
 /// Writes it, if the resource is still the one that was read; with `version`, also only if nobody changed it since.
@@ -227,14 +275,14 @@ pub(crate) async fn write_status(
 
 fn readiness(
     resources: &Resources<Applied>,
-    progress: Option<String>,
-    certificates: Option<&str>,
+    progress: Option<(&'static str, String)>,
+    complaint: Option<(&'static str, &str)>,
 ) -> (Truth, &'static str, String) {
-    if let Some(complaint) = certificates {
-        return (Truth::False, "CertificateEnded", complaint.to_owned());
+    if let Some((reason, complaint)) = complaint {
+        return (Truth::False, reason, complaint.to_owned());
     }
     match progress {
-        Some(progress) => (Truth::False, "Progressing", progress),
+        Some((reason, progress)) => (Truth::False, reason, progress),
         None if wanted(&resources.statefulset) == 0 => {
             (Truth::True, "Hibernating", "replicas is 0: all brokers are stopped and their volumes are kept".to_owned())
         }
@@ -249,8 +297,43 @@ fn wanted(statefulset: &StatefulSet) -> i32 {
     statefulset.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default()
 }
 
-/// What is still on its way; `None` when every pod runs the newest template and is ready.
-fn progress(resources: &Resources<Applied>) -> Option<String> {
+/// What is wrong although every step was taken, with its reason.
+fn complaint(outcome: &Outcome) -> Option<(&'static str, &str)> {
+    let certificates = outcome.keys.as_ref().and_then(|keys| keys.complaint.as_deref());
+    let identity = outcome.identity.as_ref().and_then(|identity| identity.complaint.as_deref());
+    let certificates = certificates.map(|complaint| ("CertificateEnded", complaint));
+    certificates.or_else(|| identity.map(|complaint| ("ClusterIdDiffers", complaint)))
+}
+
+fn drain_status(drain: &drain::Progress) -> DrainStatus {
+    let drain::Progress { pod, since, report, message, is_slow: _ } = drain;
+    DrainStatus {
+        pod: pod.clone(),
+        since: Time(*since),
+        leaders: report.map(|report| report.leaders.into()),
+        replicas: report.map(|report| report.replicas.into()),
+        clients: report.map(|report| report.clients.into()),
+        message: message.clone(),
+    }
+}
+
+/// What is still on its way, with its reason; `None` when every pod runs the newest template and is ready.
+fn progress(resources: &Resources<Applied>, outcome: &Outcome) -> Option<(&'static str, String)> {
+    if let Some(drain) = &outcome.drain {
+        return Some(("Draining", format!("{} hands over before it is removed: {}", drain.pod, drain.message)));
+    }
+    let (reason, told) = match (&outcome.roll, counted(resources)) {
+        (None, counted) => return Some(("Progressing", counted?)),
+        (Some(roll::Progress::Held(told)), counted) => ("RollHeld", [counted, Some(told.clone())]),
+        (Some(roll::Progress::Going(told)), counted) => ("Rolling", [counted, Some(told.clone())]),
+    };
+    let mut told: Vec<String> = told.into_iter().flatten().collect();
+    told.dedup();
+    Some((reason, told.join("; ")))
+}
+
+/// The same by the numbers of Kubernetes alone.
+fn counted(resources: &Resources<Applied>) -> Option<String> {
     let statefulset = &resources.statefulset;
     let wanted = wanted(statefulset);
     let Some(StatefulSetStatus {
@@ -284,7 +367,7 @@ fn degradation(
     cluster: &MqttCluster,
     observed: &Observed,
     failure: Option<&Failure>,
-    complaint: Option<&str>,
+    complaint: Option<(&'static str, &str)>,
     now: Timestamp,
 ) -> (Truth, &'static str, String) {
     if let Some(failure) = failure.filter(|failure| !failure.is_passing())
@@ -292,8 +375,8 @@ fn degradation(
     {
         return (Truth::True, reason, failure.to_string());
     }
-    if let Some(complaint) = complaint {
-        return (Truth::True, "CertificateEnded", complaint.to_owned());
+    if let Some((reason, complaint)) = complaint {
+        return (Truth::True, reason, complaint.to_owned());
     }
     let killed: Vec<_> = observed.pods.iter().filter_map(|pod| out_of_memory(pod, now)).collect();
     let failing = observed.pods.iter().filter(|pod| !is_ready(pod) && out_of_memory(pod, now).is_none());

@@ -17,6 +17,7 @@ use crate::broker_config::{SettingError, build_config};
 use crate::image::is_image_reference;
 use crate::record::Recorded;
 use crate::settings::ImageReference;
+use crate::volumes::template_size;
 
 /// A cluster that can be built.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct ValidatedCluster {
     pub(crate) namespace: String,
     pub(crate) owner: OwnerReference,
     pub(crate) spec: MqttClusterSpec,
+    /// What the claim template asks for, which never changes.
+    pub(crate) claim_size: String,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) config: Config,
     pub(crate) image: BrokerImage,
@@ -128,12 +131,14 @@ pub(crate) fn validate(
         }
     };
     let image = choose_image(cluster, existing, default_image);
+    let claim_size = existing.and_then(template_size).unwrap_or_else(|| spec.storage.size.clone());
     let input_hash = input_hash(&spec, &listeners, &image);
     Ok(ValidatedCluster {
         name,
         namespace,
         owner,
         spec,
+        claim_size,
         listeners,
         config,
         image,
@@ -228,7 +233,7 @@ mod tests {
     use super::*;
     use fulmar_api::MqttClusterStatus;
 
-    use crate::build::build;
+    use crate::build::{Scale, build};
     use crate::fixtures::{cluster, image};
 
     fn validated(cluster: &MqttCluster, existing: Option<&StatefulSet>) -> ValidatedCluster {
@@ -300,7 +305,7 @@ mod tests {
         let cluster = cluster();
         let first = validated(&cluster, None);
         assert_eq!(first.image.reference, "fulmar.dev/fulmar-broker:v0.1.0");
-        let existing = build(&first, 3).statefulset;
+        let existing = build(&first, Scale::at_rest(3)).statefulset;
         let newer = validate(&cluster, first.owner.clone(), Some(&existing), String::new(), &image("v9.0.0")).unwrap();
         assert_eq!(newer.image, first.image);
         assert_eq!(newer.input_hash, first.input_hash);
@@ -309,7 +314,7 @@ mod tests {
     #[test]
     fn an_edited_pin_on_the_statefulset_changes_nothing() {
         let mut cluster = cluster();
-        let mut existing = build(&validated(&cluster, None), 3).statefulset;
+        let mut existing = build(&validated(&cluster, None), Scale::at_rest(3)).statefulset;
         existing.annotations_mut().insert(labels::PINNED_VERSION.to_owned(), "v6.6.6".to_owned());
         cluster.status = Some(MqttClusterStatus { version: Some("v0.1.0".to_owned()), ..MqttClusterStatus::default() });
         assert_eq!(validated(&cluster, Some(&existing)).image.pinned, "v0.1.0");
@@ -343,7 +348,7 @@ mod tests {
     #[test]
     fn a_version_from_the_user_beats_the_fixed_one() {
         let mut cluster = cluster();
-        let existing = build(&validated(&cluster, None), 3).statefulset;
+        let existing = build(&validated(&cluster, None), Scale::at_rest(3)).statefulset;
         cluster.spec.version = Some("v0.2.0".to_owned());
         assert_eq!(validated(&cluster, Some(&existing)).image.version, "v0.2.0");
     }

@@ -20,7 +20,9 @@ pub use limits::Limits;
 pub use listener::{ClientCertificate, ClientIdentity, ListenerConfig, ListenerLimits, ListenerTls, Protocol};
 pub use load::{Effective, Override, OverrideValue, check, environment_names, environment_override, load, parse_peer};
 pub use read::{Setting, nearest};
+pub use schema::parse_zone;
 pub use types::{
-    AuthConfig, BackoffConfig, ClusterConfig, ClusterId, ClusterTls, Config, Durability, HeartbeatConfig, HttpConfig,
-    IdentityRule, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, ReconnectConfig, ShutdownConfig, TakeoverRule,
+    AdminConfig, AuthConfig, BackoffConfig, ClusterConfig, ClusterId, ClusterTls, Config, Durability, HeartbeatConfig,
+    HttpConfig, IdentityRule, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, ReconnectConfig, ShutdownConfig,
+    TakeoverRule,
 };

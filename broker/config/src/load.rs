@@ -97,7 +97,8 @@ pub fn environment_override(variable: &str, value: &str) -> Option<Override> {
 
 /// The variables that [`environment_override`] knows: one for each setting of a section.
 pub fn environment_names() -> Vec<String> {
-    let effective = load(Some("{http: {}, cluster: {}}"), &[]).expect("defaults have no errors");
+    let effective = load(Some("{http: {}, admin: {}, cluster: {tls: {certFile: x, keyFile: x, caFile: x}}}"), &[])
+        .expect("defaults have no errors");
     let in_sections = effective.settings.iter().filter(|it| it.path.contains('.') && !it.path.contains('['));
     in_sections.map(|setting| format!("FULMAR_{}", upper_case(&setting.path))).collect()
 }

@@ -23,6 +23,11 @@ pub(crate) fn check_rules(config: &Config, findings: &mut Findings) {
     if let Some(cluster) = &config.cluster {
         check_cluster(cluster, findings);
     }
+    let has_tls = config.cluster.as_ref().is_some_and(|cluster| cluster.tls.is_some());
+    if config.admin.is_some() && !has_tls {
+        let wanted = "cluster.tls, whose CA says who may ask, or no admin";
+        findings.refuse("admin", &["cluster"], "a port that nobody could prove himself to", wanted);
+    }
     check_limits(&config.limits, findings);
     check_memory(&config.memory, findings);
     check_backoff(&config.auth.backoff, findings);
@@ -77,8 +82,9 @@ fn check_ports(config: &Config, findings: &mut Findings) {
     let numbered = config.listeners.iter().enumerate();
     let listeners = numbered.map(|(index, listener)| (format!("listeners[{index}]"), listener.address, listener.port));
     let http = config.http.iter().map(|http| ("http".to_owned(), http.address, http.port));
+    let admin = config.admin.iter().map(|admin| ("admin".to_owned(), admin.address, admin.port));
     let cluster = config.cluster.iter().map(|cluster| ("cluster".to_owned(), cluster.address, cluster.port));
-    let sockets: Vec<(String, IpAddr, u16)> = listeners.chain(http).chain(cluster).collect();
+    let sockets: Vec<(String, IpAddr, u16)> = listeners.chain(http).chain(admin).chain(cluster).collect();
     for (index, (path, address, port)) in sockets.iter().enumerate() {
         // Port 0 is a different one each time it is bound.
         let collides = |other: &&(String, IpAddr, u16)| *port != 0 && other.2 == *port && overlap(other.1, *address);

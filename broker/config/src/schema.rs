@@ -2,8 +2,8 @@
 
 use crate::read::Section;
 use crate::{
-    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterId, ClusterTls, Config,
-    Durability, HeartbeatConfig, HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls,
+    AdminConfig, AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterId, ClusterTls,
+    Config, Durability, HeartbeatConfig, HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls,
     LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, TakeoverRule,
 };
 
@@ -26,6 +26,7 @@ pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
         auth: section.section("auth", read_auth),
         listeners: read_listeners(section),
         http: section.optional_section("http", read_http),
+        admin: section.optional_section("admin", read_admin),
         cluster: section.optional_section("cluster", read_cluster),
         limits: section.section("limits", read_limits),
         memory: section.section("memory", read_memory),
@@ -119,6 +120,14 @@ fn read_http(section: &mut Section<'_>) -> HttpConfig {
     }
 }
 
+fn read_admin(section: &mut Section<'_>) -> AdminConfig {
+    let AdminConfig { address, port } = AdminConfig::default();
+    AdminConfig {
+        address: section.text("address", address, "an IP address", |text| text.parse().ok()),
+        port: section.number("port", port, 0..=u16::MAX),
+    }
+}
+
 fn read_cluster(section: &mut Section<'_>) -> ClusterConfig {
     let defaults = ClusterConfig::default();
     ClusterConfig {
@@ -149,8 +158,8 @@ fn read_cluster(section: &mut Section<'_>) -> ClusterConfig {
         }),
         id: section.optional_text("id", "32 hexadecimal digits", ClusterId::parse),
         bootstrap: section.flag("bootstrap"),
-        zone: section
-            .optional_text("zone", "1 to 63 bytes", |text| (1..=63).contains(&text.len()).then(|| text.to_owned())),
+        zone: section.optional_text("zone", "1 to 63 bytes", parse_zone),
+        zone_file: section.optional_path("zoneFile"),
     }
 }
 
@@ -253,6 +262,11 @@ fn read_log(section: &mut Section<'_>) -> LogConfig {
 fn read_shutdown(section: &mut Section<'_>) -> ShutdownConfig {
     let ShutdownConfig { grace_seconds } = ShutdownConfig::default();
     ShutdownConfig { grace_seconds: section.number("graceSeconds", grace_seconds, 0..=3600) }
+}
+
+/// The name of a zone: 1 to 63 bytes.
+pub fn parse_zone(text: &str) -> Option<String> {
+    (1..=63).contains(&text.len()).then(|| text.to_owned())
 }
 
 fn parse_name(text: &str) -> Option<String> {

@@ -34,6 +34,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// Probes and metrics over plain HTTP; off if absent.
     pub http: Option<HttpConfig>,
+    /// What the cluster knows, and the draining of this node, over HTTP with mutual TLS; off if absent.
+    pub admin: Option<AdminConfig>,
     /// The other brokers of this node's cluster; alone if absent.
     pub cluster: Option<ClusterConfig>,
     /// What clients, peers and queues may take.
@@ -60,6 +62,7 @@ impl Default for Config {
             auth: AuthConfig::default(),
             listeners: vec![ListenerConfig::default()],
             http: None,
+            admin: None,
             cluster: None,
             limits: Limits::default(),
             memory: MemoryConfig::default(),
@@ -211,6 +214,23 @@ impl Default for HttpConfig {
     }
 }
 
+/// The port by which an operator asks what the cluster knows and drains this node. Whoever asks proves himself by a
+/// certificate of the CA in `cluster.tls`, as peers do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdminConfig {
+    /// The address to bind.
+    pub address: IpAddr,
+    /// The TCP port to bind; 0 takes a free one and says which.
+    pub port: u16,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        AdminConfig { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 7801 }
+    }
+}
+
 /// How this node finds its peers and talks with them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -241,6 +261,10 @@ pub struct ClusterConfig {
     /// together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// A file that says in one line where the node is. It may come later than the node's start, be empty or never come:
+    /// it is read again until the node has joined, and as long as it says nothing `zone` does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone_file: Option<PathBuf>,
 }
 
 impl Default for ClusterConfig {
@@ -256,6 +280,7 @@ impl Default for ClusterConfig {
             id: None,
             bootstrap: None,
             zone: None,
+            zone_file: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{ClusterConfig, Config, HttpConfig};
+use crate::{AdminConfig, ClusterConfig, Config, HttpConfig};
 
 impl Config {
     /// The file that [`crate::check`] reads as this configuration again. Only what differs from the defaults is
@@ -10,6 +10,7 @@ impl Config {
     pub fn to_yaml(&self) -> String {
         let defaults = Config {
             http: self.http.as_ref().map(|_| HttpConfig::default()),
+            admin: self.admin.as_ref().map(|_| AdminConfig::default()),
             cluster: self.cluster.as_ref().map(|_| ClusterConfig::default()),
             ..Config::default()
         };
@@ -19,7 +20,9 @@ impl Config {
             _ => Map::new(),
         };
         // These sections mean something by being there, even if all in them is as by default.
-        for (key, is_on) in [("http", self.http.is_some()), ("cluster", self.cluster.is_some())] {
+        let sections =
+            [("http", self.http.is_some()), ("admin", self.admin.is_some()), ("cluster", self.cluster.is_some())];
+        for (key, is_on) in sections {
             if is_on {
                 root.entry(key).or_insert_with(|| Value::Object(Map::new()));
             }

@@ -199,6 +199,15 @@ fn rules_between_keys_name_the_line_to_change() {
             "line 4: cluster.port: found 7800, wanted a port that http does not take",
         ),
         (
+            "admin:\n  port: 7800",
+            "line 2: admin: found a port that nobody could prove himself to, wanted cluster.tls, whose CA says who may \
+             ask, or no admin",
+        ),
+        (
+            "admin:\n  port: 7800\ncluster:\n  tls: {certFile: a, keyFile: b, caFile: c}",
+            "line 4: cluster.port: found 7800, wanted a port that admin does not take",
+        ),
+        (
             "listeners:\n- protocol: mqtts",
             "line 2: listeners[0].tls: found nothing, wanted certFile and keyFile, because the protocol is mqtts",
         ),

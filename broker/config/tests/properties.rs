@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use fulmar_config::{
-    AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterId, ClusterTls, Config,
-    Durability, HeartbeatConfig, HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls,
+    AdminConfig, AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterId, ClusterTls,
+    Config, Durability, HeartbeatConfig, HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls,
     LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, TakeoverRule, check,
     load,
 };
@@ -66,9 +66,21 @@ fn any_listener_tls() -> impl Strategy<Value = ListenerTls> {
 fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
     let peer = (any_text(), 1..u16::MAX).prop_map(|(host, port)| Peer { host, port });
     let tls = (any_path(), any_path(), any_path());
-    let place = (prop::option::of(any::<u128>()), any::<Option<bool>>(), prop::option::of("[a-z0-9-]{1,63}"));
+    let place = (
+        prop::option::of(any::<u128>()),
+        any::<Option<bool>>(),
+        (prop::option::of("[a-z0-9-]{1,63}"), prop::option::of(any_path())),
+    );
     (any::<IpAddr>(), prop::collection::vec(peer, 0..4), tls, 50..5000_u32, 10..60_000_u32, 0..=20_u8, place).prop_map(
-        |(address, peers, (cert_file, key_file, ca_file), interval, initial, jitter_percent, (id, bootstrap, zone))| {
+        |(
+            address,
+            peers,
+            (cert_file, key_file, ca_file),
+            interval,
+            initial,
+            jitter_percent,
+            (id, bootstrap, (zone, zone_file)),
+        )| {
             ClusterConfig {
                 address,
                 port: 7800,
@@ -84,6 +96,7 @@ fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
                 id: id.map(ClusterId),
                 bootstrap,
                 zone,
+                zone_file,
             }
         },
     )
@@ -125,13 +138,15 @@ fn any_config() -> impl Strategy<Value = Config> {
     let http = prop::option::of((any::<IpAddr>(), prop_oneof![Just(8080), 8081..9000_u16]));
     let memory = (prop::option::of(1_u64 << 20..1 << 40), 10..=50_u8);
     let tail = (1..1000_u32, any::<bool>(), 0..3600_u32, memory, 0..=86_400_u32);
-    (head, http, prop::option::of(any_cluster()), tail).prop_map(
+    let admin = prop::option::of((any::<IpAddr>(), prop_oneof![Just(7801), 7802..7900_u16]));
+    (head, http, prop::option::of((any_cluster(), admin)), tail).prop_map(
         |(
             (name, data_dir, durability, threads, allow_anonymous, (one, two), auth),
             http,
-            cluster,
+            members,
             (connections, is_json, grace, (limit_bytes, high_percent), sys_interval_seconds),
         )| {
+            let (cluster, admin) = members.unzip();
             Config {
                 name,
                 data_dir,
@@ -141,6 +156,7 @@ fn any_config() -> impl Strategy<Value = Config> {
                 auth,
                 listeners: vec![one, two],
                 http: http.map(|(address, port)| HttpConfig { address, port }),
+                admin: admin.flatten().map(|(address, port)| AdminConfig { address, port }),
                 cluster,
                 limits: Limits { connections, ..Limits::default() },
                 memory: MemoryConfig { limit_bytes, high_percent, ..MemoryConfig::default() },

@@ -1,6 +1,8 @@
 //! The plain HTTP port: probes and metrics. It answers questions and changes nothing. What is answered is here; `serve`
-//! has the connections and their bounds.
+//! has the connections and their bounds. The admin port beside it asks for certificates and takes `orders`.
 
+mod control;
+mod orders;
 mod serve;
 
 use std::sync::Arc;
@@ -13,9 +15,11 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 
 use crate::health::{Health, Readiness};
-use crate::metrics::Metrics;
+use crate::metrics::{ControlMetrics, Metrics};
 use crate::shortage::Shortage;
+use crate::tls::{ClusterCertificates, Reloaded};
 
+pub(crate) use control::{ClusterControl, NothingKept};
 pub(crate) use serve::{CONNECTIONS_MAX, HttpPort};
 
 /// What the handlers read.
@@ -29,8 +33,18 @@ impl Admin {
     /// The port that answers with this.
     pub(crate) fn into_port(self, shortage: Arc<Shortage>) -> HttpPort {
         let metrics = self.metrics.control.clone();
-        HttpPort::new(router(Arc::new(self)), shortage, metrics)
+        HttpPort::new("http", router(Arc::new(self)), None, shortage, metrics)
     }
+}
+
+/// The admin port, for who proves himself as a peer does.
+pub(crate) fn admin_port(
+    control: Arc<dyn ClusterControl>,
+    certificates: Arc<Reloaded<ClusterCertificates>>,
+    shortage: Arc<Shortage>,
+    metrics: Arc<ControlMetrics>,
+) -> HttpPort {
+    HttpPort::new("admin", orders::router(control), Some(certificates), shortage, metrics)
 }
 
 fn router(admin: Arc<Admin>) -> Router {

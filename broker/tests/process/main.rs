@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "the log of a broker belongs to a failure")]
 #![allow(unreachable_pub, reason = "nothing is exported from a test, and pub says what is for other files")]
 
+mod admin;
 mod auth;
 mod auth_load;
 mod bad_input;

@@ -37,8 +37,25 @@ pub(crate) struct Resources<Stage> {
     pub(crate) stage: PhantomData<Stage>,
 }
 
-/// Everything that a cluster consists of, with `replicas` pods.
-pub(crate) fn build(cluster: &ValidatedCluster, replicas: i32) -> Resources<Built> {
+/// How many pods the StatefulSet makes, and from which on they are made from the newest template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scale {
+    pub(crate) replicas: i32,
+    pub(crate) partition: i32,
+    /// Pods to wake together later.
+    pub(crate) stopped: Option<i32>,
+}
+
+#[cfg(test)]
+impl Scale {
+    /// So many pods, none of which restarts when the template changes.
+    pub(crate) fn at_rest(replicas: i32) -> Self {
+        Self { replicas, partition: replicas, stopped: None }
+    }
+}
+
+/// Everything that a cluster consists of.
+pub(crate) fn build(cluster: &ValidatedCluster, scale: Scale) -> Resources<Built> {
     // A template that is on record for the same input is applied again, so that a newer operator, which may render it
     // differently, restarts nothing.
     let recorded = cluster.recorded.as_ref().map(|recorded| recorded.template.clone());
@@ -49,7 +66,7 @@ pub(crate) fn build(cluster: &ValidatedCluster, replicas: i32) -> Resources<Buil
         authority: config_maps::build_authority(cluster),
         services: services::build_services(cluster),
         disruption_budget: disruption_budget::build_disruption_budget(cluster),
-        statefulset: statefulset::build_statefulset(cluster, template, replicas),
+        statefulset: statefulset::build_statefulset(cluster, template, scale),
         stage: PhantomData,
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fulmar_api::{StorageSpec, labels, names};
+use fulmar_api::{Retention, StorageSpec, labels, names};
 use k8s_openapi::api::apps::v1::{
     RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
     StatefulSetUpdateStrategy,
@@ -14,14 +14,17 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::Scale;
 use super::metadata::{metadata, pod_selector, selector};
 use crate::validate::ValidatedCluster;
 
-/// The StatefulSet with `replicas` pods.
-pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplateSpec, replicas: i32) -> StatefulSet {
+pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplateSpec, scale: Scale) -> StatefulSet {
+    let Scale { replicas, partition, stopped } = scale;
     let mut metadata = metadata(cluster, cluster.name.clone());
-    metadata.annotations = Some(BTreeMap::from([(labels::PINNED_VERSION.to_owned(), cluster.image.pinned.clone())]));
-    let keep = || Some("Retain".to_owned());
+    let stopped = stopped.map(|stopped| (labels::STOPPED_REPLICAS.to_owned(), stopped.to_string()));
+    let pinned = (labels::PINNED_VERSION.to_owned(), cluster.image.pinned.clone());
+    metadata.annotations = Some([pinned].into_iter().chain(stopped).collect());
+    let retention = cluster.spec.storage.retention.clone().unwrap_or_default();
     StatefulSet {
         metadata,
         spec: Some(StatefulSetSpec {
@@ -33,28 +36,30 @@ pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplat
             update_strategy: Some(StatefulSetUpdateStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateStatefulSetStrategy {
-                    partition: Some(0),
+                    partition: Some(partition),
                     ..RollingUpdateStatefulSetStrategy::default()
                 }),
             }),
             persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-                when_deleted: keep(),
-                when_scaled: keep(),
+                when_deleted: Some(retention.when_deleted.as_str().to_owned()),
+                // Kubernetes would take those of a stopped cluster, too.
+                when_scaled: Some(Retention::Retain.as_str().to_owned()),
             }),
             template,
-            volume_claim_templates: Some(vec![build_claim(&cluster.name, &cluster.spec.storage)]),
+            volume_claim_templates: Some(vec![build_claim(cluster)]),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
     }
 }
 
-fn build_claim(cluster: &str, storage: &StorageSpec) -> PersistentVolumeClaim {
-    let StorageSpec { size, storage_class_name } = storage;
+fn build_claim(cluster: &ValidatedCluster) -> PersistentVolumeClaim {
+    // Volumes that are to be larger by now grow one by one, in `volumes.rs`.
+    let StorageSpec { size: _, storage_class_name, retention: _ } = &cluster.spec.storage;
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(names::DATA_VOLUME.to_owned()),
-            labels: Some(pod_selector(cluster)),
+            labels: Some(pod_selector(&cluster.name)),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {
@@ -62,7 +67,7 @@ fn build_claim(cluster: &str, storage: &StorageSpec) -> PersistentVolumeClaim {
             storage_class_name: storage_class_name.clone(),
             volume_mode: Some("Filesystem".to_owned()),
             resources: Some(VolumeResourceRequirements {
-                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(size.clone()))])),
+                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(cluster.claim_size.clone()))])),
                 ..VolumeResourceRequirements::default()
             }),
             ..PersistentVolumeClaimSpec::default()
@@ -83,13 +88,15 @@ mod tests {
         let cluster = cluster();
         let owner = owner_reference(&cluster).unwrap();
         let valid = validate(&cluster, owner, None, String::new(), &image("v0.1.0")).unwrap();
-        build(&valid, replicas).statefulset
+        build(&valid, Scale::at_rest(replicas)).statefulset
     }
 
     #[test]
     fn nothing_but_the_number_of_pods_depends_on_the_number_of_pods() {
         let (mut three, five) = (built(3), built(5));
-        three.spec.as_mut().unwrap().replicas = Some(5);
+        let spec = three.spec.as_mut().unwrap();
+        spec.replicas = Some(5);
+        spec.update_strategy.as_mut().unwrap().rolling_update.as_mut().unwrap().partition = Some(5);
         assert_eq!(three, five);
     }
 
@@ -123,6 +130,31 @@ mod tests {
     }
 
     #[test]
+    fn the_claim_template_keeps_the_size_that_the_cluster_was_made_with() {
+        let mut larger = cluster();
+        larger.spec.storage.size = "5Gi".to_owned();
+        let owner = owner_reference(&larger).unwrap();
+        let existing = built(3);
+        let valid = validate(&larger, owner, Some(&existing), String::new(), &image("v0.1.0")).unwrap();
+        assert_eq!(build(&valid, Scale::at_rest(3)).statefulset, existing);
+    }
+
+    #[test]
+    fn volumes_go_only_with_the_cluster_and_only_if_asked_for() {
+        let mut deleting = cluster();
+        let policy = |cluster: &fulmar_api::MqttCluster| {
+            let owner = owner_reference(cluster).unwrap();
+            let valid = validate(cluster, owner, None, String::new(), &image("v0.1.0")).unwrap();
+            let spec = build(&valid, Scale::at_rest(3)).statefulset.spec.unwrap();
+            let policy = spec.persistent_volume_claim_retention_policy.unwrap();
+            (policy.when_deleted.unwrap(), policy.when_scaled.unwrap())
+        };
+        assert_eq!(policy(&deleting), ("Retain".to_owned(), "Retain".to_owned()));
+        deleting.spec.storage.retention = Some(fulmar_api::StorageRetention { when_deleted: Retention::Delete });
+        assert_eq!(policy(&deleting), ("Delete".to_owned(), "Retain".to_owned()));
+    }
+
+    #[test]
     fn a_newer_operator_applies_the_template_of_the_older_one() {
         let cluster = cluster();
         let owner = owner_reference(&cluster).unwrap();
@@ -131,7 +163,7 @@ mod tests {
         template.spec.as_mut().unwrap().termination_grace_period_seconds = Some(1);
         let data = BTreeMap::from([("broker.yaml".to_owned(), "as it was".to_owned())]);
         newer.recorded = Some(Recorded { data: data.clone(), template: template.clone() });
-        let found = build(&newer, 3);
+        let found = build(&newer, Scale::at_rest(3));
         assert_eq!(found.statefulset.spec.unwrap().template, template);
         assert_eq!(found.config_map.data, Some(data));
     }

@@ -1,10 +1,11 @@
 //! The pod template: the broker's container, its volumes and probes, fit for the Pod Security level "restricted".
 
-use fulmar_api::{AuthSpec, PodTemplate, names};
+use fulmar_api::{AuthSpec, PodTemplate, labels, names};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    KeyToPath, LocalObjectReference, ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodSecurityContext,
-    PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    Affinity, Capabilities, ConfigMapKeySelector, ConfigMapVolumeSource, Container, ContainerPort,
+    DownwardAPIVolumeFile, DownwardAPIVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+    LocalObjectReference, ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
     WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,8 +14,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::metadata::{object_labels, selector};
 use crate::broker_config::{
     ACCESS_FILE, ACCESS_FOLDER, CA_FILE, CLIENT_CA_FOLDER, CLUSTER_TLS_FOLDER, CONFIG_FILE, CONFIG_FOLDER, DATA_FOLDER,
-    LISTENERS_FOLDER, USERS_FILE, USERS_FOLDER,
+    LISTENERS_FOLDER, POD_FOLDER, USERS_FILE, USERS_FOLDER, ZONE_FILE,
 };
+use crate::identity;
 use crate::validate::ValidatedCluster;
 
 /// The user and group of the broker in its image.
@@ -23,6 +25,7 @@ const BROKER_USER: i64 = 65_532;
 const FILE_MODE: i32 = 0o440;
 const USERS_VOLUME: &str = "auth-users";
 const ACCESS_VOLUME: &str = "auth-access";
+const POD_VOLUME: &str = "pod";
 /// The longest that Kubernetes waits after SIGTERM. The broker bounds itself by its own shutdown.graceSeconds.
 const TERMINATION_GRACE_SECONDS: i64 = 3600;
 /// A start may take 10 minutes: a new node copies the retained messages before it is live for good.
@@ -30,7 +33,7 @@ const STARTUP_SECONDS: i32 = 600;
 
 pub(super) fn build_template(cluster: &ValidatedCluster) -> PodTemplateSpec {
     let PodTemplate {
-        labels,
+        labels: users_labels,
         annotations,
         node_selector,
         affinity,
@@ -38,7 +41,7 @@ pub(super) fn build_template(cluster: &ValidatedCluster) -> PodTemplateSpec {
         topology_spread_constraints,
         security_context,
     } = &cluster.spec.pod_template;
-    let mut pod_labels = labels.clone();
+    let mut pod_labels = users_labels.clone();
     pod_labels.extend(object_labels(&cluster.name));
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
@@ -79,7 +82,7 @@ fn broker_container(cluster: &ValidatedCluster) -> Container {
         image: Some(cluster.image.reference.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(vec!["--config".to_owned(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
-        env: Some(environment()),
+        env: Some(environment(&cluster.name)),
         ports: Some(ports(cluster)),
         resources: cluster.spec.resources.clone(),
         startup_probe: Some(Probe { failure_threshold: Some(STARTUP_SECONDS), ..probe("/livez", 1) }),
@@ -96,7 +99,7 @@ fn broker_container(cluster: &ValidatedCluster) -> Container {
     }
 }
 
-fn environment() -> Vec<EnvVar> {
+fn environment(cluster: &str) -> Vec<EnvVar> {
     let from_pod = |name: &str, path: &str| EnvVar {
         name: name.to_owned(),
         value_from: Some(EnvVarSource {
@@ -105,11 +108,22 @@ fn environment() -> Vec<EnvVar> {
         }),
         value: None,
     };
+    // Whoever starts after the first cluster was begun joins that one. Before, there is no such ConfigMap.
+    let identity = ConfigMapKeySelector {
+        name: names::identity(cluster),
+        key: identity::CLUSTER_ID.to_owned(),
+        optional: Some(true),
+    };
     vec![
         from_pod("POD_NAME", "metadata.name"),
         from_pod("POD_NAMESPACE", "metadata.namespace"),
         from_pod("POD_IP", "status.podIP"),
         EnvVar { name: "FULMAR_NAME".to_owned(), value: Some("$(POD_NAME)".to_owned()), value_from: None },
+        EnvVar {
+            name: "FULMAR_CLUSTER_ID".to_owned(),
+            value_from: Some(EnvVarSource { config_map_key_ref: Some(identity), ..EnvVarSource::default() }),
+            value: None,
+        },
     ]
 }
 
@@ -121,7 +135,8 @@ fn ports(cluster: &ValidatedCluster) -> Vec<ContainerPort> {
         ..ContainerPort::default()
     };
     let listeners = cluster.listeners.iter().map(|listener| port(&listener.name, listener.container_port));
-    listeners.chain([port("tcp-cluster", names::CLUSTER_PORT), port("http", names::HTTP_PORT)]).collect()
+    let own = [("tcp-cluster", names::CLUSTER_PORT), ("tcp-admin", names::ADMIN_PORT), ("http", names::HTTP_PORT)];
+    listeners.chain(own.map(|(name, number)| port(name, number))).collect()
 }
 
 fn probe(path: &str, period_seconds: i32) -> Probe {
@@ -161,6 +176,22 @@ fn volumes(cluster: &ValidatedCluster) -> Vec<Volume> {
         }),
         ..Volume::default()
     };
+    // An annotation may come while the pod runs; the file follows it, a variable would not.
+    let pod = Volume {
+        name: POD_VOLUME.to_owned(),
+        downward_api: Some(DownwardAPIVolumeSource {
+            default_mode: Some(FILE_MODE),
+            items: Some(vec![DownwardAPIVolumeFile {
+                path: ZONE_FILE.to_owned(),
+                field_ref: Some(ObjectFieldSelector {
+                    api_version: None,
+                    field_path: format!("metadata.annotations['{}']", labels::ZONE),
+                }),
+                ..DownwardAPIVolumeFile::default()
+            }]),
+        }),
+        ..Volume::default()
+    };
     let links = secret("cluster-tls".to_owned(), names::internal_tls(&cluster.name), &["tls.crt", "tls.key", "ca.crt"]);
     let listeners = cluster.listeners.iter().filter_map(|listener| {
         let certificate = listener.certificate_secret.clone()?;
@@ -173,7 +204,7 @@ fn volumes(cluster: &ValidatedCluster) -> Vec<Volume> {
     let AuthSpec { anonymous: _, users_secret_name, acl_secret_name } = &cluster.spec.auth;
     let users = users_secret_name.clone().map(|name| secret(USERS_VOLUME.to_owned(), name, &[USERS_FILE]));
     let access = acl_secret_name.clone().map(|name| secret(ACCESS_VOLUME.to_owned(), name, &[ACCESS_FILE]));
-    [config, links].into_iter().chain(listeners).chain(authorities).chain(users).chain(access).collect()
+    [config, pod, links].into_iter().chain(listeners).chain(authorities).chain(users).chain(access).collect()
 }
 
 fn mounts(cluster: &ValidatedCluster) -> Vec<VolumeMount> {
@@ -186,6 +217,7 @@ fn mounts(cluster: &ValidatedCluster) -> Vec<VolumeMount> {
     let fixed = [
         mount(names::DATA_VOLUME, DATA_FOLDER.to_owned(), false),
         mount("config", CONFIG_FOLDER.to_owned(), true),
+        mount(POD_VOLUME, POD_FOLDER.to_owned(), true),
         mount("cluster-tls", CLUSTER_TLS_FOLDER.to_owned(), true),
     ];
     let secure = cluster.listeners.iter().filter(|listener| listener.certificate_secret.is_some());
@@ -262,8 +294,6 @@ pub(crate) fn used_secrets(pod: &PodSpec) -> impl Iterator<Item = &str> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use fulmar_api::labels;
-
     use super::*;
     use crate::fixtures::{cluster, image};
     use crate::validate::{owner_reference, validate};
@@ -291,12 +321,19 @@ mod tests {
         let container = built(&cluster()).spec.unwrap().containers.remove(0);
         let ports: Vec<_> =
             container.ports.unwrap().into_iter().map(|port| (port.name.unwrap(), port.container_port)).collect();
-        let wanted = [("mqtt", 1883), ("mqtts", 10_443), ("tcp-cluster", 7800), ("http", 8080)];
+        let wanted = [("mqtt", 1883), ("mqtts", 10_443), ("tcp-cluster", 7800), ("tcp-admin", 7801), ("http", 8080)];
         assert_eq!(ports, wanted.map(|(name, port)| (name.to_owned(), port)));
         let mounts = container.volume_mounts.unwrap();
         assert!(mounts.iter().all(|mount| mount.sub_path.is_none()));
         let paths: Vec<_> = mounts.iter().map(|mount| mount.mount_path.as_str()).collect();
-        assert_eq!(paths, ["/data", "/etc/fulmar/config", "/etc/fulmar/cluster-tls", "/etc/fulmar/listeners/mqtts"]);
+        let wanted = [
+            "/data",
+            "/etc/fulmar/config",
+            "/etc/fulmar/pod",
+            "/etc/fulmar/cluster-tls",
+            "/etc/fulmar/listeners/mqtts",
+        ];
+        assert_eq!(paths, wanted);
     }
 
     #[test]
@@ -309,7 +346,7 @@ mod tests {
         tls.client_ca_secret_name = Some("devices".to_owned());
         let mut spec = built(&cluster).spec.unwrap();
         let mounts = spec.containers.remove(0).volume_mounts.unwrap();
-        let found: Vec<_> = spec.volumes.unwrap().into_iter().skip(3).collect();
+        let found: Vec<_> = spec.volumes.unwrap().into_iter().skip(4).collect();
         let found: Vec<_> = found
             .into_iter()
             .map(|volume| {
@@ -328,6 +365,25 @@ mod tests {
             ("rules", "/etc/fulmar/auth/access/access.yaml"),
         ];
         assert_eq!(found, wanted.map(|(secret, file)| (secret.to_owned(), file.to_owned())));
+    }
+
+    #[test]
+    fn a_broker_that_starts_gets_the_id_of_its_cluster_as_soon_as_there_is_one() {
+        let container = built(&cluster()).spec.unwrap().containers.remove(0);
+        let id = container.env.unwrap().into_iter().find(|variable| variable.name == "FULMAR_CLUSTER_ID").unwrap();
+        let key = id.value_from.unwrap().config_map_key_ref.unwrap();
+        let found = (key.name.as_str(), key.key.as_str(), key.optional);
+        assert_eq!(found, ("demo-identity", "clusterId", Some(true)));
+    }
+
+    #[test]
+    fn the_zone_is_a_file_that_follows_an_annotation_of_the_pod() {
+        let volumes = built(&cluster()).spec.unwrap().volumes.unwrap();
+        let mut files = volumes.into_iter().filter_map(|volume| volume.downward_api?.items).flatten();
+        let file = files.next().unwrap();
+        let field = file.field_ref.unwrap().field_path;
+        assert_eq!((file.path.as_str(), field.as_str()), ("zone", "metadata.annotations['mqtt.fulmar.dev/zone']"));
+        assert!(files.next().is_none());
     }
 
     #[test]

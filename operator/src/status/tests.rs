@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::*;
 use crate::broker_config::SettingError;
-use crate::build::{Built, build};
+use crate::build::{Built, Scale, build};
 use crate::fixtures::{cluster, image};
 use crate::validate::{owner_reference, validate};
 
@@ -26,7 +26,7 @@ fn applied(cluster: &MqttCluster, replicas: i32, counts: serde_json::Value) -> R
         disruption_budget,
         mut statefulset,
         stage: _,
-    }: Resources<Built> = build(&valid, replicas);
+    }: Resources<Built> = build(&valid, Scale::at_rest(replicas));
     statefulset.metadata.generation = Some(2);
     statefulset.status = Some(serde_json::from_value(counts).unwrap());
     Resources { service_account, config_map, authority, services, disruption_budget, statefulset, stage: PhantomData }
@@ -36,7 +36,7 @@ fn reported(cluster: &MqttCluster, applied: Result<Resources<Applied>, Failure>)
     let seen =
         Seen { cluster, observed: &Observed::default(), reading: &ClusterReading::new(), decision: None, now: at(0) };
     let version = Some("v0.1.0".to_owned());
-    let outcome = Outcome { keys: Some(Keys::default()), held: None, version, applied };
+    let outcome = Outcome { keys: Some(Keys::default()), version, ..Outcome::of(applied) };
     report(&seen, &outcome)
 }
 
@@ -147,7 +147,7 @@ fn a_decision_that_was_not_applied_is_not_reported_as_done() {
             decision: Some(decision),
             now: at(0),
         };
-        let outcome = Outcome { keys: None, held: None, version: None, applied };
+        let outcome = Outcome::of(applied);
         let status = report(&seen, &outcome);
         cluster.status = Some(status.clone());
         status
@@ -244,7 +244,7 @@ fn the_first_report_has_every_condition_also_when_the_first_step_fails() {
     let spec = json!({"minReplicas": 3, "maxReplicas": 9, "targets": {"connectionsPerReplica": 1000}});
     cluster.spec.autoscaling = serde_json::from_value(spec).unwrap();
     let taken = Failure::NameTaken { kind: "Secret", name: "demo-ca".to_owned() };
-    let outcome = Outcome { keys: None, held: None, version: None, applied: Err(taken) };
+    let outcome = Outcome::of(Err(taken));
     let status = reported_at(0, &cluster, Vec::new(), &outcome);
     let why =
         "Secret demo-ca exists and does not belong to this MqttCluster: delete or rename it, or rename the cluster";
@@ -268,8 +268,7 @@ fn a_secret_that_cannot_be_used_degrades_and_its_times_stand_still() {
     let outcome = Outcome {
         keys: Some(Keys::default()),
         held: Some(failure()),
-        version: None,
-        applied: Ok(applied(&cluster, 3, serving())),
+        ..Outcome::of(Ok(applied(&cluster, 3, serving())))
     };
     let first = reported_at(0, &cluster, Vec::new(), &outcome);
     let wanted = [
@@ -305,12 +304,7 @@ fn brokers_killed_for_want_of_memory_are_named_for_ten_minutes() {
     };
     let degraded = |second| {
         let pods = vec![pod("demo-0", "Error"), pod("demo-1", "OOMKilled")];
-        let outcome = Outcome {
-            keys: Some(Keys::default()),
-            held: None,
-            version: None,
-            applied: Ok(applied(&cluster, 3, serving())),
-        };
+        let outcome = Outcome { keys: Some(Keys::default()), ..Outcome::of(Ok(applied(&cluster, 3, serving()))) };
         let status = reported_at(second, &cluster, pods, &outcome);
         told_whole(&status).0.into_iter().find(|told| told.starts_with("Degraded=")).unwrap()
     };
