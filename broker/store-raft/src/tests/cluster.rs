@@ -513,7 +513,6 @@ fn a_node_that_is_to_restart_gives_its_leaders_away_and_keeps_its_replicas() {
 #[test]
 fn the_next_life_has_a_higher_number_whatever_the_cluster_knows() {
     let mut world = World::begun(settings(1));
-    let mut heard = Heard::default();
     let engine = world.node(1).engine();
     let lives: Vec<u64> = [0, 7].into_iter().map(|above| engine.begin_life(above).unwrap().incarnation).collect();
     assert_eq!(lives, [2, 8]);
