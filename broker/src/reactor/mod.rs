@@ -8,6 +8,7 @@ mod adopt;
 mod carried;
 mod client_log;
 mod core;
+mod farewells;
 mod inbox;
 mod lag;
 mod lease;
@@ -37,6 +38,7 @@ use crate::auth::Pool;
 use crate::metrics::{ControlMetrics, Numbers, ThreadReport};
 use crate::reactor::client_log::ClientLog;
 pub(crate) use crate::reactor::core::Core;
+use crate::reactor::farewells::Farewells;
 pub(crate) use crate::reactor::inbox::{Client, Inbox, Lane, Letter};
 use crate::reactor::lag::Lag;
 pub(crate) use crate::reactor::lag::{BOUNDS as LAG_BOUNDS, LagCounts};
@@ -166,6 +168,7 @@ impl<C: Core> Reactor<C> {
             ready: VecDeque::new(),
             lingering: Lingering::new(TOKEN_LINGERING, settings.lingering_max, settings.output_buffer_bytes),
             closing: Vec::new(),
+            farewells: Farewells::default(),
             leaving: None,
             now,
             client_log: ClientLog::new(settings.listener_names.clone(), now),
@@ -227,6 +230,7 @@ impl<C: Core> Reactor<C> {
         self.post_batches();
         self.world.closing.clear();
         self.world.lingering.expire(now);
+        self.world.farewells.expire(now);
         self.core.end_turn();
         self.world.client_log.settle(now);
         self.report(now);
@@ -256,7 +260,12 @@ impl<C: Core> Reactor<C> {
         let report = self.is_unreported.then_some(self.next_report);
         let listeners = self.listeners.iter().filter_map(Listener::deadline);
         let withheld = (!self.withheld.is_empty()).then(|| now + WITHHELD);
-        let deadlines = listeners.chain(lingering).chain(report).chain(withheld).chain(self.next_tick);
+        let deadlines = listeners
+            .chain(lingering)
+            .chain(self.world.farewells.deadline())
+            .chain(report)
+            .chain(withheld)
+            .chain(self.next_tick);
         let next = deadlines.fold(now + BEAT, Instant::min);
         // The kernel counts in milliseconds, and one that is cut off would make the loop spin until the deadline.
         let wait = next.saturating_duration_since(now);

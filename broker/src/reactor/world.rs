@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::auth::Pool;
 use crate::reactor::client_log::ClientLog;
+use crate::reactor::farewells::Farewells;
 use crate::reactor::lease::Lease;
 use crate::reactor::lingering::Lingering;
 use crate::reactor::socket::Socket;
@@ -46,6 +47,8 @@ pub(crate) struct World {
     /// Sockets that are closed at the end of the turn, when the store was told what their clients said last: whoever
     /// sees the end of a connection finds what came before it done.
     pub(crate) closing: Vec<Socket>,
+    /// Those that wait until the store has it.
+    pub(crate) farewells: Farewells<Socket>,
     /// The connection being read, if it belongs to another thread: it leaves when the worker is done with it.
     pub(crate) leaving: Option<Leaving>,
     /// When this turn's events were taken.
@@ -95,6 +98,19 @@ impl Out for World {
         } else {
             self.lingering.add(entry.socket, last_bytes, self.now, &self.registry);
         }
+    }
+
+    fn close_when_told(&mut self, conn: ConnId) {
+        let Some(mut entry) = self.sockets.remove(conn) else { return };
+        // The place of the connection is given to others, with the token of its events.
+        match self.registry.deregister(entry.socket.stream()) {
+            Ok(()) => self.farewells.add(conn, entry.socket, self.now),
+            Err(_) => self.closing.push(entry.socket),
+        }
+    }
+
+    fn let_go(&mut self, conn: ConnId) {
+        self.closing.extend(self.farewells.take(conn));
     }
 
     fn hand_over(&mut self, conn: ConnId, thread: Thread, origin: Origin, certificate: Option<Arc<CertificateNames>>) {

@@ -65,6 +65,8 @@ pub(crate) struct Leading {
     pub(crate) routed_again: Number,
     /// Nobody known is a member for this message, which waits until then for somebody to become known.
     pub(crate) awaits_member: Option<(Number, Time)>,
+    /// Messages up to this one have waited for that.
+    pub(crate) awaited: Number,
     /// A data thread looks for a member for this message among those who are connected.
     pub(crate) awaits_adoption: Option<Number>,
     /// Outboxes are left alone until then: the shard had no room for what is in them.
@@ -91,13 +93,18 @@ pub(crate) struct Leading {
 
 impl Leading {
     /// Whether it is too early to give up a message of a shared subscription. What this node knows of shards that
-    /// others lead may be old: somebody may be a member since.
-    pub(crate) fn must_await_member(&mut self, number: Number, now: Time) -> bool {
+    /// others lead may be old: somebody may be a member since. All there are, up to `last`, wait together.
+    pub(crate) fn must_await_member(&mut self, number: Number, last: Number, now: Time) -> bool {
         const WAIT_MILLISECONDS: Time = 1000;
-        let until = self.awaits_member.filter(|(awaiting, _)| *awaiting == number).map(|(_, until)| until);
-        let until = until.unwrap_or(now + WAIT_MILLISECONDS);
-        self.awaits_member = Some((number, until)).filter(|_| now < until);
-        self.awaits_member.is_some()
+        if number <= self.awaited {
+            return false;
+        }
+        let (until_number, until) = *self.awaits_member.get_or_insert((last, now + WAIT_MILLISECONDS));
+        if now < until {
+            return true;
+        }
+        self.awaited = until_number.max(number);
+        false
     }
 
     pub(crate) fn pause_outboxes(&mut self, now: Time) {
@@ -176,6 +183,7 @@ impl Replica {
             done: BTreeMap::new(),
             routed_again: 0,
             awaits_member: None,
+            awaited: 0,
             awaits_adoption: None,
             paused_until: None,
             is_clearing: false,

@@ -80,6 +80,7 @@ impl<D: Disk + Clone> Engine<D> {
         };
         let first = oldest.max(leading.routed_again);
         let messages = self.replicas[at].shard.outbox(Party::Shard(me), first, self.settings.fetch_credit(), time);
+        let last = messages.last().map_or(0, |last| last.number);
         for OutboxMessage { number, message, to } in messages {
             let share = match to {
                 Addressee::Group(name) => Some(name),
@@ -89,7 +90,7 @@ impl<D: Disk + Clone> Engine<D> {
             let knows_all = self.replicas.len() == usize::from(self.settings.shards.get())
                 && self.replicas.iter().all(|replica| replica.leading.is_some());
             let Some(leading) = &mut self.replicas[at].leading else { return };
-            if to == Onward::Nobody && !knows_all && leading.must_await_member(number, time) {
+            if to == Onward::Nobody && !knows_all && leading.must_await_member(number, last, time) {
                 return;
             }
             leading.awaits_member = None;

@@ -1,5 +1,6 @@
-//! What the tests run against: one broker, in memory or with a data folder, or three that are linked. Brokers with the same settings are shared by all
-//! tests; they start when the first test asks for them and end with the run.
+//! What the tests run against: one broker, in memory or with a data folder, or three, linked only or keeping sessions
+//! together. Brokers with the same settings are shared by all tests; they start when the first test asks for them and end
+//! with the run.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ pub enum Shape {
     /// One that keeps its sessions on disk.
     Durable,
     Three,
+    /// Three that keep their sessions together.
+    DurableThree,
 }
 
 /// Settings beyond the defaults, `key=value` each.
@@ -37,13 +40,14 @@ pub struct Stage {
 }
 
 impl Shape {
-    pub const ALL: [Shape; 3] = [Shape::One, Shape::Durable, Shape::Three];
+    pub const ALL: [Shape; 4] = [Shape::One, Shape::Durable, Shape::Three, Shape::DurableThree];
 
     pub fn name(self) -> &'static str {
         match self {
             Shape::One => "one",
             Shape::Durable => "durable",
             Shape::Three => "three",
+            Shape::DurableThree => "durable_three",
         }
     }
 }
@@ -75,8 +79,11 @@ impl Nodes {
                 let broker = Broker::start(&[&["threads=2", &data], &settings[..]].concat());
                 Nodes { brokers: vec![broker], _cluster: None, _folder: Some(folder) }
             }
-            Shape::Three => {
+            Shape::Three | Shape::DurableThree => {
                 let mut cluster = Cluster::of(3);
+                if shape == Shape::DurableThree {
+                    cluster.durability = "fsync";
+                }
                 cluster.arguments =
                     settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]).collect();
                 Nodes { brokers: cluster.start_all(), _cluster: Some(cluster), _folder: None }

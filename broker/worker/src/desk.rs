@@ -57,6 +57,8 @@ pub(crate) enum Waits {
     Acknowledge { conn: ConnId, client: ClientId, epoch: Epoch, acks: Vec<(Sequence, Ack)> },
     /// Nothing, but it must be done.
     Done(Ask),
+    /// The end of a connection whose client has said goodbye.
+    Left { conn: ConnId, ask: Ask },
     /// Nothing.
     Nobody,
 }

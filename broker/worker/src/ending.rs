@@ -54,8 +54,16 @@ impl Worker {
     fn close_with_last_words(&mut self, conn: ConnId, id: SessionId, why: Departure, now: Instant, out: &mut impl Out) {
         let last = self.connections.get_mut(conn).map(|connection| std::mem::take(&mut connection.out));
         self.counters.bytes_sent += last.as_ref().map_or(0, Vec::len) as u64;
+        let last = last.unwrap_or_default();
+        let waits = self.waits_for_store(id, why) && last.is_empty();
         self.client_gone(conn, id, why, now, out);
-        out.close(conn, last.unwrap_or_default());
+        if waits { out.close_when_told(conn) } else { out.close(conn, last) }
+    }
+
+    /// Whether a connection ends when the store has heard of it: its client has said goodbye.
+    fn waits_for_store(&self, id: SessionId, why: Departure) -> bool {
+        let stored = self.sessions.get(id).and_then(|entry| entry.stored.as_deref());
+        matches!(why, Departure::Asked(_)) && stored.is_some_and(|stored| !stored.is_taken_over)
     }
 
     /// A client's connection is no more: its session waits for it or ends.
@@ -94,7 +102,8 @@ impl Worker {
             if let Some(meter) = connection.meter {
                 self.debts.keep(entry.session.client_id(), meter, now);
             }
-            self.leave_stored(id, conn, if has_will { StoredFate::Keep } else { StoredFate::Delete });
+            let will = if has_will { StoredFate::Keep } else { StoredFate::Delete };
+            self.leave_stored(id, conn, will, matches!(why, Departure::Asked(_)));
             return self.end_session(id, now);
         }
         if let Some(meter) = connection.meter {

@@ -3,6 +3,7 @@
 
 use crate::publish::link_publish;
 use crate::route::Asking;
+use crate::to_store::shard_of;
 use crate::worker::Worker;
 use fulmar_cluster::frame::LinkPublish;
 use fulmar_router::{NodeIndex, SharedRef};
@@ -81,5 +82,7 @@ impl Worker {
 }
 
 fn next_node(shared: &SharedRef<'_>, hops: u8) -> Option<NodeIndex> {
-    if hops + 1 < HOPS_MAX { shared.nodes_in_turn().next() } else { None }
+    // What the store has of the group was asked by whoever published.
+    let mut nodes = shared.nodes_in_turn().filter(|node| shard_of(*node).is_none());
+    if hops + 1 < HOPS_MAX { nodes.next() } else { None }
 }

@@ -130,6 +130,7 @@ impl Worker {
     pub(crate) fn hand_to_group(&mut self, group: &str, filter: &str, outgoing: &Outgoing<'_>, now: Instant) {
         self.scratch.found.clear();
         self.pick_again(group, filter);
+        self.ask_for_groups(outgoing, now);
         self.deliver_found(outgoing, None, now);
         self.pass_on(outgoing, 0, now);
     }

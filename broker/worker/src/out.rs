@@ -21,6 +21,17 @@ pub trait Out {
     /// forgotten the connection already: nothing of it is reported any more, and its slot is free after the turn.
     fn close(&mut self, conn: ConnId, last_bytes: Vec<u8>);
 
+    /// Like [`close`](Self::close), but not before [`let_go`](Self::let_go): the store is still to have what the client
+    /// said last. A socket that is kept for too long is closed all the same.
+    fn close_when_told(&mut self, conn: ConnId) {
+        self.close(conn, Vec::new());
+    }
+
+    /// The store has what the client of this connection said last.
+    fn let_go(&mut self, conn: ConnId) {
+        let _ = conn;
+    }
+
     /// This connection's client belongs to another data thread: take the socket with all bytes not consumed and give
     /// both to that thread's reactor, which calls `accepted` (with its `origin`), `certified` if there is a `certificate`,
     /// and `received` there. The worker has forgotten it.

@@ -366,14 +366,17 @@ impl Worker {
     }
 
     /// The client of a session that the store keeps has gone: the store is told, and here nothing is left.
-    pub(crate) fn leave_stored(&mut self, id: SessionId, conn: ConnId, will: WillFate) {
+    /// `says_goodbye`: its connection ends when the store has that.
+    pub(crate) fn leave_stored(&mut self, id: SessionId, conn: ConnId, will: WillFate, says_goodbye: bool) {
         self.tell_acknowledgements_of(id, conn);
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let Some(stored) = entry.stored.as_deref() else { return };
         let (client, epoch) = (stored.client.clone(), stored.epoch);
         let expiry_seconds = Some(entry.session.expiry_seconds());
         if !stored.is_taken_over {
-            self.do_in_store(Ask::Disconnect { client, epoch, expiry_seconds, will });
+            let ask = Ask::Disconnect { client, epoch, expiry_seconds, will };
+            let waits = if says_goodbye { Waits::Left { conn, ask: ask.clone() } } else { Waits::Done(ask.clone()) };
+            self.desk.ask(ask, waits);
         }
         self.node.stored.left(subscriber(self.thread, id));
     }

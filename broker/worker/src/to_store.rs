@@ -111,6 +111,16 @@ impl Worker {
         turns
     }
 
+    /// Brings a message to members of shared subscriptions whose sessions the store keeps, if those were found.
+    pub(crate) fn ask_for_groups(&mut self, outgoing: &Outgoing<'_>, now: Instant) {
+        let groups = self.take_groups_of_shards(outgoing.qos != QoS::AtMostOnce);
+        if groups.is_empty() {
+            return;
+        }
+        let message = stored_message(outgoing, &mut self.scratch.message, now);
+        groups.into_iter().for_each(|(shard, to)| self.do_in_store(ask(shard, &message, None, to)));
+    }
+
     /// Takes those shared subscriptions out of what was found of which only sessions of a shard are members.
     fn take_groups_of_shards(&mut self, waits: bool) -> Vec<(ShardId, Recipients)> {
         let found = &mut self.scratch.found;

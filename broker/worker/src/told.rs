@@ -82,6 +82,10 @@ impl Worker {
                 let ask = Ask::Acknowledge { client: client.clone(), epoch, acks: acks.clone() };
                 self.desk.ask_again(ask, Waits::Acknowledge { conn, client, epoch, acks });
             }
+            (Waits::Left { conn, ask }, Answer::Unavailable | Answer::NotLeader { .. }) => {
+                self.desk.ask_again(ask.clone(), Waits::Left { conn, ask });
+            }
+            (Waits::Left { conn, .. }, _) => out.let_go(conn),
             (Waits::Done(ask), Answer::Unavailable | Answer::NotLeader { .. }) => {
                 self.desk.ask_again(ask.clone(), Waits::Done(ask));
             }
