@@ -127,7 +127,8 @@ impl fmt::Display for Obstacle {
         match self {
             Self::NotFirst { found } => write!(
                 f,
-                "no cluster yet: {found} addresses found, none of them belongs to a cluster, and another node begins it"
+                "no cluster yet: {found} addresses found, none of them belongs to a cluster, and this node may not begin \
+                 one: that is for the node whose name ends with -0, or with cluster.bootstrap (--bootstrap=true)"
             ),
             Self::Known { wanted, found } => write!(
                 f,
