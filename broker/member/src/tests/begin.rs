@@ -109,7 +109,10 @@ fn nobody_begins_a_cluster_beside_one_that_anything_speaks_of() {
         alone(me(1, 1), Bond::None),
         (
             vec![],
-            text("no cluster yet: 1 addresses found, none of them belongs to a cluster, and another node begins it")
+            text(
+                "no cluster yet: 1 addresses found, none of them belongs to a cluster, and this node may not begin one: that \
+                 is for the node whose name ends with -0, or with cluster.bootstrap (--bootstrap=true)"
+            )
         )
     );
     for bond in [Bond::Belongs(CLUSTER), Bond::Joins { cluster: CLUSTER, made_at: 3 }] {
