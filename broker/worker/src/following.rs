@@ -276,7 +276,7 @@ impl Worker {
             if !portion.goes_on(self.turn.effort.is_spent()) {
                 break;
             }
-            let mut connected = |from| {
+            let connected = |from| {
                 let all = self.sessions.iter_from(from);
                 all.filter_map(|(id, entry)| Some((id, entry.connection?))).next()
             };
