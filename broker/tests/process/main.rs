@@ -17,6 +17,7 @@ mod cluster;
 mod data_folder;
 mod descriptors;
 mod durable;
+mod durable_copies;
 mod durable_drain;
 mod durable_folder;
 mod durable_nodes;
