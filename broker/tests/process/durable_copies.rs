@@ -74,3 +74,23 @@ fn a_folder_that_was_restored_from_a_copy_is_set_aside_and_its_node_joins_as_a_n
     subscriber.acknowledges = true;
     assert_eq!(take_numbers(&mut subscriber, 30), (0..30).collect::<Vec<u32>>());
 }
+
+#[test]
+fn of_two_nodes_with_copies_of_one_folder_the_second_is_refused_and_the_first_goes_on() {
+    let mut cluster = places(NODES + 1);
+    let mut nodes: Vec<Option<Broker>> = cluster.start_all().into_iter().map(Some).collect();
+    let (one, other) = (2, 3);
+    nodes[other].take().unwrap().kill();
+    stop(nodes[one].take().unwrap());
+    let data = |index: usize| cluster.folder(index).path().join("data");
+    std::fs::remove_dir_all(data(other)).unwrap();
+    copy(&data(one), &data(other));
+    cluster.names[other] = cluster.names[one].clone();
+    let first = cluster.start(one);
+    wait_until_ready(&first);
+    println!("{}", end_of(cluster.start(other)));
+    wait_until_ready(&first);
+    let mut client = Client::connect(first.address("mqtt"), "client");
+    client.subscribe("a", QoS::AtLeastOnce);
+    publish(&mut client, "a", [1]);
+}

@@ -18,7 +18,7 @@ use crate::harness::{
 const SHARDS: u64 = 12;
 
 /// Nodes that prove themselves, with an admin port each, and somebody who may ask it.
-struct Bed {
+pub struct Bed {
     cluster: Cluster,
     operator: Operator,
     nodes: Vec<Option<Broker>>,
@@ -34,7 +34,7 @@ fn with_admin(folder: &Folder) -> String {
 
 impl Bed {
     /// So many places, and nodes in all of them.
-    fn of(count: usize) -> Bed {
+    pub fn of(count: usize) -> Bed {
         let mut cluster = Cluster::with(count, with_admin);
         cluster.durability = "fsync";
         let authority = Authority::new();
@@ -47,7 +47,7 @@ impl Bed {
         Bed { cluster, operator: Operator::of(&authority), nodes }
     }
 
-    fn node(&self, index: usize) -> &Broker {
+    pub fn node(&self, index: usize) -> &Broker {
         self.nodes[index].as_ref().expect("it runs")
     }
 
@@ -66,7 +66,7 @@ impl Bed {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn begin(&self, index: usize, purpose: &str) -> Value {
+    pub fn begin(&self, index: usize, purpose: &str) -> Value {
         self.json(index, "POST", "/v1/drain", &json!({ "purpose": purpose }).to_string())
     }
 
