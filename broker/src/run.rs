@@ -227,7 +227,9 @@ impl Broker {
         runtime.spawn(watch_auth_files(auth_files.clone(), inboxes.clone(), store_inbox, health.clone()));
         let (lane_news, news) = mpsc::unbounded_channel();
         if let (Some(listener), Some(certificates)) = (admin, cluster_certificates.clone()) {
-            let port = admin::admin_port(Arc::new(NothingKept), certificates, shortage.clone(), metrics.clone());
+            let control = store.as_ref().and_then(StoreThread::control);
+            let control = control.unwrap_or_else(|| Arc::new(NothingKept));
+            let port = admin::admin_port(control, certificates, shortage.clone(), metrics.clone());
             let _runtime = runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener).context("listen for operators")?;
             runtime.spawn(Arc::new(port).run(listener));
@@ -317,13 +319,14 @@ impl Broker {
                 Some(what) = ended.recv() => anyhow::bail!("{what} ended by itself"),
             }
             health.set_phase(Phase::Stopping);
-            if let Some(store) = &store {
-                store.leave().await;
-            }
-            for inbox in &inboxes {
-                inbox.push(Letter::ShutDown);
-            }
             let told = async {
+                if let Some(store) = &store {
+                    // Clients are told in what is left of it.
+                    store.leave(config.shutdown.grace() / 2).await;
+                }
+                for inbox in &inboxes {
+                    inbox.push(Letter::ShutDown);
+                }
                 all_quiet(&reports).await;
                 if let Some(links) = links {
                     links.stop();

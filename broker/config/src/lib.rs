@@ -22,7 +22,7 @@ pub use load::{Effective, Override, OverrideValue, check, environment_names, env
 pub use read::{Setting, nearest};
 pub use schema::parse_zone;
 pub use types::{
-    AdminConfig, AuthConfig, BackoffConfig, ClusterConfig, ClusterId, ClusterTls, Config, Durability, HeartbeatConfig,
-    HttpConfig, IdentityRule, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, ReconnectConfig, ShutdownConfig,
-    TakeoverRule,
+    AdminConfig, AuthConfig, BackoffConfig, ClusterConfig, ClusterId, ClusterTls, Config, DrainConfig, Durability,
+    HeartbeatConfig, HttpConfig, IdentityRule, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, ReconnectConfig,
+    ShutdownConfig, TakeoverRule,
 };

@@ -3,8 +3,9 @@
 use crate::read::Section;
 use crate::{
     AdminConfig, AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterId, ClusterTls,
-    Config, Durability, HeartbeatConfig, HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls,
-    LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, TakeoverRule,
+    Config, DrainConfig, Durability, HeartbeatConfig, HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits,
+    ListenerTls, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig,
+    TakeoverRule,
 };
 
 const PACKET_BYTES_MAX: u32 = 268_435_460; // The largest remaining length and its header (MQTT 5.0, 1.5.5).
@@ -32,6 +33,7 @@ pub(crate) fn read_config(section: &mut Section<'_>) -> Config {
         memory: section.section("memory", read_memory),
         sys_interval_seconds: section.number("sysIntervalSeconds", defaults.sys_interval_seconds, 0..=86_400),
         log: section.section("log", read_log),
+        drain: section.section("drain", read_drain),
         shutdown: section.section("shutdown", read_shutdown),
     }
 }
@@ -257,6 +259,12 @@ fn read_log(section: &mut Section<'_>) -> LogConfig {
         format: section.choice("format", ("text", LogFormat::Text), &[("json", LogFormat::Json)]),
         level: section.choice("level", ("info", LogLevel::Info), &levels),
     }
+}
+
+fn read_drain(section: &mut Section<'_>) -> DrainConfig {
+    let DrainConfig { connections_per_second } = DrainConfig::default();
+    let per_second = section.number("connectionsPerSecond", connections_per_second, 1..=100_000);
+    DrainConfig { connections_per_second: per_second }
 }
 
 fn read_shutdown(section: &mut Section<'_>) -> ShutdownConfig {

@@ -46,6 +46,8 @@ pub struct Config {
     pub sys_interval_seconds: u32,
     /// How the log is written.
     pub log: LogConfig,
+    /// How clients are sent to other nodes before this one leaves the cluster.
+    pub drain: DrainConfig,
     /// How the broker stops.
     pub shutdown: ShutdownConfig,
 }
@@ -68,6 +70,7 @@ impl Default for Config {
             memory: MemoryConfig::default(),
             sys_interval_seconds: 10,
             log: LogConfig::default(),
+            drain: DrainConfig::default(),
             shutdown: ShutdownConfig::default(),
         }
     }
@@ -481,6 +484,20 @@ pub enum LogLevel {
     Debug,
     /// All of it.
     Trace,
+}
+
+/// How clients are sent to other nodes before this one leaves the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainConfig {
+    /// So many are closed in a second, so that the others can take them in.
+    pub connections_per_second: u32,
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        DrainConfig { connections_per_second: 500 }
+    }
 }
 
 /// How the broker stops after SIGTERM or SIGINT.

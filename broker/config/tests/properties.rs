@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use fulmar_config::{
     AdminConfig, AuthConfig, BackoffConfig, ClientCertificate, ClientIdentity, ClusterConfig, ClusterId, ClusterTls,
-    Config, Durability, HeartbeatConfig, HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits, ListenerTls,
-    LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig, TakeoverRule, check,
-    load,
+    Config, DrainConfig, Durability, HeartbeatConfig, HttpConfig, IdentityRule, Limits, ListenerConfig, ListenerLimits,
+    ListenerTls, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, Protocol, ReconnectConfig, ShutdownConfig,
+    TakeoverRule, check, load,
 };
 use proptest::prelude::*;
 
@@ -137,14 +137,14 @@ fn any_config() -> impl Strategy<Value = Config> {
     );
     let http = prop::option::of((any::<IpAddr>(), prop_oneof![Just(8080), 8081..9000_u16]));
     let memory = (prop::option::of(1_u64 << 20..1 << 40), 10..=50_u8);
-    let tail = (1..1000_u32, any::<bool>(), 0..3600_u32, memory, 0..=86_400_u32);
+    let tail = (1..1000_u32, any::<bool>(), (0..3600_u32, 1..=100_000_u32), memory, 0..=86_400_u32);
     let admin = prop::option::of((any::<IpAddr>(), prop_oneof![Just(7801), 7802..7900_u16]));
     (head, http, prop::option::of((any_cluster(), admin)), tail).prop_map(
         |(
             (name, data_dir, durability, threads, allow_anonymous, (one, two), auth),
             http,
             members,
-            (connections, is_json, grace, (limit_bytes, high_percent), sys_interval_seconds),
+            (connections, is_json, (grace, per_second), (limit_bytes, high_percent), sys_interval_seconds),
         )| {
             let (cluster, admin) = members.unzip();
             Config {
@@ -165,6 +165,7 @@ fn any_config() -> impl Strategy<Value = Config> {
                     format: if is_json { LogFormat::Json } else { LogFormat::Text },
                     level: LogLevel::default(),
                 },
+                drain: DrainConfig { connections_per_second: per_second },
                 shutdown: ShutdownConfig { grace_seconds: grace },
             }
         },

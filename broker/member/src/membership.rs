@@ -302,7 +302,7 @@ impl Membership {
 
     /// The program wants a command committed: a drain, a step of a replica. It is sent to the leader until it is
     /// answered ([`Output::Answered`]) with anything but [`Advice::Retry`](fulmar_meta::Advice::Retry). One that is
-    /// open already is asked for once.
+    /// open already is asked for once. What is asked for about a node's drain takes the place of what was asked before.
     ///
     /// # Errors
     /// When too many are open.
@@ -314,6 +314,9 @@ impl Membership {
         out: &mut Vec<Output>,
     ) -> Result<(), TooManyAsks> {
         if !self.asks.of_program.contains(&command) {
+            if let Some(node) = drained(&command) {
+                self.asks.of_program.retain(|other| drained(other) != Some(node));
+            }
             if self.asks.of_program.len() >= self.settings.asks_max {
                 self.counts.asks_refused += 1;
                 return Err(TooManyAsks { max: self.settings.asks_max });
@@ -322,6 +325,13 @@ impl Membership {
         }
         self.settle(meta, now, out);
         Ok(())
+    }
+
+    /// Where this node runs, as far as that is known by now. It counts for a life that has not begun yet.
+    pub fn set_zone(&mut self, zone: &str) {
+        if *self.me.zone != *zone {
+            self.me.zone = zone.into();
+        }
     }
 
     /// Time has passed.
@@ -376,5 +386,13 @@ impl Membership {
         // Whoever leads is among them, though this node may not know who that is by now.
         let hearing = self.links.hearing().map(|member| member.id);
         out.extend(hearing.map(|to| Output::Send { to, message: MemberMessage::Goodbye(goodbye) }));
+    }
+}
+
+/// Of which node a command begins or ends the drain.
+fn drained(command: &Command) -> Option<NodeId> {
+    match command {
+        Command::Drain { node, .. } | Command::CancelDrain { node } => Some(*node),
+        _ => None,
     }
 }

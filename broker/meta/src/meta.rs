@@ -209,6 +209,11 @@ impl Meta {
         self.cluster.as_ref()?.tombstones.get(&id).copied()
     }
 
+    /// All retired nodes that are remembered by name.
+    pub fn retired(&self) -> impl Iterator<Item = (NodeId, Tombstone)> + '_ {
+        self.cluster.iter().flat_map(|cluster| cluster.tombstones.iter().map(|(id, it)| (*id, *it)))
+    }
+
     /// How many retired nodes are remembered by name.
     pub fn tombstones(&self) -> usize {
         self.cluster.as_ref().map_or(0, |cluster| cluster.tombstones.len())

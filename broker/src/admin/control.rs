@@ -1,8 +1,6 @@
 //! What the admin port asks of the thread that drives this node's part in the cluster, and what it is answered: the
 //! words of the contract with an operator. docs/admin.md shows each of them.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the store's thread of a cluster is to answer with these"))]
-
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -118,11 +116,19 @@ pub(crate) enum Question {
     Cluster(oneshot::Sender<ClusterReport>),
     /// How far has the drain come?
     Drain(oneshot::Sender<DrainReport>),
-    /// Begin a drain, or go on with one for another purpose. The answer is what it looks like at its beginning.
-    BeginDrain(Purpose, oneshot::Sender<DrainReport>),
+    /// Begin a drain, or go on with one for another purpose. The answer is what it looks like when the cluster has
+    /// agreed.
+    BeginDrain(Purpose, oneshot::Sender<Ordered>),
     /// Stay after all. Without a drain it changes nothing.
-    CancelDrain(oneshot::Sender<DrainReport>),
+    CancelDrain(oneshot::Sender<Ordered>),
 }
+
+/// What became of an order.
+pub(crate) type Ordered = Result<DrainReport, Refused>;
+
+/// Why an order is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused(pub(crate) String);
 
 /// Why nothing can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,10 @@ use crate::metrics::{ControlMetrics, Metrics};
 use crate::shortage::Shortage;
 use crate::tls::{ClusterCertificates, Reloaded};
 
-pub(crate) use control::{ClusterControl, NothingKept};
+pub(crate) use control::{
+    ClusterControl, ClusterReport, CopyReport, DrainReport, DrainState, MemberReport, MemberState, NothingKept,
+    Ordered, Purpose, Question, Refused, ShardReport, Unavailable,
+};
 pub(crate) use serve::{CONNECTIONS_MAX, HttpPort};
 
 /// What the handlers read.

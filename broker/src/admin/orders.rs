@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::control::{ClusterControl, Purpose, Question, Unavailable};
+use super::control::{ClusterControl, Ordered, Purpose, Question, Refused, Unavailable};
 
 /// The store's thread takes up what it is asked in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,25 +55,43 @@ async fn begin_drain(State(control): State<Control>, body: Bytes) -> Response {
         }
     };
     info!(?purpose, "asked to drain");
-    answer(&control, |reply| Question::BeginDrain(purpose, reply)).await
+    ordered(&control, |reply| Question::BeginDrain(purpose, reply)).await
 }
 
 async fn cancel_drain(State(control): State<Control>) -> Response {
     info!("asked to drain no more");
-    answer(&control, Question::CancelDrain).await
+    ordered(&control, Question::CancelDrain).await
 }
 
 /// Asks and waits for the answer.
 async fn answer<T: Serialize>(control: &Control, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Response {
+    let late = "this node has not answered in time, it may be overloaded";
+    ask(control, question, late).await.map_or_else(|refusal| refusal, |report| Json(report).into_response())
+}
+
+/// Orders something and waits until the cluster has agreed.
+async fn ordered(control: &Control, question: impl FnOnce(oneshot::Sender<Ordered>) -> Question) -> Response {
+    let late = "the cluster has not agreed in time; it goes on being asked";
+    match ask(control, question, late).await {
+        Ok(Ok(report)) => Json(report).into_response(),
+        Ok(Err(Refused(text))) => (StatusCode::CONFLICT, format!("{text}\n")).into_response(),
+        Err(refusal) => refusal,
+    }
+}
+
+/// The answer, or what is said when there is none.
+async fn ask<T>(
+    control: &Control,
+    question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    late: &str,
+) -> Result<T, Response> {
     let (reply, answered) = oneshot::channel();
     let unavailable = |text: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{text}\n")).into_response();
-    if let Err(Unavailable(reason)) = control.ask(question(reply)) {
-        return unavailable(reason);
-    }
+    control.ask(question(reply)).map_err(|Unavailable(reason)| unavailable(reason))?;
     match tokio::time::timeout(PATIENCE, answered).await {
-        Ok(Ok(report)) => Json(report).into_response(),
-        Ok(Err(_)) => unavailable("this node cannot tell now, it starts or stops"),
-        Err(_) => unavailable("this node has not answered in time, it may be overloaded"),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(unavailable("this node cannot tell now, it starts or stops")),
+        Err(_) => Err(unavailable(late)),
     }
 }
 
@@ -104,22 +122,31 @@ mod tests {
 
     impl ClusterControl for Answering {
         fn ask(&self, question: Question) -> Result<(), Unavailable> {
-            let reply = match question {
-                Question::Cluster(reply) => {
-                    reply.send(cluster_report(self.report())).unwrap();
-                    return Ok(());
-                }
-                Question::Drain(reply) => reply,
+            match question {
+                Question::Cluster(reply) => drop(reply.send(cluster_report(self.report()))),
+                Question::Drain(reply) => drop(reply.send(self.report())),
                 Question::BeginDrain(purpose, reply) => {
                     *self.purpose.lock().unwrap() = Some(purpose);
-                    reply
+                    reply.send(Ok(self.report())).unwrap();
                 }
                 Question::CancelDrain(reply) => {
                     *self.purpose.lock().unwrap() = None;
-                    reply
+                    reply.send(Ok(self.report())).unwrap();
                 }
-            };
-            reply.send(self.report()).unwrap();
+            }
+            Ok(())
+        }
+    }
+
+    /// Does nothing that it is told.
+    #[derive(Debug)]
+    struct Refusing;
+
+    impl ClusterControl for Refusing {
+        fn ask(&self, question: Question) -> Result<(), Unavailable> {
+            if let Question::BeginDrain(_, reply) | Question::CancelDrain(reply) = question {
+                reply.send(Err(Refused("node 1 is the last one".to_owned()))).unwrap();
+            }
             Ok(())
         }
     }
@@ -220,6 +247,15 @@ mod tests {
             assert!(text.ends_with("wanted {\"purpose\":\"leave\"} or \"restart\"\n"), "{text}");
         }
         assert_eq!(*answering.purpose.lock().unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_said_in_the_words_of_the_refusal() {
+        let control: Control = Arc::new(Refusing);
+        let body = Bytes::from(r#"{"purpose":"leave"}"#);
+        let wanted = (409, "node 1 is the last one\n".to_owned());
+        assert_eq!(read(begin_drain(State(control.clone()), body).await).await, wanted);
+        assert_eq!(read(cancel_drain(State(control)).await).await, wanted);
     }
 
     #[tokio::test]

@@ -43,4 +43,11 @@ pub(super) fn expose(exposition: &mut Exposition, report: Option<&store::Report>
     show("fulmar_store_caught_up", "1 if the copies on this node have all that was committed.", |it| {
         f64::from(u8::from(it.is_caught_up))
     });
+    let help = "What a node that is drained has left to hand over; not there while it is not.";
+    let mut family = exposition.family("fulmar_drain", Kind::Gauge, help);
+    if let Some(drain) = report.as_ref().and_then(|report| report.drain) {
+        for (what, count) in [("leaders", drain.leaders), ("replicas", drain.replicas), ("clients", drain.clients)] {
+            family.sample(&[("what", what)], count);
+        }
+    }
 }

@@ -75,7 +75,7 @@ impl Store {
         let mut next = Instant::now();
         let mut next_report = next;
         loop {
-            let Taken { waiting, is_closed, is_leaving, rules } = self.inbox.take(next, true, &mut asked);
+            let Taken { waiting, is_closed, is_leaving, rules, .. } = self.inbox.take(next, true, &mut asked);
             if is_leaving {
                 // There is nobody to give anything to.
                 self.inbox.has_left();

@@ -1,4 +1,4 @@
-//! Questions of the data threads on their way to the store's thread, bounded by weight.
+//! Questions of the data threads, and of the admin port, on their way to the store's thread, bounded by weight.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 use fulmar_store::{Ask, Ticket};
 use fulmar_worker::{Rules, Thread};
 
+use crate::admin::{ClusterControl, Question, Unavailable};
+
 /// Questions that may wait.
 const QUESTIONS_MAX: usize = 64 << 10;
 /// Bytes of the messages in them, besides what one turn of a data thread brought.
 const BYTES_MAX: usize = 16 << 20;
+/// Questions of the admin port that may wait.
+const CONTROL_MAX: usize = 16;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -33,6 +37,8 @@ struct Queue {
     is_rung: bool,
     /// Changes of users and access rules, oldest first.
     rules: Vec<Arc<Rules>>,
+    /// Of the admin port.
+    control: Vec<Question>,
 }
 
 /// What there was when the store's thread looked.
@@ -46,6 +52,8 @@ pub(crate) struct Taken {
     pub(crate) is_leaving: bool,
     /// What holds now, after each change.
     pub(crate) rules: Vec<Arc<Rules>>,
+    /// What the admin port asks.
+    pub(crate) control: Vec<Question>,
 }
 
 impl Inbox {
@@ -82,7 +90,10 @@ impl Inbox {
 
     /// The node is about to stop. Returns when it leads nothing any more, or nobody takes it.
     pub(crate) async fn leave(&self) {
-        self.lock().is_leaving = true;
+        {
+            let mut queue = self.lock();
+            (queue.is_leaving, queue.is_rung) = (true, true);
+        }
         self.news.notify_one();
         self.left.notified().await;
     }
@@ -119,7 +130,8 @@ impl Inbox {
             Vec::new()
         };
         let Queue { is_closed, is_leaving, .. } = *queue;
-        Taken { waiting, is_closed, is_leaving, rules: std::mem::take(&mut queue.rules) }
+        let (rules, control) = (std::mem::take(&mut queue.rules), std::mem::take(&mut queue.control));
+        Taken { waiting, is_closed, is_leaving, rules, control }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -128,9 +140,26 @@ impl Inbox {
     }
 }
 
+impl ClusterControl for Inbox {
+    fn ask(&self, question: Question) -> Result<(), Unavailable> {
+        let mut queue = self.lock();
+        if queue.is_closed {
+            return Err(Unavailable("this node stops"));
+        }
+        if queue.control.len() >= CONTROL_MAX {
+            return Err(Unavailable("too many questions wait for an answer of this node"));
+        }
+        queue.control.push(question);
+        drop(queue);
+        self.news.notify_one();
+        Ok(())
+    }
+}
+
 impl Queue {
     fn has_news(&self, takes: bool) -> bool {
-        (takes && !self.asked.is_empty()) || !self.rules.is_empty() || self.is_closed || self.is_rung || self.is_leaving
+        let is_asked = (takes && !self.asked.is_empty()) || !self.control.is_empty();
+        is_asked || !self.rules.is_empty() || self.is_closed || self.is_rung
     }
 }
 
@@ -162,5 +191,20 @@ mod tests {
         inbox.close();
         taken.clear();
         assert!(inbox.take(Instant::now() + BEAT, true, &mut taken).is_closed && taken.len() == 3);
+    }
+
+    #[test]
+    fn no_more_questions_of_the_admin_port_wait_than_may() {
+        let inbox = Inbox::default();
+        let question = || Question::Drain(tokio::sync::oneshot::channel().0);
+        for _ in 0..CONTROL_MAX {
+            assert_eq!(inbox.ask(question()), Ok(()));
+        }
+        let refused = Err(Unavailable("too many questions wait for an answer of this node"));
+        assert_eq!(inbox.ask(question()), refused);
+        assert_eq!(inbox.take(Instant::now(), false, &mut Vec::new()).control.len(), CONTROL_MAX);
+        assert_eq!(inbox.ask(question()), Ok(()));
+        inbox.close();
+        assert_eq!(inbox.ask(question()), Err(Unavailable("this node stops")));
     }
 }

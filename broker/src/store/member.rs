@@ -7,26 +7,34 @@ use std::time::{Duration, Instant};
 
 use fulmar_cluster::letters;
 use fulmar_cluster::peers::Lodger;
+use fulmar_config::ClusterConfig;
 use fulmar_log::StdDisk;
 use fulmar_member::{Found, Link};
-use fulmar_meta::{Command, Member, Purpose};
+use fulmar_meta::{Life as Phase, Member, Purpose};
 use fulmar_store::{Answer, Ask, Bound, Node as Life, Refusal, Reply, Ticket, Told};
-use fulmar_store_node::{Channel, Clock, Out as _, Settings, Stopped, StoreNode};
-use fulmar_worker::Rules;
+use fulmar_store_node::{Channel, Clock, Out as _, Stopped, StoreNode};
+use fulmar_worker::{Node, Rules};
 use tracing::{debug, info, warn};
 
+use super::cluster_report;
+use super::drains::{Drains, Found as FoundDrain};
 use super::inbox::{BEAT, Inbox, Taken};
 use super::report::{MemberReport, Report};
+use super::start::MemberSettings;
 use super::surroundings::Surroundings;
 use super::withdrawn::{endings, removed_users};
 use super::{OWN, REPORT, wall_clock};
+use crate::admin::{self, DrainReport, DrainState, Question};
 use crate::boot_clock;
 use crate::health::Health;
 use crate::link::letters::{Arrival, ArrivalQueue};
 use crate::link::neighbours::{LanesState, Neighbour, Neighbours};
+use crate::zone;
 
 /// How often links and discovery are looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often the file is read that says where this node runs.
+const ZONE_LOOK: Duration = Duration::from_secs(1);
 /// Bytes of letters in one turn, so that a turn is short.
 const TURN_BYTES: usize = 4 << 20;
 /// Until then a node that stops has given its leaderships away, or goes with them.
@@ -55,7 +63,12 @@ pub(crate) struct MemberStore {
     next_look: Instant,
     /// A node that stops gives away what it leads until then.
     leaves_until: Option<Instant>,
+    drains: Drains,
+    sending_away: SendingAway,
     was_missing: String,
+    /// What says where this node runs, until it has joined.
+    unplaced: Option<ClusterConfig>,
+    next_zone: Instant,
 }
 
 fn clock() -> Clock {
@@ -72,13 +85,14 @@ fn channel(channel: letters::Channel) -> Channel {
 impl MemberStore {
     /// Opens the folder, and brings back what is in it.
     pub(crate) fn open(
-        settings: Settings,
+        settings: MemberSettings,
         mut outside: Surroundings,
         inbox: Arc<Inbox>,
         arrivals: Arc<ArrivalQueue>,
         report: Arc<Report>,
         health: Arc<Health>,
     ) -> Result<MemberStore, Stopped> {
+        let MemberSettings { store: settings, cluster, sent_away_per_second: per_second } = settings;
         let start = clock();
         let store = StoreNode::open(StdDisk, settings, &start, &mut outside)?;
         outside.begin_life(store.node());
@@ -111,7 +125,11 @@ impl MemberStore {
             followed: 0,
             next_look: start.now,
             leaves_until: None,
+            drains: Drains::default(),
+            sending_away: SendingAway { per_second, is_on: false, at: start.now },
             was_missing: String::new(),
+            unplaced: Some(cluster),
+            next_zone: start.now,
         })
     }
 
@@ -127,7 +145,7 @@ impl MemberStore {
         let mut next_report = next;
         let mut closing: Option<Instant> = None;
         loop {
-            let Taken { waiting, is_closed, is_leaving, rules } =
+            let Taken { waiting, is_closed, is_leaving, rules, control } =
                 self.inbox.take(next, self.backlog.is_empty(), &mut asked);
             for thread in waiting {
                 self.outside.around.inboxes[usize::from(thread)].wake_if_asleep();
@@ -140,9 +158,11 @@ impl MemberStore {
             self.offer(clock.now);
             rules.into_iter().for_each(|rules| self.withdraw(rules));
             self.look_around(&clock);
+            control.into_iter().for_each(|question| self.asked(question));
             if is_leaving {
                 self.leave(&clock);
             }
+            self.drain(&clock);
             let due = self.store.turn(&clock, &mut self.outside)?;
             self.outside.post();
             self.hear_own();
@@ -217,6 +237,7 @@ impl MemberStore {
             return;
         }
         self.next_look = clock.now + LOOK;
+        self.look_where(clock);
         let Some(links) = self.outside.links.get() else { return };
         let Neighbours { found, is_settled, known } = links.neighbours();
         let node = &self.outside.around.node;
@@ -250,18 +271,100 @@ impl MemberStore {
         self.found = found;
     }
 
-    /// Gives away what this node leads, as far as others take it in time.
-    fn leave(&mut self, clock: &Clock) {
-        let id = self.store.node().id;
-        if self.leaves_until.is_none() {
-            self.leaves_until = Some(clock.now + LEAVE);
-            let _ = self.store.ask_cluster(Command::Drain { node: id, purpose: Purpose::Restart }, clock);
+    /// Where this node runs may be known some time after its start: it is asked for until the node joins, which says it.
+    fn look_where(&mut self, clock: &Clock) {
+        let Some(cluster) = &self.unplaced else { return };
+        if self.found().is_some_and(|found| found.is_live) {
+            self.unplaced = None;
+        } else if clock.now >= self.next_zone {
+            self.next_zone = clock.now + ZONE_LOOK;
+            if let Some(zone) = zone::find(cluster) {
+                self.store.set_zone(&zone);
+            }
         }
+    }
+
+    /// Gives away what this node leads, as far as others take it in time. When those who stay are no majority there is
+    /// nobody to take it, and nothing goes on until some are back: then nobody waits for anybody.
+    fn leave(&mut self, clock: &Clock) {
+        let until = *self.leaves_until.get_or_insert(clock.now + LEAVE);
+        self.drains.stop(self.found());
+        let id = self.store.node().id;
+        let others_stay = self.store.engine().meta().is_some_and(|meta| {
+            let stays = |node: &fulmar_meta::Node| node.life == Phase::Up && node.drain.is_none();
+            let staying = meta.nodes().filter(|(other, node)| *other != id && stays(node)).count();
+            2 * staying > meta.nodes().filter(|(_, node)| node.drain != Some(Purpose::Leave)).count()
+        });
         let leaders = self.store.engine().counts().leaders;
-        let is_over = self.leaves_until.is_some_and(|until| clock.now >= until);
-        if leaders == 0 || is_over || self.links.is_empty() {
+        if leaders == 0 || clock.now >= until || self.links.is_empty() || !others_stay {
             debug!(leaders, "leaderships are given away");
             self.inbox.has_left();
+        }
+    }
+
+    /// What the cluster says of this node.
+    fn found(&self) -> Option<FoundDrain> {
+        let Life { id, incarnation } = self.store.node();
+        let node = self.store.engine().meta()?.node(id)?;
+        let is_live = node.member.incarnation == incarnation && node.life == Phase::Up;
+        Some(FoundDrain { node: id, is_live, drain: node.drain })
+    }
+
+    /// Brings the cluster to say of this node's drain what is wanted, and clients to go while it says so.
+    fn drain(&mut self, clock: &Clock) {
+        for (command, answer) in self.store.take_answered() {
+            self.drains.answered(&command, &answer, clock.now);
+        }
+        let found = self.found();
+        if self.drains.has_come_to_be(found)
+            && let Some(report) = self.drain_report()
+        {
+            self.drains.tell(report);
+        }
+        // When too many questions are open it is asked later.
+        if let Some(command) = self.drains.next(found, clock.now)
+            && self.store.ask_cluster(command.clone(), clock).is_ok()
+        {
+            self.drains.asks(command, clock.now);
+        }
+        // Who stops closes all of them when it has handed over.
+        let begins = !self.drains.is_stopping() || self.sending_away.is_on;
+        let is_draining = begins && found.is_some_and(|found| found.drain.is_some());
+        self.sending_away.go_on(&self.outside.around.node, is_draining, clock.now);
+    }
+
+    fn drain_report(&self) -> Option<DrainReport> {
+        let (engine, node) = (self.store.engine(), &self.outside.around.node);
+        let groups: Vec<_> = engine.group_statuses().collect();
+        cluster_report::drain(engine.meta()?, self.store.node().id, &groups, node.clients() as u64)
+    }
+
+    /// The admin port asks. What can't be answered now is dropped.
+    fn asked(&mut self, question: Question) {
+        let order = |purpose: admin::Purpose| match purpose {
+            admin::Purpose::Leave => Purpose::Leave,
+            admin::Purpose::Restart => Purpose::Restart,
+        };
+        match question {
+            Question::Cluster(reply) => {
+                let engine = self.store.engine();
+                if let (Some(meta), Some(drain)) = (engine.meta(), self.drain_report()) {
+                    let groups: Vec<_> = engine.group_statuses().collect();
+                    let leader = |number: u16| engine.leader(fulmar_store::ShardId(number.checked_sub(1)?));
+                    let report = cluster_report::cluster(meta, self.store.node().id, &groups, leader, drain);
+                    let _ = reply.send(report);
+                }
+            }
+            Question::Drain(reply) => {
+                if let Some(report) = self.drain_report() {
+                    let _ = reply.send(report);
+                }
+            }
+            Question::BeginDrain(purpose, reply) => {
+                info!(?purpose, "this node is to drain");
+                self.drains.order(Some(order(purpose)), self.found(), reply);
+            }
+            Question::CancelDrain(reply) => self.drains.order(None, self.found(), reply),
         }
     }
 
@@ -320,7 +423,38 @@ impl MemberStore {
             let groups = engine.group_statuses().collect();
             let (cluster, shards) = engine.meta().map_or((None, 0), |meta| (meta.cluster(), meta.shards().len()));
             let node = self.store.node();
-            self.report.set_member(MemberReport { node, cluster, shards, status, groups, is_caught_up });
+            // Of who stops nobody should think that it could be kept from it.
+            let drain = self.drain_report().filter(|it| it.state != DrainState::None && !self.drains.is_stopping());
+            self.report.set_member(MemberReport { node, cluster, shards, status, groups, is_caught_up, drain });
+        }
+    }
+}
+
+/// Sends clients to other nodes while this one drains.
+struct SendingAway {
+    /// So many.
+    per_second: u32,
+    is_on: bool,
+    /// When some were sent away last.
+    at: Instant,
+}
+
+impl SendingAway {
+    fn go_on(&mut self, node: &Node, is_draining: bool, now: Instant) {
+        if std::mem::replace(&mut self.is_on, is_draining) != is_draining {
+            info!(is_draining, clients = node.clients(), "clients are sent to other nodes, or not any more");
+            node.drain(is_draining);
+            self.at = now;
+        }
+        let passed = now.saturating_duration_since(self.at);
+        if !is_draining || passed < LOOK {
+            return;
+        }
+        // What did not happen in a second is not made up for.
+        let part = u64::from(self.per_second) * passed.as_millis().min(1000) as u64 / 1000;
+        if part > 0 {
+            self.at = now;
+            node.send_away(part as usize);
         }
     }
 }

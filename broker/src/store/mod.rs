@@ -5,6 +5,8 @@
 //! together (`member`, `surroundings`).
 
 mod alone;
+mod cluster_report;
+mod drains;
 mod inbox;
 mod member;
 mod report;

@@ -7,6 +7,8 @@ use fulmar_meta::ClusterId;
 use fulmar_store::Node;
 use fulmar_store_raft::{Counts, GroupStatus, State};
 
+use crate::admin::DrainReport;
+
 /// What the store's thread said last.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -29,6 +31,8 @@ pub(crate) struct MemberReport {
     pub(crate) groups: Vec<GroupStatus>,
     /// It has all that was committed in them.
     pub(crate) is_caught_up: bool,
+    /// While it drains.
+    pub(crate) drain: Option<DrainReport>,
 }
 
 impl Report {

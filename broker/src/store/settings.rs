@@ -7,6 +7,8 @@ use fulmar_config::Config;
 use fulmar_meta::ClusterId;
 use fulmar_store_raft::{Durability, Settings};
 
+use crate::zone;
+
 /// The shards of a store.
 pub(crate) const SHARDS: NonZeroU16 = NonZeroU16::new(12).expect("12 is not 0");
 
@@ -49,7 +51,7 @@ pub(crate) fn member_settings(
         nonce: random(),
         name: name.into(),
         addresses: vec![format!("{}:{}", cluster.address, cluster.port).into()],
-        zone: cluster.zone.unwrap_or_default().into(),
+        zone: zone::find(&cluster).unwrap_or_default().into(),
         cluster_id: cluster.id.map(|id| ClusterId(id.0)),
         begins: begins.then_some(drawn),
     }

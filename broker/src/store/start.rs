@@ -7,11 +7,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use fulmar_config::{Config, Durability};
+use fulmar_config::{ClusterConfig, Config, Durability};
 use fulmar_store_node::Stopped;
 use tracing::{error, info};
 
 use super::{Around, Inbox, MemberStore, Report, Store, Surroundings, member_settings, settings};
+use crate::admin::ClusterControl;
 use crate::health::Health;
 use crate::link::Links;
 use crate::link::letters::{ArrivalQueue, Mail};
@@ -25,7 +26,16 @@ pub(crate) enum Kept {
     /// By this node alone.
     Alone(Box<fulmar_store_raft::Settings>),
     /// By a cluster, in which this node has the folder.
-    Member(PathBuf, Box<fulmar_store_node::Settings>),
+    Member(PathBuf, Box<MemberSettings>),
+}
+
+/// What a member of a cluster is to be like.
+pub(crate) struct MemberSettings {
+    pub(super) store: fulmar_store_node::Settings,
+    /// What says where the node runs, as soon as somebody knows.
+    pub(super) cluster: ClusterConfig,
+    /// How many clients a node that drains sends to others in a second.
+    pub(super) sent_away_per_second: u32,
 }
 
 impl Kept {
@@ -35,7 +45,12 @@ impl Kept {
         Some(match &config.cluster {
             None => Kept::Alone(Box::new(settings(folder, node, threads, config, setup::random()))),
             Some(_) => {
-                let settings = member_settings(folder, node, threads, config, setup::random);
+                let store = member_settings(folder, node, threads, config, setup::random);
+                let settings = MemberSettings {
+                    store,
+                    cluster: config.cluster.clone().unwrap_or_default(),
+                    sent_away_per_second: config.drain.connections_per_second,
+                };
                 Kept::Member(folder.to_owned(), Box::new(settings))
             }
         })
@@ -44,7 +59,7 @@ impl Kept {
     pub(crate) fn shards(&self) -> NonZeroU16 {
         match self {
             Kept::Alone(settings) => settings.shards,
-            Kept::Member(_, settings) => settings.engine.shards,
+            Kept::Member(_, settings) => settings.store.engine.shards,
         }
     }
 
@@ -85,10 +100,15 @@ impl StoreThread {
         }
     }
 
-    /// Gives away what this node leads, as far as others take it.
-    pub(crate) async fn leave(&self) {
+    /// Where the admin port asks; none if the node is alone.
+    pub(crate) fn control(&self) -> Option<Arc<dyn ClusterControl>> {
+        self.member.as_ref().map(|_| self.inbox.clone() as Arc<dyn ClusterControl>)
+    }
+
+    /// Gives away what this node leads, as far as others take it within this time.
+    pub(crate) async fn leave(&self, patience: Duration) {
         // A store that has ended by itself does not answer.
-        let _ = tokio::time::timeout(LEAVE_MAX, self.inbox.leave()).await;
+        let _ = tokio::time::timeout(patience.min(LEAVE_MAX), self.inbox.leave()).await;
     }
 
     /// Returns when all that was asked is done, or nobody answers, and the folder is easy to open.
@@ -129,7 +149,7 @@ pub(crate) fn start(
             let arrivals = Arc::new(ArrivalQueue::new(move || ring.ring()));
             let (mail, links) = (Mail::new(arrivals.clone()), Arc::default());
             let outside = Surroundings::new(around, mail.clone(), Arc::clone(&links), Instant::now());
-            let folder = settings.engine.folder.clone();
+            let folder = settings.store.engine.folder.clone();
             let opened = MemberStore::open(*settings, outside, inbox.clone(), arrivals, report.clone(), health.clone());
             let mut store = match opened {
                 Ok(store) => store,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use fulmar_courier::{AskLetter, Courier, Desk, Leadership, Output as CourierOutput};
 use fulmar_log::Disk;
 use fulmar_member::{Begins, Folder, Found, Link, Me, Membership, Missing, Status};
-use fulmar_meta::{Command, LEVEL, Member, Meta};
+use fulmar_meta::{Answer, Command, LEVEL, Member, Meta};
 use fulmar_store::{Ask, Node, ShardId, Ticket};
 use fulmar_store_raft::{Engine, Failed, OpenError};
 use thiserror::Error;
@@ -60,6 +60,8 @@ pub struct StoreNode<D: Disk> {
     /// The entry of group 0 up to which the courier knows who keeps which shard.
     replicas_at: u64,
     leaders: Vec<Option<u64>>,
+    /// What became of what was asked of the cluster.
+    pub(crate) answered: Vec<(Command, Answer)>,
 }
 
 pub(crate) fn member(node: Node) -> Member {
@@ -118,6 +120,7 @@ impl<D: Disk + Clone> StoreNode<D> {
             feeds_asked: None,
             replicas_at: 0,
             leaders,
+            answered: Vec::new(),
         })
     }
 
@@ -206,6 +209,17 @@ impl<D: Disk + Clone> StoreNode<D> {
     pub fn ask_cluster(&mut self, command: Command, clock: &Clock) -> Result<(), fulmar_member::TooManyAsks> {
         let meta = self.engine.meta().expect("a member of a cluster has group 0");
         self.membership.ask(command, meta, clock.moment, &mut self.orders)
+    }
+
+    /// What became of what was asked of the cluster, since this was last taken.
+    pub fn take_answered(&mut self) -> Vec<(Command, Answer)> {
+        std::mem::take(&mut self.answered)
+    }
+
+    /// Where this node runs, as far as that is known by now. It counts from the next life on: to be said until this one
+    /// has begun.
+    pub fn set_zone(&mut self, zone: &str) {
+        self.membership.set_zone(zone);
     }
 
     /// The node stops: it acknowledges nothing any more.

@@ -49,7 +49,7 @@ impl<D: Disk + Clone> StoreNode<D> {
             Output::Serve => out.serve(true),
             Output::CloseClients => out.serve(false),
             Output::BeginNextLife { above } => self.begin_life(above, clock, out)?,
-            Output::Answered { .. } => {}
+            Output::Answered { command, answer } => self.answered.push((command, answer)),
             Output::StartAnew(why) => return Err(Stopped::StartAnew(why)),
             Output::GiveUp(why) => return Err(Stopped::GiveUp(why)),
         }

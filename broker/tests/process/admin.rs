@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use rcgen::CertificateParams;
 
-use crate::harness::{Authority, Broker, Client, Folder, Start, shake_hands};
+use crate::harness::{Authority, Broker, Client, Folder, Operator, Start, shake_hands};
 
 struct Bed {
     broker: Broker,
@@ -27,24 +27,8 @@ fn start() -> Bed {
 
 impl Bed {
     /// Status and body of an answer to somebody with a certificate of the cluster's CA.
-    fn ask(&self, request: &str) -> (u16, String) {
-        let leaf = self.authority.sign(&CertificateParams::new(vec!["operator".to_owned()]).unwrap());
-        let config = self.authority.client_config_with(&leaf);
-        let mut tls = shake_hands(self.broker.address("admin"), &config, "node.test").unwrap();
-        tls.write_all(request.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        // The broker need not say goodbye before it closes.
-        let _ = tls.read_to_end(&mut answer);
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-    }
-
     fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let length = body.len();
-        self.ask(&format!(
-            "{method} {path} HTTP/1.1\r\nHost: node.test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-        ))
+        Operator::of(&self.authority).ask(self.broker.address("admin"), "node.test", method, path, body)
     }
 }
 

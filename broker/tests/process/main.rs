@@ -17,6 +17,8 @@ mod cluster;
 mod data_folder;
 mod descriptors;
 mod durable;
+mod durable_copies;
+mod durable_drain;
 mod durable_folder;
 mod durable_nodes;
 mod durable_nodes_traffic;

@@ -80,8 +80,8 @@ impl Worker {
                 return nothing;
             }
         }
-        if self.is_closed_to_clients() {
-            self.refuse_client(conn, &connect, ReasonCode::SERVER_UNAVAILABLE.into(), out);
+        if let Some(reason) = self.is_closed_to_clients() {
+            self.refuse_client(conn, &connect, reason.into(), out);
             return Consumed { bytes: length, paused: false };
         }
         if self.is_too_busy_for(&connect) {
@@ -158,8 +158,8 @@ impl Worker {
         out: &mut impl Out,
     ) -> Option<SessionId> {
         let LettingIn { admitted, proof, granted } = letting_in;
-        if self.is_closed_to_clients() {
-            self.refuse_admitted(conn, &admitted, ReasonCode::SERVER_UNAVAILABLE.into(), out);
+        if let Some(reason) = self.is_closed_to_clients() {
+            self.refuse_admitted(conn, &admitted, reason.into(), out);
             return None;
         }
         let origin = self.connections.get(conn).map(|connection| connection.origin)?;

@@ -82,6 +82,8 @@ counters! {
         panics,
         /// Clients closed because their client id connected again.
         takeovers,
+        /// Clients sent to other nodes because this one drains.
+        clients_sent_away,
         /// Packets received.
         packets_received,
         /// PUBLISH packets received with QoS 0.

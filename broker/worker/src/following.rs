@@ -33,6 +33,9 @@ pub(crate) struct Following {
     life: Incarnation,
     pub(crate) view: Arc<View>,
     pub(crate) is_serving: bool,
+    is_draining: bool,
+    /// The session after the one that was sent away last.
+    next_farewell: u32,
     dismissals: u64,
     /// The life that publishes wait for, by the peer's number.
     awaited: Vec<Option<Member>>,
@@ -58,6 +61,8 @@ impl Following {
             life,
             view: Arc::default(),
             is_serving: false,
+            is_draining: false,
+            next_farewell: 0,
             dismissals: 0,
             awaited: Vec::new(),
             stranded: Stranded::default(),
@@ -84,8 +89,8 @@ impl Worker {
         let node = Arc::clone(&self.node);
         let (Some(views), Some(following)) = (&node.views, &mut self.following) else { return };
         let Some(orders) = views.news(node.settings.node_id, &mut following.seen) else { return };
-        let Orders { life, ref view, is_serving, dismissals, has_unknown } = orders;
-        following.is_serving = is_serving;
+        let Orders { life, ref view, is_serving, is_draining, dismissals, has_unknown } = orders;
+        (following.is_serving, following.is_draining) = (is_serving, is_draining);
         if std::mem::replace(&mut following.dismissals, dismissals) != dismissals {
             self.put_off.dismissal = Some(0);
         }
@@ -250,9 +255,39 @@ impl Worker {
         }
     }
 
-    /// Whether clients that connect are turned away.
-    pub(crate) fn is_closed_to_clients(&self) -> bool {
-        self.following.as_ref().is_some_and(|following| !following.is_serving || self.put_off.dismissal.is_some())
+    /// Why clients that connect are turned away. One that drains sends them to any other node, without saying which: it
+    /// does not know by which names they reach them (MQTT 5.0, 4.11).
+    pub(crate) fn is_closed_to_clients(&self) -> Option<ReasonCode> {
+        let following = self.following.as_ref()?;
+        if !following.is_serving || self.put_off.dismissal.is_some() {
+            return Some(ReasonCode::SERVER_UNAVAILABLE);
+        }
+        following.is_draining.then_some(ReasonCode::USE_ANOTHER_SERVER)
+    }
+
+    /// Sends as many clients to other nodes as this thread is allowed to now. Their wills are the store's.
+    pub(crate) fn send_away_some(&mut self, now: Instant, out: &mut impl Out) {
+        let Some(following) = self.following.as_ref().filter(|following| following.is_draining) else { return };
+        let mut next = following.next_farewell;
+        let node = Arc::clone(&self.node);
+        let farewells = node.views.as_ref().map_or(0, |views| views.take_farewells(self.sessions.connected));
+        let mut portion = Portion::of_at_least(LEAST_PER_TURN);
+        for _ in 0..farewells {
+            if !portion.goes_on(self.turn.effort.is_spent()) {
+                break;
+            }
+            let connected = |from| {
+                let all = self.sessions.iter_from(from);
+                all.filter_map(|(id, entry)| Some((id, entry.connection?))).next()
+            };
+            let Some((id, conn)) = connected(next).or_else(|| connected(0)) else { break };
+            next = id.slot + 1;
+            self.counters.clients_sent_away += 1;
+            self.close_client(conn, id, ReasonCode::USE_ANOTHER_SERVER, now, out);
+        }
+        if let Some(following) = &mut self.following {
+            following.next_farewell = next;
+        }
     }
 
     /// Goes on with closing all clients, as far as this turn goes. Their wills are the store's.

@@ -282,6 +282,11 @@ impl Node {
         self.clients.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many clients are connected.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
     /// How many clients were connected at one time, at most.
     pub fn clients_max(&self) -> usize {
         self.clients_max.load(Ordering::Relaxed)

@@ -9,7 +9,7 @@ use crate::ids::Thread;
 use crate::node::{Node, unpoisoned};
 use fulmar_meta::{Incarnation, Member, Moment, View};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// See the [module](self).
@@ -19,6 +19,8 @@ pub(crate) struct Views {
     changes: AtomicU64,
     /// Microseconds of the clock of leases; nothing is acknowledged from then on.
     acknowledges_until: AtomicU64,
+    /// Of the clients, so many are to go to other nodes, now.
+    farewells: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -44,6 +46,8 @@ pub(crate) struct Orders {
     pub(crate) life: Incarnation,
     pub(crate) view: Arc<View>,
     pub(crate) is_serving: bool,
+    /// Clients are to go to other nodes, those that come too.
+    pub(crate) is_draining: bool,
     /// How often all clients had to go.
     pub(crate) dismissals: u64,
     /// There is a member whose filters are not known here.
@@ -56,8 +60,16 @@ impl Views {
         Views {
             changes: AtomicU64::new(1),
             acknowledges_until: AtomicU64::new(0),
+            farewells: AtomicUsize::new(0),
             state: Mutex::new(State {
-                orders: Orders { life, view: Arc::default(), is_serving: false, dismissals: 0, has_unknown: false },
+                orders: Orders {
+                    life,
+                    view: Arc::default(),
+                    is_serving: false,
+                    is_draining: false,
+                    dismissals: 0,
+                    has_unknown: false,
+                },
                 known: BTreeSet::new(),
                 followed: vec![Followed { life, view: 0 }; usize::from(threads)],
             }),
@@ -93,6 +105,13 @@ impl Views {
     /// A data thread has done what it was told.
     pub(crate) fn done(&self, thread: Thread, orders: &Orders) {
         self.state().followed[usize::from(thread)] = Followed { life: orders.life, view: orders.view.number };
+    }
+
+    /// A data thread sends away as many clients as it is allowed to, but not more than it has.
+    pub(crate) fn take_farewells(&self, clients: usize) -> usize {
+        let take = |allowed: usize| Some(allowed.saturating_sub(clients));
+        let before = self.farewells.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or_default();
+        before.min(clients)
     }
 
     /// All filters of a member are known here, or are not any more.
@@ -145,6 +164,24 @@ impl Node {
         state.orders.dismissals += u64::from(was_serving && !is_serving);
         drop(state);
         views.changed();
+    }
+
+    /// Clients that come are sent to other nodes from now on, and those that are here as [`Node::send_away`] says; or not
+    /// any more.
+    pub fn drain(&self, is_draining: bool) {
+        let Some(views) = &self.views else { return };
+        let was_draining = std::mem::replace(&mut views.state().orders.is_draining, is_draining);
+        if was_draining != is_draining {
+            views.farewells.store(0, Ordering::Relaxed);
+            views.changed();
+        }
+    }
+
+    /// So many clients of a node that drains are sent to other nodes, within a tenth of a second. What was allowed
+    /// before and not done is not added to that.
+    pub fn send_away(&self, clients: usize) {
+        let Some(views) = &self.views else { return };
+        views.farewells.store(clients, Ordering::Relaxed);
     }
 
     /// The life that this node had is over, and this is the next one: clients are closed, lanes and what was known of peers

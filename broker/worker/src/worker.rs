@@ -294,6 +294,7 @@ impl Worker {
             self.desk.retry();
             self.look_for_slow(now, out);
             self.release_rested(now, out);
+            self.send_away_some(now, out);
             self.close_largest(now, out);
             self.tell_limits(now, out);
             if self.thread == 0 {

@@ -279,6 +279,50 @@ fn a_node_that_does_not_serve_closes_its_clients_and_refuses_others_until_it_doe
 }
 
 #[test]
+fn a_node_that_drains_sends_so_many_of_its_clients_to_others_as_it_is_told_and_all_that_come() {
+    let mut world = World::of_cluster(8, 2, 2);
+    let clients: Vec<_> = (0..100).map(|number| world.connect(0, &format!("client-{number}"))).collect();
+    clients.iter().for_each(|client| drop(world.clients[*client].take()));
+    let housekeeping = Duration::from_millis(200);
+    let still_here = |world: &World| clients.iter().filter(|client| world.clients[**client].is_connected()).count();
+    // Who does not drain sends nobody away.
+    world.nodes[0].node.send_away(10);
+    world.pass(housekeeping);
+    assert_eq!(still_here(&world), 100);
+    world.nodes[0].node.drain(true);
+    world.pass(housekeeping);
+    assert_eq!(still_here(&world), 100, "what was allowed before does not count");
+    for gone in [30, 60] {
+        world.nodes[0].node.send_away(30);
+        world.pass(housekeeping);
+        assert_eq!(still_here(&world), 100 - gone);
+    }
+    let refused = |reason| [Got::ConnAck { session_present: false, reason }, Got::Closed];
+    let new = world.connect(0, "new");
+    assert_eq!(world.clients[new].take(), refused(ReasonCode::USE_ANOTHER_SERVER));
+    let old = world.connect_with(0, "old", |connect| Connect { version: Version::V311, ..connect });
+    assert_eq!(world.clients[old].take(), refused(ReasonCode::SERVER_UNAVAILABLE));
+    let elsewhere = world.connect(1, "elsewhere");
+    assert_eq!(world.clients[elsewhere].take(), [connected()]);
+    // More than there are.
+    world.nodes[0].node.send_away(1000);
+    world.pass(housekeeping);
+    for client in &clients {
+        let told = [Got::Disconnect(ReasonCode::USE_ANOTHER_SERVER), Got::Closed];
+        assert_eq!(world.clients[*client].take(), told);
+    }
+    assert_eq!((world.nodes[0].node.clients(), world.counter(0, |it| it.clients_sent_away)), (0, 100));
+    // What was not used is forgotten.
+    world.nodes[0].node.drain(false);
+    world.settle();
+    let back = world.connect(0, "back");
+    assert_eq!(world.clients[back].take(), [connected()]);
+    world.nodes[0].node.drain(true);
+    world.pass(housekeeping);
+    assert!(world.clients[back].is_connected());
+}
+
+#[test]
 fn a_node_that_has_started_serves_nobody_until_it_is_told() {
     let mut world = World::of_cluster(6, 1, 2);
     let started = world.add_node(2, &Limits::default());

@@ -7,6 +7,7 @@ mod client;
 mod folder;
 mod http;
 mod nodes;
+mod operator;
 mod tls;
 mod wait;
 
@@ -18,6 +19,7 @@ pub use client::{Client, Got, Wire, tcp};
 pub use folder::Folder;
 pub use http::get;
 pub use nodes::{Cluster, has_line, name, wait_for_link, wait_for_link_publishes, wait_until_ready};
+pub use operator::Operator;
 pub use tls::shake_hands;
 pub use wait::wait_for;
 

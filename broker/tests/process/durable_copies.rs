@@ -1,0 +1,96 @@
+//! Data folders that are not what their node had last: restored from an old copy, or a copy that two have at once. Who
+//! has one does not come back with it, says why, and begins anew.
+
+use std::path::{Path, PathBuf};
+
+use fulmar_codec::{QoS, ReasonCode};
+use serde_json::Value;
+
+use crate::durable::{lasting, publish, take_numbers};
+use crate::durable_nodes::{NODES, come_back, come_in, places};
+use crate::harness::{Broker, Client, wait_for, wait_until_ready};
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn stop(mut broker: Broker) {
+    broker.signal(libc::SIGTERM);
+    assert!(broker.wait().success());
+}
+
+/// Waits until the process has ended by itself, and returns why: in words.
+fn end_of(mut broker: Broker) -> String {
+    let refuses = |line: &Value| line["why"].as_str().is_some_and(|why| why.contains("restored or copied folder"));
+    let line = broker.wait_for_log("a refusal of the folder", refuses);
+    assert!(!broker.wait().success(), "a supervisor has to see that something is wrong");
+    line["why"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_folder_that_was_restored_from_a_copy_is_set_aside_and_its_node_joins_as_a_new_one() {
+    let cluster = places(NODES);
+    let mut nodes: Vec<Option<Broker>> = cluster.start_all().into_iter().map(Some).collect();
+    let mqtt = |nodes: &[Option<Broker>], index: usize| nodes[index].as_ref().expect("it runs").address("mqtt");
+    let (mut subscriber, _) = come_in(mqtt(&nodes, 0), &lasting("subscriber"));
+    subscriber.subscribe("queue", QoS::AtLeastOnce);
+    subscriber.disconnect(ReasonCode::SUCCESS);
+    let data = cluster.folder(2).path().join("data");
+    let old: PathBuf = cluster.folder(2).path().join("old");
+
+    stop(nodes[2].take().unwrap());
+    copy(&data, &old);
+    let id = std::fs::read(old.join("node-id")).unwrap();
+    nodes[2] = Some(cluster.start(2));
+    wait_until_ready(nodes[2].as_ref().unwrap());
+    let mut publisher = Client::connect(mqtt(&nodes, 0), "publisher");
+    publish(&mut publisher, "queue", 0..20);
+    stop(nodes[2].take().unwrap());
+    std::fs::remove_dir_all(&data).unwrap();
+    copy(&old, &data);
+
+    println!("{}", end_of(cluster.start(2)));
+    assert_eq!(std::fs::read(data.join("set-aside-1/node-id")).unwrap(), id, "a human may want to look");
+    nodes[2] = Some(cluster.start(2));
+    wait_until_ready(nodes[2].as_ref().unwrap());
+    assert_ne!(std::fs::read(data.join("node-id")).unwrap(), id);
+    let is_whole = || {
+        let healthy = nodes.iter().flatten().map(|node| node.metric("fulmar_store_shards_healthy")).sum::<u64>();
+        (healthy == 12).then_some(())
+    };
+    wait_for("three copies of each shard", is_whole);
+    publish(&mut publisher, "queue", 20..30);
+    // Whichever of the two others is lost now.
+    nodes[0].take().unwrap().kill();
+    let mut subscriber = come_back(mqtt(&nodes, 2), &lasting("subscriber"));
+    subscriber.acknowledges = true;
+    assert_eq!(take_numbers(&mut subscriber, 30), (0..30).collect::<Vec<u32>>());
+}
+
+#[test]
+fn of_two_nodes_with_copies_of_one_folder_the_second_is_refused_and_the_first_goes_on() {
+    let mut cluster = places(NODES + 1);
+    let mut nodes: Vec<Option<Broker>> = cluster.start_all().into_iter().map(Some).collect();
+    let (one, other) = (2, 3);
+    nodes[other].take().unwrap().kill();
+    stop(nodes[one].take().unwrap());
+    let data = |index: usize| cluster.folder(index).path().join("data");
+    std::fs::remove_dir_all(data(other)).unwrap();
+    copy(&data(one), &data(other));
+    cluster.names[other] = cluster.names[one].clone();
+    let first = cluster.start(one);
+    wait_until_ready(&first);
+    println!("{}", end_of(cluster.start(other)));
+    wait_until_ready(&first);
+    let mut client = Client::connect(first.address("mqtt"), "client");
+    client.subscribe("a", QoS::AtLeastOnce);
+    publish(&mut client, "a", [1]);
+}
