@@ -147,8 +147,12 @@ pub(crate) async fn a_rolling_restart_loses_nothing_and_is_told(namespace: Names
     let history = PodHistory::begin(&cluster).await?;
     let change = r#"patch mqttcluster three --type merge --patch {"spec":{"config":{"sysIntervalSeconds":20}}}"#;
     namespace.kubectl(change).await?;
-    let told = cluster.condition(ConditionKind::Ready, "False", Some("Rolling"), PASS_LIMIT).await?;
-    ensure!(told.message.contains("newest template"), "found {:?}, wanted what is under way", told.message);
+    let last = format!("{} restarts with the newest template", cluster.pod(PODS - 1));
+    let told = |cluster: &MqttCluster| {
+        let ready = find_condition(&cluster.status.as_ref()?.conditions, ConditionKind::Ready)?;
+        (ready.status == "False" && ready.reason == "Rolling" && ready.message.contains(&last)).then_some(())
+    };
+    cluster.until(&last, PASS_LIMIT, told).await?;
     cluster.ready_within(2 * WHOLE_LIMIT).await?;
     whole(&cluster, PODS).await?;
     let after = cluster.identities().await?;
@@ -195,5 +199,26 @@ pub(crate) async fn a_lost_node_loses_nothing_and_its_pod_comes_back_with_it(nam
     let after = cluster.identities().await?;
     assert!(before.iter().all(|(name, old)| *name == pod || after[name] == *old), "{before:?} {after:?}");
     traffic.passes(SOME, PASS_LIMIT).await?;
+    traffic.end().await.map(drop)
+}
+
+pub(crate) async fn a_fourth_pod_comes_and_goes_and_hands_over_what_it_kept(namespace: Namespace) -> Result<()> {
+    let cluster = three(&namespace).await?;
+    let before = cluster.identities().await?;
+    let mut traffic = begin(&cluster).await?;
+    namespace.kubectl("scale mqttcluster/three --replicas=4").await?;
+    cluster.ready_with(4, WHOLE_LIMIT).await?;
+    whole(&cluster, 4).await?;
+    let copies = async || cluster.metrics(&cluster.pod(3)).await?.value("fulmar_store_copies");
+    ask_until("copies on the fourth pod", WHOLE_LIMIT, || async { Ok((copies().await? > 0.0).then_some(())) }).await?;
+    traffic.passes(SOME, PASS_LIMIT).await.context("with four pods")?;
+
+    namespace.kubectl("scale mqttcluster/three --replicas=3").await?;
+    let drained = |cluster: &MqttCluster| cluster.status.as_ref()?.drain.as_ref().map(|drain| drain.pod.clone());
+    assert_eq!(cluster.until("a drain in the status", PASS_LIMIT, drained).await?, cluster.pod(3));
+    cluster.ready_with(3, WHOLE_LIMIT).await?;
+    whole(&cluster, PODS).await?;
+    assert_eq!(cluster.identities().await?, before, "the other pods are untouched");
+    traffic.passes(SOME, PASS_LIMIT).await.context("with three pods again")?;
     traffic.end().await.map(drop)
 }

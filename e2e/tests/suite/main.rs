@@ -52,6 +52,7 @@ const GROUPS: &[&[Test]] = &[
     &[test!(durable::every_session_survives_the_death_of_all_pods_at_once)],
     &[test!(durable::a_pod_that_lost_its_volume_comes_back_as_a_new_node_with_every_copy)],
     &[test!(durable::a_rolling_restart_loses_nothing_and_is_told)],
+    &[test!(durable::a_fourth_pod_comes_and_goes_and_hands_over_what_it_kept)],
     &[test!(durable::a_lost_node_loses_nothing_and_its_pod_comes_back_with_it)],
     &[test!(upkeep::what_a_hand_edits_or_deletes_is_repaired_within_5_seconds_and_foreign_labels_stay)],
     &[test!(repairs::edited_and_deleted_certificates_are_repaired_within_5_seconds)],
