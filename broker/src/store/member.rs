@@ -15,6 +15,7 @@ use fulmar_store_node::{Channel, Clock, Out as _, Settings, Stopped, StoreNode};
 use fulmar_worker::Rules;
 use tracing::{debug, info, warn};
 
+use super::caught_up::CaughtUp;
 use super::inbox::{BEAT, Inbox, Taken};
 use super::report::{MemberReport, Report};
 use super::surroundings::Surroundings;
@@ -56,6 +57,7 @@ pub(crate) struct MemberStore {
     /// A node that stops gives away what it leads until then.
     leaves_until: Option<Instant>,
     was_missing: String,
+    caught_up: CaughtUp,
 }
 
 fn clock() -> Clock {
@@ -112,6 +114,7 @@ impl MemberStore {
             next_look: start.now,
             leaves_until: None,
             was_missing: String::new(),
+            caught_up: CaughtUp::default(),
         })
     }
 
@@ -303,7 +306,7 @@ impl MemberStore {
         self.report.set(engine.counts(), engine.state());
         let mut missing: Vec<String> = self.store.missing(clock).iter().map(ToString::to_string).collect();
         let is_caught_up = engine.is_caught_up(clock.now);
-        if missing.is_empty() && !is_caught_up {
+        if self.caught_up.is_waited_for(self.store.node().incarnation, is_caught_up) && missing.is_empty() {
             missing.push("copies of shards have not caught up".to_owned());
         }
         let text = missing.join("; ");

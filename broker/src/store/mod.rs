@@ -5,6 +5,7 @@
 //! together (`member`, `surroundings`).
 
 mod alone;
+mod caught_up;
 mod inbox;
 mod member;
 mod report;
