@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod command;
 pub mod history;
 pub mod kit;
+mod lasting;
 pub mod metrics;
 pub mod monitoring;
 pub mod mosquitto;
@@ -18,6 +19,7 @@ pub mod namespace;
 pub mod raw;
 pub mod suite;
 pub mod tls;
+pub mod traffic;
 pub mod wait;
 
 pub use cluster::Cluster;

@@ -37,6 +37,18 @@ impl Metrics {
         self.0.get(series).copied().unwrap_or_default()
     }
 
+    /// The value of a label of the first series of a metric, if there is one.
+    #[must_use]
+    pub fn label(&self, name: &str, label: &str) -> Option<String> {
+        let of = |series: &String| {
+            let labels = series.strip_prefix(name)?.strip_prefix('{')?.strip_suffix('}')?;
+            let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
+            let (_, quoted) = pairs.into_iter().find(|(found, _)| *found == label)?;
+            Some(quoted.trim_matches('"').to_owned())
+        };
+        self.0.keys().find_map(of)
+    }
+
     /// All series of one metric, added up.
     #[must_use]
     pub fn sum(&self, name: &str) -> f64 {
@@ -57,6 +69,8 @@ mod tests {
         assert_eq!(metrics.value("a_total{qos=\"1\"}").unwrap(), 4.0);
         assert_eq!(metrics.value("b").unwrap(), 5.0);
         assert_eq!(metrics.sum("a_total"), 7.0);
+        assert_eq!(metrics.label("a_total", "qos").as_deref(), Some("0"));
+        assert_eq!((metrics.label("a_total", "peer"), metrics.label("b", "qos")), (None, None));
         assert_eq!(metrics.count("c"), 0.0);
         assert_eq!(metrics.value("c").unwrap_err().to_string(), "c is not among the metrics");
     }

@@ -1,7 +1,8 @@
 //! An MQTT client for tests: rumqttc, driven so that every step is confirmed before the next begins.
 //!
-//! Plain TCP only; TLS is tested with mosquitto's clients. The client never connects again by itself: whatever ends
-//! its connection is the error of the next step.
+//! Plain TCP only; TLS is tested with mosquitto's clients. A client that is told to come later does (MQTT 5.0, 3.2.2.2:
+//! 0x88, 0x89). Once it is in it never connects again by itself: whatever ends its connection is the error of the next
+//! step.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use rumqttc::v5;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+use crate::wait::ask_until;
 
 pub use rumqttc::QoS;
 
@@ -78,6 +81,8 @@ enum Event {
     Published(Option<String>),
     Received(Message),
     Ended(String),
+    /// The client is not let in now, and may come later.
+    Later(String),
 }
 
 impl Client {
@@ -103,6 +108,26 @@ impl Client {
         id: &str,
         credentials: Option<(&str, &str)>,
     ) -> Result<Self> {
+        let what = format!("{id} to be let in at {host}:{port}");
+        ask_until(&what, LIMIT, || async {
+            let mut client = Self::start(version, host, port, id, credentials);
+            let answer = |event: &Event| match event {
+                Event::Connected => Some(Ok(())),
+                Event::Later(how) => Some(Err(anyhow!("{how}"))),
+                _ => None,
+            };
+            let answer = client.confirmed("CONNACK", answer).await;
+            // Only who may come later asks again.
+            Ok(match answer.with_context(|| format!("connect {id} to {host}:{port}")) {
+                Ok(Ok(())) => Some(Ok(client)),
+                Ok(Err(later)) => return Err(later),
+                Err(error) => Some(Err(error)),
+            })
+        })
+        .await?
+    }
+
+    fn start(version: Version, host: &str, port: u16, id: &str, credentials: Option<(&str, &str)>) -> Self {
         let (sender, events) = unbounded_channel();
         let (handle, pump) = match version {
             Version::V4 => {
@@ -124,12 +149,7 @@ impl Client {
                 (Handle::V5(client), tokio::spawn(pump_v5(events, sender)))
             }
         };
-        let mut client = Self { handle, events, inbox: VecDeque::new(), pump };
-        client
-            .confirmed("CONNACK", |event| matches!(event, Event::Connected).then_some(()))
-            .await
-            .with_context(|| format!("connect {id} to {host}:{port}"))?;
-        Ok(client)
+        Self { handle, events, inbox: VecDeque::new(), pump }
     }
 
     /// Subscribes, and waits until the broker granted it.
@@ -219,7 +239,7 @@ impl Drop for Client {
 }
 
 async fn pump_v4(mut events: rumqttc::EventLoop, sender: UnboundedSender<Event>) {
-    use rumqttc::{Event as Raw, Packet};
+    use rumqttc::{ConnectReturnCode, ConnectionError, Event as Raw, Packet};
     loop {
         let event = match events.poll().await {
             Ok(Raw::Incoming(Packet::ConnAck(_))) => Event::Connected,
@@ -232,6 +252,9 @@ async fn pump_v4(mut events: rumqttc::EventLoop, sender: UnboundedSender<Event>)
                 is_retained: publish.retain,
             }),
             Ok(_) => continue,
+            Err(ConnectionError::ConnectionRefused(code @ ConnectReturnCode::ServiceUnavailable)) => {
+                Event::Later(format!("{code:?}"))
+            }
             Err(error) => Event::Ended(error.to_string()),
         };
         if !pass_on(event, &sender) {
@@ -241,8 +264,8 @@ async fn pump_v4(mut events: rumqttc::EventLoop, sender: UnboundedSender<Event>)
 }
 
 async fn pump_v5(mut events: v5::EventLoop, sender: UnboundedSender<Event>) {
-    use v5::Event as Raw;
-    use v5::mqttbytes::v5::Packet;
+    use v5::mqttbytes::v5::{ConnectReturnCode, Packet};
+    use v5::{ConnectionError, Event as Raw};
     loop {
         let event = match events.poll().await {
             Ok(Raw::Incoming(Packet::ConnAck(_))) => Event::Connected,
@@ -256,6 +279,9 @@ async fn pump_v5(mut events: v5::EventLoop, sender: UnboundedSender<Event>) {
                 is_retained: publish.retain,
             }),
             Ok(_) => continue,
+            Err(ConnectionError::ConnectionRefused(
+                code @ (ConnectReturnCode::ServerUnavailable | ConnectReturnCode::ServerBusy),
+            )) => Event::Later(format!("{code:?}")),
             Err(error) => Event::Ended(error.to_string()),
         };
         if !pass_on(event, &sender) {
@@ -266,7 +292,7 @@ async fn pump_v5(mut events: v5::EventLoop, sender: UnboundedSender<Event>) {
 
 /// False when there is nothing more to pass on: the connection has ended, or nobody listens.
 fn pass_on(event: Event, sender: &UnboundedSender<Event>) -> bool {
-    let is_last = matches!(event, Event::Ended(_));
+    let is_last = matches!(event, Event::Ended(_) | Event::Later(_));
     sender.send(event).is_ok() && !is_last
 }
 

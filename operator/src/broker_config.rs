@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use fulmar_api::{AuthSpec, ClientAuth, ClientIdentity, ListenerProtocol, names};
 use fulmar_config::{
-    AdminConfig, ClientCertificate, ClusterTls, Config, Durability, HttpConfig, ListenerConfig, ListenerLimits,
-    ListenerTls, Peer, Protocol,
+    AdminConfig, ClientCertificate, ClusterTls, Config, HttpConfig, ListenerConfig, ListenerLimits, ListenerTls, Peer,
+    Protocol,
 };
 use serde_json::{Map, Value};
 
@@ -50,6 +50,7 @@ const USER_KEYS: &[&str] = &[
     "cluster.heartbeat",
     "cluster.resumeMilliseconds",
     "cluster.reconnect",
+    "durability",
     "limits",
     "log",
     "memory",
@@ -61,7 +62,6 @@ const USER_KEYS: &[&str] = &[
 const OPERATOR_KEYS: &[(&str, &str)] = &[
     ("name", "each pod has its own name"),
     ("dataDir", "the volume of spec.storage is always used"),
-    ("durability", "pods keep nothing but their id on their volumes for now"),
     ("allowAnonymous", "set spec.auth.anonymous"),
     ("auth.passwordFile", "set spec.auth.usersSecretName"),
     ("auth.accessFile", "set spec.auth.aclSecretName"),
@@ -159,8 +159,6 @@ fn with_operator_settings(
     let folder = PathBuf::from(CLUSTER_TLS_FOLDER);
     config.name = None;
     config.data_dir = Some(PathBuf::from(DATA_FOLDER));
-    // Until pods are rolled, drained and replaced by what their shards need.
-    config.durability = Durability::None;
     let AuthSpec { anonymous, users_secret_name, acl_secret_name } = auth;
     config.allow_anonymous = Some(*anonymous);
     config.auth.password_file = users_secret_name.as_ref().map(|_| Path::new(USERS_FOLDER).join(USERS_FILE));
@@ -242,6 +240,7 @@ fn port(port: i32) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use fulmar_config::Durability;
     use serde_json::json;
 
     use super::*;
@@ -341,16 +340,24 @@ mod tests {
     }
 
     #[test]
+    fn without_a_word_of_the_user_everything_acknowledged_is_on_disks() {
+        let config = build_config("demo", "shop", &listeners(), &anonymous(), &Map::new()).unwrap();
+        assert_eq!((config.durability, config.data_dir), (Durability::Fsync, Some(DATA_FOLDER.into())));
+    }
+
+    #[test]
     fn settings_of_the_user_reach_the_file() {
         let config = user(json!({
             "limits": {"queuedMessages": 50},
             "cluster": {"heartbeat": {"intervalMilliseconds": 200}},
             "shutdown": {"graceSeconds": 5},
+            "durability": "memory",
         }));
         let config = build_config("demo", "shop", &listeners(), &AuthSpec::default(), &config).unwrap();
         assert_eq!(config.limits.queued_messages, 50);
         assert_eq!(config.cluster.unwrap().heartbeat.interval_milliseconds, 200);
         assert_eq!(config.shutdown.grace_seconds, 5);
+        assert_eq!(config.durability, Durability::Memory);
     }
 
     #[test]
@@ -375,7 +382,7 @@ mod tests {
         let errors = build_config("demo", "shop", &listeners(), &AuthSpec::default(), &config).unwrap_err();
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         let allowed = "auth.backoff, auth.identity, auth.queued, auth.threads, cluster.heartbeat, cluster.resumeMilliseconds, \
-             cluster.reconnect, limits, log, memory, shutdown, sysIntervalSeconds, threads";
+             cluster.reconnect, durability, limits, log, memory, shutdown, sysIntervalSeconds, threads";
         assert_eq!(
             lines,
             [

@@ -551,11 +551,6 @@ async fn the_cluster_that_brokers_tell_first_is_written_down_and_never_overwritt
 /// The pods of a cluster that keeps what it is given, made from the first template.
 fn durable_pods(world: &World) {
     let name = world.names("configmaps").into_iter().find(|name| name.starts_with("demo-config-")).unwrap();
-    // The operator of this release still turns it off.
-    world.edit("configmaps", &name, |map| {
-        let file = map["data"]["broker.yaml"].as_str().unwrap().replace("durability: none\n", "");
-        map["data"]["broker.yaml"] = file.into();
-    });
     for number in 0..3 {
         let mut pod = world.pod(number, &name);
         pod["metadata"]["labels"]["controller-revision-hash"] = "one".into();

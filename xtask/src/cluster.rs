@@ -12,34 +12,37 @@ use crate::steps::say;
 
 /// A cluster, reached by the programs that users call.
 pub(crate) enum Cluster {
-    /// The testbed of this name and the program that handles it.
-    Testbed { program: PathBuf, name: &'static str },
+    /// The testbed of this name and size, and the program that handles it.
+    Testbed { program: PathBuf, name: &'static str, nodes: u8 },
     /// What `KUBECONFIG` names; its owner has loaded the images.
     Own,
 }
 
 impl Cluster {
-    /// The testbed `name`, up or not.
-    pub(crate) fn testbed(root: &Path, name: &'static str) -> Result<Self> {
+    /// The testbed `name` of so many nodes, up or not.
+    pub(crate) fn testbed(root: &Path, name: &'static str, nodes: u8) -> Result<Self> {
         // Selected from the whole workspace, so that it shares what this program was built from.
         run(&mut cargo(root, "build --quiet --bin testbed"))?;
         // Cargo puts both programs into one folder.
         let program = std::env::current_exe().context("find this program")?.with_file_name("testbed");
-        Ok(Self::Testbed { program, name })
+        Ok(Self::Testbed { program, name, nodes })
     }
 
     /// The user's own cluster where they ask for it, else the testbed `name`.
-    pub(crate) fn from_environment(root: &Path, name: &'static str) -> Result<Self> {
+    pub(crate) fn from_environment(root: &Path, name: &'static str, nodes: u8) -> Result<Self> {
         if std::env::var_os("FULMAR_E2E_OWN_CLUSTER").is_some_and(|value| value == "1") {
             return Ok(Self::Own);
         }
-        Self::testbed(root, name)
+        Self::testbed(root, name, nodes)
     }
 
     /// Brings up a testbed, a fresh one where it is up already.
     pub(crate) fn up(&self) -> Result<()> {
         self.down()?;
-        self.call("up", [] as [&str; 0])
+        match self {
+            Self::Testbed { nodes, .. } => self.call("up", ["--nodes", &nodes.to_string()]),
+            Self::Own => Ok(()),
+        }
     }
 
     /// Ends a testbed, if it is up.
@@ -55,7 +58,7 @@ impl Cluster {
     /// A command that runs inside, with kubectl and helm at hand.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         match self {
-            Self::Testbed { program: testbed, name } => {
+            Self::Testbed { program: testbed, name, .. } => {
                 let mut command = Command::new(testbed);
                 command.args(["exec", "--name", name, "--"]).arg(program);
                 command
@@ -89,7 +92,7 @@ impl Cluster {
 
     fn call<W: AsRef<OsStr>>(&self, command: &str, arguments: impl IntoIterator<Item = W>) -> Result<()> {
         match self {
-            Self::Testbed { program, name } => {
+            Self::Testbed { program, name, .. } => {
                 run(Command::new(program).args([command, "--name", name]).args(arguments))
             }
             Self::Own => Ok(()),

@@ -47,7 +47,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
 }
 
 fn down(root: &Path) -> Result<()> {
-    Cluster::testbed(root, NAME)?.down()?;
+    Cluster::testbed(root, NAME, 1)?.down()?;
     exchange::forget_certificate_authority()
 }
 
@@ -55,7 +55,7 @@ fn up(root: &Path) -> Result<()> {
     let mut steps = Steps::begin();
     steps.step("set up this machine", || lifecycle::set_up(&mut |line| say(line)).map(drop))?;
     let images = steps.step("build the images", || images::run(root, &images::Arguments::default()))?;
-    let cluster = Cluster::testbed(root, NAME)?;
+    let cluster = Cluster::testbed(root, NAME, 1)?;
     steps.step("bring up a Kubernetes", || cluster.up())?;
     let result = deploy(&cluster, &images, &mut steps);
     if result.is_err()

@@ -16,6 +16,9 @@ use crate::steps::{Steps, say};
 /// The package whose tests need a Kubernetes.
 pub(crate) const PACKAGE: &str = "fulmar-e2e";
 
+/// As many as pods of a cluster have, so that a node can be lost.
+const NODES: u8 = 3;
+
 /// What `cargo xtask e2e` can be told.
 #[derive(Default, clap::Args)]
 pub(crate) struct Arguments {
@@ -39,7 +42,7 @@ pub(crate) fn run_steps(root: &Path, arguments: &Arguments, steps: &mut Steps) -
     let Arguments { keep, test_arguments } = arguments;
     let images = steps.step("images", || images::run(root, &images::Arguments::default()))?;
     let programs = steps.step("build the end-to-end tests", || build_tests(root))?;
-    let cluster = Cluster::from_environment(root, "test")?;
+    let cluster = Cluster::from_environment(root, "test", NODES)?;
     if matches!(cluster, Cluster::Testbed { .. }) {
         steps.step("Prometheus and its adapter", || Monitoring::find_or_build(&mut |line| say(line)).map(drop))?;
     }

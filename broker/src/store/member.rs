@@ -16,6 +16,7 @@ use fulmar_store_node::{Channel, Clock, Out as _, Stopped, StoreNode};
 use fulmar_worker::{Node, Rules};
 use tracing::{debug, info, warn};
 
+use super::caught_up::CaughtUp;
 use super::cluster_report;
 use super::drains::{Drains, Found as FoundDrain};
 use super::inbox::{BEAT, Inbox, Taken};
@@ -66,6 +67,7 @@ pub(crate) struct MemberStore {
     drains: Drains,
     sending_away: SendingAway,
     was_missing: String,
+    caught_up: CaughtUp,
     /// What says where this node runs, until it has joined.
     unplaced: Option<ClusterConfig>,
     next_zone: Instant,
@@ -128,6 +130,7 @@ impl MemberStore {
             drains: Drains::default(),
             sending_away: SendingAway { per_second, is_on: false, at: start.now },
             was_missing: String::new(),
+            caught_up: CaughtUp::default(),
             unplaced: Some(cluster),
             next_zone: start.now,
         })
@@ -406,7 +409,7 @@ impl MemberStore {
         self.report.set(engine.counts(), engine.state());
         let mut missing: Vec<String> = self.store.missing(clock).iter().map(ToString::to_string).collect();
         let is_caught_up = engine.is_caught_up(clock.now);
-        if missing.is_empty() && !is_caught_up {
+        if self.caught_up.is_waited_for(self.store.node().incarnation, is_caught_up) && missing.is_empty() {
             missing.push("copies of shards have not caught up".to_owned());
         }
         let text = missing.join("; ");

@@ -5,6 +5,7 @@
 //! together (`member`, `surroundings`).
 
 mod alone;
+mod caught_up;
 mod cluster_report;
 mod drains;
 mod inbox;

@@ -56,6 +56,13 @@ impl Testbed {
         self.run.as_ref().map(Run::logs)
     }
 
+    /// How many nodes it has, where it is ours.
+    #[must_use]
+    pub fn nodes(&self) -> Option<u8> {
+        let nodes = self.run.as_ref()?.nodes().ok()?;
+        u8::try_from(nodes.len()).ok()
+    }
+
     /// Gives an image archive to every node.
     pub fn load_image(&self, archive: &Path) -> anyhow::Result<()> {
         let run = self.own("load an image")?;

@@ -42,6 +42,14 @@ pub(crate) async fn three(namespace: &Namespace) -> Result<Cluster> {
     ready(namespace, "three", 3).await
 }
 
+/// Three brokers with one more line in their spec, ready.
+pub(crate) async fn three_with(namespace: &Namespace, line: &str) -> Result<Cluster> {
+    namespace.apply_text(&format!("{}  {line}\n", plain("three", 3))).await?;
+    let cluster = namespace.cluster("three");
+    cluster.ready().await?;
+    Ok(cluster)
+}
+
 /// One broker, ready.
 pub(crate) async fn one(namespace: &Namespace) -> Result<Cluster> {
     ready(namespace, "one", 1).await

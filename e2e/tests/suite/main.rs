@@ -7,6 +7,7 @@
 mod access;
 mod bad_input;
 mod clustering;
+mod durable;
 mod examples;
 mod fixtures;
 mod hpa;
@@ -46,6 +47,13 @@ const GROUPS: &[&[Test]] = &[
         test!(scaling::pods_follow_the_connected_clients_from_3_to_5_and_back),
         test!(bad_input::bad_bytes_get_a_clear_answer_and_nobody_else_notices),
     ],
+    // With traffic of their own, and one after the other: whoever fills the machine tests its clients' patience only.
+    &[test!(durable::every_session_survives_the_death_of_each_pod)],
+    &[test!(durable::every_session_survives_the_death_of_all_pods_at_once)],
+    &[test!(durable::a_pod_that_lost_its_volume_comes_back_as_a_new_node_with_every_copy)],
+    &[test!(durable::a_rolling_restart_loses_nothing_and_is_told)],
+    &[test!(durable::a_fourth_pod_comes_and_goes_and_hands_over_what_it_kept)],
+    &[test!(durable::a_lost_node_loses_nothing_and_its_pod_comes_back_with_it)],
     &[test!(upkeep::what_a_hand_edits_or_deletes_is_repaired_within_5_seconds_and_foreign_labels_stay)],
     &[test!(repairs::edited_and_deleted_certificates_are_repaired_within_5_seconds)],
     &[test!(repairs::an_edited_pod_template_and_an_edited_pin_are_repaired_within_5_seconds)],
