@@ -170,7 +170,7 @@ fn a_node_that_leaves_hands_over_all_it_has_under_traffic() {
         let mut late = Client::open(bed.mqtt(last), Version::V5);
         let sent_away = Got::ConnAck { session_present: false, reason: ReasonCode::USE_ANOTHER_SERVER };
         assert_eq!(late.hello(&lasting("late")), sent_away);
-        assert_eq!(bed.node(last).get("/readyz").0, 503);
+        wait_for("no readiness", || (bed.node(last).get("/readyz").0 == 503).then_some(()));
         let drained = json!({"state": "drained", "purpose": "leave", "leaders": 0, "replicas": 0, "clients": 0});
         wait_for("a drained node", || (bed.json(last, "GET", "/v1/drain", "") == drained).then_some(()));
         for what in ["leaders", "replicas", "clients"] {

@@ -227,3 +227,27 @@ fn a_node_that_is_told_to_stop_leaves_without_anybody_waiting_for_it() {
         last = subscriber.text().parse().unwrap();
     }
 }
+
+#[test]
+fn nodes_that_are_told_to_stop_at_once_do_not_wait_for_each_other() {
+    let cluster = places(NODES);
+    let mut nodes = start_all(&cluster);
+    let (mut subscriber, _) = come_in(address(&nodes, 0), &lasting("subscriber"));
+    subscriber.subscribe("queue", QoS::AtLeastOnce);
+    subscriber.disconnect(ReasonCode::SUCCESS);
+    let mut publisher = Client::connect(address(&nodes, 1), "publisher");
+    publish(&mut publisher, "queue", 0..20);
+    nodes.iter().flatten().for_each(|broker| broker.signal(libc::SIGTERM));
+    for broker in nodes.iter_mut().flatten() {
+        assert!(broker.wait().success());
+        let told = |line: &serde_json::Value| {
+            line["message"] == "stopped, clients and peers were told as far as they listened"
+        };
+        broker.wait_for_log("an end before that of the grace period", told);
+    }
+    drop(nodes);
+    let nodes = start_all(&cluster);
+    let mut subscriber = come_back(address(&nodes, 2), &lasting("subscriber"));
+    subscriber.acknowledges = true;
+    assert_eq!(take_numbers(&mut subscriber, 20), (0..20).collect::<Vec<u32>>());
+}
