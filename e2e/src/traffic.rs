@@ -32,10 +32,16 @@ const END_LIMIT: Duration = Duration::from_secs(120);
 /// How many messages each topic had.
 type Totals = BTreeMap<String, u32>;
 
+/// A publisher at work, which ends with its topic and how many messages it had.
+struct Publishing {
+    task: JoinHandle<Result<(String, u32)>>,
+    acknowledged: watch::Receiver<u32>,
+}
+
 /// Traffic that goes on.
 pub struct Traffic {
     host: String,
-    publishers: Vec<(JoinHandle<Result<(String, u32)>>, watch::Receiver<u32>)>,
+    publishers: Vec<Publishing>,
     present: JoinHandle<Result<Subscriber>>,
     is_over: watch::Sender<bool>,
     totals: watch::Sender<Option<Totals>>,
@@ -53,9 +59,10 @@ impl Traffic {
         let (is_over, over) = watch::channel(false);
         let (totals, of_totals) = watch::channel(None);
         let publishers = (0..PUBLISHERS).map(|number| {
-            let (acknowledged, count) = watch::channel(0);
+            let (count, acknowledged) = watch::channel(0);
             let publisher = Publisher { name: format!("traffic/{number}"), ..Publisher::default() };
-            (tokio::spawn(publisher.run(host.clone(), over.clone(), acknowledged)), count)
+            let task = tokio::spawn(publisher.run(host.clone(), over.clone(), count));
+            Publishing { task, acknowledged }
         });
         let publishers = publishers.collect();
         let present = tokio::spawn(subscribers.swap_remove(0).run(host.clone(), of_totals));
@@ -64,7 +71,7 @@ impl Traffic {
 
     /// Waits until so many more messages of every publisher were acknowledged.
     pub async fn passes(&mut self, count: u32, limit: Duration) -> Result<()> {
-        for (number, (_, acknowledged)) in self.publishers.iter_mut().enumerate() {
+        for (number, Publishing { acknowledged, .. }) in self.publishers.iter_mut().enumerate() {
             let wanted = *acknowledged.borrow() + count;
             let passed = async { acknowledged.wait_for(|now| *now >= wanted).await.map(drop).context("it has ended") };
             within(&format!("{count} messages of publisher {number}"), limit, passed).await?;
@@ -77,8 +84,8 @@ impl Traffic {
         let Self { host, publishers, present, is_over, totals } = self;
         is_over.send_replace(true);
         let mut all = Totals::new();
-        for (publisher, _) in publishers {
-            let done = async { publisher.await.context("a publisher panicked")? };
+        for Publishing { task, .. } in publishers {
+            let done = async { task.await.context("a publisher panicked")? };
             all.extend([within("the last messages of a publisher", END_LIMIT, done).await?]);
         }
         totals.send_replace(Some(all.clone()));

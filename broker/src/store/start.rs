@@ -188,7 +188,12 @@ fn after(stopped: &Stopped, data_dir: &Path) {
             Err(error) => error!(%why, %error, "this node can't come back with its data folder, nor set it aside"),
         },
         Stopped::GiveUp(why) => error!(%why, "this node can't be part of the cluster"),
-        other => error!(error = %other, "the store failed: what it has not acknowledged may be lost"),
+        Stopped::Failed(failed) => {
+            error!(error = %failed, "the store failed: what it has not acknowledged may be lost")
+        }
+        // Nothing was opened, and why not is told by whoever wanted it.
+        Stopped::Open(_) => {}
+        Stopped::Folder(error) => error!(%error, "what the data folder says of the cluster can't be read or written"),
     }
 }
 
