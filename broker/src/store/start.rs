@@ -189,7 +189,7 @@ fn after(stopped: &Stopped, data_dir: &Path) {
         },
         Stopped::GiveUp(why) => error!(%why, "this node can't be part of the cluster"),
         Stopped::Failed(failed) => {
-            error!(error = %failed, "the store failed: what it has not acknowledged may be lost")
+            error!(error = %failed, "the store failed: what it has not acknowledged may be lost");
         }
         // Nothing was opened, and why not is told by whoever wanted it.
         Stopped::Open(_) => {}
