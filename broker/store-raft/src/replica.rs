@@ -91,11 +91,11 @@ pub(crate) struct Leading {
 
 impl Leading {
     /// Whether it is too early to give up a message of a shared subscription. What this node knows of shards that
-    /// others lead may be old: somebody may be a member since.
-    pub(crate) fn must_await_member(&mut self, number: Number, now: Time) -> bool {
+    /// others lead may be old: somebody may be a member since. The wait does not begin before this node knows all filters.
+    pub(crate) fn must_await_member(&mut self, number: Number, knows_all_filters: bool, now: Time) -> bool {
         const WAIT_MILLISECONDS: Time = 1000;
         let until = self.awaits_member.filter(|(awaiting, _)| *awaiting == number).map(|(_, until)| until);
-        let until = until.unwrap_or(now + WAIT_MILLISECONDS);
+        let until = until.filter(|_| knows_all_filters).unwrap_or(now + WAIT_MILLISECONDS);
         self.awaits_member = Some((number, until)).filter(|_| now < until);
         self.awaits_member.is_some()
     }
