@@ -82,7 +82,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("fulmar-soak", &["fulmar-auth", "fulmar-codec"]),
     ("fulmar-operator", &["fulmar-api", "fulmar-auth", "fulmar-codec", "fulmar-config"]),
-    ("fulmar-e2e", &["fulmar-testbed", "fulmar-api"]),
+    ("fulmar-e2e", &["fulmar-testbed", "fulmar-api", "fulmar-codec"]),
     ("xtask", &["fulmar-api", "fulmar-testbed"]),
 ];
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use fulmar_courier::{AskLetter, Courier, Desk, Leadership, Output as CourierOutput};
+use fulmar_courier::{AnswerLetter, AskLetter, Courier, Desk, Leadership, Output as CourierOutput};
 use fulmar_log::Disk;
 use fulmar_member::{Begins, Folder, Found, Link, Me, Membership, Missing, Status};
 use fulmar_meta::{Answer, Command, LEVEL, Member, Meta};
@@ -60,6 +60,8 @@ pub struct StoreNode<D: Disk> {
     /// The entry of group 0 up to which the courier knows who keeps which shard.
     replicas_at: u64,
     leaders: Vec<Option<u64>>,
+    /// Nodes to which a connection has begun since the last turn.
+    greeted: Vec<Node>,
     /// What became of what was asked of the cluster.
     pub(crate) answered: Vec<(Command, Answer)>,
 }
@@ -120,6 +122,7 @@ impl<D: Disk + Clone> StoreNode<D> {
             feeds_asked: None,
             replicas_at: 0,
             leaders,
+            greeted: Vec::new(),
             answered: Vec::new(),
         })
     }
@@ -152,6 +155,7 @@ impl<D: Disk + Clone> StoreNode<D> {
         if channel == Channel::Bulk {
             self.engine.lost(to.id);
             self.courier.connected(to.id);
+            self.greeted.push(to);
         }
     }
 
@@ -179,6 +183,8 @@ impl<D: Disk + Clone> StoreNode<D> {
         match Envelope::decode(bytes)? {
             Envelope::Engine(letter) => self.engine.receive(from.id, letter, clock.now),
             Envelope::Ask(letter) => self.take_asks(from.id, letter),
+            // Whoever has begun a connection to this node says so on it: it has forgotten what it told before.
+            Envelope::Answer(letter) if letter.lines.is_empty() => self.courier.reset(from.id),
             Envelope::Answer(letter) => self.courier.receive(letter, clock.now),
             Envelope::Member(message) => {
                 self.with_membership(clock, |it, meta, now, out| it.received(member(from), message, meta, now, out));
@@ -258,6 +264,9 @@ impl<D: Disk + Clone> StoreNode<D> {
     /// After an error nothing more is done.
     pub fn turn(&mut self, clock: &Clock, out: &mut impl Out) -> Result<Option<Instant>, Stopped> {
         let mut due = None;
+        for to in std::mem::take(&mut self.greeted) {
+            send(to.id, &Envelope::Answer(AnswerLetter { to, lines: Vec::new() }), out);
+        }
         for _ in 0..ROUNDS_MAX {
             self.with_membership(clock, |it, meta, now, out| it.tick(meta, now, out));
             self.carry_out(clock, out)?;

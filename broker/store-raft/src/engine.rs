@@ -224,11 +224,11 @@ impl<D: Disk + Clone> Engine<D> {
         self.hear_peers(now, out);
         self.tell_refused(out);
         self.host(now, time, out)?;
-        self.plan_upkeep(time, out);
+        self.plan_upkeep(now, time, out);
         self.propose(now, time, out);
         self.carry_out(now, time, out)?;
         // What entries have made necessary is known now, and what of it is to be told needs no other turn.
-        self.plan_upkeep(time, out);
+        self.plan_upkeep(now, time, out);
         self.feed_peers(now, out);
         self.push_outboxes(now, time, out);
         self.write_snapshots(now)?;

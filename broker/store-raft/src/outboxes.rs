@@ -25,12 +25,15 @@ pub(crate) struct Outboxes {
     sent: BTreeMap<ShardId, Instant>,
     /// The nodes that send for a shard, and up to where they know that it has come.
     senders: BTreeMap<ShardId, (NodeId, Number)>,
+    /// What was fetched from a copy here: up to where, which leader of the sender was told so, and when.
+    fetched: BTreeMap<ShardId, (NodeId, Number, Instant)>,
 }
 
 impl Outboxes {
     /// When to look again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.sent.values().min().map(|at| *at + AGAIN)
+        let told = self.fetched.values().map(|(.., at)| at);
+        self.sent.values().chain(told).min().map(|at| *at + AGAIN)
     }
 }
 
@@ -44,6 +47,7 @@ impl<D: Disk + Clone> Engine<D> {
             let Some(leading) = &mut self.replicas[at].leading else { continue };
             leading.outboxes.sent.retain(|_, at| now < *at + AGAIN);
             self.push_outbox(at, now, time, out);
+            self.tell_what_was_fetched(at, now, out);
             let replica = &mut self.replicas[at];
             let Some(leading) = &mut replica.leading else { continue };
             for (of, (node, told)) in &mut leading.outboxes.senders {
@@ -87,6 +91,30 @@ impl<D: Disk + Clone> Engine<D> {
                 leading.outboxes.sent.insert(to, now);
                 out.send(leader, Letter::Outbox { of: me, to, messages });
             }
+        }
+    }
+
+    /// What this shard's leader has fetched from a copy of the sender is told to the leader of that, if it has no copy of
+    /// this shard in which it would see that.
+    fn tell_what_was_fetched(&mut self, at: usize, now: Instant, out: &mut impl Out) {
+        let (receiver, me) = (&self.replicas[at], self.me.id);
+        let Some(leading) = &receiver.leading else { return };
+        let membership = receiver.group.membership();
+        let mut fetched = BTreeMap::new();
+        for sender in self.replicas.iter().filter(|sender| sender.id != receiver.id) {
+            let until = receiver.shard.expected(Party::Shard(sender.id)) - 1;
+            let waits = sender.oldest_for(receiver.id).is_some_and(|oldest| oldest <= until);
+            let sees = |node: NodeId| node == me || membership.is_voter(node) || membership.is_learner(node);
+            let Some(leader) = sender.group.leader().filter(|leader| waits && !sees(*leader)) else { continue };
+            let told = leading.outboxes.fetched.get(&sender.id).copied();
+            let told = told.filter(|(to, what, at)| (*to, *what) == (leader, until) && now < *at + AGAIN);
+            if told.is_none() {
+                out.send(leader, Letter::OutboxCame { of: sender.id, to: receiver.id, until });
+            }
+            fetched.insert(sender.id, told.unwrap_or((leader, until, now)));
+        }
+        if let Some(leading) = &mut self.replicas[at].leading {
+            leading.outboxes.fetched = fetched;
         }
     }
 

@@ -78,6 +78,12 @@ impl<D: Disk + Clone> Engine<D> {
         (is_asked && (0..self.settings.shards.get()).all(is_complete)) || sabotaged!(self.settings, FeedNotAskedFor)
     }
 
+    /// Whether this node knows all filters for which SUBSCRIBE was answered: leaders have told it all there were when it
+    /// joined, and wait for it as long as it is a member.
+    pub(crate) fn knows_all_filters(&self, now: Instant) -> bool {
+        self.settings.is_alone() || (self.are_feeds_complete() && self.peers.view.is_lasting(now))
+    }
+
     /// What came from others is heard, and what follows from who is live is proposed. Comes first in a turn: what
     /// `now` says of the view counts for nothing that came later.
     pub(crate) fn hear_peers(&mut self, now: Instant, out: &mut impl Out) {

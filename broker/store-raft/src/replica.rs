@@ -93,13 +93,22 @@ pub(crate) struct Leading {
 
 impl Leading {
     /// Whether it is too early to give up a message of a shared subscription. What this node knows of shards that
-    /// others lead may be old: somebody may be a member since. All there are, up to `last`, wait together.
-    pub(crate) fn must_await_member(&mut self, number: Number, last: Number, now: Time) -> bool {
+    /// others lead may be old: somebody may be a member since. All there are, up to `last`, wait together, and not before
+    /// this node knows all filters.
+    pub(crate) fn must_await_member(
+        &mut self,
+        number: Number,
+        last: Number,
+        knows_all_filters: bool,
+        now: Time,
+    ) -> bool {
         const WAIT_MILLISECONDS: Time = 1000;
-        if number <= self.awaited {
+        if number <= self.awaited && knows_all_filters {
             return false;
         }
-        let (until_number, until) = *self.awaits_member.get_or_insert((last, now + WAIT_MILLISECONDS));
+        let begun = self.awaits_member.filter(|_| knows_all_filters);
+        let (until_number, until) = begun.unwrap_or((last, now + WAIT_MILLISECONDS));
+        self.awaits_member = Some((until_number, until));
         if now < until {
             return true;
         }

@@ -125,9 +125,9 @@ impl Settings {
         let alone = Self::new(node, folder, seed);
         let raft = fulmar_raft::Settings {
             heartbeat_interval: Duration::from_millis(100),
-            // A leader that was killed is replaced within 1.2 s by these.
-            election_timeout: Duration::from_millis(300),
-            election_timeout_max: Duration::from_millis(600),
+            // A leader that was killed is replaced within 2 s by these, and one that is short of processor time is not.
+            election_timeout: Duration::from_millis(500),
+            election_timeout_max: Duration::from_millis(1000),
             cache_bytes_max: 8 << 20,
             ..fulmar_raft::Settings::default()
         };

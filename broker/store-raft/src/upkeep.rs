@@ -34,23 +34,27 @@ impl<D: Disk + Clone> Engine<D> {
         }
     }
 
-    pub(crate) fn plan_upkeep(&mut self, time: Time, out: &mut impl Out) {
+    pub(crate) fn plan_upkeep(&mut self, now: Instant, time: Time, out: &mut impl Out) {
         if self.full.is_some() {
             return;
         }
+        let knows_all_filters = self.knows_all_filters(now);
         let resumed = self.replicas.iter_mut().filter_map(|replica| replica.resume_outboxes(time)).count();
         if std::mem::take(&mut self.are_outboxes_changed) || resumed > 0 {
             for at in 0..self.replicas.len() {
                 self.empty_outbox(at);
                 if self.replicas[at].leading.as_ref().is_some_and(|leading| leading.paused_until.is_none()) {
                     self.fetch_from_outboxes(at, time);
-                    self.route_again(at, time, out);
+                    self.route_again(at, knows_all_filters, time, out);
                 }
             }
         }
         for replica in &mut self.replicas {
             replica.plan_clearing(time);
-            replica.tell_wills(self.me, self.settings.threads, out);
+            // Who publishes a will must know for whom it is.
+            if knows_all_filters {
+                replica.tell_wills(self.me, self.settings.threads, out);
+            }
         }
     }
 
@@ -70,7 +74,7 @@ impl<D: Disk + Clone> Engine<D> {
     }
 
     /// Finds other members of shared subscriptions for messages whose member is no more: here, or in another shard.
-    fn route_again(&mut self, at: usize, time: Time, out: &mut impl Out) {
+    fn route_again(&mut self, at: usize, knows_all_filters: bool, time: Time, out: &mut impl Out) {
         let me = self.replicas[at].id;
         let oldest = self.replicas[at].oldest_for(me);
         let Some(leading) = &mut self.replicas[at].leading else { return };
@@ -87,10 +91,11 @@ impl<D: Disk + Clone> Engine<D> {
                 Addressee::Subscribers { .. } => None,
             };
             let mut to = share.as_ref().map_or(Onward::Nobody, |name| self.member(at, name, &message));
-            let knows_all = self.replicas.len() == usize::from(self.settings.shards.get())
+            let knows_all = knows_all_filters
+                && self.replicas.len() == usize::from(self.settings.shards.get())
                 && self.replicas.iter().all(|replica| replica.leading.is_some());
             let Some(leading) = &mut self.replicas[at].leading else { return };
-            if to == Onward::Nobody && !knows_all && leading.must_await_member(number, last, time) {
+            if to == Onward::Nobody && !knows_all && leading.must_await_member(number, last, knows_all_filters, time) {
                 return;
             }
             leading.awaits_member = None;

@@ -162,8 +162,8 @@ impl Worker {
         let PendingWill { client, user, will: Will { message, .. } } = pending;
         if !self.may_publish_will_of(client, user.as_deref(), message.topic()) {
             self.counters.publishes_denied += 1;
-            let ask = Ask::WillDone { shard, will, retain: None, shards: Vec::new() };
-            return self.desk.ask(ask, Waits::Nobody);
+            // It is told of once.
+            return self.do_in_store(Ask::WillDone { shard, will, retain: None, shards: Vec::new() });
         }
         self.counters.wills_published += 1;
         self.publish_from(&outgoing(message, expiry(message, now)), Source::StoredWill { shard, will }, now);

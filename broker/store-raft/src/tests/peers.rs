@@ -8,6 +8,7 @@ use fulmar_codec::{PacketId, QoS};
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
 use fulmar_store::{
     Ack, Answer, Ask, Asked, ItemReply, Node, Published, Recipients, Refusal, Reply, ShardId, Stored, Ticket, Told,
+    Will, WillFate,
 };
 
 use super::fixture::*;
@@ -455,4 +456,48 @@ fn what_one_shard_has_for_another_reaches_it_at_the_other_node_once() {
     let other = two.node(1);
     two.claim(other, 1, &subscriber, 3);
     assert_eq!(two.delivered(1, other, 3), payloads);
+}
+
+/// The wills that a node told its data threads of.
+fn wills(two: &mut Two, side: usize) -> Vec<u64> {
+    let said = std::mem::take(&mut two.sides[side].heard.0);
+    let will = |said: &Said| match said {
+        Said::Told(_, _, Told::Will { id, .. }) => Some(*id),
+        _ => None,
+    };
+    said.iter().filter_map(will).collect()
+}
+
+#[test]
+fn a_will_is_told_by_a_leader_that_knows_for_whom_it_is() {
+    let mut two = Two::new();
+    let (name, node) = (at(0, "w"), two.node(0));
+    two.is_cut = true;
+    let Ask::Claim { owner, mut claim } = claim(&name, 1) else { unreachable!("a claim is one") };
+    claim.will = Some(Will { message: message("will", "9"), delay_seconds: 0 });
+    let claimed = two.ask(node, 0, None, Ask::Claim { owner, claim });
+    let Some(Answer::Claimed(session)) = claimed else { panic!("{claimed:?}") };
+    let epoch = session.claimed.epoch;
+    let leave = Ask::Disconnect { client: client(&name), epoch, expiry_seconds: None, will: WillFate::Fire };
+    assert!(matches!(two.ask(node, 0, None, leave), Some(Answer::Reply(Reply::Disconnected { .. }))));
+    // It has just been started: the other shard has filters of which it was not told.
+    assert_eq!(wills(&mut two, 0), []);
+    two.sides[0].engine.ask_for_feeds();
+    two.settle();
+    assert_eq!(wills(&mut two, 0), []);
+
+    // Others may have left it out meanwhile, and have not waited for it.
+    let lease = Duration::from_secs(3600);
+    two.now += lease;
+    two.is_cut = false;
+    two.settle();
+    assert!(two.sides[0].engine.are_feeds_complete());
+    assert_eq!(wills(&mut two, 0), []);
+
+    let until = two.now + lease;
+    two.sides[0].engine.acknowledge_until(until);
+    two.settle();
+    assert_eq!(wills(&mut two, 0), [1]);
+    two.pass(Duration::from_secs(1));
+    assert_eq!(wills(&mut two, 0), []);
 }

@@ -74,7 +74,8 @@ fn what_was_answered_holds_whoever_joins_leaves_or_loses_its_folder() {
 
 /// Whether a mistake shows with so many nodes.
 fn is_found(nodes: Kind, sabotage: Sabotage) {
-    let found = (0..SEEDS).find_map(|seed| run(seed, nodes, Some(sabotage)).err().map(|violation| (seed, violation)));
+    let found =
+        (0..2 * SEEDS).find_map(|seed| run(seed, nodes, Some(sabotage)).err().map(|violation| (seed, violation)));
     let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} is not found"));
     println!("{sabotage:?} is found with seed {seed} of {nodes:?}: {violation}");
 }

@@ -1,7 +1,7 @@
 //! What stands between the data threads of a node and the leaders of shards: a simple courier. It asks in order, numbers
 //! what is published, and asks again in the same order when a link breaks or somebody else leads.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU16;
 
 use fulmar_raft::Term;
@@ -109,20 +109,23 @@ impl Courier {
             }
         }
         let shards = self.shards;
-        let attached = |client: &ClientId| ShardId::of(client, shards);
+        // One at a time: if there is no room for all of them, each refusal would begin all anew.
+        let asking = self.sessions.iter().filter(|(_, served)| served.is_asking);
+        let mut asking: BTreeSet<ShardId> = asking.map(|(client, _)| ShardId::of(client, shards)).collect();
         let mut asks = Vec::new();
         for (client, served) in &mut self.sessions {
-            let to = self.ways.get(&attached(client)).and_then(|way| way.to);
-            if to.is_some() && served.at != to && !served.is_asking {
-                (served.is_asking, served.generation) = (true, served.generation + 1);
+            let shard = ShardId::of(client, shards);
+            let to = self.ways.get(&shard).and_then(|way| way.to);
+            if to.is_some() && served.at != to && asking.insert(shard) {
+                self.last_own += 1;
+                (served.is_asking, served.generation) = (true, self.last_own as u32);
                 let owner = Owner { thread: 0, slot: served.slot, generation: served.generation };
                 let (client, epoch, next) = (client.clone(), served.epoch, served.next);
-                asks.push(Ask::Attach { owner, client, epoch, next });
+                asks.push((self.last_own, Ask::Attach { owner, client, epoch, next }));
             }
         }
-        for ask in asks {
-            self.last_own += 1;
-            self.ask(self.last_own, ask, sent);
+        for (question, ask) in asks {
+            self.ask(question, ask, sent);
         }
     }
 
@@ -173,8 +176,10 @@ impl Courier {
         let to = way.runs.get(&run).copied();
         match (ask, &answer) {
             (Ask::Claim { owner, claim }, Answer::Claimed(session)) => {
-                let (slot, epoch) = (owner.slot, session.claimed.epoch);
-                let served = Served { slot, generation: 0, epoch, next: 0, at: to, is_asking: false };
+                let (slot, generation, epoch) = (owner.slot, generation_in(run), session.claimed.epoch);
+                // One that is under way in a later run, too, begins with its deliveries anew.
+                let at = to.filter(|_| run == way.run);
+                let served = Served { slot, generation, epoch, next: 0, at, is_asking: false };
                 self.sessions.insert(claim.client, served);
             }
             (Ask::Attach { owner, client, epoch, .. }, answer) => {
@@ -192,6 +197,11 @@ impl Courier {
     }
 }
 
+/// As what a session is claimed in a run. Those of the courier's own questions are higher.
+fn generation_in(run: u64) -> u32 {
+    u32::try_from(run).expect("few runs")
+}
+
 fn plain(owner: Owner) -> Owner {
     Owner { generation: 0, ..owner }
 }
@@ -199,7 +209,10 @@ fn plain(owner: Owner) -> Owner {
 impl Way {
     fn letter(&self, at: usize, me: Node, shard: ShardId) -> Option<Sent> {
         let (to, term) = self.to?;
-        let (question, number, ask) = self.open.get(at)?.clone();
+        let (question, number, mut ask) = self.open.get(at)?.clone();
+        if let Ask::Claim { owner, .. } = &mut ask {
+            owner.generation = generation_in(self.run);
+        }
         let ticket = Ticket { thread: shard.0, number: self.run * RUN + question };
         Some(Sent { to, term, shard, run: self.run, asked: Asked { origin: me, ticket, number, ask } })
     }

@@ -22,6 +22,9 @@ impl World {
                 }
             }
         }
+        // Whoever is asked has heard by now of everything that its engine has told.
+        self.publish_wills();
+        self.adopt_orphans();
         Ok(())
     }
 
@@ -40,7 +43,10 @@ impl World {
                 client.is_haunted |= client.claiming.is_some_and(|(_, is_clean)| is_clean);
             }
         }
-        lost.into_iter().try_for_each(|(number, it)| self.answered(node, number, it, Answer::Unavailable))
+        // Wills are told again, by whoever leads.
+        self.put_off.retain(|due| due.node != node);
+        let mut lost = lost.into_iter().filter(|(_, question)| !matches!(question, Question::WillDone(_)));
+        lost.try_for_each(|(number, it)| self.answered(node, number, it, Answer::Unavailable))
     }
 
     fn hear(&mut self, node: usize, said: Said) -> Result<(), Violation> {
@@ -91,13 +97,11 @@ impl World {
                 let wanted_by = self.subscribers(topic);
                 let number = topic.trim_start_matches("will/").parse().expect("wills have numbers");
                 self.wills.entry(number).or_insert(wanted_by);
-                self.put_off.push(DueWill { shard, id, number });
-                self.publish_wills();
+                self.put_off.push(DueWill { node, shard, id, number });
                 Ok(())
             }
             Told::Orphan { shard, number, .. } => {
                 self.orphans.push((shard, number));
-                self.adopt_orphans();
                 Ok(())
             }
             Told::Ended { owner, epoch } => {

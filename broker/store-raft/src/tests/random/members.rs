@@ -269,8 +269,7 @@ impl Nodes {
         for (number, replicas) in (1..).zip(meta.shards()) {
             let (_, status) = self.serving_status(number).ok_or_else(|| format!("nobody leads group {number}"))?;
             let is_settled = status.voters == replicas.voters() && status.learners.is_empty();
-            // Couriers may ask still.
-            let lags = status.lags.iter().any(|(_, lag)| *lag > 2);
+            let lags = status.lags.iter().any(|(_, lag)| *lag > 0);
             if !is_settled || replicas.moving().is_some() || lags || status.leader != Some(replicas.leader()) {
                 return Err(format!("group {number} is {status:?}, wanted {replicas:?}"));
             }

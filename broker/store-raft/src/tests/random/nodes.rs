@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
 use fulmar_raft::Term;
-use fulmar_store::{Answer, Ask, Asked, Node as Life, Refusal, Reply, ShardId, Ticket, Told};
+use fulmar_store::{Answer, Ask, Asked, Node as Life, Party, Refusal, Reply, ShardId, Ticket, Told};
 
 use super::Violation;
 use super::courier::{Courier, Sent};
@@ -236,6 +236,14 @@ impl Nodes {
         let may = self.views.lease(at).is_some_and(|until| self.now < until);
         let has_stopped = self.events.iter().any(|event| matches!(event, Event::Stopped(it) if *it == at));
         may && !has_stopped && self.views.is_up(at, engine.node()) && engine.are_feeds_complete()
+    }
+
+    /// Whether something waits in a shard for another one, as its leader sees it. Who has the other one may get a snapshot
+    /// first.
+    pub(super) fn is_anything_on_its_way(&self) -> bool {
+        let engines = self.nodes.iter().filter_map(|node| node.engine.as_ref());
+        let led = engines.flat_map(|engine| &engine.replicas).filter(|replica| replica.leading.is_some());
+        led.flat_map(|replica| replica.shard.destinations()).any(|(party, _)| matches!(party, Party::Shard(_)))
     }
 
     fn is_cut(&self, at: usize) -> bool {

@@ -15,8 +15,7 @@ impl World {
     pub(super) fn publish(&mut self, at: usize) {
         self.last_message += 1;
         let number = self.last_message;
-        let most = if self.has_outboxes() { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
-        let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, most]);
+        let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce]);
         let wanted_by = self.subscribers(&format!("p/{at}"));
         self.clients[at].outgoing.push_back(Outgoing { number, qos, progress: Progress::ToAsk, wanted_by });
         self.go_on(at);
@@ -121,14 +120,10 @@ impl World {
     /// Asks again for what nobody could be asked for.
     pub(super) fn publish_wills(&mut self) {
         for due in std::mem::take(&mut self.put_off) {
-            let Some(node) = self.publishing_node() else {
-                self.put_off.push(due);
-                continue;
-            };
-            let shards = self.interested(node, &format!("will/{}", due.number));
+            let shards = self.interested(due.node, &format!("will/{}", due.number));
             let ask = Ask::WillDone { shard: due.shard, will: due.id, retain: None, shards };
             let question = Question::WillDone(due);
-            let asked = if self.is_alone() { self.ask(ask, question) } else { self.ask_at(node, ask, question) };
+            let asked = if self.is_alone() { self.ask(ask, question) } else { self.ask_at(due.node, ask, question) };
             if asked.is_none() {
                 self.put_off.push(due);
             }

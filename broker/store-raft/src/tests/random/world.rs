@@ -36,9 +36,10 @@ pub(super) enum Question {
     Retain(String, u64),
 }
 
-/// A will that a node told of.
+/// A will of which the engine of a node told the data threads there, which publish it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DueWill {
+    pub(super) node: usize,
     pub(super) shard: ShardId,
     pub(super) id: WillId,
     /// Of its message.
@@ -102,11 +103,6 @@ impl World {
         self.nodes.count() == 1
     }
 
-    /// Whether every node has a copy of every shard, as what goes from shard to shard needs it.
-    pub(super) fn has_outboxes(&self) -> bool {
-        matches!(self.nodes.kind, Kind::Alone | Kind::Fixed)
-    }
-
     /// One of the clients does something, or something breaks; the engines have their turns, or not yet.
     pub(super) fn step(&mut self) -> Result<(), Violation> {
         let client = pick(&mut self.nodes.random, &[0, 1, 2, 3]);
@@ -120,8 +116,8 @@ impl World {
             53..54 => self.end(client),
             54..75 => self.acknowledge(client),
             75..78 => self.retain(),
-            78..80 if self.has_outboxes() => self.share(),
-            78..80 => self.nodes.drain_some()?,
+            79..80 if matches!(self.nodes.kind, Kind::Cluster(_)) => self.nodes.drain_some()?,
+            78..80 => self.share(),
             80..88 => self.go_on(client),
             88..91 => {
                 let duration = Duration::from_millis(pick(&mut self.nodes.random, &[1, 600, 6000]));
@@ -172,7 +168,10 @@ impl World {
             let is_busy = |client: &Client| {
                 !client.outgoing.is_empty() || client.connection.as_ref().is_none_or(|it| !it.acks.is_empty())
             };
-            let is_quiet = !is_told && self.questions.is_empty() && !self.clients.iter().any(is_busy);
+            let is_quiet = !is_told
+                && self.questions.is_empty()
+                && !self.clients.iter().any(is_busy)
+                && !self.nodes.is_anything_on_its_way();
             quiet = if is_quiet { quiet + 1 } else { 0 };
             if quiet >= quiet_enough {
                 return self.converge();
@@ -282,7 +281,7 @@ impl World {
         claim.clean = is_clean;
         claim.expiry_seconds = u32::MAX;
         claim.receive_maximum = NonZeroU16::new(pick(&mut self.nodes.random, &[1, 3, 20])).expect("not 0");
-        if !self.nodes.is_calm && self.has_outboxes() && self.nodes.one_in(2) {
+        if !self.nodes.is_calm && self.nodes.one_in(2) {
             self.last_message += 1;
             let message =
                 message_of(QoS::ExactlyOnce, &format!("will/{}", self.last_message), &self.last_message.to_string());
@@ -305,7 +304,6 @@ impl World {
     fn subscribe(&mut self, at: usize) {
         let Some(epoch) = self.epoch(at) else { return };
         let filter = pick(&mut self.nodes.random, &["#", "p/+", "p/0", "p/1", "will/#", SHARED]).to_owned();
-        let filter = if self.has_outboxes() || filter != SHARED { filter } else { "p/2".to_owned() };
         let qos = pick(&mut self.nodes.random, &[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]);
         let client = &self.clients[at];
         let ask = fixture::subscribe(&client.name, epoch, &filter, qos);
