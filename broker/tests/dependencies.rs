@@ -19,7 +19,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "fulmar-store-node",
-        &["fulmar-courier", "fulmar-log", "fulmar-member", "fulmar-meta", "fulmar-store", "fulmar-store-raft"],
+        &[
+            "fulmar-codec",
+            "fulmar-courier",
+            "fulmar-log",
+            "fulmar-member",
+            "fulmar-meta",
+            "fulmar-raft",
+            "fulmar-router",
+            "fulmar-store",
+            "fulmar-store-raft",
+        ],
     ),
     (
         "fulmar-worker",
