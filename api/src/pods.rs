@@ -60,13 +60,17 @@ pub struct StorageSpec {
     pub retention: Option<StorageRetention>,
 }
 
-/// What becomes of volumes that nobody uses any more. Those of pods that are fewer always stay.
+/// What becomes of volumes that nobody uses any more. Those of a stopped cluster (replicas: 0) always stay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageRetention {
     /// Whether volumes stay (Retain) or go (Delete) when the MqttCluster is deleted. Default: Retain.
     #[serde(default)]
     pub when_deleted: Retention,
+    /// Whether the volume of a pod stays (Retain) or goes (Delete) when there are fewer pods, after the pod has handed
+    /// over all that it kept. Default: Retain.
+    #[serde(default)]
+    pub when_scaled: Retention,
 }
 
 /// What becomes of a volume.

@@ -16,13 +16,13 @@ fn is_healthy(group: &GroupStatus) -> bool {
 
 pub(super) fn expose(exposition: &mut Exposition, report: Option<&store::Report>) {
     let report = report.and_then(store::Report::member);
-    let help = "1 with the cluster that the node belongs to, and the node's id.";
+    let help = "1 with the cluster that the node belongs to, the node's id, and its zone.";
     let mut family = exposition.family("fulmar_cluster_info", Kind::Gauge, help);
     if let Some(report) = &report
         && let Some(id) = report.cluster
     {
         let (id, node) = (id.to_string(), format!("{:016x}", report.node.id));
-        family.sample(&[("id", &id), ("node_id", &node)], 1);
+        family.sample(&[("id", &id), ("node_id", &node), ("zone", &report.zone)], 1);
     }
     let mut show = |name: &str, help: &str, value: fn(&store::MemberReport) -> f64| {
         let mut family = exposition.family(name, Kind::Gauge, help);

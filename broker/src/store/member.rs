@@ -426,9 +426,11 @@ impl MemberStore {
             let groups = engine.group_statuses().collect();
             let (cluster, shards) = engine.meta().map_or((None, 0), |meta| (meta.cluster(), meta.shards().len()));
             let node = self.store.node();
+            let zone = engine.meta().and_then(|meta| meta.node(node.id)).map(|node| node.zone.to_string());
+            let zone = zone.unwrap_or_default();
             // Of who stops nobody should think that it could be kept from it.
             let drain = self.drain_report().filter(|it| it.state != DrainState::None && !self.drains.is_stopping());
-            self.report.set_member(MemberReport { node, cluster, shards, status, groups, is_caught_up, drain });
+            self.report.set_member(MemberReport { node, cluster, zone, shards, status, groups, is_caught_up, drain });
         }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct MemberReport {
     pub(crate) node: Node,
     /// The cluster that it belongs to.
     pub(crate) cluster: Option<ClusterId>,
+    /// Where this node is, as the cluster knows it; empty: in no zone.
+    pub(crate) zone: String,
     /// How many shards that has.
     pub(crate) shards: usize,
     /// The cluster, as this node sees it.

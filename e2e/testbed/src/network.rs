@@ -38,6 +38,12 @@ pub fn node_name(number: u8) -> String {
     format!("node{number}")
 }
 
+/// The zone of node `number`: each has one of its own, as machines in different buildings do.
+#[must_use]
+pub fn zone_name(number: u8) -> String {
+    format!("zone{number}")
+}
+
 /// Lays out the network around the calling process.
 pub(crate) fn create(nodes: u8) -> anyhow::Result<()> {
     for arguments in control_layout().into_iter().chain((2..=nodes).flat_map(|node| node_layout(node, nodes))) {

@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use crate::cgroup;
 use crate::control_plane::part;
-use crate::network::{CONTROL_ADDRESS, POD_RANGE, node_address, node_name, pod_range};
+use crate::network::{CONTROL_ADDRESS, POD_RANGE, node_address, node_name, pod_range, zone_name};
 use crate::pki::{certificate_path, key_path, kubeconfig_path};
 use crate::process::{SYSTEM_PATH, command, run_with_input, start, wait_until};
 use crate::run::Run;
@@ -35,6 +35,7 @@ pub(crate) fn start_kubelet(run: &Run, node: u8) -> anyhow::Result<Child> {
     kubelet.arg("--kubeconfig").arg(kubeconfig_path(run, &node_name(node)));
     kubelet.arg("--root-dir").arg(run.node(node).join("kubelet"));
     kubelet.args(["--hostname-override", &node_name(node), "--node-ip", &node_address(node)]);
+    kubelet.args(["--node-labels", &format!("topology.kubernetes.io/zone={}", zone_name(node))]);
     start(&format!("kubelet-{}", node_name(node)), &mut in_node(node, &kubelet), &run.logs())
 }
 

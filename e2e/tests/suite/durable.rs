@@ -13,6 +13,7 @@ use fulmar_e2e::traffic::Traffic;
 use fulmar_e2e::wait::{ask_until, watch_until};
 use fulmar_e2e::{Cluster, Namespace};
 use fulmar_testbed::Link;
+use fulmar_testbed::network::{node_name, zone_name};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 
@@ -174,7 +175,7 @@ pub(crate) async fn a_lost_node_loses_nothing_and_its_pod_comes_back_with_it(nam
         return Ok(());
     }
     let cluster = three(&namespace).await?;
-    let node = fulmar_testbed::network::node_name(NODE);
+    let node = node_name(NODE);
     let is_there = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&node);
     let pods = cluster.pods().await?;
     let pod = pods.iter().find(is_there).with_context(|| format!("no pod is on {node}"))?.name_any();
@@ -203,8 +204,26 @@ pub(crate) async fn a_lost_node_loses_nothing_and_its_pod_comes_back_with_it(nam
     traffic.end().await.map(drop)
 }
 
+/// Every broker is where the node of its pod is, as the cluster knows it.
+async fn zones_are_known(cluster: &Cluster) -> Result<()> {
+    for pod in cluster.pods().await? {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).context("a pod has no node")?;
+        let wanted = (1u8..).find(|number| node_name(*number) == node).map(zone_name);
+        let told = || async {
+            let told = cluster.metrics(&pod.name_any()).await?.label("fulmar_cluster_info", "zone");
+            ensure!(told == wanted, "{} says zone {told:?}, wanted {wanted:?}", pod.name_any());
+            Ok(Some(()))
+        };
+        ask_until("the zone of each pod", PASS_LIMIT, told).await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn a_fourth_pod_comes_and_goes_and_hands_over_what_it_kept(namespace: Namespace) -> Result<()> {
     let cluster = three(&namespace).await?;
+    zones_are_known(&cluster).await?;
+    let deletes = r#"{"spec":{"storage":{"retention":{"whenScaled":"Delete"}}}}"#;
+    namespace.kubectl(&format!("patch mqttcluster/three --type=merge --patch={deletes}")).await?;
     let before = cluster.identities().await?;
     let mut traffic = begin(&cluster).await?;
     namespace.kubectl("scale mqttcluster/three --replicas=4").await?;
@@ -220,6 +239,11 @@ pub(crate) async fn a_fourth_pod_comes_and_goes_and_hands_over_what_it_kept(name
     cluster.ready_with(3, WHOLE_LIMIT).await?;
     whole(&cluster, PODS).await?;
     assert_eq!(cluster.identities().await?, before, "the other pods are untouched");
+    let is_gone = |claim: Option<&PersistentVolumeClaim>| claim.is_none().then_some(());
+    let claims = namespace.api::<PersistentVolumeClaim>();
+    watch_until(claims, &format!("data-{}", cluster.pod(3)), "the claim to go with its pod", PASS_LIMIT, is_gone)
+        .await?;
+    assert_eq!(namespace.list::<PersistentVolumeClaim>().await?.len(), PODS, "the others stay");
     traffic.passes(SOME, PASS_LIMIT).await.context("with three pods again")?;
     traffic.end().await.map(drop)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fulmar_api::{Retention, StorageSpec, labels, names};
+use fulmar_api::{Retention, StorageRetention, StorageSpec, labels, names};
 use k8s_openapi::api::apps::v1::{
     RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
     StatefulSetUpdateStrategy,
@@ -42,8 +42,7 @@ pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplat
             }),
             persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
                 when_deleted: Some(retention.when_deleted.as_str().to_owned()),
-                // Kubernetes would take those of a stopped cluster, too.
-                when_scaled: Some(Retention::Retain.as_str().to_owned()),
+                when_scaled: Some(when_scaled(&retention, replicas).as_str().to_owned()),
             }),
             template,
             volume_claim_templates: Some(vec![build_claim(cluster)]),
@@ -51,6 +50,12 @@ pub(super) fn build_statefulset(cluster: &ValidatedCluster, template: PodTemplat
         }),
         ..StatefulSet::default()
     }
+}
+
+/// What becomes of the volumes of pods that are fewer. Those of a cluster that stops keep what it keeps: Kubernetes would
+/// take them, too.
+fn when_scaled(retention: &StorageRetention, replicas: i32) -> Retention {
+    if replicas == 0 { Retention::Retain } else { retention.when_scaled }
 }
 
 fn build_claim(cluster: &ValidatedCluster) -> PersistentVolumeClaim {
@@ -140,18 +145,23 @@ mod tests {
     }
 
     #[test]
-    fn volumes_go_only_with_the_cluster_and_only_if_asked_for() {
-        let mut deleting = cluster();
-        let policy = |cluster: &fulmar_api::MqttCluster| {
-            let owner = owner_reference(cluster).unwrap();
-            let valid = validate(cluster, owner, None, String::new(), &image("v0.1.0")).unwrap();
-            let spec = build(&valid, Scale::at_rest(3)).statefulset.spec.unwrap();
+    fn volumes_go_only_if_asked_for_and_never_when_the_cluster_stops() {
+        let policy = |retention: Option<StorageRetention>, replicas: i32| {
+            let mut cluster = cluster();
+            cluster.spec.storage.retention = retention;
+            let owner = owner_reference(&cluster).unwrap();
+            let valid = validate(&cluster, owner, None, String::new(), &image("v0.1.0")).unwrap();
+            let spec = build(&valid, Scale::at_rest(replicas)).statefulset.spec.unwrap();
             let policy = spec.persistent_volume_claim_retention_policy.unwrap();
             (policy.when_deleted.unwrap(), policy.when_scaled.unwrap())
         };
-        assert_eq!(policy(&deleting), ("Retain".to_owned(), "Retain".to_owned()));
-        deleting.spec.storage.retention = Some(fulmar_api::StorageRetention { when_deleted: Retention::Delete });
-        assert_eq!(policy(&deleting), ("Delete".to_owned(), "Retain".to_owned()));
+        let (retain, delete) = ("Retain".to_owned(), "Delete".to_owned());
+        assert_eq!(policy(None, 3), (retain.clone(), retain.clone()));
+        let when_deleted = StorageRetention { when_deleted: Retention::Delete, ..StorageRetention::default() };
+        assert_eq!(policy(Some(when_deleted), 3), (delete.clone(), retain.clone()));
+        let when_scaled = StorageRetention { when_scaled: Retention::Delete, ..StorageRetention::default() };
+        assert_eq!(policy(Some(when_scaled.clone()), 3), (retain.clone(), delete));
+        assert_eq!(policy(Some(when_scaled), 0), (retain.clone(), retain));
     }
 
     #[test]
