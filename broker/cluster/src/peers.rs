@@ -318,8 +318,9 @@ impl Peers {
             self.nodes.insert(hello.node, Node::new(hello, lanes));
             return Ok(());
         };
-        let restarted = known.incarnation != hello.incarnation;
-        if restarted || hello.epoch > known.epoch {
+        // Copies of one folder may come one after the other in the same life.
+        let is_another = known.incarnation != hello.incarnation || known.threads != hello.threads;
+        if is_another || hello.epoch > known.epoch {
             if let Some(life) = known.end_life() {
                 self.actions.push_back(Action::Gone { node: hello.node, epoch: life.epoch });
             }

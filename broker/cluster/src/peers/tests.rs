@@ -299,6 +299,48 @@ fn a_restarted_node_begins_a_new_life() {
     }
 }
 
+/// Copies of one folder, of which one comes when the other has gone, say that they are the same life.
+#[test]
+fn a_node_that_comes_back_in_the_same_life_with_other_threads_has_as_many_lanes_as_it_has_threads() {
+    let now = Instant::now();
+    let later = now + Duration::from_secs(5);
+    let soon = later + BackOffSettings::default().initial;
+    for (before, after) in [(4, 3), (3, 4)] {
+        for (is_noticed, comes_back_dials) in [(true, true), (true, false), (false, true), (false, false)] {
+            let (mut a, mut b) = (node(1, 2), node(2, before));
+            discover(&mut a, &[2], now);
+            assert_eq!(link(&mut a, &mut b, now).len(), usize::from(before));
+            b = node(2, after);
+            let gone = Some(Action::Gone { node: NodeId(2), epoch: 1 });
+            if is_noticed {
+                a.handle_gone(NodeId(2), 1, later, MIDDLE);
+                assert_eq!(a.poll(later), gone);
+            }
+            let lanes: Vec<u16> = (0..after).collect();
+            if comes_back_dials {
+                discover(&mut b, &[1], later);
+                let (attempt, _) = dial(&mut b, later).unwrap();
+                assert_eq!(greet(&mut b, attempt, &mut a, later).0.unwrap().lanes, after);
+                assert_eq!(link(&mut b, &mut a, later), lanes[1..]);
+            } else {
+                if !is_noticed {
+                    let lane = a.lane_up(NodeId(2), 0).unwrap();
+                    a.handle_lane_lost(&lane.lost(), later, MIDDLE);
+                    let (attempt, _) = dial(&mut a, later).unwrap();
+                    assert_eq!(greet(&mut a, attempt, &mut b, later).0, None, "the life is over for one of them");
+                    assert_eq!(a.poll(later), gone);
+                }
+                assert_eq!(link(&mut a, &mut b, soon), lanes);
+            }
+            for (one, other) in [(&a, "broker-2"), (&b, "broker-1")] {
+                let view = &one.view(soon)[0];
+                let found = (view.name.as_str(), view.state, view.lanes_up, view.lanes);
+                assert_eq!(found, (other, LinkState::Up, after, after), "{before} {is_noticed} {comes_back_dials}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_dial_to_another_address_of_a_linked_node_changes_nothing() {
     let now = Instant::now();
