@@ -30,6 +30,7 @@
 
 mod ack;
 mod auth;
+mod bytes;
 mod connack;
 mod connect;
 mod disconnect;

@@ -1,8 +1,7 @@
 //! What couriers and desks write to each other, and its bytes.
 
+use fulmar_bytes::{Bytes, BytesError, Reader, bytes_of_struct, decode, encode, put_part};
 use fulmar_store::{Ask, Node, Number, ShardId, Told};
-
-use crate::bytes::{LetterError, Reader, Writer};
 
 /// The format of letters.
 const FORMAT: u8 = 1;
@@ -72,82 +71,78 @@ pub enum Written {
 impl AskLetter {
     /// Appends the letter.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Self { from, shard, run, term, asks } = self;
-        let mut out = Writer::new(FORMAT, out);
-        out.node(*from);
-        out.u16(shard.0);
-        out.u64(*run);
-        out.optional(*term);
-        out.length(asks.len());
-        for Asking { ticket, number, ask } in asks {
-            out.u64(*ticket);
-            out.optional(*number);
-            out.part(|out| ask.encode(out));
-        }
+        encode(FORMAT, self, out);
     }
 
     /// Reads what [`encode`](Self::encode) wrote, and nothing else.
     ///
     /// # Errors
     /// If it is anything else.
-    pub fn decode(bytes: &[u8]) -> Result<Self, LetterError> {
-        let mut reader = Reader::new(FORMAT, bytes)?;
-        let (from, shard, run, term) = (reader.node()?, ShardId(reader.u16()?), reader.u64()?, reader.optional()?);
-        let asks = reader.list(|reader| {
-            let (ticket, number) = (reader.u64()?, reader.optional()?);
-            Ok(Asking { ticket, number, ask: Ask::decode(reader.part()?)? })
-        })?;
-        reader.finish()?;
-        Ok(Self { from, shard, run, term, asks })
+    pub fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
+        decode(FORMAT, bytes)
     }
 }
 
 impl AnswerLetter {
     /// Appends the letter.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Self { to, lines } = self;
-        let mut out = Writer::new(FORMAT, out);
-        out.node(*to);
-        out.length(lines.len());
-        for (shard, written) in lines {
-            out.u16(shard.0);
-            match written {
-                Written::Told(told) => {
-                    out.u8(TOLD);
-                    out.part(|out| told.encode(out));
-                }
-                Written::Welcome { run, term } => {
-                    out.u8(WELCOME);
-                    out.u64(*run);
-                    out.u64(*term);
-                }
-                Written::Refused { run, leader } => {
-                    out.u8(REFUSED);
-                    out.u64(*run);
-                    out.optional(*leader);
-                }
-            }
-        }
+        encode(FORMAT, self, out);
     }
 
     /// Reads what [`encode`](Self::encode) wrote, and nothing else.
     ///
     /// # Errors
     /// If it is anything else.
-    pub fn decode(bytes: &[u8]) -> Result<Self, LetterError> {
-        let mut reader = Reader::new(FORMAT, bytes)?;
-        let to = reader.node()?;
-        let lines = reader.list(|reader| {
-            let shard = ShardId(reader.u16()?);
-            let written = match reader.u8()? {
-                TOLD => Written::Told(Told::decode(reader.part()?)?),
-                WELCOME => Written::Welcome { run: reader.u64()?, term: reader.u64()? },
-                REFUSED => Written::Refused { run: reader.u64()?, leader: reader.optional()? },
-                found => return Err(LetterError::Unknown { found }),
-            };
-            Ok((shard, written))
-        })?;
-        reader.finish()?;
-        Ok(Self { to, lines })
+    pub fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
+        decode(FORMAT, bytes)
+    }
+}
+
+bytes_of_struct!(AskLetter { from, shard, run, term, asks });
+bytes_of_struct!(AnswerLetter { to, lines });
+
+/// The ask is a part, with a format of its own.
+impl Bytes for Asking {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { ticket, number, ask } = self;
+        ticket.put(out);
+        number.put(out);
+        put_part(out, |out| ask.encode(out));
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
+        let (ticket, number) = (Bytes::get(reader)?, Bytes::get(reader)?);
+        Ok(Self { ticket, number, ask: Ask::decode(reader.part()?)? })
+    }
+}
+
+/// What is told is a part, with a format of its own.
+impl Bytes for Written {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Written::Told(told) => {
+                out.push(TOLD);
+                put_part(out, |out| told.encode(out));
+            }
+            Written::Welcome { run, term } => {
+                out.push(WELCOME);
+                run.put(out);
+                term.put(out);
+            }
+            Written::Refused { run, leader } => {
+                out.push(REFUSED);
+                run.put(out);
+                leader.put(out);
+            }
+        }
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
+        Ok(match u8::get(reader)? {
+            TOLD => Written::Told(Told::decode(reader.part()?)?),
+            WELCOME => Written::Welcome { run: Bytes::get(reader)?, term: Bytes::get(reader)? },
+            REFUSED => Written::Refused { run: Bytes::get(reader)?, leader: Bytes::get(reader)? },
+            found => return Err(BytesError::Unknown { what: "kind of what a desk writes", found }),
+        })
     }
 }

@@ -32,7 +32,6 @@
 
 #![deny(unsafe_code)]
 
-mod bytes;
 mod counts;
 mod courier;
 mod desk;
@@ -43,7 +42,6 @@ mod settings;
 mod tests;
 mod weight;
 
-pub use bytes::LetterError;
 pub use counts::{Counts, DeskCounts};
 pub use courier::{Courier, Output};
 pub use desk::{Desk, Leadership};

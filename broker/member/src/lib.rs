@@ -98,7 +98,7 @@ mod tests;
 pub use folder::{Bond, FOLDER_BYTES_MAX, Folder, FolderError};
 pub use links::Link;
 pub use membership::{Begins, Me, Membership, TooManyAsks};
-pub use message::{MESSAGE_BYTES_MAX, MemberMessage, MessageError, NodeState, Request};
+pub use message::{MESSAGE_BYTES_MAX, MemberMessage, NodeState, Request};
 pub use output::Output;
 pub use seek::Found;
 pub use settings::Settings;

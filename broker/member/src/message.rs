@@ -2,7 +2,7 @@
 
 mod bytes;
 
-pub use bytes::{MESSAGE_BYTES_MAX, MessageError};
+pub use bytes::MESSAGE_BYTES_MAX;
 
 use fulmar_meta::{Answer, ClusterId, Command, Goodbye, Grant, Index, Member, NodeId, Renewal, Term};
 

@@ -18,11 +18,12 @@
 
 use std::sync::Arc;
 
+use fulmar_bytes::{Bytes, BytesError, Reader, put_length, put_part};
 use thiserror::Error;
 
 use crate::membership::{Membership, MembershipError};
 use crate::message::{Body, Message};
-use crate::types::{Entry, HardState, Index, NodeId, Payload, Position, Snapshot, Term};
+use crate::types::{Entry, HardState, Index, NodeId, Payload, Position, Snapshot};
 
 /// No term, index or round is greater, so that counting on never overflows.
 pub const NUMBER_MAX: u64 = u64::MAX >> 1;
@@ -57,52 +58,12 @@ pub struct State {
 /// What is wrong with bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WireError {
-    /// Written by another version.
-    #[error("version {found}, only version {VERSION} can be read")]
-    Version {
-        /// Which one.
-        found: u8,
-    },
-    /// Something that nobody defined.
-    #[error("unknown {what} {found}")]
-    Unknown {
-        /// Of what.
-        what: &'static str,
-        /// Which one.
-        found: u8,
-    },
-    /// A field reaches beyond the end.
-    #[error("{what} needs {wanted} bytes, found {found}")]
-    Truncated {
-        /// The field.
-        what: &'static str,
-        /// Its length.
-        wanted: usize,
-        /// What is left.
-        found: usize,
-    },
-    /// Something follows the end.
-    #[error("{found} bytes follow the {what}")]
-    Trailing {
-        /// What has ended.
-        what: &'static str,
-        /// How many bytes.
-        found: usize,
-    },
-    /// A number that nobody counts to.
-    #[error("{what} {found}, at most {NUMBER_MAX} is allowed")]
-    TooLarge {
-        /// Which number.
-        what: &'static str,
-        /// What was found.
-        found: u64,
-    },
+    /// They can't be read.
+    #[error(transparent)]
+    Bytes(#[from] BytesError),
     /// A membership that can't be.
     #[error(transparent)]
     Membership(#[from] MembershipError),
-    /// The nodes of a membership are not in order.
-    #[error("nodes of a membership are not in ascending order")]
-    Unsorted,
 }
 
 impl Message {
@@ -123,34 +84,34 @@ impl Message {
             Body::TakeOver => TAKE_OVER,
         };
         out.extend([VERSION, kind]);
-        put(out, *term);
+        term.put(out);
         match body {
-            Body::AskPreVote { last } => put_position(out, *last),
-            Body::PreVote { granted } | Body::Vote { granted } => out.push(u8::from(*granted)),
+            Body::AskPreVote { last } => last.put(out),
+            Body::PreVote { granted } | Body::Vote { granted } => granted.put(out),
             Body::AskVote { last, transfer } => {
-                put_position(out, *last);
-                out.push(u8::from(*transfer));
+                last.put(out);
+                transfer.put(out);
             }
             Body::Append { previous, entries, committed } => {
-                put_position(out, *previous);
-                put(out, *committed);
-                put_length(out, entries.len());
+                previous.put(out);
+                committed.put(out);
+                put_length(entries.len(), out);
                 for Entry { term, index: _, payload } in entries {
-                    put(out, *term);
+                    term.put(out);
                     payload.append_to(out);
                 }
             }
-            Body::Stored { matched } => put(out, *matched),
+            Body::Stored { matched } => matched.put(out),
             Body::Refused { previous, shareable } => {
-                put(out, *previous);
-                put_position(out, *shareable);
+                previous.put(out);
+                shareable.put(out);
             }
             Body::Heartbeat { committed, round } => {
-                put(out, *committed);
-                put(out, *round);
+                committed.put(out);
+                round.put(out);
             }
             Body::Beat { round, received, matched } => {
-                [round, received, matched].into_iter().for_each(|it| put(out, *it));
+                [round, received, matched].into_iter().for_each(|it| it.put(out));
             }
             Body::TermOver | Body::TakeOver => {}
         }
@@ -158,33 +119,32 @@ impl Message {
 
     /// Reads a message that takes all of `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut reader = Reader { bytes };
-        reader.version()?;
-        let kind = reader.u8("message kind")?;
-        let term = reader.number("term")?;
+        let mut reader = Reader::of_format(VERSION, bytes)?;
+        let kind = u8::get(&mut reader)?;
+        let term = number(&mut reader, "term")?;
         let body = match kind {
-            ASK_PRE_VOTE => Body::AskPreVote { last: reader.position()? },
-            PRE_VOTE => Body::PreVote { granted: reader.flag()? },
-            ASK_VOTE => Body::AskVote { last: reader.position()?, transfer: reader.flag()? },
-            VOTE => Body::Vote { granted: reader.flag()? },
+            ASK_PRE_VOTE => Body::AskPreVote { last: Bytes::get(&mut reader)? },
+            PRE_VOTE => Body::PreVote { granted: Bytes::get(&mut reader)? },
+            ASK_VOTE => Body::AskVote { last: Bytes::get(&mut reader)?, transfer: Bytes::get(&mut reader)? },
+            VOTE => Body::Vote { granted: Bytes::get(&mut reader)? },
             APPEND => {
-                let previous = reader.position()?;
-                let committed = reader.number("index")?;
-                Body::Append { previous, entries: reader.entries(previous.index)?, committed }
+                let previous = Position::get(&mut reader)?;
+                let committed = index(&mut reader)?;
+                Body::Append { previous, entries: entries(&mut reader, previous.index)?, committed }
             }
-            STORED => Body::Stored { matched: reader.number("index")? },
-            REFUSED => Body::Refused { previous: reader.number("index")?, shareable: reader.position()? },
-            HEARTBEAT => Body::Heartbeat { committed: reader.number("index")?, round: reader.number("round")? },
+            STORED => Body::Stored { matched: index(&mut reader)? },
+            REFUSED => Body::Refused { previous: index(&mut reader)?, shareable: Bytes::get(&mut reader)? },
+            HEARTBEAT => Body::Heartbeat { committed: index(&mut reader)?, round: number(&mut reader, "round")? },
             BEAT => Body::Beat {
-                round: reader.number("round")?,
-                received: reader.number("index")?,
-                matched: reader.number("index")?,
+                round: number(&mut reader, "round")?,
+                received: index(&mut reader)?,
+                matched: index(&mut reader)?,
             },
             TERM_OVER => Body::TermOver,
             TAKE_OVER => Body::TakeOver,
-            found => return Err(WireError::Unknown { what: "message kind", found }),
+            found => return Err(BytesError::Unknown { what: "message kind", found }.into()),
         };
-        reader.finish("message")?;
+        reader.finish()?;
         Ok(Message { term, body })
     }
 }
@@ -196,8 +156,7 @@ impl Payload {
             Payload::Empty => out.push(EMPTY),
             Payload::Command(command) => {
                 out.push(COMMAND);
-                put_length(out, command.len());
-                out.extend_from_slice(command);
+                put_part(out, |out| out.extend_from_slice(command));
             }
             Payload::Membership(membership) => {
                 out.push(MEMBERSHIP);
@@ -208,9 +167,9 @@ impl Payload {
 
     /// Reads a payload that takes all of `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut reader = Reader { bytes };
-        let payload = reader.payload()?;
-        reader.finish("payload")?;
+        let mut reader = Reader::new(bytes);
+        let payload = payload(&mut reader)?;
+        reader.finish()?;
         Ok(payload)
     }
 }
@@ -220,142 +179,79 @@ impl State {
     pub fn append_to(&self, out: &mut Vec<u8>) {
         let State { hard_state: HardState { term, vote }, start: Snapshot { position, membership } } = self;
         out.push(VERSION);
-        put(out, *term);
-        out.push(u8::from(vote.is_some()));
-        if let Some(node) = vote {
-            put(out, *node);
-        }
-        put_position(out, *position);
+        term.put(out);
+        vote.put(out);
+        position.put(out);
         put_membership(out, membership);
     }
 
     /// Reads a state that takes all of `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut reader = Reader { bytes };
-        reader.version()?;
-        let term = reader.number("term")?;
-        let vote = if reader.flag()? { Some(reader.u64("node")?) } else { None };
-        let start = Snapshot { position: reader.position()?, membership: reader.membership()? };
-        reader.finish("state")?;
+        let mut reader = Reader::of_format(VERSION, bytes)?;
+        let term = number(&mut reader, "term")?;
+        let vote = Bytes::get(&mut reader)?;
+        let start = Snapshot { position: Bytes::get(&mut reader)?, membership: membership(&mut reader)? };
+        reader.finish()?;
         Ok(State { hard_state: HardState { term, vote }, start })
     }
 }
 
-fn put(out: &mut Vec<u8>, number: u64) {
-    out.extend(number.to_be_bytes());
-}
+impl Bytes for Position {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { term, index } = self;
+        term.put(out);
+        index.put(out);
+    }
 
-fn put_length(out: &mut Vec<u8>, length: usize) {
-    out.extend(u32::try_from(length).expect("limits of appends and commands are far below 4 GB").to_be_bytes());
-}
-
-fn put_position(out: &mut Vec<u8>, Position { term, index }: Position) {
-    put(out, term);
-    put(out, index);
+    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
+        Ok(Self { term: number(reader, "term")?, index: index(reader)? })
+    }
 }
 
 fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
     for nodes in [membership.voters(), membership.learners()] {
-        out.extend(u16::try_from(nodes.len()).expect("a membership is bounded").to_be_bytes());
-        nodes.iter().for_each(|node| put(out, *node));
+        u16::try_from(nodes.len()).expect("a membership is bounded").put(out);
+        nodes.iter().for_each(|node| node.put(out));
     }
 }
 
-/// Reads values from the front of borrowed bytes.
-struct Reader<'a> {
-    bytes: &'a [u8],
+fn number(reader: &mut Reader<'_>, what: &'static str) -> Result<u64, BytesError> {
+    match u64::get(reader)? {
+        found if found > NUMBER_MAX => Err(BytesError::TooLarge { what, found, most: NUMBER_MAX }),
+        found => Ok(found),
+    }
 }
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize, what: &'static str) -> Result<&'a [u8], WireError> {
-        let Some((taken, rest)) = self.bytes.split_at_checked(length) else {
-            return Err(WireError::Truncated { what, wanted: length, found: self.bytes.len() });
-        };
-        self.bytes = rest;
-        Ok(taken)
-    }
+fn index(reader: &mut Reader<'_>) -> Result<Index, BytesError> {
+    number(reader, "index")
+}
 
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], WireError> {
-        let Some((taken, rest)) = self.bytes.split_first_chunk::<N>() else {
-            return Err(WireError::Truncated { what, wanted: N, found: self.bytes.len() });
-        };
-        self.bytes = rest;
-        Ok(*taken)
+fn entries(reader: &mut Reader<'_>, previous: Index) -> Result<Vec<Entry>, WireError> {
+    let count = reader.length()?;
+    let mut entries = Vec::new();
+    for index in (previous + 1..).take(count) {
+        let term = number(reader, "term")?;
+        entries.push(Entry { term, index, payload: payload(reader)? });
     }
+    Ok(entries)
+}
 
-    fn u8(&mut self, what: &'static str) -> Result<u8, WireError> {
-        self.array::<1>(what).map(|[byte]| byte)
+fn payload(reader: &mut Reader<'_>) -> Result<Payload, WireError> {
+    match u8::get(reader)? {
+        EMPTY => Ok(Payload::Empty),
+        COMMAND => Ok(Payload::Command(Arc::from(reader.part()?))),
+        MEMBERSHIP => membership(reader).map(Payload::Membership),
+        found => Err(BytesError::Unknown { what: "payload kind", found }.into()),
     }
+}
 
-    fn u64(&mut self, what: &'static str) -> Result<u64, WireError> {
-        self.array(what).map(u64::from_be_bytes)
-    }
+fn nodes(reader: &mut Reader<'_>) -> Result<Vec<NodeId>, BytesError> {
+    let count = u16::get(reader)?;
+    let nodes: Vec<_> = (0..count).map(|_| u64::get(reader)).collect::<Result<_, _>>()?;
+    if nodes.is_sorted() { Ok(nodes) } else { Err(BytesError::Disorder { what: "nodes of a membership" }) }
+}
 
-    fn number(&mut self, what: &'static str) -> Result<u64, WireError> {
-        let found = self.u64(what)?;
-        if found > NUMBER_MAX { Err(WireError::TooLarge { what, found }) } else { Ok(found) }
-    }
-
-    fn flag(&mut self) -> Result<bool, WireError> {
-        match self.u8("flag")? {
-            0 => Ok(false),
-            1 => Ok(true),
-            found => Err(WireError::Unknown { what: "flag", found }),
-        }
-    }
-
-    fn version(&mut self) -> Result<(), WireError> {
-        match self.u8("version")? {
-            VERSION => Ok(()),
-            found => Err(WireError::Version { found }),
-        }
-    }
-
-    fn position(&mut self) -> Result<Position, WireError> {
-        Ok(Position { term: self.number("term")?, index: self.number("index")? })
-    }
-
-    fn length(&mut self, what: &'static str) -> Result<usize, WireError> {
-        self.array(what).map(|bytes| u32::from_be_bytes(bytes) as usize)
-    }
-
-    fn entries(&mut self, previous: Index) -> Result<Vec<Entry>, WireError> {
-        let count = self.length("count of entries")?;
-        let mut entries = Vec::new();
-        for index in (previous + 1..).take(count) {
-            let term: Term = self.number("term")?;
-            entries.push(Entry { term, index, payload: self.payload()? });
-        }
-        Ok(entries)
-    }
-
-    fn payload(&mut self) -> Result<Payload, WireError> {
-        match self.u8("payload kind")? {
-            EMPTY => Ok(Payload::Empty),
-            COMMAND => {
-                let length = self.length("command length")?;
-                Ok(Payload::Command(Arc::from(self.take(length, "command")?)))
-            }
-            MEMBERSHIP => self.membership().map(Payload::Membership),
-            found => Err(WireError::Unknown { what: "payload kind", found }),
-        }
-    }
-
-    fn nodes(&mut self) -> Result<Vec<NodeId>, WireError> {
-        let count = self.array("count of nodes").map(u16::from_be_bytes)?;
-        let nodes = (0..count).map(|_| self.u64("node")).collect::<Result<Vec<_>, _>>()?;
-        if nodes.is_sorted() { Ok(nodes) } else { Err(WireError::Unsorted) }
-    }
-
-    fn membership(&mut self) -> Result<Membership, WireError> {
-        let (voters, learners) = (self.nodes()?, self.nodes()?);
-        Ok(Membership::new(voters, learners)?)
-    }
-
-    fn finish(self, what: &'static str) -> Result<(), WireError> {
-        match self.bytes.len() {
-            0 => Ok(()),
-            found => Err(WireError::Trailing { what, found }),
-        }
-    }
+fn membership(reader: &mut Reader<'_>) -> Result<Membership, WireError> {
+    let (voters, learners) = (nodes(reader)?, nodes(reader)?);
+    Ok(Membership::new(voters, learners)?)
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fulmar_bytes::BytesError;
 use fulmar_raft::{
     Body, Entry, Group, HardState, Membership, Message, NUMBER_MAX, Payload, Position, Recovered, Settings, Snapshot,
-    State, WireError,
+    State,
 };
 use proptest::prelude::*;
 
@@ -93,7 +94,7 @@ proptest! {
             prop_assert!(Message::decode(&bytes[..end]).is_err(), "the first {} bytes are taken", end);
         }
         bytes.push(more);
-        prop_assert_eq!(Message::decode(&bytes), Err(WireError::Trailing { what: "message", found: 1 }));
+        prop_assert_eq!(Message::decode(&bytes), Err(BytesError::Trailing { found: 1 }.into()));
     }
 
     #[test]
@@ -144,12 +145,12 @@ fn heartbeats_are_small_enough_to_send_for_many_groups_at_once() {
 #[test]
 fn errors_say_what_was_found_and_what_was_wanted() {
     let told = |bytes: &[u8]| Message::decode(bytes).unwrap_err().to_string();
-    assert_eq!(told(&[]), "version needs 1 bytes, found 0");
-    assert_eq!(told(&[2]), "version 2, only version 1 can be read");
+    assert_eq!(told(&[]), "1 bytes are wanted at byte 0, found 0");
+    assert_eq!(told(&[2]), "format 2, only 1 is known");
     assert_eq!(told(&[1, 99, 0, 0, 0, 0, 0, 0, 0, 0]), "unknown message kind 99");
-    assert_eq!(told(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 7]), "unknown flag 7");
+    assert_eq!(told(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 7]), "yes or no is 7, which is not allowed");
     assert_eq!(
         told(&[1, 10, 128, 0, 0, 0, 0, 0, 0, 0]),
-        "term 9223372036854775808, at most 9223372036854775807 is allowed"
+        "term is 9223372036854775808, at most 9223372036854775807 is allowed"
     );
 }

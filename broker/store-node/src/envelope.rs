@@ -1,5 +1,6 @@
 //! What stores of different nodes say to each other, and its bytes: which part it is for, and what that part wrote.
 
+use fulmar_bytes::BytesError;
 use fulmar_courier::{AnswerLetter, AskLetter};
 use fulmar_member::MemberMessage;
 use fulmar_store_raft::Letter;
@@ -44,10 +45,10 @@ pub enum EnvelopeError {
     Engine(#[from] fulmar_store_raft::LetterError),
     /// One that courier and desk do not understand.
     #[error("questions or answers: {0}")]
-    Courier(#[from] fulmar_courier::LetterError),
+    Courier(#[source] BytesError),
     /// One that the membership does not understand.
     #[error("for the membership: {0}")]
-    Member(#[from] fulmar_member::MessageError),
+    Member(#[source] BytesError),
 }
 
 const ENGINE: u8 = 1;
@@ -97,9 +98,9 @@ impl Envelope {
         let (part, rest) = bytes.split_first().ok_or(EnvelopeError::Empty)?;
         match *part {
             ENGINE => Ok(Envelope::Engine(Letter::decode(rest)?)),
-            ASK => Ok(Envelope::Ask(AskLetter::decode(rest)?)),
-            ANSWER => Ok(Envelope::Answer(AnswerLetter::decode(rest)?)),
-            MEMBER => Ok(Envelope::Member(MemberMessage::decode(rest)?)),
+            ASK => AskLetter::decode(rest).map(Envelope::Ask).map_err(EnvelopeError::Courier),
+            ANSWER => AnswerLetter::decode(rest).map(Envelope::Answer).map_err(EnvelopeError::Courier),
+            MEMBER => MemberMessage::decode(rest).map(Envelope::Member).map_err(EnvelopeError::Member),
             found => Err(EnvelopeError::Part { found }),
         }
     }

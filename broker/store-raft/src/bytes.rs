@@ -1,90 +1,44 @@
-//! Reads what letters are made of: integers, little-endian, and text after its length. Nothing is believed.
+//! What letters of engines are made of: integers, little-endian, and text after its length. All else is as
+//! `fulmar-bytes` has it.
 
 use std::sync::Arc;
 
-use thiserror::Error;
+use fulmar_bytes::{Bytes, BytesError, Reader};
 
-/// What is wrong with the bytes of a letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Wrong {
-    /// They end too early.
-    #[error("{found} bytes are left, wanted {wanted}")]
-    Short {
-        /// How many are left.
-        found: usize,
-        /// How many there must be.
-        wanted: usize,
-    },
-    /// They end too late.
-    #[error("{found} bytes follow the end")]
-    Long {
-        /// How many.
-        found: usize,
-    },
-    /// A variant that this build does not know.
-    #[error("a part of kind {found}, which is unknown")]
-    Kind {
-        /// What it says it is.
-        found: u8,
-    },
-    /// Text that is none.
-    #[error("text that is not UTF-8")]
-    NotUtf8,
-    /// A message of the shards' own bytes.
-    #[error("messages: {0}")]
-    Store(#[from] fulmar_store::BytesError),
+/// Reads what letters are made of.
+pub(crate) trait LittleEndian {
+    fn u8(&mut self) -> Result<u8, BytesError>;
+    fn u16(&mut self) -> Result<u16, BytesError>;
+    fn u32(&mut self) -> Result<u32, BytesError>;
+    fn u64(&mut self) -> Result<u64, BytesError>;
+    fn flag(&mut self) -> Result<bool, BytesError>;
+    fn text(&mut self) -> Result<Arc<str>, BytesError>;
 }
 
-/// See the [module](self).
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, wanted: usize) -> Result<&'a [u8], Wrong> {
-        let (taken, rest) = self.0.split_at_checked(wanted).ok_or(Wrong::Short { found: self.0.len(), wanted })?;
-        self.0 = rest;
-        Ok(taken)
+impl LittleEndian for Reader<'_> {
+    fn u8(&mut self) -> Result<u8, BytesError> {
+        Bytes::get(self)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Wrong> {
-        Ok(self.take(N)?.try_into().expect("so many were taken"))
-    }
-
-    pub(crate) fn u8(&mut self) -> Result<u8, Wrong> {
-        self.array().map(|[byte]| byte)
-    }
-
-    pub(crate) fn u16(&mut self) -> Result<u16, Wrong> {
+    fn u16(&mut self) -> Result<u16, BytesError> {
         self.array().map(u16::from_le_bytes)
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, Wrong> {
+    fn u32(&mut self) -> Result<u32, BytesError> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, Wrong> {
+    fn u64(&mut self) -> Result<u64, BytesError> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(crate) fn flag(&mut self) -> Result<bool, Wrong> {
-        match self.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            found => Err(Wrong::Kind { found }),
-        }
+    fn flag(&mut self) -> Result<bool, BytesError> {
+        Bytes::get(self)
     }
 
-    pub(crate) fn text(&mut self) -> Result<Arc<str>, Wrong> {
-        let length = u32::from_le_bytes(self.array()?);
-        let bytes = self.take(usize::try_from(length).unwrap_or(usize::MAX))?;
-        Ok(str::from_utf8(bytes).map_err(|_| Wrong::NotUtf8)?.into())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn finish(&self) -> Result<(), Wrong> {
-        if self.is_empty() { Ok(()) } else { Err(Wrong::Long { found: self.0.len() }) }
+    fn text(&mut self) -> Result<Arc<str>, BytesError> {
+        let length = self.u32()?;
+        self.utf8(length as usize).map(Arc::from)
     }
 }
 

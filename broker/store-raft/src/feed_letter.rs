@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use fulmar_bytes::{BytesError, Reader};
 use fulmar_raft::Term;
 use fulmar_store::{Index, ShardId};
 
-use crate::bytes::{Reader, Wrong, put_text};
+use crate::bytes::{LittleEndian, put_text};
 
 /// What a node knows of a shard's filters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -101,7 +102,7 @@ impl Feed {
         }
     }
 
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Wrong> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
         let shard = ShardId(reader.u16()?);
         let (term, incarnation, round) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let news = match reader.u8()? {
@@ -122,7 +123,7 @@ impl Feed {
                 }
                 News::All { at, after, filters, is_last: kind == 3 }
             }
-            found => return Err(Wrong::Kind { found }),
+            found => return Err(BytesError::Unknown { what: "kind of news", found }),
         };
         Ok(Self { shard, term, incarnation, round, news })
     }
@@ -148,16 +149,15 @@ impl Confirm {
         }
     }
 
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Wrong> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
         let shard = ShardId(reader.u16()?);
         let (incarnation, round) = (reader.u64()?, reader.u64()?);
         let known = match reader.u8()? {
             1 => Known::Nothing,
             2 => Known::Part { at: reader.u64()?, until: reader.text()? },
             3 => Known::Until(reader.u64()?),
-            found => return Err(Wrong::Kind { found }),
+            found => return Err(BytesError::Unknown { what: "kind of knowledge", found }),
         };
-        reader.finish()?;
         Ok(Self { shard, incarnation, round, known })
     }
 }

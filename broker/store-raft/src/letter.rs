@@ -2,11 +2,12 @@
 //!
 //! Letters may be lost and late. Whoever needs an answer asks again.
 
+use fulmar_bytes::{BytesError, Reader};
 use fulmar_raft::{Index, Message as RaftMessage, NodeId, Term};
 use fulmar_store::{Number, OutboxMessage, ShardId};
 use thiserror::Error;
 
-use crate::bytes::{Reader, Wrong};
+use crate::bytes::LittleEndian;
 use crate::feed_letter::{Confirm, Feed};
 
 /// See the [module](self).
@@ -137,7 +138,7 @@ pub enum LetterError {
     },
     /// What belongs to it can't be read.
     #[error("a letter: {0}")]
-    Bytes(#[from] Wrong),
+    Bytes(#[from] BytesError),
 }
 
 const RAFT: u8 = 1;
@@ -231,12 +232,12 @@ impl Letter {
             let (group, rest) = rest.split_first_chunk().ok_or_else(|| short(3))?;
             return Ok(Letter::Raft { group: u16::from_le_bytes(*group), message: RaftMessage::decode(rest)? });
         }
-        let mut reader = Reader(rest);
+        let mut reader = Reader::new(rest);
         let letter = match kind {
             PORTION => {
                 let (of, total, offset) = (Transfer::read(&mut reader)?, reader.u64()?, reader.u64()?);
                 let wanted = reader.u32()?;
-                let bytes = std::mem::take(&mut reader.0).to_vec();
+                let bytes = reader.rest().to_vec();
                 let found = crc32c::crc32c(&bytes);
                 if found != wanted {
                     return Err(LetterError::Checksum { found, wanted });
@@ -256,7 +257,7 @@ impl Letter {
             ASK_FOR_FEEDS => Letter::AskForFeeds { incarnation: reader.u64()?, round: reader.u64()? },
             OUTBOX => {
                 let (of, to) = (ShardId(reader.u16()?), ShardId(reader.u16()?));
-                let messages = OutboxMessage::decode_all(std::mem::take(&mut reader.0)).map_err(Wrong::from)?;
+                let messages = OutboxMessage::decode_all(reader.rest())?;
                 Letter::Outbox { of, to, messages }
             }
             OUTBOX_CAME => {
@@ -271,7 +272,7 @@ impl Letter {
 }
 
 impl Transfer {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Wrong> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
         Ok(Self { group: reader.u16()?, term: reader.u64()?, index: reader.u64()? })
     }
 
@@ -302,10 +303,11 @@ mod tests {
         assert_eq!(Letter::decode(&[]), Err(LetterError::Short { found: 0, wanted: 1 }));
         assert_eq!(Letter::decode(&[RAFT, 0]), Err(LetterError::Short { found: 2, wanted: 3 }));
         assert_eq!(Letter::decode(&[99, 0, 0]), Err(LetterError::Kind { found: 99 }));
-        assert_eq!(Letter::decode(&[LEFT, 0, 0, 1]), Err(LetterError::Bytes(Wrong::Short { found: 1, wanted: 8 })));
+        let truncated = BytesError::Truncated { at: 2, wanted: 8, found: 1 };
+        assert_eq!(Letter::decode(&[LEFT, 0, 0, 1]), Err(LetterError::Bytes(truncated)));
         assert!(matches!(Letter::decode(&[RAFT, 0, 0]), Err(LetterError::Raft(_))));
         let long = [&[ASK_FOR_FEEDS][..], &[0; 17]].concat();
-        assert_eq!(Letter::decode(&long), Err(LetterError::Bytes(Wrong::Long { found: 1 })));
+        assert_eq!(Letter::decode(&long), Err(LetterError::Bytes(BytesError::Trailing { found: 1 })));
     }
 
     #[test]

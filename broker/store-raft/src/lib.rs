@@ -75,7 +75,6 @@ mod upkeep;
 mod view;
 mod write;
 
-pub use bytes::Wrong;
 pub use counts::{Counts, State};
 pub use engine::Engine;
 pub use errors::{Failed, OpenError};

@@ -7,7 +7,7 @@ use fulmar_store::{
 use proptest::prelude::*;
 
 use crate::weight;
-use crate::{AnswerLetter, AskLetter, Asking, LetterError, Written};
+use crate::{AnswerLetter, AskLetter, Asking, Written};
 
 const ME: Node = Node { id: 1, incarnation: 2 };
 const OWNER: Owner = Owner { thread: 3, slot: 4, generation: 5 };
@@ -94,11 +94,11 @@ fn what_is_written_is_read_again_and_never_a_part_of_it() {
     let bytes = bytes_of(|out| asks.encode(out));
     assert_eq!(AskLetter::decode(&bytes), Ok(asks));
     assert!((0..bytes.len()).all(|end| AskLetter::decode(&bytes[..end]).is_err()));
-    assert_eq!(AskLetter::decode(&[&bytes[..], &[0]].concat()), Err(LetterError::Trailing { found: 1 }));
+    assert_eq!(AskLetter::decode(&[&bytes[..], &[0]].concat()), Err(BytesError::Trailing { found: 1 }));
     let bytes = bytes_of(|out| answers.encode(out));
     assert_eq!(AnswerLetter::decode(&bytes), Ok(answers));
     assert!((0..bytes.len()).all(|end| AnswerLetter::decode(&bytes[..end]).is_err()));
-    assert_eq!(AnswerLetter::decode(&[&bytes[..], &[0]].concat()), Err(LetterError::Trailing { found: 1 }));
+    assert_eq!(AnswerLetter::decode(&[&bytes[..], &[0]].concat()), Err(BytesError::Trailing { found: 1 }));
 }
 
 /// Nodes of two builds write to each other while a cluster is updated.
@@ -116,9 +116,9 @@ fn bytes_stay_what_they_are() {
     let rest = [0, 3, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 12];
     let ask = bytes_of(|out| ask.encode(out));
     assert_eq!(bytes_of(|out| letter.encode(out)), [&from[..], &rest, &ask].concat());
-    assert_eq!(AskLetter::decode(&[2]), Err(LetterError::Format { found: 2, wanted: 1 }));
+    assert_eq!(AskLetter::decode(&[2]), Err(BytesError::Format { found: 2, wanted: 1 }));
     let tail: Vec<_> = [&from[..], &rest, &[1, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
-    let unknown = LetterError::Part(BytesError::Unknown { what: "question", found: 99 });
+    let unknown = BytesError::Unknown { what: "question", found: 99 };
     assert_eq!(AskLetter::decode(&tail), Err(unknown));
 }
 
@@ -127,7 +127,7 @@ fn a_length_that_is_a_lie_takes_no_memory() {
     let mut bytes = bytes_of(|out| AnswerLetter { to: ME, lines: vec![] }.encode(out));
     let at = bytes.len();
     bytes[at - 4..].fill(0xff);
-    assert_eq!(AnswerLetter::decode(&bytes), Err(LetterError::Truncated { at, wanted: 2, found: 0 }));
+    assert_eq!(AnswerLetter::decode(&bytes), Err(BytesError::Truncated { at, wanted: 2, found: 0 }));
 }
 
 #[test]

@@ -81,18 +81,19 @@ proptest! {
 #[test]
 fn what_is_wrong_with_bytes_is_said() {
     let error = |bytes: &[u8]| MemberMessage::decode(bytes).unwrap_err().to_string();
-    assert_eq!(error(&[]), "1 bytes are wanted, found 0");
-    assert_eq!(error(&[2, 1]), "version 2 of messages between members, only 1 is known");
+    assert_eq!(error(&[]), "1 bytes are wanted at byte 0, found 0");
+    assert_eq!(error(&[2, 1]), "format 2, only 1 is known");
     assert_eq!(error(&[1, 99]), "unknown message between members 99");
     assert_eq!(error(&[1, 1, 0]), "1 bytes follow the end");
     assert_eq!(error(&[1, 2, 8]), "unknown flags of a state 8");
     let many = [&[1, 2, 0][..], &[0; 8], &[1, 1]].concat();
-    assert_eq!(error(&many), "a view of 257 members, at most 256 are allowed");
-    assert_eq!(error(&vec![1; MESSAGE_BYTES_MAX + 1]), "a message of 16385 bytes, at most 16384 are allowed");
+    assert_eq!(error(&many), "number of members in a view is 257, at most 256 is allowed");
+    let long = "length of a message between members is 16385, at most 16384 is allowed";
+    assert_eq!(error(&vec![1; MESSAGE_BYTES_MAX + 1]), long);
     let mut two = encode(&MemberMessage::Request(Request { nonce: 0, number: 0, command: Command::Gone { node: 1 } }));
     two.truncate(18);
     Entry { time: 0, commands: vec![Command::Gone { node: 1 }; 2] }.encode(&mut two);
-    assert_eq!(error(&two), "2 commands in a request, 1 is wanted");
+    assert_eq!(error(&two), "number of commands in a request is 2, which is not allowed");
     let nobody = encode(&MemberMessage::Goodbye(Goodbye { member: member(1, 1) }));
     assert_eq!(error(&nobody[..8]), "8 bytes are wanted at byte 1, found 5");
 }

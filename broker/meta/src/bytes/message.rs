@@ -1,6 +1,6 @@
 //! Messages: format, kind of message by the type that is asked for, fields.
 
-use super::{Bytes, BytesError, Reader, bytes_of_enum, bytes_of_struct, decode, encode, unknown};
+use super::{BytesError, bytes_of_enum, bytes_of_struct, decode, encode, unknown};
 use crate::message::{Advice, Answer, Goodbye, Grant, Renewal};
 
 macro_rules! message {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
-use super::{Bytes, BytesError, Reader, bytes_of_enum, bytes_of_struct, decode, encode, unknown};
+use super::{BytesError, bytes_of_enum, bytes_of_struct, decode, encode, unknown};
 use crate::command::{Purpose, Start};
 use crate::limits::{Bound, NODES_MAX, SHARDS_MAX, TOMBSTONES_MAX};
 use crate::meta::{Cluster, Leader, Life, Meta, Move, Node, Replicas, Stage, Tombstone, VOTERS_MAX};

@@ -1,6 +1,6 @@
 //! What nodes ask of the leaders of shards, and are told by them.
 
-use super::{Bytes, BytesError, Reader, bytes_of_enum, bytes_of_struct, unknown};
+use super::{BytesError, bytes_of_enum, bytes_of_struct, decode, encode, unknown};
 use crate::ask::{Answer, Ask, OwnedSession, Owner, Published, Recipients, Told};
 use crate::shard::Delivery;
 
@@ -11,8 +11,7 @@ const FORMAT: u8 = 1;
 impl Ask {
     /// Appends the question.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        FORMAT.put(out);
-        self.put(out);
+        encode(FORMAT, self, out);
     }
 
     /// Reads what [`encode`](Self::encode) wrote, and nothing else.
@@ -20,18 +19,14 @@ impl Ask {
     /// # Errors
     /// If it is anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
-        let mut reader = Reader::of_format(FORMAT, bytes)?;
-        let ask = Bytes::get(&mut reader)?;
-        reader.finish()?;
-        Ok(ask)
+        decode(FORMAT, bytes)
     }
 }
 
 impl Told {
     /// Appends what is told.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        FORMAT.put(out);
-        self.put(out);
+        encode(FORMAT, self, out);
     }
 
     /// Reads what [`encode`](Self::encode) wrote, and nothing else.
@@ -39,10 +34,7 @@ impl Told {
     /// # Errors
     /// If it is anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
-        let mut reader = Reader::of_format(FORMAT, bytes)?;
-        let told = Bytes::get(&mut reader)?;
-        reader.finish()?;
-        Ok(told)
+        decode(FORMAT, bytes)
     }
 }
 

@@ -1,8 +1,6 @@
 //! Entries: format, time, commands.
 
-use fulmar_codec::{QoS, RetainHandling, SubscriptionOptions, Version as MqttVersion};
-
-use super::{Bytes, BytesError, FORMAT, LEVEL, Reader, bytes_of_enum, bytes_of_struct, unknown};
+use super::{Bytes, BytesError, FORMAT, LEVEL, Reader, bytes_of_enum, bytes_of_struct, decode, encode, unknown};
 use crate::command::{
     Ack, Claim, Command, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Will, WillFate,
 };
@@ -13,20 +11,16 @@ use crate::settings::{QueuePolicy, Settings};
 impl Entry {
     /// Appends the entry.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Self { time, commands } = self;
-        FORMAT.put(out);
-        time.put(out);
-        commands.put(out);
+        encode(FORMAT, self, out);
     }
 
     /// Reads what [`encode`](Self::encode) wrote, and nothing else.
     pub fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
-        let mut reader = Reader::new(bytes)?;
-        let entry = Self { time: Bytes::get(&mut reader)?, commands: Bytes::get(&mut reader)? };
-        reader.finish()?;
-        Ok(entry)
+        decode(FORMAT, bytes)
     }
 }
+
+bytes_of_struct!(Entry { time, commands });
 
 bytes_of_enum!(Command, |found| BytesError::UnknownCommand { found, level: LEVEL }, {
     1 => Settings(settings),
@@ -90,26 +84,6 @@ impl Bytes for ShardId {
     }
 }
 
-/// The byte of SUBSCRIBE in MQTT 5.0 (3.8.3.1).
-impl Bytes for SubscriptionOptions {
-    fn put(&self, out: &mut Vec<u8>) {
-        out.push(self.to_byte(MqttVersion::V5));
-    }
-
-    fn get(reader: &mut Reader<'_>) -> Result<Self, BytesError> {
-        let byte = u8::get(reader)?;
-        let wrong = BytesError::Value { what: "subscription options", found: byte.into() };
-        let qos = QoS::new(byte & 0b11).ok_or(wrong)?;
-        let retain_handling = match byte >> 4 {
-            0 => RetainHandling::Send,
-            1 => RetainHandling::SendIfNew,
-            2 => RetainHandling::DoNotSend,
-            _ => return Err(wrong),
-        };
-        Ok(Self { qos, no_local: byte & 0b100 != 0, retain_as_published: byte & 0b1000 != 0, retain_handling })
-    }
-}
-
 /// Head, lengths of topic, properties and payload, and these together.
 impl Bytes for Message {
     fn put(&self, out: &mut Vec<u8>) {
@@ -132,9 +106,7 @@ impl Bytes for Message {
         if topic > u16::MAX.into() {
             return Err(BytesError::Value { what: "length of a topic", found: topic.into() });
         }
-        let at = reader.at;
-        let topic = reader.take(topic as usize)?;
-        let topic = str::from_utf8(topic).map_err(|_| BytesError::NotUtf8 { at })?;
+        let topic = reader.utf8(topic as usize)?;
         let properties = reader.take(properties as usize)?;
         let payload = reader.take(payload as usize)?;
         let message = Message::new(topic, qos, properties, payload);

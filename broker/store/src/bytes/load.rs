@@ -7,7 +7,7 @@ use fulmar_codec::QoS;
 use thiserror::Error;
 
 use super::snapshot::{Head, Record, SessionHead};
-use super::{Bytes, BytesError, Reader};
+use super::{Bytes, BytesError, FORMAT, Reader};
 use crate::ledger::{Body, Due, MessageId, Totals};
 use crate::names::{ClientId, Node, Party, Sequence};
 use crate::outbox::{Addressee, Outbox, Waiting};
@@ -88,7 +88,7 @@ impl Loader {
     pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let expected = self.chunks;
         let failed = |error| SnapshotError::Bytes { chunk: expected, error };
-        let mut reader = Reader::new(bytes).map_err(failed)?;
+        let mut reader = Reader::of_format(FORMAT, bytes).map_err(failed)?;
         let found = u32::get(&mut reader).map_err(failed)?;
         if found != expected {
             return Err(SnapshotError::OutOfOrder { found, expected });

@@ -15,7 +15,7 @@ impl OutboxMessage {
 
     /// Reads what [`encode_all`](Self::encode_all) wrote, and nothing else.
     pub fn decode_all(bytes: &[u8]) -> Result<Vec<Self>, BytesError> {
-        let mut reader = Reader::new(bytes)?;
+        let mut reader = Reader::of_format(FORMAT, bytes)?;
         let mut messages = Vec::new();
         while !reader.is_empty() {
             messages.push(Bytes::get(&mut reader)?);

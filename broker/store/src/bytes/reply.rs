@@ -1,22 +1,18 @@
 //! Replies, which a leader sends to whoever asked.
 
-use super::{Bytes, BytesError, FORMAT, Reader, bytes_of_enum, bytes_of_struct, unknown};
+use super::{BytesError, FORMAT, bytes_of_enum, bytes_of_struct, decode, encode, unknown};
 use crate::reply::{AckReply, Claimed, Cleared, ItemReply, Refusal, Reply, RetainReply, Stored, WillState};
 use crate::settings::Bound;
 
 impl Reply {
     /// Appends the reply.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        FORMAT.put(out);
-        self.put(out);
+        encode(FORMAT, self, out);
     }
 
     /// Reads what [`encode`](Self::encode) wrote, and nothing else.
     pub fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
-        let mut reader = Reader::new(bytes)?;
-        let reply = Bytes::get(&mut reader)?;
-        reader.finish()?;
-        Ok(reply)
+        decode(FORMAT, bytes)
     }
 }
 
