@@ -238,7 +238,8 @@ impl Broker {
             let (node, inboxes) = (node.clone(), inboxes.clone());
             let (health, metrics, shortage) = (health.clone(), metrics.clone(), shortage.clone());
             let mail = store.as_ref().and_then(|store| store.mail());
-            let surroundings = Surroundings { node, inboxes, health, metrics, shortage, mail };
+            let nonce = store.as_ref().and_then(StoreThread::nonce).unwrap_or_else(setup::random);
+            let surroundings = Surroundings { node, nonce, inboxes, health, metrics, shortage, mail };
             let links = Arc::new(Links::new(cluster, &budget, cluster_certificates, surroundings));
             if let Some(store) = &store {
                 store.linked_by(&links);

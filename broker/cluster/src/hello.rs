@@ -50,6 +50,8 @@ pub struct Hello {
     pub node: NodeId,
     /// Which of its lives this is: the boot counter of a node with a store, otherwise random, made at each start.
     pub incarnation: u64,
+    /// Random, drawn at each start: two processes with copies of one data folder differ by it.
+    pub nonce: u64,
     /// Its name, for people: the pod's.
     pub name: String,
     /// How many data threads it has.
@@ -113,6 +115,18 @@ pub enum RefusalReason {
     ShuttingDown,
     /// The node has no store, so letters are of no use to it.
     NoStore,
+    /// Another process is the node, and this one has a copy of its data folder.
+    Copied {
+        /// The boot counter of this one.
+        found: u64,
+        /// That of the other one.
+        recorded: u64,
+    },
+    /// Connections of another process of the same node stand. It may have ended a moment ago.
+    AnotherProcess {
+        /// Its boot counter.
+        incarnation: u64,
+    },
 }
 
 impl RefusalReason {
@@ -143,6 +157,15 @@ impl fmt::Display for RefusalReason {
             RefusalReason::TooManyNodes { max } => write!(f, "the node knows {max} others, which is its limit"),
             RefusalReason::ShuttingDown => f.write_str("the node stops"),
             RefusalReason::NoStore => f.write_str("the node has no data folder, wanted one on each node or on none"),
+            RefusalReason::Copied { found, recorded } if found <= recorded => {
+                write!(f, "boot counter {found} of a restored or copied folder, more than {recorded} is wanted")
+            }
+            RefusalReason::Copied { found, recorded } => {
+                write!(f, "boot counter {found} of a restored or copied folder, the process with {recorded} runs")
+            }
+            RefusalReason::AnotherProcess { incarnation } => {
+                write!(f, "another process of the same node is connected, with boot counter {incarnation}")
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod letters;
 mod namesakes;
 mod neighbours;
 mod node;
+mod process;
 mod target;
 mod view;
 
@@ -34,6 +35,7 @@ pub use action::{Action, Attempt, LaneUp, LostLane};
 pub use letters::{LettersFrom, LettersUp};
 pub use namesakes::namesakes;
 pub use neighbours::{Found, Known, Lodger};
+pub use process::Life;
 pub use view::{LinkState, PeerView};
 
 /// What this node says of itself.
@@ -43,6 +45,8 @@ pub struct Me {
     pub node: NodeId,
     /// Which of its lives this is.
     pub incarnation: u64,
+    /// Random, drawn at each start of a process and kept in memory only.
+    pub nonce: u64,
     /// Its name, for people.
     pub name: String,
     /// The cluster's name; may be empty.
@@ -85,6 +89,8 @@ pub struct Peers {
     targets: BTreeMap<Address, Target>,
     nodes: BTreeMap<NodeId, Node>,
     letters: Letters,
+    /// As far as this node knows what was committed.
+    lives: BTreeMap<NodeId, Life>,
     actions: VecDeque<Action>,
     /// For attempts and connections.
     next_number: u64,
@@ -100,6 +106,7 @@ impl Peers {
             targets: BTreeMap::new(),
             nodes: BTreeMap::new(),
             letters: Letters::default(),
+            lives: BTreeMap::new(),
             actions: VecDeque::new(),
             next_number: 1,
             stopping: false,
@@ -215,13 +222,14 @@ impl Peers {
                 target.node = Some(*node);
                 target.refusal = (!reason.is_usual()).then(|| reason.clone());
                 target.back_off.failed(&self.settings.back_off, now, random);
+                self.hear_refusal(reason);
                 None
             }
         }
     }
 
     fn accept_answer(&mut self, hello: &Hello, lane: u16, now: Instant) -> Option<LaneUp> {
-        if hello.node == self.me.node || self.agree(hello).is_err() {
+        if self.check(hello).is_err() || self.agree(hello).is_err() {
             return None;
         }
         let dialled_by_lower = self.me.node < hello.node;
@@ -295,21 +303,6 @@ impl Peers {
         Ok((answer, lane))
     }
 
-    fn check(&self, hello: &Hello) -> Result<(), RefusalReason> {
-        let Me { node, incarnation, name, cluster, .. } = &self.me;
-        if self.stopping {
-            return Err(RefusalReason::ShuttingDown);
-        }
-        if hello.node == *node {
-            let itself = hello.incarnation == *incarnation;
-            return Err(if itself { RefusalReason::Itself } else { RefusalReason::SameNodeId { name: name.clone() } });
-        }
-        if hello.cluster != *cluster {
-            return Err(RefusalReason::WrongCluster { wanted: cluster.clone() });
-        }
-        Ok(())
-    }
-
     /// Brings our count of lives, and what we know of the node, up to what its greeting says.
     fn agree(&mut self, hello: &Hello) -> Result<(), RefusalReason> {
         let lanes = hello.threads.max(self.me.threads);
@@ -319,12 +312,15 @@ impl Peers {
             return Ok(());
         };
         // Copies of one folder may come one after the other in the same life.
-        let is_another = known.incarnation != hello.incarnation || known.threads != hello.threads;
-        if is_another || hello.epoch > known.epoch {
+        let is_another = known.nonce != hello.nonce;
+        if is_another || known.incarnation != hello.incarnation || hello.epoch > known.epoch {
             if let Some(life) = known.end_life() {
                 self.actions.push_back(Action::Gone { node: hello.node, epoch: life.epoch });
             }
             known.meet(hello, lanes);
+        }
+        if is_another {
+            self.end_letters(|id| id == hello.node);
         }
         Ok(())
     }
@@ -442,12 +438,13 @@ fn number(next: &mut u64) -> u64 {
 
 impl Me {
     fn hello(&self, clock: u64, purpose: Purpose) -> Hello {
-        let Me { node, incarnation, name, cluster, threads } = self.clone();
+        let Me { node, incarnation, nonce, name, cluster, threads } = self.clone();
         Hello {
             feature_level: FEATURE_LEVEL,
             cluster,
             node,
             incarnation,
+            nonce,
             name,
             threads,
             purpose,

@@ -57,6 +57,10 @@ impl Links {
                     dials.insert(attempt, tokio::spawn(dial).abort_handle());
                 }
                 Some(Action::CloseLetters { connection }) => self.incoming.close(connection),
+                Some(Action::Refused { reason }) => {
+                    // The store asks for it. Whoever has none is only not linked.
+                    let _ = self.refused.set(reason);
+                }
                 Some(Action::Abandon { attempt }) => {
                     if let Some(dial) = dials.remove(&attempt) {
                         dial.abort();

@@ -21,14 +21,14 @@ use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use fulmar_cluster::NodeId;
 use fulmar_cluster::dial::BackOffSettings;
 use fulmar_cluster::discovery::Discovery;
-use fulmar_cluster::hello::Hello;
-use fulmar_cluster::peers::{Address, LaneUp, Me, PeerView, Peers, PeersSettings, namesakes};
+use fulmar_cluster::hello::{Hello, RefusalReason};
+use fulmar_cluster::peers::{Address, LaneUp, Life, Me, PeerView, Peers, PeersSettings, namesakes};
 use fulmar_config::ClusterConfig;
 use fulmar_worker::{LaneSocket, Node, PeerIdentity};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -91,6 +91,8 @@ pub(crate) struct Links {
     turns: Mutex<Turns>,
     /// Log lines about connections that came to nothing.
     strangers: Throttle,
+    /// Why the cluster will not have this process.
+    refused: OnceLock<RefusalReason>,
 }
 
 impl fmt::Debug for Links {
@@ -102,6 +104,8 @@ impl fmt::Debug for Links {
 /// What the links need of the rest of the broker.
 pub(crate) struct Surroundings {
     pub(crate) node: Arc<Node>,
+    /// Of this process; that of the store, if there is one.
+    pub(crate) nonce: u64,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<ControlMetrics>,
@@ -118,11 +122,12 @@ impl Links {
         certificates: Option<Arc<Reloaded<ClusterCertificates>>>,
         surroundings: Surroundings,
     ) -> Links {
-        let Surroundings { node, inboxes, health, metrics, shortage, mail } = surroundings;
+        let Surroundings { node, nonce, inboxes, health, metrics, shortage, mail } = surroundings;
         let now = Instant::now();
         let me = Me {
             node: NodeId(node.settings.node_id),
             incarnation: node.settings.incarnation,
+            nonce,
             name: node.settings.name.clone(),
             cluster: String::new(),
             threads: node.settings.threads,
@@ -159,6 +164,7 @@ impl Links {
             patience: Patience::new(&config.heartbeat),
             turns: Mutex::default(),
             strangers: Throttle::default(),
+            refused: OnceLock::new(),
         };
         links.take_addresses();
         links.tell_health(now);
@@ -195,6 +201,16 @@ impl Links {
     pub(crate) fn begin_life(&self, incarnation: u64) {
         self.peers().begin_life(incarnation);
         self.changed.notify_one();
+    }
+
+    /// The last lives of all nodes, as far as this node knows what was committed.
+    pub(crate) fn set_lives(&self, lives: BTreeMap<NodeId, Life>) {
+        self.peers().set_lives(lives);
+    }
+
+    /// Why the cluster will not have this process, if somebody has said so.
+    pub(crate) fn refused(&self) -> Option<&RefusalReason> {
+        self.refused.get()
     }
 
     fn warn_of_namesakes(&self, lane: &LaneUp, address: SocketAddr) {

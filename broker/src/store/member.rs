@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fulmar_cluster::letters;
-use fulmar_cluster::peers::Lodger;
+use fulmar_cluster::peers::{Life as Process, Lodger};
+use fulmar_cluster::{NodeId, letters};
 use fulmar_config::ClusterConfig;
 use fulmar_log::StdDisk;
 use fulmar_member::{Found, Link};
@@ -28,6 +28,7 @@ use super::{OWN, REPORT, wall_clock};
 use crate::admin::{self, DrainReport, DrainState, Question};
 use crate::boot_clock;
 use crate::health::Health;
+use crate::link::Links;
 use crate::link::letters::{Arrival, ArrivalQueue};
 use crate::link::neighbours::{LanesState, Neighbour, Neighbours};
 use crate::zone;
@@ -71,6 +72,8 @@ pub(crate) struct MemberStore {
     /// What says where this node runs, until it has joined.
     unplaced: Option<ClusterConfig>,
     next_zone: Instant,
+    /// The entry of group 0 up to which the links know whose life is committed.
+    lives_at: u64,
 }
 
 fn clock() -> Clock {
@@ -133,6 +136,7 @@ impl MemberStore {
             caught_up: CaughtUp::default(),
             unplaced: Some(cluster),
             next_zone: start.now,
+            lives_at: 0,
         })
     }
 
@@ -160,7 +164,7 @@ impl MemberStore {
             self.backlog.extend(asked.drain(..));
             self.offer(clock.now);
             rules.into_iter().for_each(|rules| self.withdraw(rules));
-            self.look_around(&clock);
+            self.look_around(&clock)?;
             control.into_iter().for_each(|question| self.asked(question));
             if is_leaving {
                 self.leave(&clock);
@@ -230,18 +234,26 @@ impl MemberStore {
     }
 
     /// What links and discovery know is told to the store when it has changed.
-    fn look_around(&mut self, clock: &Clock) {
+    fn look_around(&mut self, clock: &Clock) -> Result<(), Stopped> {
         let followed = self.outside.around.node.followed();
         if followed != self.followed {
             self.followed = followed;
             self.store.followed(followed, clock);
         }
         if clock.now < self.next_look {
-            return;
+            return Ok(());
         }
         self.next_look = clock.now + LOOK;
         self.look_where(clock);
-        let Some(links) = self.outside.links.get() else { return };
+        let Some(links) = self.outside.links.get().cloned() else { return Ok(()) };
+        self.tell_lives(&links);
+        if let Some(reason) = links.refused() {
+            let why = format!(
+                "this node can't come back to the cluster: {reason}; its data folder is set aside, and it joins as \
+                 another node"
+            );
+            return Err(Stopped::StartAnew(why.into()));
+        }
         let Neighbours { found, is_settled, known } = links.neighbours();
         let node = &self.outside.around.node;
         let link = |it: &Neighbour| {
@@ -272,6 +284,15 @@ impl MemberStore {
         // It counts for how long the answer is the same.
         self.store.discovered(&found.0, found.1, clock);
         self.found = found;
+        Ok(())
+    }
+
+    /// Of each node one process is taken: that whose life was committed last.
+    fn tell_lives(&mut self, links: &Links) {
+        let Some(meta) = self.store.engine().meta().filter(|meta| meta.applied() != self.lives_at) else { return };
+        self.lives_at = meta.applied();
+        let life = |node: &fulmar_meta::Node| Process { incarnation: node.member.incarnation, nonce: node.nonce };
+        links.set_lives(meta.nodes().map(|(id, node)| (NodeId(id), life(node))).collect());
     }
 
     /// Where this node runs may be known some time after its start: it is asked for until the node joins, which says it.

@@ -82,12 +82,18 @@ struct Linking {
     links: Arc<OnceLock<Arc<Links>>>,
     /// The life of the node that greetings name first.
     life: u64,
+    nonce: u64,
 }
 
 impl StoreThread {
     /// What letters of other nodes come and go by; none if the node is alone.
     pub(crate) fn mail(&self) -> Option<Mail> {
         self.member.as_ref().map(|member| member.mail.clone())
+    }
+
+    /// By which this process is told from others of the same node; none if the node is alone.
+    pub(crate) fn nonce(&self) -> Option<u64> {
+        self.member.as_ref().map(|member| member.nonce)
     }
 
     /// The links of this node are there.
@@ -149,7 +155,7 @@ pub(crate) fn start(
             let arrivals = Arc::new(ArrivalQueue::new(move || ring.ring()));
             let (mail, links) = (Mail::new(arrivals.clone()), Arc::default());
             let outside = Surroundings::new(around, mail.clone(), Arc::clone(&links), Instant::now());
-            let folder = settings.store.engine.folder.clone();
+            let (folder, nonce) = (settings.store.engine.folder.clone(), settings.store.nonce);
             let opened = MemberStore::open(*settings, outside, inbox.clone(), arrivals, report.clone(), health.clone());
             let mut store = match opened {
                 Ok(store) => store,
@@ -168,7 +174,7 @@ pub(crate) fn start(
                     after(&stopped, &data_dir);
                 }
             };
-            Ok(StoreThread { inbox, report, thread: spawn(run)?, member: Some(Linking { mail, links, life }) })
+            Ok(StoreThread { inbox, report, thread: spawn(run)?, member: Some(Linking { mail, links, life, nonce }) })
         }
     }
 }

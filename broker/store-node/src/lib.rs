@@ -23,6 +23,7 @@ mod folder;
 mod node;
 mod orders;
 mod out;
+mod part;
 mod said;
 mod settings;
 

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::envelope::{Channel, Envelope, EnvelopeError};
 use crate::folder::{self, FolderFileError};
 use crate::out::Out;
+use crate::part;
 use crate::said::{Kept, Listening, send};
 use crate::settings::Settings;
 
@@ -81,7 +82,8 @@ impl<D: Disk + Clone> StoreNode<D> {
     /// Says what is wrong with the folder.
     pub fn open(disk: D, settings: Settings, clock: &Clock, out: &mut impl Out) -> Result<Self, Stopped> {
         let mut kept = Kept::default();
-        let mut listening = Listening { kept: &mut kept, out };
+        // What it says while it is opened is for nobody else.
+        let mut listening = Listening { kept: &mut kept, out, takes_part: false };
         let engine = Engine::open(disk.clone(), settings.engine.clone(), clock.now, clock.time, &mut listening)?;
         let folder = folder::read(&disk, &settings.engine.folder)?;
         let me = engine.node();
@@ -181,6 +183,7 @@ impl<D: Disk + Clone> StoreNode<D> {
     /// If it is none. Nothing was done then.
     pub fn letter(&mut self, from: Node, bytes: &[u8], clock: &Clock) -> Result<(), EnvelopeError> {
         match Envelope::decode(bytes)? {
+            Envelope::Engine(letter) if letter.is_of_shard() && !self.takes_part() => {}
             Envelope::Engine(letter) => self.engine.receive(from.id, letter, clock.now),
             Envelope::Ask(letter) => self.take_asks(from.id, letter),
             // Whoever has begun a connection to this node says so on it: it has forgotten what it told before.
@@ -191,6 +194,12 @@ impl<D: Disk + Clone> StoreNode<D> {
             }
         }
         Ok(())
+    }
+
+    /// Whether this process may vote and promise anything in the groups of shards.
+    fn takes_part(&self) -> bool {
+        let meta = self.engine.meta().expect("a member of a cluster has group 0");
+        part::takes_part(meta, self.engine.node().id, self.settings.nonce)
     }
 
     /// All links with lives of other nodes, whenever one of them has changed.
@@ -273,7 +282,8 @@ impl<D: Disk + Clone> StoreNode<D> {
             let has_asked = self.carry_asks(clock.now, out);
             let until = self.lease.map_or(clock.now, |moment| clock.instant_of(moment));
             self.engine.acknowledge_until(until);
-            let mut listening = Listening { kept: &mut self.kept, out };
+            let takes_part = self.takes_part();
+            let mut listening = Listening { kept: &mut self.kept, out, takes_part };
             due = self.engine.turn(clock.now, clock.time, &mut listening)?;
             let has_heard = self.hear_engine(clock, out);
             self.note_leaders();

@@ -18,6 +18,8 @@ pub(crate) struct Kept {
 pub(crate) struct Listening<'a, O> {
     pub(crate) kept: &'a mut Kept,
     pub(crate) out: &'a mut O,
+    /// Of the replication of shards; see [`takes_part`](crate::part::takes_part).
+    pub(crate) takes_part: bool,
 }
 
 impl<O: Out> fulmar_store_raft::Out for Listening<'_, O> {
@@ -38,7 +40,9 @@ impl<O: Out> fulmar_store_raft::Out for Listening<'_, O> {
     }
 
     fn send(&mut self, to: u64, letter: Letter) {
-        send(to, &Envelope::Engine(letter), self.out);
+        if self.takes_part || !letter.is_of_shard() {
+            send(to, &Envelope::Engine(letter), self.out);
+        }
     }
 
     fn meta(&mut self, event: MetaEvent) {

@@ -158,6 +158,24 @@ const OUTBOX_CAME: u8 = 20;
 const NOWHERE: u64 = u64::MAX;
 
 impl Letter {
+    /// Whether it belongs to the replication of a shard: a vote, an entry, a part of a snapshot, who is in the group.
+    pub fn is_of_shard(&self) -> bool {
+        match self {
+            Letter::Raft { group, .. }
+            | Letter::Committed { group, .. }
+            | Letter::MayLeave { group, .. }
+            | Letter::Left { group, .. }
+            | Letter::CaughtUp { group, .. }
+            | Letter::Portion { of: Transfer { group, .. }, .. }
+            | Letter::Taken { of: Transfer { group, .. }, .. } => *group != 0,
+            Letter::Feed(_)
+            | Letter::Confirm(_)
+            | Letter::AskForFeeds { .. }
+            | Letter::Outbox { .. }
+            | Letter::OutboxCame { .. } => false,
+        }
+    }
+
     /// Whether it may be much, so that votes and entries should not wait for it.
     pub fn is_bulk(&self) -> bool {
         !matches!(

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::durable::{lasting, publish, take_numbers};
 use crate::durable_nodes::{NODES, come_back, come_in, places};
-use crate::harness::{Broker, Client, wait_for, wait_until_ready};
+use crate::harness::{Broker, Client, Cluster, wait_for, wait_until_ready};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -27,9 +27,12 @@ fn stop(mut broker: Broker) {
     assert!(broker.wait().success());
 }
 
+fn refuses(line: &Value) -> bool {
+    line["why"].as_str().is_some_and(|why| why.contains("restored or copied folder"))
+}
+
 /// Waits until the process has ended by itself, and returns why: in words.
 fn end_of(mut broker: Broker) -> String {
-    let refuses = |line: &Value| line["why"].as_str().is_some_and(|why| why.contains("restored or copied folder"));
     let line = broker.wait_for_log("a refusal of the folder", refuses);
     assert!(!broker.wait().success(), "a supervisor has to see that something is wrong");
     line["why"].as_str().unwrap().to_owned()
@@ -91,6 +94,60 @@ fn of_two_copies_of_a_folder_the_one_that_starts_first_goes_on_and_the_other_is_
     stop(first);
     println!("{}", end_of(cluster.start(one)));
     let first = cluster.start(other);
+    wait_until_ready(&first);
+    let mut client = Client::connect(first.address("mqtt"), "client");
+    publish(&mut client, "a", [1]);
+}
+
+/// Two places for one node, of which only the first runs, beside two other nodes.
+fn with_a_place_for_a_copy() -> (Cluster, Vec<Option<Broker>>) {
+    let mut cluster = places(NODES + 1);
+    let mut nodes: Vec<Option<Broker>> = cluster.start_all().into_iter().map(Some).collect();
+    nodes[COPY].take().unwrap().kill();
+    std::fs::remove_dir_all(cluster.folder(COPY).path().join("data")).unwrap();
+    cluster.names[COPY] = cluster.names[ONE].clone();
+    (cluster, nodes)
+}
+
+const ONE: usize = 2;
+const COPY: usize = 3;
+
+#[test]
+fn a_copy_of_the_folder_of_a_node_that_runs_is_refused_and_the_node_goes_on() {
+    let (cluster, nodes) = with_a_place_for_a_copy();
+    let [other, .., one, _] = &nodes[..] else { unreachable!("there are four places") };
+    let (other, one) = (other.as_ref().unwrap(), one.as_ref().unwrap());
+    let data = |index: usize| cluster.folder(index).path().join("data");
+    // It says that it is the next life of the node, since the counter in the folder goes up with each start.
+    one.freeze();
+    copy(&data(ONE), &data(COPY));
+    one.signal(libc::SIGCONT);
+    let why = end_of(cluster.start(COPY));
+    assert!(why.contains("another node"), "{why}");
+    assert!(data(COPY).join("set-aside-1/node-id").exists(), "a human may want to look");
+
+    wait_until_ready(one);
+    let lives = one.log(|line| line["message"] == "member of the cluster");
+    assert_eq!(lives.len(), 1, "the copy did not push it out: {lives:?}");
+    for node in [one, other] {
+        let mut client = Client::connect(node.address("mqtt"), "client");
+        publish(&mut client, "a", [1]);
+    }
+}
+
+#[test]
+fn of_two_copies_of_a_folder_that_start_at_once_one_goes_on_and_the_other_is_refused() {
+    let (cluster, mut nodes) = with_a_place_for_a_copy();
+    stop(nodes[ONE].take().unwrap());
+    let data = |index: usize| cluster.folder(index).path().join("data");
+    copy(&data(ONE), &data(COPY));
+    let both = [cluster.start(COPY), cluster.start(ONE)];
+    let ended = wait_for("an end of one of them", || (0..2).find(|at| !both[*at].log(refuses).is_empty()));
+    let [mut first, mut second] = both;
+    if ended == 0 {
+        std::mem::swap(&mut first, &mut second);
+    }
+    println!("{}", end_of(second));
     wait_until_ready(&first);
     let mut client = Client::connect(first.address("mqtt"), "client");
     publish(&mut client, "a", [1]);

@@ -75,6 +75,7 @@ fn decode_hello(reader: &mut Reader<'_>) -> Result<Hello, FrameError> {
         feature_level: reader.u32("feature level")?,
         node: NodeId(reader.u64("node")?),
         incarnation: reader.u64("incarnation")?,
+        nonce: reader.u64("nonce")?,
         threads: reader.u16("threads")?,
         purpose: decode_purpose(reader)?,
         epoch: reader.u64("epoch")?,
@@ -119,6 +120,10 @@ fn decode_refusal(reader: &mut Reader<'_>) -> Result<Refusal, FrameError> {
         8 => RefusalReason::TooManyNodes { max: reader.u16("number of nodes")? },
         9 => RefusalReason::ShuttingDown,
         10 => RefusalReason::NoStore,
+        11 => {
+            RefusalReason::Copied { found: reader.u64("boot counter")?, recorded: reader.u64("recorded boot counter")? }
+        }
+        12 => RefusalReason::AnotherProcess { incarnation: reader.u64("boot counter")? },
         found => return Err(FrameError::Value { what: "reason of refusal", found: u64::from(found) }),
     };
     Ok(Refusal { node, reason })
@@ -143,11 +148,13 @@ pub fn encode_greeting(out: &mut Vec<u8>, greeting: &Greeting) {
 }
 
 fn encode_hello(out: &mut Vec<u8>, hello: &Hello) {
-    let Hello { feature_level, cluster, node, incarnation, name, threads, purpose, epoch, generation, clock } = hello;
+    let Hello { feature_level, cluster, node, incarnation, nonce, name, threads, purpose, epoch, generation, clock } =
+        hello;
     out.push(HELLO);
     put_u32(out, *feature_level);
     put_u64(out, node.0);
     put_u64(out, *incarnation);
+    put_u64(out, *nonce);
     put_u16(out, *threads);
     encode_purpose(out, *purpose);
     put_u64(out, *epoch);
@@ -195,6 +202,15 @@ fn encode_reason(out: &mut Vec<u8>, reason: &RefusalReason) {
         }
         RefusalReason::ShuttingDown => out.push(9),
         RefusalReason::NoStore => out.push(10),
+        RefusalReason::Copied { found, recorded } => {
+            out.push(11);
+            put_u64(out, *found);
+            put_u64(out, *recorded);
+        }
+        RefusalReason::AnotherProcess { incarnation } => {
+            out.push(12);
+            put_u64(out, *incarnation);
+        }
     }
 }
 
@@ -214,13 +230,20 @@ mod tests {
     }
 
     fn hello() -> impl Strategy<Value = Hello> {
-        let numbers = (any::<u32>(), any::<u64>(), any::<u64>(), 1..=THREADS_MAX, purpose(), any::<u64>());
+        let numbers = (any::<u32>(), any::<[u64; 3]>(), 1..=THREADS_MAX, purpose(), any::<u64>());
         (numbers, any::<u32>(), any::<u64>(), "\\PC{0,50}", "\\PC{0,50}").prop_map(
-            |((feature_level, node, incarnation, threads, purpose, epoch), generation, clock, cluster, name)| Hello {
+            |(
+                (feature_level, [node, incarnation, nonce], threads, purpose, epoch),
+                generation,
+                clock,
+                cluster,
+                name,
+            )| Hello {
                 feature_level,
                 cluster,
                 node: NodeId(node),
                 incarnation,
+                nonce,
                 name,
                 threads,
                 purpose,
@@ -243,6 +266,8 @@ mod tests {
             any::<u16>().prop_map(|max| RefusalReason::TooManyNodes { max }),
             Just(RefusalReason::ShuttingDown),
             Just(RefusalReason::NoStore),
+            any::<[u64; 2]>().prop_map(|[found, recorded]| RefusalReason::Copied { found, recorded }),
+            any::<u64>().prop_map(|incarnation| RefusalReason::AnotherProcess { incarnation }),
         ]
     }
 
@@ -302,6 +327,7 @@ mod tests {
             cluster: long.clone(),
             node: NodeId(1),
             incarnation: 2,
+            nonce: 3,
             name: long.clone(),
             threads: 1,
             purpose: Purpose::Lane(0),

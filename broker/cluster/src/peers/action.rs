@@ -2,6 +2,7 @@
 
 use super::Address;
 use crate::clock::NodeId;
+use crate::hello::RefusalReason;
 use crate::letters::Channel;
 
 /// Names one attempt to dial.
@@ -43,6 +44,11 @@ pub enum Action {
         node: NodeId,
         /// The last epoch that is over.
         epoch: u64,
+    },
+    /// The cluster will not have this process, in the life that it lives: it has a copy of a data folder.
+    Refused {
+        /// In the words of the node that said so.
+        reason: RefusalReason,
     },
 }
 

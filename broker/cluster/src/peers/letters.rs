@@ -158,9 +158,10 @@ impl Peers {
                 target.progress = Progress::Itself;
                 None
             }
-            Greeting::Refusal(Refusal { node, .. }) => {
+            Greeting::Refusal(Refusal { node, reason }) => {
                 target.node = Some(*node);
                 self.handle_letters_ended(attempt, now, random);
+                self.hear_refusal(reason);
                 None
             }
             Greeting::Hello(hello) => {

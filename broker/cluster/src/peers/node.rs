@@ -25,8 +25,8 @@ pub(super) struct Slot {
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) incarnation: u64,
-    /// Its data threads. A process never has more or fewer of them than it had.
-    pub(super) threads: u16,
+    /// Of its process.
+    pub(super) nonce: u64,
     /// The number of the life that is, or of the next one.
     pub(super) epoch: u64,
     /// Since when there is a life: its first lane was up then.
@@ -40,7 +40,7 @@ impl Node {
         let mut node = Self {
             name: String::new(),
             incarnation: hello.incarnation,
-            threads: hello.threads,
+            nonce: hello.nonce,
             // 0 says "not known" in greetings.
             epoch: 1,
             alive: None,
@@ -55,7 +55,7 @@ impl Node {
     pub(super) fn meet(&mut self, hello: &Hello, lanes: u16) {
         self.name.clone_from(&hello.name);
         self.incarnation = hello.incarnation;
-        self.threads = hello.threads;
+        self.nonce = hello.nonce;
         self.epoch = self.epoch.max(hello.epoch);
         self.lanes = vec![Slot::default(); usize::from(lanes)];
     }

@@ -80,6 +80,7 @@ impl SimNode {
         let me = Me {
             node: node_id(index),
             incarnation,
+            nonce: incarnation,
             name: format!("broker-{index}"),
             cluster: String::new(),
             threads: threads[index],
@@ -155,7 +156,9 @@ impl SimNode {
                     });
                 }
                 Action::Gone { node, epoch } => self.end(index_of(node), epoch, now, network, random),
-                Action::DialLetters { .. } | Action::CloseLetters { .. } => panic!("nodes without stores: {action:?}"),
+                Action::DialLetters { .. } | Action::CloseLetters { .. } | Action::Refused { .. } => {
+                    panic!("nodes without stores: {action:?}")
+                }
             }
         }
     }

@@ -194,6 +194,7 @@ fn of_one_life_the_highest_number_counts_and_another_life_counts_whatever_its_nu
         Hello { epoch, ..a.me.hello(0, Purpose::Letters(CONTROL)) }
     };
     assert_eq!(inbound(&mut b, &hello(100, 1)).unwrap_err().reason, RefusalReason::AlreadyLinked);
+    // Of the same process.
     let (answer, from) = inbound(&mut b, &hello(101, 1)).unwrap();
     assert_eq!((answer.epoch, from.incarnation, b.known()[0].incarnation), (1, 101, 101));
     assert!(matches!(b.poll(now), Some(Action::CloseLetters { .. })));

@@ -101,6 +101,7 @@ impl End {
         let metrics = Arc::<crate::metrics::ControlMetrics>::default();
         let surroundings = Surroundings {
             node: Arc::new(fulmar_worker::Node::new(settings(node))),
+            nonce: node.incarnation,
             inboxes: vec![inbox],
             health: Arc::new(Health::new(Vec::new())),
             metrics: metrics.clone(),

@@ -15,6 +15,7 @@ pub(super) fn hello(node: Node, channel: Channel) -> Hello {
         cluster: String::new(),
         node: NodeId(node.id),
         incarnation: node.incarnation,
+        nonce: node.incarnation,
         name: "stranger".to_owned(),
         threads: 1,
         purpose: Purpose::Letters(channel),
