@@ -101,6 +101,7 @@ impl Broker {
             setup::fit_memory(effective, &mut config.limits, grant.bytes, threads);
         }
         let node_id = node_id::obtain(config.data_dir.as_deref(), setup::random)?;
+        let node_id = store::begin_with_folder(&config, node_id)?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
             name,

@@ -76,6 +76,7 @@ const OPERATOR_KEYS: &[(&str, &str)] = &[
     ("cluster.bootstrap", "the first pod begins the cluster"),
     ("cluster.zone", "each pod is in the zone of its node"),
     ("cluster.zoneFile", "each pod is in the zone of its node"),
+    ("cluster.bootIdFile", "pods read that of their machine"),
 ];
 
 /// One thing that is wrong with the user's settings.

@@ -162,6 +162,7 @@ fn read_cluster(section: &mut Section<'_>) -> ClusterConfig {
         bootstrap: section.flag("bootstrap"),
         zone: section.optional_text("zone", "1 to 63 bytes", parse_zone),
         zone_file: section.optional_path("zoneFile"),
+        boot_id_file: section.optional_path("bootIdFile"),
     }
 }
 

@@ -268,6 +268,10 @@ pub struct ClusterConfig {
     /// it is read again until the node has joined, and as long as it says nothing `zone` does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone_file: Option<PathBuf>,
+    /// A file that says something else after each start of the machine; that of the kernel if absent. It tells what was
+    /// lost with `durability: memory`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_id_file: Option<PathBuf>,
 }
 
 impl Default for ClusterConfig {
@@ -284,6 +288,7 @@ impl Default for ClusterConfig {
             bootstrap: None,
             zone: None,
             zone_file: None,
+            boot_id_file: None,
         }
     }
 }

@@ -69,7 +69,7 @@ fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
     let place = (
         prop::option::of(any::<u128>()),
         any::<Option<bool>>(),
-        (prop::option::of("[a-z0-9-]{1,63}"), prop::option::of(any_path())),
+        (prop::option::of("[a-z0-9-]{1,63}"), prop::option::of(any_path()), prop::option::of(any_path())),
     );
     (any::<IpAddr>(), prop::collection::vec(peer, 0..4), tls, 50..5000_u32, 10..60_000_u32, 0..=20_u8, place).prop_map(
         |(
@@ -79,7 +79,7 @@ fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
             interval,
             initial,
             jitter_percent,
-            (id, bootstrap, (zone, zone_file)),
+            (id, bootstrap, (zone, zone_file, boot_id_file)),
         )| {
             ClusterConfig {
                 address,
@@ -97,6 +97,7 @@ fn any_cluster() -> impl Strategy<Value = ClusterConfig> {
                 bootstrap,
                 zone,
                 zone_file,
+                boot_id_file,
             }
         },
     )

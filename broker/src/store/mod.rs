@@ -2,7 +2,8 @@
 //! back to them. While one batch is on its way to the disk the next one gathers, so that under load each sync serves many.
 //!
 //! A broker without peers keeps everything itself (`alone`); with peers it is a member of a cluster that keeps it
-//! together (`member`, `surroundings`).
+//! together (`member`, `surroundings`). What of a folder may not be on its disk is known to
+//! `unsynced`.
 
 mod alone;
 mod caught_up;
@@ -15,6 +16,7 @@ mod settings;
 mod start;
 mod surroundings;
 mod told;
+mod unsynced;
 mod withdrawn;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,6 +33,7 @@ use settings::{member_settings, settings};
 pub(crate) use start::{Kept, StoreThread, start};
 pub(crate) use surroundings::Around;
 use surroundings::Surroundings;
+pub(crate) use unsynced::begin as begin_with_folder;
 
 /// Numbers are left for `/metrics` this often while there is work.
 const REPORT: Duration = Duration::from_millis(250);

@@ -11,7 +11,8 @@ use fulmar_config::{ClusterConfig, Config, Durability};
 use fulmar_store_node::Stopped;
 use tracing::{error, info};
 
-use super::{Around, Inbox, MemberStore, Report, Store, Surroundings, member_settings, settings};
+use super::FOLDER;
+use super::{Around, Inbox, MemberStore, Report, Store, Surroundings, member_settings, settings, unsynced};
 use crate::admin::ClusterControl;
 use crate::health::Health;
 use crate::link::Links;
@@ -170,8 +171,9 @@ pub(crate) fn start(
             let life = store.life().incarnation;
             let run = move || {
                 let _ended = ended;
-                if let Err(stopped) = store.run() {
-                    after(&stopped, &data_dir);
+                match store.run() {
+                    Ok(()) => unsynced::end(&data_dir),
+                    Err(stopped) => after(&stopped, &data_dir),
                 }
             };
             Ok(StoreThread { inbox, report, thread: spawn(run)?, member: Some(Linking { mail, links, life, nonce }) })
@@ -203,17 +205,19 @@ fn after(stopped: &Stopped, data_dir: &Path) {
     }
 }
 
-/// Moves what a node is by into a folder of its own, which nobody reads again but a human.
-fn set_aside(data_dir: &Path) -> std::io::Result<PathBuf> {
+/// Moves what a node is by into a folder of its own, which nobody reads again but a human. Its id goes first: a node that
+/// keeps it never begins with an empty store, whenever the power fails.
+pub(super) fn set_aside(data_dir: &Path) -> std::io::Result<PathBuf> {
     let place = (1..).map(|number| data_dir.join(format!("set-aside-{number}"))).find(|place| !place.exists());
     let place = place.expect("there are more numbers than folders");
     std::fs::create_dir(&place)?;
-    for name in ["store", crate::node_id::FILE_NAME] {
+    for name in [crate::node_id::FILE_NAME, FOLDER] {
         match std::fs::rename(data_dir.join(name), place.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        std::fs::File::open(&place)?.sync_all()?;
+        std::fs::File::open(data_dir)?.sync_all()?;
     }
-    std::fs::File::open(data_dir)?.sync_all()?;
     Ok(place)
 }

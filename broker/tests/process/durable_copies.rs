@@ -1,5 +1,5 @@
-//! Data folders that are not what their node had last: restored from an old copy, or one of two copies. Who
-//! has one does not come back with it, says why, and begins anew.
+//! Data folders that are not what their node had last: restored from an old copy, one of two copies, or of a machine that
+//! lost what was not on its disk. Who has one does not come back with it, says why, and begins anew.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::durable::{lasting, publish, take_numbers};
 use crate::durable_nodes::{NODES, come_back, come_in, places};
-use crate::harness::{Broker, Client, Cluster, wait_for, wait_until_ready};
+use crate::harness::{Broker, Client, Cluster, Folder, wait_for, wait_until_ready};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -151,4 +151,44 @@ fn of_two_copies_of_a_folder_that_start_at_once_one_goes_on_and_the_other_is_ref
     wait_until_ready(&first);
     let mut client = Client::connect(first.address("mqtt"), "client");
     publish(&mut client, "a", [1]);
+}
+
+#[test]
+fn a_folder_that_was_written_without_syncing_counts_as_lost_when_its_machine_has_started_again() {
+    let boot_id = |folder: &Folder| format!("  bootIdFile: {}\n", folder.path().join("boot-id").display());
+    let mut cluster = Cluster::with(NODES, boot_id);
+    cluster.durability = "memory";
+    let starts = |name: &str| {
+        std::fs::write(cluster.folder(ONE).path().join("boot-id"), name).unwrap();
+    };
+    starts("one");
+    let mut nodes: Vec<Option<Broker>> = cluster.start_all().into_iter().map(Some).collect();
+    let mqtt = |nodes: &[Option<Broker>], index: usize| nodes[index].as_ref().expect("it runs").address("mqtt");
+    let (mut subscriber, _) = come_in(mqtt(&nodes, 0), &lasting("subscriber"));
+    subscriber.subscribe("queue", QoS::AtLeastOnce);
+    subscriber.disconnect(ReasonCode::SUCCESS);
+    let mut publisher = Client::connect(mqtt(&nodes, 0), "publisher");
+    let data = cluster.folder(ONE).path().join("data");
+    let id = || std::fs::read(data.join("node-id")).unwrap();
+    let first = id();
+
+    // Its process dies, and what it wrote is still with the machine; it stops in good order, and all is on the disk.
+    let restarts = [("one", Broker::kill as fn(Broker)), ("two", stop), ("three", Broker::kill)];
+    for (round, (name, ends)) in (0..).zip(restarts) {
+        publish(&mut publisher, "queue", 10 * round..10 * (round + 1));
+        ends(nodes[ONE].take().unwrap());
+        starts(name);
+        nodes[ONE] = Some(cluster.start(ONE));
+        wait_until_ready(nodes[ONE].as_ref().unwrap());
+        assert_eq!(id() == first, round < 2, "round {round}");
+    }
+    assert_eq!(std::fs::read(data.join("set-aside-1/node-id")).unwrap(), first, "a human may want to look");
+    let is_whole = || {
+        let healthy = nodes.iter().flatten().map(|node| node.metric("fulmar_store_shards_healthy")).sum::<u64>();
+        (healthy == 12).then_some(())
+    };
+    wait_for("three copies of each shard", is_whole);
+    let mut subscriber = come_back(mqtt(&nodes, ONE), &lasting("subscriber"));
+    subscriber.acknowledges = true;
+    assert_eq!(take_numbers(&mut subscriber, 30), (0..30).collect::<Vec<u32>>());
 }
