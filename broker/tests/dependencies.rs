@@ -4,7 +4,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, NodeDep, Package
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What any of our crates may be built from: these stand alone, and know nothing of what they are used for.
-const BY_ANY: &[&str] = &["fulmar-bytes"];
+const BY_ANY: &[&str] = &["fulmar-bytes", "fulmar-random"];
 
 /// What our crates may be built from of our crates beside those. One that is not listed is built from nothing else.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -102,6 +102,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Crates that decide and do no I/O.
 const PURE: &[&str] = &[
     "fulmar-bytes",
+    "fulmar-random",
     "fulmar-auth",
     "fulmar-codec",
     "fulmar-session",

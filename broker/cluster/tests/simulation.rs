@@ -17,34 +17,9 @@ mod node;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use fulmar_random::Random;
 use network::Network;
 use node::SimNode;
-
-/// A small generator whose numbers depend on nothing but the seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    /// True once in `times`.
-    fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    fn milliseconds(&mut self, limit: u64) -> Duration {
-        Duration::from_millis(self.below(limit))
-    }
-}
 
 /// One direction of one lane in one life of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +78,7 @@ const STEP: Duration = Duration::from_millis(10);
 
 impl Simulation {
     fn new(seed: u64, threads: &[u16]) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let now = Instant::now();
         let nodes = (0..threads.len()).map(|index| SimNode::new(index, threads, now, &mut random)).collect();
         Self { random, now, network: Network::default(), nodes, ledger: Ledger::default() }

@@ -3,5 +3,4 @@
 mod courier;
 mod desk;
 mod letters;
-mod random;
 mod simulation;

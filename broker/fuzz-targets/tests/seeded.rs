@@ -9,26 +9,12 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use fulmar_fuzz_targets::{TARGETS, Target, target};
+use fulmar_random::Random;
 
-/// Bytes without a pattern (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn bytes(&mut self) -> Vec<u8> {
-        let length = self.below(1000);
-        (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
-    }
+/// Bytes without a pattern.
+fn bytes(random: &mut Random) -> Vec<u8> {
+    let length = random.below(1000);
+    (0..length).map(|_| random.next().to_le_bytes()[0]).collect()
 }
 
 /// What is known of a target, in a fixed order.
@@ -54,13 +40,12 @@ fn hunt(name: &str) {
     let target = target(name);
     let known = corpus(name);
     known.iter().for_each(|bytes| run(name, target, bytes));
-    let mut random = Random(number("FUZZ_SEED", 1));
+    let mut random = Random::new(number("FUZZ_SEED", 1));
     for round in 0..number("FUZZ_INPUTS", 600) {
-        let mut bytes =
-            if round % 2 == 0 && !known.is_empty() { known[random.below(known.len())].clone() } else { random.bytes() };
+        let mut bytes = if round % 2 == 0 && !known.is_empty() { random.pick(&known) } else { bytes(&mut random) };
         for _ in 0..random.below(5) {
             if !bytes.is_empty() {
-                let at = random.below(bytes.len());
+                let at = random.index(bytes.len());
                 bytes[at] = random.next().to_le_bytes()[0];
             }
         }

@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use fulmar_random::Random;
+
 use crate::leader::Leading;
 use crate::log::Log;
 use crate::membership::{Membership, Memberships};
 use crate::message::{Body, Message};
 use crate::outputs::{Contradiction, Fetch, Outputs, RoleChange};
-use crate::random::Random;
 use crate::recovered::Recovered;
 use crate::sabotage::Sabotage;
 use crate::settings::Settings;

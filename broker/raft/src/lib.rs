@@ -53,7 +53,6 @@ mod membership;
 mod message;
 mod outputs;
 mod progress;
-mod random;
 mod reads;
 mod recovered;
 mod replication;

@@ -7,19 +7,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fulmar_codec::{Connect, QoS, Version, Will};
+use fulmar_random::Random;
 
 use crate::client::{Client, open};
 use crate::files::{FLEETING_USER, PASSWORD, USER};
-use crate::random::Random;
 
 /// An actor does at most one thing in this time: the rate is bounded, however fast the broker is.
 const PACE: Duration = Duration::from_millis(40);
 /// No session stays longer than this without its client.
 pub(crate) const SESSION_SECONDS_MAX: u32 = 20;
-const RETAINED_TOPICS: u32 = 400;
-const DURABLE_CLIENTS: u32 = 300;
+const RETAINED_TOPICS: u64 = 400;
+const DURABLE_CLIENTS: u64 = 300;
 /// What is remembered of who guesses stays for an hour, so there are no more of them than come in the first minutes.
-const STRANGERS: u32 = 300;
+const STRANGERS: u64 = 300;
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 const FILTERS: [&str; 9] = [
     "soak/#",
@@ -98,7 +98,7 @@ impl Actor {
         let id = format!("visitor-{}-{}", self.number, self.random.below(1_000_000));
         let Some(mut client) = self.connect(&id, true, 0)? else { return Ok(()) };
         self.stay(&mut client)?;
-        client.leave(self.random.one_in(2))
+        client.leave(self.random.once_in(2))
     }
 
     /// A client with a session that waits for it, for a while.
@@ -106,7 +106,7 @@ impl Actor {
         let id = format!("durable-{}", self.random.below(DURABLE_CLIENTS));
         let Some(mut client) = self.connect(&id, false, SESSION_SECONDS_MAX)? else { return Ok(()) };
         self.stay(&mut client)?;
-        if self.random.one_in(2) { client.leave(false) } else { Ok(()) }
+        if self.random.once_in(2) { client.leave(false) } else { Ok(()) }
     }
 
     /// A client that is there twice.
@@ -124,7 +124,7 @@ impl Actor {
         for _ in 0..10 {
             let topic = retained_topic(self.random.below(RETAINED_TOPICS));
             // Nothing clears it (MQTT 5.0, 3.3.1.3).
-            let length = if self.random.one_in(3) { 0 } else { self.random.below(2000) };
+            let length = if self.random.once_in(3) { 0 } else { self.random.below(2000) };
             client.publish(&topic, &vec![b'r'; length as usize], self.random.pick(&QOS), true)?;
         }
         client.listen(Duration::from_millis(10))?;
@@ -138,7 +138,7 @@ impl Actor {
         for _ in 0..200 {
             client.publish("soak/1/level", &[b's'; 1000], QoS::AtMostOnce, false)?;
         }
-        thread::sleep(Duration::from_millis(u64::from(self.random.below(500))));
+        thread::sleep(self.random.milliseconds(500));
         Ok(())
     }
 
@@ -169,13 +169,13 @@ impl Actor {
     fn connect(&mut self, id: &str, clean_start: bool, session_expiry: u32) -> io::Result<Option<Client>> {
         // In MQTT 3.1.1 a session that is not clean has no end of its own, so it is version 5 that has them here.
         let version = if clean_start && self.random_flag() { Version::V311 } else { Version::V5 };
-        let will = Will { retain: self.random.one_in(4), delay: 0, ..Will::new("soak/2/level", b"gone") };
+        let will = Will { retain: self.random.once_in(4), delay: 0, ..Will::new("soak/2/level", b"gone") };
         let connect = Connect {
             clean_start,
             session_expiry: if version == Version::V5 { session_expiry } else { 0 },
-            username: Some(if self.random.one_in(4) { FLEETING_USER } else { USER }),
+            username: Some(if self.random.once_in(4) { FLEETING_USER } else { USER }),
             password: Some(PASSWORD),
-            will: self.random.one_in(3).then_some(will),
+            will: self.random.once_in(3).then_some(will),
             ..Connect::new(version, id)
         };
         Client::connect(self.address, &connect)
@@ -187,7 +187,7 @@ impl Actor {
             let filter = self.random.pick(&FILTERS);
             client.subscribe(filter, self.random.pick(&QOS))?;
         }
-        if self.random.one_in(3) {
+        if self.random.once_in(3) {
             client.subscribe(&format!("soak/{}/own", self.random.below(100_000)), QoS::AtLeastOnce)?;
         }
         for _ in 0..self.random.below(20) {
@@ -195,15 +195,15 @@ impl Actor {
             let payload = vec![b'p'; self.random.below(500) as usize];
             client.publish(topic, &payload, self.random.pick(&QOS), false)?;
         }
-        client.listen(Duration::from_millis(u64::from(self.random.below(60))))
+        client.listen(self.random.milliseconds(60))
     }
 
     fn random_flag(&mut self) -> bool {
-        self.random.one_in(2)
+        self.random.once_in(2)
     }
 }
 
-fn retained_topic(number: u32) -> String {
+fn retained_topic(number: u64) -> String {
     format!("retained/{number}")
 }
 

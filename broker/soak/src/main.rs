@@ -7,7 +7,6 @@ mod acts;
 mod broker;
 mod client;
 mod files;
-mod random;
 mod verdict;
 
 use std::path::Path;

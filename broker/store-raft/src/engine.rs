@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fulmar_log::{Disk, Log};
 use fulmar_raft::NodeId;
+use fulmar_random::Random;
 use fulmar_store::{Answer, Ask, Asked, ClientId, Generation, Node, Refusal, Reply, ShardId, Time};
 
 use crate::apply::Applying;
@@ -19,7 +20,6 @@ use crate::meta_group::{META, MetaGroup};
 use crate::out::Out;
 use crate::peers::Peers;
 use crate::propose::{Proposing, ask_bytes};
-use crate::random::Random;
 use crate::replica::{Replica, shard_of};
 use crate::settings::Settings;
 use crate::snapshot::Snapshots;

@@ -62,7 +62,6 @@ mod outboxes;
 mod peers;
 mod placing;
 mod propose;
-mod random;
 mod replica;
 mod settings;
 mod settle;

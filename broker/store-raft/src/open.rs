@@ -6,6 +6,7 @@ use std::time::Instant;
 use fulmar_log::{Disk, Log, RecoveredGroup};
 use fulmar_meta::Meta;
 use fulmar_raft::{Entry, Group, Membership, Payload, Position, Recovered};
+use fulmar_random::Random;
 use fulmar_store::{Node, Shard, ShardId, Time};
 
 use crate::engine::Engine;
@@ -15,7 +16,6 @@ use crate::identity::Identity;
 use crate::matcher::split_share;
 use crate::meta_group::{META, MetaEvent, MetaGroup};
 use crate::out::Out;
-use crate::random::Random;
 use crate::replica::{Replica, group_of, shard_of};
 use crate::settings::{Mode, Settings, sabotaged};
 use crate::snapshot::{self, Loaded, Named};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use fulmar_codec::QoS;
 use fulmar_raft::ProposeError;
+use fulmar_random::Random;
 use fulmar_store::{
     Answer, Ask, Asked, Claim, Command, Entry, Item, ItemReply, Node, Number, Onward, Party, Published, Recipients,
     Refusal, Reply, Routed, ShardId, Stored, Target, Time, Weight,
@@ -16,7 +17,6 @@ use crate::apply::Applying;
 use crate::asked::{Asker, give_up};
 use crate::draft::{Draft, InFlight, Piece, Waits};
 use crate::out::Out;
-use crate::random::Random;
 use crate::replica::Replica;
 use crate::settings::{Settings, sabotaged};
 use crate::view::View;

@@ -46,7 +46,6 @@ mod places;
 mod pressure;
 mod publish;
 mod question;
-mod random;
 mod rate;
 mod reauthenticate;
 mod receivers;

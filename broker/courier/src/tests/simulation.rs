@@ -13,9 +13,9 @@ mod threads;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use fulmar_random::Random;
 use fulmar_store::{Node, ShardId};
 
-use super::random::Random;
 use crate::settings::Sabotage;
 use crate::{AnswerLetter, AskLetter, Courier, Desk, DeskSettings, Leadership, Output, Settings};
 use engine::Engine;
@@ -89,20 +89,20 @@ fn id(host: usize) -> u64 {
 
 impl World {
     fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let settings = Settings {
-            shard_asks_max: [6, 40, 400][random.below(3)],
-            shard_bytes_max: [3000, 1 << 20][random.below(2)],
-            asks_max: [8, 60, 600][random.below(3)],
-            letter_bytes_max: [1, 500, 64 << 10][random.below(3)],
-            in_flight_bytes_max: [1, 1000, 1 << 20][random.below(3)],
-            attaches_max: [1, 64][random.below(2)],
-            give_up_after: Duration::from_millis([300, 2000][random.below(2)]),
+            shard_asks_max: [6, 40, 400][random.index(3)],
+            shard_bytes_max: [3000, 1 << 20][random.index(2)],
+            asks_max: [8, 60, 600][random.index(3)],
+            letter_bytes_max: [1, 500, 64 << 10][random.index(3)],
+            in_flight_bytes_max: [1, 1000, 1 << 20][random.index(3)],
+            attaches_max: [1, 64][random.index(2)],
+            give_up_after: Duration::from_millis([300, 2000][random.index(2)]),
             sabotage,
             ..Settings::default()
         };
         let desk_settings =
-            DeskSettings { letter_bytes_max: [1, 500, 64 << 10][random.below(3)], sabotage, ..DeskSettings::default() };
+            DeskSettings { letter_bytes_max: [1, 500, 64 << 10][random.index(3)], sabotage, ..DeskSettings::default() };
         let mut world = World {
             random,
             now: Instant::now(),
@@ -132,7 +132,7 @@ impl World {
         for (shard, replicas) in (0..).zip(REPLICAS) {
             courier.set_replicas(ShardId(shard), replicas.map(id).into());
         }
-        let asks_max = [3, 1000][self.random.below(2)];
+        let asks_max = [3, 1000][self.random.index(2)];
         Host {
             me,
             courier,
@@ -145,8 +145,8 @@ impl World {
     /// One thing after the other, faults among them.
     fn disturb(&mut self, steps: usize) {
         for _ in 0..steps {
-            self.now += Duration::from_millis([0, 1, 5, 30][self.random.below(4)]);
-            match self.random.below(100) {
+            self.now += Duration::from_millis([0, 1, 5, 30][self.random.index(4)]);
+            match self.random.index(100) {
                 0..2 => self.lead(),
                 2 => self.depose(),
                 3..5 => self.break_link(),
@@ -162,8 +162,8 @@ impl World {
 
     /// Some host does what it has to do.
     fn go_on(&mut self, asks: bool) {
-        let host = self.random.below(NODES);
-        match self.random.below(4) {
+        let host = self.random.index(NODES);
+        match self.random.index(4) {
             0 if asks => self.ask(host),
             1 => self.serve(host),
             _ => self.deliver_letter(host),
@@ -174,7 +174,7 @@ impl World {
     fn ask(&mut self, host: usize) {
         let Host { courier, threads, .. } = &mut self.hosts[host];
         threads.say_who_left(courier, self.now);
-        for _ in 0..self.random.below(5) {
+        for _ in 0..self.random.index(5) {
             threads.ask(courier, &mut self.last_message, self.now, &mut self.random);
         }
     }
@@ -191,7 +191,7 @@ impl World {
 
     /// The next letter of some other host to this one comes.
     fn deliver_letter(&mut self, to: usize) {
-        let from = (to + 1 + self.random.below(NODES - 1)) % NODES;
+        let from = (to + 1 + self.random.index(NODES - 1)) % NODES;
         let link = self.links.get_mut(&(from, to)).expect("all are linked");
         let Some(letter) = link.letters.pop_front() else { return };
         let host = &mut self.hosts[to];
@@ -272,8 +272,8 @@ impl World {
 
     /// A replica of some shard leads from now on.
     fn lead(&mut self) {
-        let shard = self.random.below(REPLICAS.len());
-        let next = REPLICAS[shard][self.random.below(2)];
+        let shard = self.random.index(REPLICAS.len());
+        let next = REPLICAS[shard][self.random.index(2)];
         self.stop_leading(shard, Some(next));
         let (leader, term) = &mut self.leaders[shard];
         (*leader, *term) = (Some(next), *term + 1);
@@ -281,7 +281,7 @@ impl World {
     }
 
     fn depose(&mut self) {
-        let shard = self.random.below(REPLICAS.len());
+        let shard = self.random.index(REPLICAS.len());
         self.stop_leading(shard, None);
     }
 
@@ -305,8 +305,8 @@ impl World {
 
     /// A replica hears who leads.
     fn form_opinion(&mut self) {
-        let shard = self.random.below(REPLICAS.len());
-        let host = REPLICAS[shard][self.random.below(2)];
+        let shard = self.random.index(REPLICAS.len());
+        let host = REPLICAS[shard][self.random.index(2)];
         self.hold_opinion(host, shard, self.leaders[shard].0.map(id));
         self.turn(host);
     }
@@ -317,15 +317,15 @@ impl World {
     }
 
     fn some_link(&mut self) -> (usize, usize) {
-        let from = self.random.below(NODES);
-        (from, (from + 1 + self.random.below(NODES - 1)) % NODES)
+        let from = self.random.index(NODES);
+        (from, (from + 1 + self.random.index(NODES - 1)) % NODES)
     }
 
     /// A connection breaks. What was sent last does not come.
     fn lose(&mut self, ends: (usize, usize)) {
         let link = self.links.get_mut(&ends).expect("all are linked");
         if std::mem::take(&mut link.is_connected) {
-            let left = self.random.below(link.letters.len() + 1);
+            let left = self.random.index(link.letters.len() + 1);
             // That a connection began is known however it ended.
             let lost = link.letters.split_off(left);
             link.letters.extend(lost.into_iter().filter(|letter| matches!(letter, Letter::Reset)));
@@ -350,7 +350,7 @@ impl World {
 
     /// The process of a node ends, and another one begins.
     fn crash(&mut self) {
-        let host = self.random.below(NODES);
+        let host = self.random.index(NODES);
         for (shard, (leader, _)) in self.leaders.clone().into_iter().enumerate() {
             if leader == Some(host) {
                 // Some of what it had proposed is in the log of whoever leads next, and nobody is told.
@@ -374,7 +374,7 @@ impl World {
 
     /// A node's life ends, and the next one begins in the same process.
     fn begin_life(&mut self) {
-        let host = self.random.below(NODES);
+        let host = self.random.index(NODES);
         let me = self.hosts[host].me;
         self.over(me);
         let next = Node { incarnation: me.incarnation + 1, ..me };

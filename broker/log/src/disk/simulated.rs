@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fulmar_random::Random;
+
 use super::{Disk, File};
 
 const SECTOR_BYTES: usize = 512;
@@ -41,7 +43,7 @@ pub struct SimulatedFile {
 
 #[derive(Debug)]
 struct State {
-    random: u64,
+    random: Random,
     /// Counts crashes.
     life: u64,
     inodes: BTreeMap<u64, Inode>,
@@ -118,7 +120,7 @@ impl SimulatedDisk {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let state = State {
-            random: seed,
+            random: Random::new(seed),
             life: 0,
             inodes: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -205,21 +207,12 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl State {
-    /// The next number; they depend on nothing but the seed (splitmix64).
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     fn up_to(&mut self, most: usize) -> usize {
-        usize::try_from(self.random() % (most as u64 + 1)).unwrap_or(most)
+        self.random.index(most + 1)
     }
 
     fn coin(&mut self) -> bool {
-        self.random().is_multiple_of(2)
+        self.random.once_in(2)
     }
 
     fn used(&self) -> u64 {

@@ -1,8 +1,9 @@
 //! A bit that turned over is never read as data, and what was synced is never cut.
 
+use fulmar_random::Random;
+
 use crate::disk::{CrashKeeps, SimulatedDisk};
 use crate::tests::fixture::{all, append, filled, folder, open, segment};
-use crate::tests::random::Random;
 use crate::{Disk, File, Index, OpenError, ReadError, Recovered, Write};
 
 const ENTRIES: Index = 60;

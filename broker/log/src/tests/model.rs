@@ -2,9 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use fulmar_random::Random;
+
 use crate::disk::SimulatedDisk;
-use crate::tests::random::Random;
 use crate::{GroupId, Index, Log, ReadError, Recovered, RecoveredGroup, Term, Write};
+
+/// So many bytes, or fewer.
+fn bytes(random: &mut Random, limit: u64) -> Vec<u8> {
+    let byte = random.next().to_le_bytes()[0];
+    (0..random.below(limit)).map(|at| byte.wrapping_add(at as u8)).collect()
+}
 
 /// What a log should hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,14 +84,14 @@ impl Model {
         let known = self.groups.get(&group).unwrap_or(&nothing);
         let (purged, next) = (known.purged, known.next());
         match random.below(24) {
-            0..=1 => Step::State(group, random.bytes(60)),
+            0..=1 => Step::State(group, bytes(random, 60)),
             2 => Step::Truncate(group, purged + 1 + random.below(next - purged)),
             3 => Step::Truncate(group, next + random.below(3)),
             4..=6 => Step::Purge(group, purged + random.below(next - purged)),
             7 if random.once_in(4) => Step::Purge(group, next + random.below(20)),
             8 if random.once_in(8) => Step::Forget(group),
-            9 if random.once_in(4) => Step::Append(group, next, next / 7, random.bytes(6000)),
-            _ => Step::Append(group, next, next / 7, random.bytes(400)),
+            9 if random.once_in(4) => Step::Append(group, next, next / 7, bytes(random, 6000)),
+            _ => Step::Append(group, next, next / 7, bytes(random, 400)),
         }
     }
 

@@ -5,42 +5,13 @@
 //!
 //! A failure prints its seed; `FULMAR_SEED=n` runs that one alone, `FULMAR_SEEDS=n` as many as that.
 
+use fulmar_random::Random;
+
 use crate::disk::{CrashKeeps, SimulatedDisk};
 use crate::settings::Sabotage;
 use crate::tests::fixture::{folder, settings};
 use crate::tests::model::{Model, Step};
 use crate::{Log, OpenError, Refusal, Settings, Write, WriteError};
-
-/// A small generator whose numbers depend on nothing but the seed (splitmix64).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    /// True once in `times`.
-    pub(crate) fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    pub(crate) fn bytes(&mut self, limit: u64) -> Vec<u8> {
-        let byte = self.next().to_le_bytes()[0];
-        (0..self.below(limit)).map(|at| byte.wrapping_add(at as u8)).collect()
-    }
-}
 
 /// How often something was reached.
 #[derive(Debug, Default, Clone, Copy)]

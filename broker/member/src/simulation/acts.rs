@@ -1,9 +1,9 @@
 //! What breaks, drawn from the seed.
 
 use fulmar_meta::NodeId;
+use fulmar_random::Random;
 
 use super::checks::Violation;
-use super::random::Random;
 use super::world::{Event, World};
 
 /// How bad a run is.
@@ -90,7 +90,7 @@ impl Plan {
             slow_percent: random.pick(&[0, 1, 5]),
             slow_micros: random.pick(&[500_000, 2_500_000]),
             clocks_per_thousand: [950 + random.below(51), 1000 + random.below(51)],
-            two_may_begin: random.one_in(3),
+            two_may_begin: random.once_in(3),
             loses_all: storm == Storm::Volumes,
             weights,
         }
@@ -121,7 +121,7 @@ impl World {
         let micros = self.random.below(2 * self.plan.act_micros);
         self.after(micros, Event::Act);
         let any = self.random.below(self.plan.nodes as u64) as usize;
-        let pod = if self.random.one_in(3) { self.leader } else { any };
+        let pod = if self.random.once_in(3) { self.leader } else { any };
         match self.plan.draw_act(&mut self.random) {
             Act::Crash => self.restart(pod, 3_000_000),
             Act::Stop => {
@@ -198,7 +198,7 @@ impl World {
     }
 
     fn draw_cut(&mut self, center: usize) {
-        if self.random.one_in(3) {
+        if self.random.once_in(3) {
             return self.part(center);
         }
         let other = self.random.below(self.plan.nodes as u64) as usize;
@@ -219,7 +219,7 @@ impl World {
 
     /// Two sides that hear nothing of each other.
     fn part(&mut self, center: usize) {
-        let side: Vec<bool> = (0..self.pods.len()).map(|pod| pod == center || self.random.one_in(3)).collect();
+        let side: Vec<bool> = (0..self.pods.len()).map(|pod| pod == center || self.random.once_in(3)).collect();
         for (from, from_side) in side.iter().enumerate() {
             let others = side.iter().enumerate().filter(|(_, to_side)| *to_side != from_side);
             self.cut.extend(others.map(|(to, _)| (from, to)));
@@ -240,7 +240,7 @@ impl World {
             self.start(beside)?;
         }
         // Both begin with the same counter.
-        if self.random.one_in(2) {
+        if self.random.once_in(2) {
             self.restart(pod, 3_000_000);
         }
         Ok(())

@@ -47,7 +47,7 @@ impl World {
     /// A new leader, who has some of what was proposed before.
     pub(super) fn hand_over(&mut self, pod: usize) -> Result<(), Violation> {
         for command in std::mem::take(&mut self.open) {
-            if self.random.one_in(2) {
+            if self.random.once_in(2) {
                 self.commit(command)?;
             }
         }
@@ -59,7 +59,7 @@ impl World {
     pub(super) fn elect(&mut self, pod: usize) {
         let old = self.leader;
         (self.term, self.leader, self.alone_since) = (self.term + 1, pod, None);
-        let tells_old = !self.cut.contains(&(pod, old)) && self.random.one_in(2);
+        let tells_old = !self.cut.contains(&(pod, old)) && self.random.once_in(2);
         for pod in [pod].into_iter().chain(Some(old).filter(|_| tells_old)) {
             let (micros, life, term) = (self.delay(), self.pods[pod].life, self.term);
             self.after(micros, Event::Leads { pod, life, term });
@@ -121,7 +121,7 @@ impl World {
             return Ok(());
         }
         let leader = self.pods[self.leader].process.as_ref().filter(|it| it.leads).map(|it| it.member().id);
-        let (log_len, term, snapshot) = (self.log.len(), self.term, self.random.one_in(4));
+        let (log_len, term, snapshot) = (self.log.len(), self.term, self.random.once_in(4));
         let Some(process) = &mut self.pods[pod].process else { return Ok(()) };
         if leader.is_some() && (process.term, process.leader) != (term, leader) && pod != self.leader {
             (process.term, process.leader, process.leads) = (term, leader, false);

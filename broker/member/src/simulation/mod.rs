@@ -12,7 +12,6 @@ mod acts;
 mod checks;
 mod group;
 mod node;
-pub(crate) mod random;
 mod shell;
 mod world;
 

@@ -13,7 +13,7 @@ impl World {
             return Ok(());
         }
         let (nonce, cluster) = (self.random.next(), ClusterId(u128::from(self.random.next())));
-        let cluster_id = self.known.filter(|_| self.are_all_lost || self.random.one_in(2));
+        let cluster_id = self.known.filter(|_| self.are_all_lost || self.random.once_in(2));
         let may_begin = pod == 0 || (pod == 1 && self.plan.two_may_begin);
         let id = self.random.next();
         let now = self.read_clock(pod);
@@ -85,7 +85,7 @@ impl World {
             }
             self.carry_out_one(pod, output)?;
             // A process may end between any two things that it does.
-            if self.plan.act_micros > 0 && self.random.one_in(20_000) {
+            if self.plan.act_micros > 0 && self.random.once_in(20_000) {
                 self.restart(pod, 3_000_000);
                 return Ok(());
             }
@@ -197,11 +197,11 @@ impl World {
     pub(super) fn maintain(&mut self, pod: usize) -> Result<(), Violation> {
         self.fetch(pod)?;
         self.look_at_links(pod)?;
-        if self.random.one_in(6) {
+        if self.random.once_in(6) {
             self.discover(pod)?;
         }
         self.feed(pod)?;
-        if self.truth.cluster().is_some() && self.random.one_in(30) {
+        if self.truth.cluster().is_some() && self.random.once_in(30) {
             self.pods[pod].backup = self.pods[pod].folder.clone();
         }
         Ok(())
@@ -229,12 +229,12 @@ impl World {
 
     /// Discovery finds all addresses, and knows when it has not.
     fn discover(&mut self, pod: usize) -> Result<(), Violation> {
-        let is_settled = !self.random.one_in(8);
+        let is_settled = !self.random.once_in(8);
         let mut found: Vec<Found> = Vec::new();
         for other in 0..self.plan.nodes {
             let answers = other == pod || self.are_linked(pod, other);
             let node = self.pods[other].process.as_ref().filter(|_| answers).map(Process::member);
-            if is_settled || self.random.one_in(2) {
+            if is_settled || self.random.once_in(2) {
                 found.push(Found { address: self.pods[other].name.clone(), node });
             }
         }
@@ -249,7 +249,7 @@ impl World {
         let leader = self.pods[self.leader].process.as_ref().filter(|it| it.leads);
         let knows = leader.is_some_and(|it| it.meta.view().number >= view);
         let reaches = self.leader == pod || self.are_linked(self.leader, pod);
-        if !knows || !reaches || !self.random.one_in(3) {
+        if !knows || !reaches || !self.random.once_in(3) {
             return Ok(());
         }
         if let Some(process) = &mut self.pods[pod].process {

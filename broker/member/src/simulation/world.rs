@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fulmar_meta::*;
+use fulmar_random::Random;
 
 use super::acts::{Plan, Storm};
 use super::checks::{Checks, Violation};
 use super::node::{Clock, Pod, Process};
-use super::random::Random;
 use crate::sabotage::Sabotage;
 use crate::{Bond, MemberMessage, Settings};
 
@@ -137,7 +137,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, storm: Storm, sabotage: Option<Sabotage>) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let plan = Plan::draw(storm, &mut random);
         let pods = (0..plan.nodes + 1).map(|pod| Pod {
             name: format!("broker-{pod}").into(),
@@ -267,7 +267,7 @@ impl World {
             return Ok(());
         }
         self.handle(event)?;
-        if self.known.is_none() && self.random.one_in(2000) {
+        if self.known.is_none() && self.random.once_in(2000) {
             self.known = self.truth.cluster();
         }
         self.checks.step(&self.truth, &self.pods, self.now)
@@ -348,7 +348,7 @@ impl World {
         let Some(sender) = self.pods[from].process.as_ref().map(Process::member) else { return };
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
-        for _ in 0..1 + u64::from(self.random.one_in(20)) {
+        for _ in 0..1 + u64::from(self.random.once_in(20)) {
             let micros = self.delay();
             self.after(micros, Event::Deliver { from: sender, to, message: bytes.clone() });
         }

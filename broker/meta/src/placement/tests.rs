@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fulmar_random::Random;
 use proptest::prelude::*;
 
 use super::*;
 use crate::meta::VOTERS_MAX;
-use crate::tests::random::Random;
 use crate::{ClusterId, Command, Entry, Member, Meta, Reply, Start};
 
 const CLUSTER: ClusterId = ClusterId(9);
@@ -361,7 +361,7 @@ fn who_is_down_keeps_its_vote_but_gets_none() {
 
 /// A cluster that grows, shrinks, loses volumes, and is disturbed in the middle of what it does.
 fn shaken(seed: u64) -> World {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let zones: Vec<&str> = ["a", "b", "c", "d", ""][..1 + random.below(5) as usize].to_vec();
     let shards = random.pick(&[12, 64]);
     let mut world = World::new(shards, &[random.pick(&zones)]);

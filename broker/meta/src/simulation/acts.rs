@@ -1,8 +1,9 @@
 //! What breaks, drawn from the seed.
 
+use fulmar_random::Random;
+
 use super::checks::Violation;
 use super::world::{Event, Message, World};
-use crate::tests::random::Random;
 
 /// How bad a run is.
 #[derive(Debug, Clone)]

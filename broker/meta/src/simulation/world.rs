@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 
+use fulmar_random::Random;
+
 use super::acts::{Plan, Storm};
 use super::checks::{Checks, Violation};
 use super::node::{CLUSTER, Clock, Folder, Pod, Process};
 use crate::sabotage::Sabotage;
-use crate::tests::random::Random;
 use crate::*;
 
 /// How long a cluster may take to recover when nothing is broken any more, in microseconds.
@@ -138,7 +139,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, storm: Storm, sabotage: Option<Sabotage>) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let plan = Plan::draw(storm, &mut random);
         let settings = Settings { sabotage, ..Settings::default() };
         let pods = (0..plan.nodes + 1).map(|pod| Pod {

@@ -1,28 +1,8 @@
 //! Random commands from a seed, for a few nodes: much of what they do meets something.
 
+use fulmar_random::Random;
+
 use super::*;
-
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-#[derive(Debug, Clone)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    pub(crate) fn pick<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize].clone()
-    }
-}
 
 /// A command for the state that there is.
 pub(super) fn command(random: &mut Random, meta: &Meta) -> Command {
@@ -74,7 +54,7 @@ pub(super) fn command(random: &mut Random, meta: &Meta) -> Command {
 
 /// A cluster with a past.
 pub(super) fn grown(seed: u64, commands: usize) -> (World, Random) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut world = World::empty();
     world.apply(Command::Bootstrap { cluster: CLUSTER, shards: 4, first: start(1, 1) });
     for _ in 0..commands {

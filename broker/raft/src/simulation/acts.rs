@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fulmar_random::Random;
+
 use super::checks::Violation;
 use super::node::Node;
 use super::world::{Event, World};
 use crate::membership::Change;
 use crate::message::{Body, Message};
-use crate::random::Random;
 use crate::settings::Settings;
 use crate::types::NodeId;
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use fulmar_random::Random;
+
 use super::acts::Storm;
-use crate::random::Random;
 use crate::types::NodeId;
 
 /// How bad a network is.

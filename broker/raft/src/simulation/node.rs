@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use fulmar_random::Random;
+
 use crate::group::Group;
 use crate::membership::Membership;
 use crate::outputs::{Fetch, Write};
-use crate::random::Random;
 use crate::recovered::Recovered;
 use crate::settings::Settings;
 use crate::types::{Entry, HardState, Index, NodeId, Payload, Snapshot, Ticket};

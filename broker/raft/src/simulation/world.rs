@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use fulmar_random::Random;
+
 use super::acts::{Plan, Storm};
 use super::checks::{Checks, Violation};
 use super::network::Network;
@@ -11,7 +13,6 @@ use crate::group::Group;
 use crate::membership::Membership;
 use crate::message::{Body, Message};
 use crate::outputs::{Fetch, Outputs, SnapshotOrder};
-use crate::random::Random;
 use crate::sabotage::Sabotage;
 use crate::settings::Settings;
 use crate::types::{Entry, NodeId, Snapshot, Term};

@@ -3,10 +3,10 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use fulmar_codec::{PacketId, QoS, SubscriptionOptions};
+use fulmar_random::Random;
 use proptest::prelude::*;
 
 use super::bytes::damage;
-use super::random::Random;
 use crate::*;
 
 fn message() -> Message {
@@ -187,7 +187,7 @@ proptest! {
 
     #[test]
     fn damaged_bytes_are_an_error_or_a_value(seed in any::<u64>()) {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut bytes = ask_bytes(&random.pick(&asks()));
         damage(&mut bytes, &mut random);
         if let Ok(ask) = Ask::decode(&bytes) {

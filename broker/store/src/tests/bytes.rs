@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::random::{Random, Source};
+use fulmar_random::Random;
+
+use super::random::Source;
 use super::*;
 use crate::tests::model::Model;
 
@@ -67,7 +69,7 @@ proptest! {
     fn damaged_entries_are_an_error_or_an_entry_that_does_no_harm(seed in any::<u64>()) {
         let (mut shard, entry) = grown(seed);
         let mut bytes = encoded(&entry);
-        damage(&mut bytes, &mut Random(seed));
+        damage(&mut bytes, &mut Random::new(seed));
         if let Ok(entry) = Entry::decode(&bytes) {
             shard.apply(shard.applied() + 1, &entry);
             prop_assert!(load(&shard.snapshot(1000).collect::<Vec<_>>()).is_ok());
@@ -77,7 +79,7 @@ proptest! {
     #[test]
     fn a_damaged_snapshot_is_an_error_or_a_sound_shard(seed in any::<u64>()) {
         let (shard, entry) = grown(seed);
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut chunks: Vec<_> = shard.snapshot(300).collect();
         for _ in 0..random.below(3) + 1 {
             let chunk = random.below(chunks.len() as u64) as usize;

@@ -4,38 +4,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use fulmar_codec::{PacketId, QoS, SubscriptionOptions};
+use fulmar_random::Random;
 
 use super::model::{ITSELF, Model};
 use crate::*;
-
-/// A small generator whose numbers depend on nothing but the seed (splitmix64).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    pub(super) fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    pub(super) fn pick<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize].clone()
-    }
-
-    fn list<T>(&mut self, most: u64, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
-        (0..self.below(most + 1)).map(|_| make(self)).collect()
-    }
-}
 
 const CLIENTS: [&str; 5] = ["a", "bb", "c", "d", "e"];
 
@@ -48,7 +20,7 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: Random(seed), time: 100_000, messages: 0 }
+        Self { random: Random::new(seed), time: 100_000, messages: 0 }
     }
 
     pub(super) fn settings(&mut self) -> Settings {
@@ -88,10 +60,10 @@ impl Source {
             0..1 => Command::Settings(self.settings()),
             1..16 => Command::Claim(self.claim(model, client)),
             16..21 => {
-                let subscriptions = self.random.list(2, |random| (filter(random), subscription(random)));
+                let subscriptions = list(&mut self.random, 2, |random| (filter(random), subscription(random)));
                 Command::Subscribe { client, epoch, subscriptions }
             }
-            21..25 => Command::Unsubscribe { client, epoch, filters: self.random.list(2, filter) },
+            21..25 => Command::Unsubscribe { client, epoch, filters: list(&mut self.random, 2, filter) },
             25..53 => {
                 let source = self.party(model);
                 let expected = model.expected(source);
@@ -198,7 +170,7 @@ impl Source {
     fn item(&mut self, model: &Model) -> Item {
         let message = self.message();
         let retain = self.random.once_in(4).then(|| self.version());
-        let targets = self.random.list(3, |random| target(random, model));
+        let targets = list(&mut self.random, 3, |random| target(random, model));
         Item { message, retain, targets }
     }
 
@@ -236,7 +208,7 @@ impl Source {
 
     fn acks(&mut self, model: &Model, client: &ClientId) -> Vec<(Sequence, Ack)> {
         let queue = model.sessions.get(client).map_or(&[][..], |session| &session.queue);
-        self.random.list(3, |random| {
+        list(&mut self.random, 3, |random| {
             let Some(place) = queue.get(random.below(queue.len() as u64 + 1) as usize) else {
                 return (random.below(30), random.pick(&[Ack::Ack, Ack::Received, Ack::Complete]));
             };
@@ -262,7 +234,7 @@ fn target(random: &mut Random, model: &Model) -> Target {
         generation: if random.once_in(12) { random.below(generation + 1) } else { generation },
         qos: random.pick(&[QoS::AtLeastOnce, QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce, QoS::AtMostOnce]),
         retain: random.once_in(2),
-        subscription_ids: random.list(2, |random| NonZeroU32::new(1 + random.below(9) as u32).unwrap()),
+        subscription_ids: list(random, 2, |random| NonZeroU32::new(1 + random.below(9) as u32).unwrap()),
         share: share.filter(|_| random.once_in(2)),
     }
 }
@@ -277,6 +249,10 @@ fn subscription(random: &mut Random) -> Subscription {
     let qos = random.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
     let options = SubscriptionOptions { qos, no_local: random.once_in(2), ..SubscriptionOptions::default() };
     Subscription { options, id: NonZeroU32::new(random.below(3) as u32) }
+}
+
+fn list<T>(random: &mut Random, most: u64, mut make: impl FnMut(&mut Random) -> T) -> Vec<T> {
+    (0..random.below(most + 1)).map(|_| make(random)).collect()
 }
 
 fn packet_id(random: &mut Random) -> PacketId {

@@ -15,7 +15,7 @@ impl World {
         }
         for (shard, replicas) in REPLICAS.into_iter().enumerate() {
             if self.leaders[shard].0.is_none() {
-                let leader = replicas[self.random.below(2)];
+                let leader = replicas[self.random.index(2)];
                 let (now_leads, term) = &mut self.leaders[shard];
                 (*now_leads, *term) = (Some(leader), *term + 1);
                 self.hold_opinion(leader, shard, Some(id(leader)));
@@ -31,7 +31,7 @@ impl World {
                 self.turn(host);
             }
             for _ in 0..30 {
-                let host = self.random.below(NODES);
+                let host = self.random.index(NODES);
                 self.deliver_letter(host);
                 self.turn(host);
             }

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use fulmar_random::Random;
 use fulmar_store::{Answer, Ask, Asked, ClientId, Epoch, Node, Owner, Ticket, Told};
 
 use super::shard::Shard;
 use crate::Desk;
-use crate::tests::random::Random;
 
 /// One shard on one node.
 #[derive(Debug, Default)]
@@ -50,12 +50,12 @@ impl Engine {
     pub(super) fn turn(&mut self, shard: &mut Shard, desk: &mut Desk, random: &mut Random) {
         self.is_full = false;
         self.steps += 1;
-        for _ in 0..random.below(6) {
+        for _ in 0..random.index(6) {
             let Some(asked) = self.asks.pop_front() else { break };
             let answer = self.carry_out(&asked, shard, desk);
             // Some answers wait for other nodes.
             if matches!(asked.ask, Ask::Subscribe { .. }) && random.once_in(2) {
-                self.held.push((self.steps + random.below(8) as u64, asked.origin, asked.ticket, answer));
+                self.held.push((self.steps + random.index(8) as u64, asked.origin, asked.ticket, answer));
             } else {
                 self.answer(&asked, answer, desk);
             }
@@ -101,7 +101,7 @@ impl Engine {
 
     fn deliver(&mut self, shard: &Shard, desk: &mut Desk, random: &mut Random) {
         for (client, served) in &mut self.served {
-            let deliveries = shard.deliverable(client, served.next, random.below(4));
+            let deliveries = shard.deliverable(client, served.next, random.index(4));
             if let Some(last) = deliveries.last() {
                 served.next = last.sequence + 1;
                 let (owner, epoch) = (served.owner, served.epoch);
@@ -118,7 +118,7 @@ impl Engine {
         desk: &mut Desk,
         random: &mut Random,
     ) {
-        for _ in 0..random.below(4) {
+        for _ in 0..random.index(4) {
             let Some(asked) = self.asks.pop_front() else { break };
             shard.apply(&asked);
             tell(desk, asked.origin, asked.ticket, Answer::Unavailable);

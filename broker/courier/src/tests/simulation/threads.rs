@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use fulmar_codec::{PacketId, SubscriptionOptions};
+use fulmar_random::Random;
 use fulmar_store::{
     Answer, Ask, ClientId, Epoch, Node, Owner, Published, Recipients, Reply, ShardId, Subscription, Ticket, Told,
     WillFate,
@@ -11,7 +12,6 @@ use fulmar_store::{
 
 use super::shard::{SHARDS, Shard, claim, client_of, message, number_of};
 use crate::Courier;
-use crate::tests::random::Random;
 
 pub(super) const THREADS: u16 = 2;
 const CLIENTS: usize = 3;
@@ -72,10 +72,10 @@ impl Threads {
 
     /// Something at random.
     pub(super) fn ask(&mut self, courier: &mut Courier, last_message: &mut u64, now: Instant, random: &mut Random) {
-        let thread = random.below(usize::from(THREADS)) as u16;
-        let shard = ShardId(random.below(usize::from(SHARDS.get())) as u16);
+        let thread = random.index(usize::from(THREADS)) as u16;
+        let shard = ShardId(random.index(usize::from(SHARDS.get())) as u16);
         let sessions: Vec<Owner> = self.sessions.keys().copied().filter(|owner| owner.thread == thread).collect();
-        let owner = sessions.get(random.below(sessions.len().max(1))).copied();
+        let owner = sessions.get(random.index(sessions.len().max(1))).copied();
         let serving = owner.and_then(|owner| self.sessions.get_mut(&owner).map(|serving| (owner, serving)));
         *last_message += 1;
         let payload = *last_message;
@@ -84,11 +84,11 @@ impl Threads {
             retain: None,
             to: Recipients::Matching { publisher: None },
         };
-        let (ask, waits) = match (random.below(10), serving) {
+        let (ask, waits) = match (random.index(10), serving) {
             (0, _) => {
                 self.last_slot += 1;
                 let owner = Owner { thread, slot: self.last_slot, generation: 7 };
-                let client = client_of(shard, random.below(CLIENTS));
+                let client = client_of(shard, random.index(CLIENTS));
                 (Ask::Claim { owner, claim: claim(client.clone()) }, Waits::Claim(owner, client, shard))
             }
             (1..4, Some((owner, serving))) => {
@@ -99,7 +99,7 @@ impl Threads {
                 (Ask::Subscribe { client, epoch, subscriptions }, Waits::Subscribe(owner, filter))
             }
             (4..6, Some((owner, serving))) => {
-                let packet_id = PacketId::new(1 + random.below(3) as u16).expect("it is not 0");
+                let packet_id = PacketId::new(1 + random.index(3) as u16).expect("it is not 0");
                 let (client, epoch, shard) = (serving.client.clone(), serving.epoch, serving.shard);
                 match serving.packet_ids.get(&packet_id) {
                     None => {

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
 use fulmar_raft::Term;
+use fulmar_random::Random;
 use fulmar_store::{Answer, Ask, Asked, Node as Life, Party, Refusal, Reply, ShardId, Ticket, Told};
 
 use super::Violation;
 use super::courier::{Courier, Sent};
 use super::members::Members;
 use super::view::Views;
-use crate::random::Random;
 use crate::replica::shard_of;
 use crate::settings::Sabotage;
 use crate::tests::fixture::{self, Heard, Said};
