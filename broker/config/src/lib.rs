@@ -4,6 +4,8 @@
 //! both agree on every name. Nothing here touches a file, the environment or the clock: texts come in, and a
 //! configuration or every error at once goes out.
 
+mod auth;
+mod cluster;
 mod error;
 mod limits;
 mod listener;
@@ -15,6 +17,8 @@ mod schema;
 mod types;
 mod write;
 
+pub use auth::{AuthConfig, BackoffConfig, IdentityRule, TakeoverRule};
+pub use cluster::{ClusterConfig, ClusterId, ClusterTls, HeartbeatConfig, Peer, ReconnectConfig};
 pub use error::{ConfigError, Source};
 pub use limits::Limits;
 pub use listener::{ClientCertificate, ClientIdentity, ListenerConfig, ListenerLimits, ListenerTls, Protocol};
@@ -22,7 +26,6 @@ pub use load::{Effective, Override, OverrideValue, check, environment_names, env
 pub use read::{Setting, nearest};
 pub use schema::parse_zone;
 pub use types::{
-    AdminConfig, AuthConfig, BackoffConfig, ClusterConfig, ClusterId, ClusterTls, Config, DrainConfig, Durability,
-    HeartbeatConfig, HttpConfig, IdentityRule, LogConfig, LogFormat, LogLevel, MemoryConfig, Peer, ReconnectConfig,
-    ShutdownConfig, TakeoverRule,
+    AdminConfig, Config, DrainConfig, Durability, HttpConfig, LogConfig, LogFormat, LogLevel, MemoryConfig,
+    ShutdownConfig,
 };
