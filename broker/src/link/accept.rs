@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::{debug, warn};
 
+use super::complaints::Complaints;
 use super::stream::Stream;
 use super::{GREETING_TIMEOUT, Links, random};
 use crate::places::Taken;
@@ -35,20 +36,27 @@ impl Links {
     async fn handle_inbound(self: &Arc<Self>, socket: TcpStream, address: SocketAddr) {
         let greeted = self.await_hello(socket).await;
         let result = match greeted {
-            Ok((stream, hello, rest)) => match hello.purpose {
-                Purpose::Lane(lane) => self.answer(stream, address, (&hello, lane), rest).await,
-                Purpose::Letters(channel) => self.answer_letters(stream, address, (&hello, channel), rest).await,
-            },
+            Ok((stream, hello, rest)) => {
+                let answered = match hello.purpose {
+                    Purpose::Lane(lane) => self.answer(stream, address, (&hello, lane), rest).await,
+                    Purpose::Letters(channel) => self.answer_letters(stream, address, (&hello, channel), rest).await,
+                };
+                answered.map(|refusal| (hello.node, refusal))
+            }
             Err(error) => Err(error),
         };
         match result {
-            Ok(None) => {}
-            Ok(Some(refusal)) if refusal.reason.is_usual() => {
+            Ok((node, None)) => self.refusals().forget(&node),
+            Ok((_, Some(refusal))) if refusal.reason.is_usual() => {
                 debug!(%address, %refusal, "inbound connection was not needed");
             }
-            Ok(Some(refusal)) => {
+            Ok((node, Some(refusal))) => {
                 self.metrics.link_refusals.add(1);
-                warn!(%address, %refusal, "peer refused");
+                if self.refusals().is_news(node, &refusal.to_string()) {
+                    warn!(%address, %refusal, "peer refused");
+                } else {
+                    debug!(%address, %refusal, "peer refused");
+                }
             }
             // A peer that gave its attempt up, or a probe.
             Err(error) if is_end(&error) => debug!(%address, error = format!("{error:#}"), "inbound connection ended"),
@@ -63,6 +71,10 @@ impl Links {
             }
         }
         self.changed.notify_one();
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Complaints<NodeId>> {
+        self.refusals.lock().expect("nothing panics while refusals are compared")
     }
 
     /// Reads the greeting in time, and as long as not too many others came later: a peer gets in, however many silent

@@ -1,6 +1,6 @@
 //! One attempt to dial a peer for a lane: connect, shake hands, greet, and hand the lane over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 use tracing::{debug, warn};
 
+use super::complaints::Complaints;
 use super::stream::Stream;
 use super::{GREETING_TIMEOUT, Links, random};
 
@@ -29,7 +30,7 @@ impl Links {
                 self.metrics.link_dial_failures.add(1);
                 // Does nothing where the peer's answer has ended the attempt.
                 self.peers().handle_dial_failed(attempt, Instant::now(), random());
-                self.log_error(address, format!("{error:#}"));
+                self.log_error(&address, &format!("{error:#}"));
             }
         }
         self.changed.notify_one();
@@ -73,27 +74,24 @@ impl Links {
         Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
     }
 
-    pub(super) fn log_error(&self, address: Address, error: String) {
-        let mut errors = self.errors();
-        let is_known = errors.get(&address) == Some(&error);
-        let Address { socket, host } = &address;
-        if is_known {
-            debug!(address = %socket, %host, error, "peer not linked");
-        } else {
+    pub(super) fn log_error(&self, address: &Address, error: &str) {
+        let Address { socket, host } = address;
+        if self.errors().is_news(address.clone(), error) {
             warn!(address = %socket, %host, error, "peer not linked, it is tried again");
-            errors.insert(address, error);
+        } else {
+            debug!(address = %socket, %host, error, "peer not linked");
         }
     }
 
     pub(super) fn forget_error(&self, address: &Address) {
-        self.errors().remove(address);
+        self.errors().forget(address);
     }
 
     pub(super) fn forget_errors_but(&self, addresses: &BTreeSet<Address>) {
-        self.errors().retain(|address, _| addresses.contains(address));
+        self.errors().forget_but(|address| addresses.contains(address));
     }
 
-    fn errors(&self) -> MutexGuard<'_, BTreeMap<Address, String>> {
+    fn errors(&self) -> MutexGuard<'_, Complaints<Address>> {
         self.errors.lock().expect("nothing panics while errors are compared")
     }
 }

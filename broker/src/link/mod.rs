@@ -8,6 +8,7 @@
 //! `letters` has the connections of the stores, which stay here; `neighbours` is what all this tells about other nodes.
 
 mod accept;
+mod complaints;
 mod dial;
 mod discover;
 mod drive;
@@ -43,6 +44,7 @@ use crate::setup;
 use crate::shortage::Shortage;
 use crate::throttle::Throttle;
 use crate::tls::{ClusterCertificates, Reloaded};
+use complaints::Complaints;
 use letters::{Incoming, Mail, Patience, TallyView};
 use namesakes::{Namesake, Namesakes};
 use neighbours::Turns;
@@ -58,8 +60,10 @@ const GREETINGS_PER_CLOSING: usize = 8;
 pub(crate) struct Links {
     peers: Mutex<Peers>,
     discovery: Mutex<Discovery>,
-    /// The last error of each address, so that a log line is written once and not at every attempt.
-    errors: Mutex<BTreeMap<Address, String>>,
+    /// Of addresses that were dialled.
+    errors: Mutex<Complaints<Address>>,
+    /// Of nodes that were refused.
+    refusals: Mutex<Complaints<NodeId>>,
     /// The node was ready once.
     was_ready: AtomicBool,
     /// There may be something to do.
@@ -145,6 +149,7 @@ impl Links {
             peers: Mutex::new(Peers::new(me, settings)),
             discovery: Mutex::new(Discovery::new(hosts, now)),
             errors: Mutex::default(),
+            refusals: Mutex::default(),
             was_ready: AtomicBool::new(false),
             changed: Notify::new(),
             look_up: Notify::new(),

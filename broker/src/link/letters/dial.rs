@@ -32,7 +32,7 @@ impl Links {
             Ok(None) => {}
             Err(error) => {
                 self.metrics.link_dial_failures.add(1);
-                self.log_error(address, format!("{error:#}"));
+                self.log_error(&address, &format!("{error:#}"));
             }
         }
         // Does nothing where the peer's answer has ended the attempt.

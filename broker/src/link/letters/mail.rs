@@ -58,6 +58,14 @@ pub(super) struct Standing {
     pub(super) tally: Arc<Tally>,
 }
 
+#[cfg(test)]
+impl Mail {
+    /// Signs of life of a node, as a reader of this one's letters.
+    pub(super) fn beats(&self, node: u64, name: &str, channel: Channel) -> u64 {
+        self.shared.tallies.of(node, name, channel).beats()
+    }
+}
+
 impl Mail {
     /// `arrivals` is told of connections, too.
     pub(crate) fn new(arrivals: Arc<ArrivalQueue>) -> Mail {

@@ -19,6 +19,8 @@ pub(super) struct Tally {
     received_bytes: Count,
     connections: Count,
     overflows: Count,
+    /// Signs of life of the reader of outgoing letters.
+    beats: Count,
 }
 
 /// The numbers of one node and channel.
@@ -62,6 +64,15 @@ impl Tally {
         self.connections.add(1);
     }
 
+    pub(super) fn heard(&self, beats: usize) {
+        self.beats.add(beats as u64);
+    }
+
+    #[cfg(test)]
+    pub(super) fn beats(&self) -> u64 {
+        self.beats.get()
+    }
+
     pub(super) fn overflowed(&self) {
         self.overflows.add(1);
     }
@@ -83,7 +94,7 @@ impl Tallies {
     pub(super) fn view(&self, waiting: impl Fn(u64, Channel) -> usize) -> Vec<TallyView> {
         let tallies = self.lock();
         let view = tallies.iter().map(|(&(node, channel), (name, tally))| {
-            let Tally { sent, sent_bytes, received, received_bytes, connections, overflows } = &**tally;
+            let Tally { sent, sent_bytes, received, received_bytes, connections, overflows, beats: _ } = &**tally;
             TallyView {
                 node,
                 name: name.clone(),

@@ -25,7 +25,7 @@ pub(super) async fn write(
     let (reader, mut writer) = tokio::io::split(stream);
     let ended = tokio::select! {
         ended = write_all(&mut writer, outbox, patience, tally) => ended,
-        error = listen(reader, patience) => Err(error.into()),
+        error = listen(reader, patience, tally) => Err(error.into()),
         overflow = outbox.overflow() => Err(overflow.into()),
     };
     match ended {
@@ -83,11 +83,12 @@ async fn write_both(writer: &mut (impl AsyncWrite + Unpin), one: &[u8], other: &
 }
 
 /// Hears the beats of the peer.
-async fn listen(mut reader: impl AsyncRead + Unpin, patience: Patience) -> io::Error {
+async fn listen(mut reader: impl AsyncRead + Unpin, patience: Patience, tally: &Tally) -> io::Error {
     let mut buffer = [0; 64];
     loop {
-        if let Err(error) = patience.read(&mut reader, &mut buffer).await {
-            return error;
+        match patience.read(&mut reader, &mut buffer).await {
+            Ok(beats) => tally.heard(beats),
+            Err(error) => return error,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use fulmar_cluster::letters::Channel;
-use fulmar_config::{ClusterConfig, ClusterTls, Peer, ReconnectConfig};
+use fulmar_config::{ClusterConfig, ClusterTls, HeartbeatConfig, Peer, ReconnectConfig};
 use fulmar_store::Node;
 use fulmar_worker::{AuthSettings, Limits, NodeSettings};
 use mio::Poll;
@@ -167,6 +167,18 @@ impl End {
 
     pub(super) fn await_connected(&mut self, to: Node, channel: Channel) {
         self.until(|arrival| *arrival == Arrival::Connected { to, channel });
+    }
+
+    /// For longer than a silent peer would be given nothing comes of this one but that it lives, or has more to read than
+    /// it has room for.
+    pub(super) fn await_beats(&self, of: Node, channel: Channel) {
+        // One comes each half a second, and one may have been on its way.
+        let patience = HeartbeatConfig::default().silence();
+        let wanted = patience.as_millis() / 500 * 3 / 2 + 1;
+        let beats = || self.mail.beats(of.id, &format!("broker-{}", of.id), channel);
+        let before = beats();
+        let has_lasted = || (u128::from(beats() - before) >= wanted).then_some(());
+        eventually("the peer beats", has_lasted);
     }
 
     /// The letters of a node that come next on a channel, without an end or a new beginning in between.
