@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         Ok(Task::Passwd(request)) => return exit_code(passwd::run(&request)),
         Ok(Task::Inspect(request)) => return exit_code_of_tool(folder::inspect(&request), EXIT_USAGE),
         Ok(Task::Export(request)) => return exit_code_of_tool(folder::export(&request), EXIT_USAGE),
+        Ok(Task::Recover(request)) => return exit_code_of_tool(folder::recover(&request), EXIT_USAGE),
         Ok(Task::Import(request)) => return exit_code_of_tool(folder::import(&request), EXIT_USAGE),
         // Help and version are answers, not errors.
         Err(error) => {

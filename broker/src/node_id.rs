@@ -10,6 +10,8 @@ use anyhow::{Context, bail};
 
 /// The file in the data folder.
 pub(crate) const FILE_NAME: &str = "node-id";
+/// What will be that.
+const NEW_FILE_NAME: &str = "node-id.new";
 const DIGITS: usize = 16;
 
 /// The id of this node. While it is held, no other process can take it.
@@ -62,6 +64,16 @@ fn make(folder: &Path, file: &mut File, random: impl FnOnce() -> u64) -> std::io
     Ok(value)
 }
 
+/// Gives the node another id, durably and in one step.
+pub(crate) fn replace(folder: &Path, value: u64) -> std::io::Result<()> {
+    let (path, new) = (folder.join(FILE_NAME), folder.join(NEW_FILE_NAME));
+    let mut file = File::create(&new)?;
+    writeln!(file, "{value:016x}")?;
+    file.sync_all()?;
+    std::fs::rename(new, path)?;
+    File::open(folder)?.sync_all()
+}
+
 /// Reads the id in the file.
 pub(crate) fn parse(text: &str) -> Option<u64> {
     let is_hexadecimal = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -89,6 +101,16 @@ mod tests {
         let folder = folder("kept");
         assert_eq!(obtain(Some(&folder), || 0xabc).unwrap().value, 0xabc);
         assert_eq!(obtain(Some(&folder), || unreachable!("an id is there")).unwrap().value, 0xabc);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn another_id_takes_the_place_of_the_one_that_there_was() {
+        let folder = folder("replaced");
+        drop(obtain(Some(&folder), || 1).unwrap());
+        replace(&folder, 0xdef).unwrap();
+        assert_eq!(obtain(Some(&folder), || unreachable!("an id is there")).unwrap().value, 0xdef);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         std::fs::remove_dir_all(folder).unwrap();
     }
 

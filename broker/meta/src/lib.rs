@@ -134,6 +134,7 @@ mod message;
 mod meta;
 mod names;
 pub mod placement;
+mod recover;
 mod reply;
 mod sabotage;
 mod settings;
@@ -154,6 +155,7 @@ pub use limits::{
 pub use message::{Advice, Answer, Goodbye, Grant, Renewal};
 pub use meta::{Leader, Life, Meta, Move, Node, Replicas, Stage, State, Tombstone, VOTERS_MAX};
 pub use names::{ClusterId, Incarnation, Index, Level, Member, Moment, NodeId, ShardId, Term, Time};
+pub use recover::{RECOVERY_GAP, Survivor};
 pub use reply::{Applied, Refusal, Reply};
 pub use settings::Settings;
 pub use view::View;

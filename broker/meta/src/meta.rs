@@ -276,7 +276,7 @@ impl Cluster {
     }
 
     /// A node is retired. When too many are remembered the oldest is forgotten by name: its folder is older than that.
-    fn retire(&mut self, node: NodeId, index: Index, successor: Option<NodeId>) {
+    pub(crate) fn retire(&mut self, node: NodeId, index: Index, successor: Option<NodeId>) {
         self.nodes.remove(&node);
         self.tombstones.insert(node, Tombstone { index, successor });
         if self.tombstones.len() > TOMBSTONES_MAX {

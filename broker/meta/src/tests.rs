@@ -6,6 +6,7 @@ mod bytes;
 mod drain;
 mod nodes;
 pub(crate) mod random;
+mod recover;
 mod replicas;
 
 use crate::*;

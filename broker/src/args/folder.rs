@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::Task;
-use crate::folder::{ExportRequest, ImportRequest, InspectRequest};
+use crate::folder::{ExportRequest, ImportRequest, InspectRequest, RecoverRequest};
 
 const INSPECT: &str = "inspect";
 const EXPORT: &str = "export";
 const IMPORT: &str = "import";
+const RECOVER: &str = "recover";
+const ACCEPT_LOSS: &str = "accept-loss";
 const FOLDER: &str = "folder";
 const FILE: &str = "file";
 const DAMAGED: &str = "damaged";
@@ -41,11 +43,15 @@ pub(super) fn task(matches: &ArgMatches) -> Option<Task> {
             is_merge: matches.get_flag(MERGE),
             is_cluster: matches.get_flag(CLUSTER),
         })),
+        RECOVER => Some(Task::Recover(RecoverRequest {
+            folders: matches.get_many(FOLDER).map(|folders| folders.cloned().collect()).unwrap_or_default(),
+            is_loss_accepted: matches.get_flag(ACCEPT_LOSS),
+        })),
         _ => None,
     }
 }
 
-pub(super) fn commands() -> [Command; 3] {
+pub(super) fn commands() -> [Command; 4] {
     let flag = |name, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     let inspect = Command::new(INSPECT)
         .about("Tell what is in a data folder and whether a broker would start on it; changes nothing")
@@ -92,7 +98,19 @@ pub(super) fn commands() -> [Command; 3] {
              that is alone",
         ))
         .after_help("Exit codes: 0 all was imported, 2 nothing was.");
-    [inspect, export, import]
+    let recover = Command::new(RECOVER)
+        .about("Tell what is left of a cluster that has lost its quorum; with --accept-loss, go on from that")
+        .long_about(
+            "Tell what is left of a cluster that has lost the quorum of a group for good, and what would be lost if it went \
+             on from there. Nothing is changed.\n\nWith --accept-loss the first folder becomes that of the only member of \
+             all groups, made of the most recent copies in all folders that are named. Its broker is started first; all \
+             others join as new nodes. Whatever folders of other nodes come back later are set aside. docs/recovery.md \
+             has it step by step.\n\nRun it as the user who runs the broker, while the brokers of these folders are stopped.",
+        )
+        .arg(folder().num_args(1..).help("The data folder to go on from, and others that are left to be read, too"))
+        .arg(flag(ACCEPT_LOSS, "Do it. What only the lost nodes had is lost for good"))
+        .after_help("Exit codes: 0 told or recovered, 1 told of damaged folders, 2 nothing was done.");
+    [inspect, export, import, recover]
 }
 
 fn file(help: &'static str) -> Arg {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, Command, value_parser};
 use fulmar_config::{ConfigError, Override};
 
-use crate::folder::{ExportRequest, ImportRequest, InspectRequest};
+use crate::folder::{ExportRequest, ImportRequest, InspectRequest, RecoverRequest};
 use crate::passwd::PasswdRequest;
 use environment::Variables;
 
@@ -45,6 +45,8 @@ pub(crate) enum Task {
     Export(ExportRequest),
     /// Bring that into a data folder.
     Import(ImportRequest),
+    /// Go on from what is left of a cluster.
+    Recover(RecoverRequest),
 }
 
 /// What the user asks for, ready to be loaded.

@@ -1,4 +1,4 @@
-//! Data folders without a broker: `fulmar-broker inspect`, `export` and `import`.
+//! Data folders without a broker: `fulmar-broker inspect`, `export`, `import` and `recover`.
 //!
 //! What is read and what it means is decided by `fulmar-store-raft`; here are the lock, the files and what people and
 //! programs are shown. Nobody but these has the folder open meanwhile.
@@ -6,10 +6,12 @@
 mod export;
 mod import;
 mod inspect;
+mod left;
 mod line;
 mod output;
 mod parse;
 mod progress;
+mod recover;
 mod report;
 mod swap;
 mod text;
@@ -28,6 +30,7 @@ use fulmar_store_raft::{Finding, Inspector, Wanted};
 pub(crate) use export::{ExportRequest, run as export};
 pub(crate) use import::{ImportRequest, run as import};
 pub(crate) use inspect::{InspectRequest, run as inspect};
+pub(crate) use recover::{RecoverRequest, run as recover};
 
 use crate::{node_id, store};
 
@@ -64,8 +67,8 @@ impl DataFolder {
             let [id, store] = [node_id::FILE_NAME, store::FOLDER];
             bail!("found neither {id} nor {store} in {}, wanted the dataDir of a broker{hint}", path.display());
         }
-        if has(IMPORTING) {
-            folder.findings.push(Finding::left_over(path.join(IMPORTING)));
+        for name in [IMPORTING, recover::RECOVERING].into_iter().filter(|name| has(name)) {
+            folder.findings.push(Finding::left_over(path.join(name)));
         }
         let file = path.join(node_id::FILE_NAME);
         if !has(node_id::FILE_NAME) {

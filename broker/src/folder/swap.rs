@@ -29,7 +29,7 @@ pub(super) fn put_in_place(folder: &Path, new: &Path, store: &Path) -> anyhow::R
 }
 
 /// Lets two names of the same folder change places.
-fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+pub(super) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     let [one, other] = [one, other].map(|path| CString::new(path.as_os_str().as_bytes()));
     let (one, other) = (one?, other?);
     // SAFETY: both are texts that end with a null, and live until the call returns; it keeps neither of them.

@@ -53,7 +53,7 @@ pub(crate) fn read(on: &impl Disk, folder: &Path) -> Result<Option<Folder>, Fold
 }
 
 /// Replaces it; durable when this returns.
-pub(crate) fn write(on: &impl Disk, folder: &Path, what: &Folder) -> Result<(), FolderFileError> {
+pub fn write(on: &impl Disk, folder: &Path, what: &Folder) -> Result<(), FolderFileError> {
     let (path, unfinished) = (folder.join(NAME), folder.join(UNFINISHED));
     let file = on.create(&unfinished).map_err(disk("create", &unfinished))?;
     file.write_at(0, &what.encode()).map_err(disk("write", &unfinished))?;

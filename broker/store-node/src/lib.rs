@@ -29,6 +29,7 @@ mod settings;
 
 pub use clock::Clock;
 pub use envelope::{Channel, Envelope, EnvelopeError};
+pub use folder::{FolderFileError, write as write_membership};
 pub use node::{Stopped, StoreNode};
 pub use out::Out;
 pub use settings::Settings;

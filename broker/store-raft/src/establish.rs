@@ -17,6 +17,15 @@ use crate::write::Batch;
 /// So much is written at once.
 const PORTION_BYTES: usize = 4 << 20;
 
+/// One group of a folder that is made.
+pub(crate) struct Part {
+    pub(crate) group: u16,
+    /// Where it stands, and who belongs to it.
+    pub(crate) start: Snapshot,
+    /// What the snapshot holds, behind that.
+    pub(crate) chunks: Box<dyn Iterator<Item = Vec<u8>>>,
+}
+
 /// Writes all of it, durably, but for the name of the folder itself: that is up to the caller, who has it under another
 /// one until it is whole. The next life of the node is the one after `identity`'s. `salt` is not to be guessed.
 ///
@@ -29,20 +38,34 @@ pub fn establish<D: Disk + Clone>(
     shards: &[Shard],
     salt: u64,
 ) -> Result<(), OpenError> {
+    let membership = Membership::new([identity.node], [])?;
+    let part = |shard: &Shard| {
+        // There is a snapshot only of something that was done.
+        let position = Position { term: 1, index: shard.applied().max(1) };
+        let start = Snapshot { position, membership: membership.clone() };
+        Part { group: group_of(shard.id()), start, chunks: Box::new(shard.snapshot(CHUNK_BYTES)) }
+    };
+    fill(disk, folder, identity, shards.iter().map(part), salt)
+}
+
+/// The same of any groups.
+pub(crate) fn fill<D: Disk + Clone>(
+    disk: &D,
+    folder: &Path,
+    identity: Identity,
+    parts: impl Iterator<Item = Part>,
+    salt: u64,
+) -> Result<(), OpenError> {
     let path = folder.join(LOG);
     disk.create_folder(&path).map_err(OpenError::disk("create", &path))?;
     let mut settings = fulmar_log::Settings::new(identity.node, salt);
     settings.groups_max = settings.groups_max.max(usize::from(identity.shards.get()) + 1);
     let (mut log, _) = Log::open(disk.clone(), &path, settings)?;
-    for shard in shards {
-        let group = group_of(shard.id());
-        // There is a snapshot only of something that was done.
-        let index = shard.applied().max(1);
-        let membership = Membership::new([identity.node], [])?;
-        let start = Snapshot { position: Position { term: 1, index }, membership };
-        write_snapshot(disk, folder, Named { group, index }, &start, shard)?;
+    for Part { group, start, chunks } in parts {
+        let Position { term, index } = start.position;
+        write_snapshot(disk, folder, Named { group, index }, &start, chunks)?;
         let mut batch = Batch::default();
-        batch.state(group, &Kept { hard_state: HardState { term: 1, vote: None }, start, floor: None });
+        batch.state(group, &Kept { hard_state: HardState { term, vote: None }, start, floor: None });
         batch.purge(group, index);
         match written(log.write(&batch.writes()))? {
             crate::errors::Written::Whole => {}
@@ -65,7 +88,7 @@ fn write_snapshot<D: Disk>(
     folder: &Path,
     named: Named,
     start: &Snapshot,
-    shard: &Shard,
+    chunks: impl Iterator<Item = Vec<u8>>,
 ) -> Result<(), OpenError> {
     let path = folder.join(named.name());
     let file = disk.create(&path).map_err(OpenError::disk("create", &path))?;
@@ -79,7 +102,7 @@ fn write_snapshot<D: Disk>(
         bytes.clear();
         Ok::<_, OpenError>(())
     };
-    for chunk in std::iter::once(head).chain(shard.snapshot(CHUNK_BYTES)) {
+    for chunk in std::iter::once(head).chain(chunks) {
         put_chunk(&mut bytes, &chunk);
         if bytes.len() >= PORTION_BYTES {
             put(&mut bytes)?;

@@ -62,6 +62,7 @@ mod outboxes;
 mod peers;
 mod placing;
 mod propose;
+mod recover;
 mod replica;
 mod settings;
 mod settle;
@@ -84,6 +85,7 @@ pub use inspect::{Finding, GroupReport, Inspector, Kind, LogReport, SnapshotRepo
 pub use letter::{Letter, LetterError, Transfer};
 pub use meta_group::{MetaEvent, MetaRefused};
 pub use out::Out;
+pub use recover::{Cluster, recover};
 pub use settings::{Durability, Mode, Settings};
 pub use settle::{is_settled, settle};
 pub use status::GroupStatus;

@@ -85,6 +85,7 @@ mod message;
 mod names;
 mod outbox;
 mod queue;
+mod recover;
 mod reply;
 mod session;
 mod settings;

@@ -34,6 +34,9 @@ pub struct GroupReport {
     pub start: u64,
     /// The last entry that can be read.
     pub last: u64,
+    /// In which term it was made: of two copies the one whose last entry is of the later term has more, of the same term
+    /// the one with the later entry.
+    pub last_term: u64,
     /// Bytes of the entries between.
     pub entry_bytes: u64,
     /// The snapshots that there are, the newest first.
@@ -89,6 +92,7 @@ impl<D: Disk + Clone> Inspector<D> {
             learners: Vec::new(),
             start: 0,
             last: 0,
+            last_term: 0,
             entry_bytes: 0,
             snapshots: self.snapshot_files(group),
             applied: 0,
@@ -105,7 +109,8 @@ impl<D: Disk + Clone> Inspector<D> {
         (report.term, report.vote, report.start) = (hard_state.term, hard_state.vote, start.position.index);
         report.floor = floor.map(|floor| floor.index);
         let entries = self.entries(group, start.position.index, &mut report);
-        report.last = entries.last().map_or(report.start, |entry| entry.index);
+        let last = entries.last().map_or(start.position, Entry::position);
+        (report.last, report.last_term) = (last.index, last.term);
         let membership = entries.iter().rev().find_map(|entry| match &entry.payload {
             Payload::Membership(membership) => Some(membership),
             _ => None,
