@@ -42,6 +42,7 @@ struct State {
     cluster: ClusterState,
     /// What the store still lacks.
     store: Vec<String>,
+    lost: Option<String>,
     invalid_files: Vec<String>,
 }
 
@@ -52,6 +53,8 @@ pub(crate) struct Readiness {
     pub(crate) ready: bool,
     pub(crate) missing: Vec<String>,
     pub(crate) silent: Vec<String>,
+    /// Groups of the cluster that have no quorum, and for want of whom. Others are served meanwhile.
+    pub(crate) lost: Vec<String>,
     /// Files of users and access rules of which the last good ones are in use.
     pub(crate) invalid_files: Vec<String>,
 }
@@ -74,6 +77,11 @@ impl Health {
         self.lock().store = missing;
     }
 
+    /// Groups of the cluster can't decide anything, in words.
+    pub(crate) fn set_lost(&self, lost: Option<String>) {
+        self.lock().lost = lost;
+    }
+
     /// These files are no good; the last good ones are in use, so nobody needs to be sent elsewhere.
     pub(crate) fn set_invalid_files(&self, files: Vec<String>) {
         self.lock().invalid_files = files;
@@ -87,7 +95,7 @@ impl Health {
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        let State { phase, cluster: ClusterState { missing, silent }, store, invalid_files } = &*self.lock();
+        let State { phase, cluster: ClusterState { missing, silent }, store, lost, invalid_files } = &*self.lock();
         let own = match phase {
             Phase::Starting => Some("listening"),
             Phase::Serving => None,
@@ -96,7 +104,8 @@ impl Health {
         let missing: Vec<String> =
             own.map(str::to_owned).into_iter().chain(missing.iter().chain(store).cloned()).collect();
         let (silent, invalid_files) = (silent.clone(), invalid_files.clone());
-        Readiness { ready: missing.is_empty(), missing, silent, invalid_files }
+        let lost = lost.iter().cloned().collect();
+        Readiness { ready: missing.is_empty(), missing, silent, lost, invalid_files }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -117,9 +126,11 @@ mod tests {
         let cluster = ClusterState { missing: vec!["retained messages".into()], silent: vec!["broker-2".into()] };
         health.set_cluster(cluster);
         let silent = vec!["broker-2".to_owned()];
-        let (missing, invalid_files) = (vec!["retained messages".into()], Vec::new());
-        assert_eq!(health.readiness(), Readiness { ready: false, missing, silent, invalid_files });
+        let (missing, lost, invalid_files) = (vec!["retained messages".into()], Vec::new(), Vec::new());
+        assert_eq!(health.readiness(), Readiness { ready: false, missing, silent, lost, invalid_files });
         health.set_cluster(ClusterState::default());
+        health.set_lost(Some("no quorum for group 3".into()));
+        assert_eq!(health.readiness().lost, ["no quorum for group 3"]);
         health.set_invalid_files(vec!["auth.accessFile".into()]);
         assert!(health.readiness().ready);
         health.set_phase(Phase::Stopping);

@@ -44,6 +44,7 @@
 //!     level: LEVEL,
 //!     cluster_id: None,
 //!     begins: Some(Begins { cluster: ClusterId(1), shards: 12 }),
+//!     alone: None,
 //!     has_data: false,
 //! };
 //! let (mut meta, mut out) = (Meta::new(), Vec::new());
@@ -97,9 +98,9 @@ mod tests;
 
 pub use folder::{Bond, FOLDER_BYTES_MAX, Folder, FolderError};
 pub use links::Link;
-pub use membership::{Begins, Me, Membership, TooManyAsks};
+pub use membership::{Alone, Begins, Me, Membership, TooManyAsks};
 pub use message::{MESSAGE_BYTES_MAX, MemberMessage, NodeState, Request};
 pub use output::Output;
 pub use seek::Found;
 pub use settings::Settings;
-pub use status::{Counts, MemberStatus, Missing, Obstacle, Status};
+pub use status::{Counts, MemberStatus, Missing, Names, Obstacle, Status, list, named};

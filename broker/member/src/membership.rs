@@ -2,6 +2,7 @@
 //! follows from every event, `membership/cluster.rs` how it begins and joins a cluster, `membership/leader.rs` what it does
 //! on the leader of group 0, `membership/report.rs` what it says.
 
+mod alone;
 mod cluster;
 mod leader;
 mod report;
@@ -43,6 +44,9 @@ pub struct Me {
     pub cluster_id: Option<ClusterId>,
     /// Whether this node may begin a cluster, and what that would be. Of all nodes one at most should.
     pub begins: Option<Begins>,
+    /// This node decides alone in its group 0, if the folder says the truth: how far that is. Until [`Output::DecideAlone`]
+    /// it does not go on, since the folder may be an old copy.
+    pub alone: Option<Alone>,
     /// The folder holds shards of a time when the broker was alone. It may begin a cluster with them, but not join one.
     pub has_data: bool,
 }
@@ -54,6 +58,15 @@ pub struct Begins {
     pub cluster: ClusterId,
     /// How many shards it has for ever.
     pub shards: u16,
+}
+
+/// How far group 0 is on a node that has its only vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alone {
+    /// The last entry.
+    pub last: Index,
+    /// The latest term.
+    pub term: Term,
 }
 
 /// Too many commands are open.
@@ -82,6 +95,10 @@ pub struct Membership {
     proposals: Proposals,
     /// Whom this node asked last.
     asked: Option<NodeId>,
+    /// Since when this process asks others whether it may decide alone, if it does.
+    asks_alone: Option<Moment>,
+    /// Why this node was not taken in when it asked last.
+    refused: Option<Box<str>>,
     /// The view that was put out last, and the one that all data threads follow.
     view: u64,
     followed: u64,
@@ -140,6 +157,8 @@ impl Membership {
             asks: Asks::default(),
             proposals: Proposals::default(),
             asked: None,
+            asks_alone: None,
+            refused: None,
             view: 0,
             followed: 0,
             entered: None,
@@ -155,6 +174,7 @@ impl Membership {
             of_lease: Vec::new(),
             of_leases: Vec::new(),
         };
+        membership.asks_alone = membership.me.alone.map(|_| now);
         if let Some(text) = membership.folder_is_wrong() {
             membership.give_up(text, out);
         } else {
@@ -359,8 +379,9 @@ impl Membership {
         let again = |at: Option<Moment>| at.map(|at| at + settings.leases.retry).filter(|at| *at > now);
         let (begun, bootstrap) = (again(self.begun_at), again(self.bootstrapped_at));
         let hand_over = self.handed_over_at.map(|at| at + settings.leases.retry);
+        let alone = self.asks_alone.map(|since| since + settings.alone_wait).filter(|at| *at > now);
         let unreachable = self.links.next_deadline(settings.link_wait, now);
-        [of_lease, of_leases, asks, look, forlorn, begins, begun, bootstrap, hand_over, unreachable]
+        [of_lease, of_leases, asks, look, forlorn, begins, begun, bootstrap, hand_over, alone, unreachable]
             .into_iter()
             .flatten()
             .min()

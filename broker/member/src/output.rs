@@ -13,6 +13,11 @@ pub enum Output {
     /// Make group 0 with this node as its only voter, unless the folder has a group 0. The engine then says that the
     /// node leads it; until it does, this comes again.
     BeginCluster,
+    /// Group 0 may go on by this node's vote alone: nobody who answers has more of it. These do not answer.
+    DecideAlone {
+        /// Addresses that discovery found.
+        silent: Vec<Box<str>>,
+    },
     /// Propose this to group 0 in this term, or not at all: never later, and never by way of another leader. Dropped if
     /// the group does not take it: what still matters comes again.
     Propose {

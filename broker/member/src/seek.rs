@@ -94,6 +94,11 @@ impl Seek {
         Some(latest).filter(|state| state.applied > applied)
     }
 
+    /// How many have said lately that they belong to it.
+    pub(crate) fn answering(&self, cluster: Option<ClusterId>) -> usize {
+        self.of_cluster(cluster).count()
+    }
+
     /// Whether anybody belongs to it.
     pub(crate) fn knows(&self, cluster: Option<ClusterId>) -> bool {
         self.of_cluster(cluster).next().is_some()
@@ -102,6 +107,27 @@ impl Seek {
     fn of_cluster(&self, cluster: Option<ClusterId>) -> impl Iterator<Item = &NodeState> {
         let states = self.seen.values().map(|seen| &seen.state);
         states.filter(move |state| cluster.is_some() && state.cluster == cluster)
+    }
+
+    fn others(&self, me: Member) -> impl Iterator<Item = &Found> {
+        self.found.iter().filter(move |found| found.node.is_none_or(|node| node.id != me.id))
+    }
+
+    /// Addresses from which nothing was heard.
+    pub(crate) fn silent(&self, me: Member) -> Vec<Box<str>> {
+        let is_silent = |found: &&Found| found.node.and_then(|node| self.seen.get(&node)).is_none();
+        self.others(me).filter(is_silent).map(|found| found.address.clone()).collect()
+    }
+
+    /// Whether discovery is sure who there is.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.is_some() && self.too_many.is_none()
+    }
+
+    /// Who of a cluster fits, by its own word.
+    pub(crate) fn find(&self, cluster: Option<ClusterId>, fits: impl Fn(&NodeState) -> bool) -> Option<NodeId> {
+        let of_cluster = |seen: &Seen| cluster.is_some() && seen.state.cluster == cluster;
+        self.seen.iter().find(|(_, seen)| of_cluster(seen) && fits(&seen.state)).map(|(member, _)| member.id)
     }
 
     /// How many addresses were found.
@@ -124,14 +150,10 @@ impl Seek {
         if let Some((node, cluster)) = belonging {
             return Some(Obstacle::Belongs { node, cluster });
         }
-        let others = self.found.iter().filter(|found| found.node.is_none_or(|node| node.id != me.id));
+        let others = self.others(me);
         let seen_of = |found: &Found| found.node.and_then(|node| self.seen.get(&node));
-        let silent: Vec<Box<str>> = others
-            .clone()
-            .filter(|found| seen_of(found).is_none() && !sabotaged!(settings, SilenceIsEmpty))
-            .map(|found| found.address.clone())
-            .collect();
-        if !silent.is_empty() {
+        let silent = self.silent(me);
+        if !silent.is_empty() && !sabotaged!(settings, SilenceIsEmpty) {
             return Some(Obstacle::Silent { addresses: silent, found: self.found.len() });
         }
         if others.filter_map(seen_of).any(|seen| seen.at.since(seen.since) < settings.look_interval) {

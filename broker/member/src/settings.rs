@@ -14,6 +14,9 @@ pub struct Settings {
     pub look_interval: Duration,
     /// For so long links wait: a member that could not be reached meanwhile is reported to the leader.
     pub link_wait: Duration,
+    /// A node that has the only vote of group 0 waits for so long to hear from all others that there are whether its folder
+    /// is an old copy. Those that are silent for longer are not there.
+    pub alone_wait: Duration,
     /// How many commands this program may have asked for ([`Membership::ask`](crate::Membership::ask)) at a time.
     pub asks_max: usize,
     /// How many commands of all nodes the leader may have proposed that are not applied.
@@ -30,6 +33,7 @@ impl Default for Settings {
             ask_interval: Duration::from_millis(300),
             look_interval: Duration::from_secs(1),
             link_wait: Duration::from_secs(2),
+            alone_wait: Duration::from_secs(30),
             asks_max: 128,
             proposals_max: 1024,
             #[cfg(test)]

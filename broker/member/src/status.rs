@@ -1,6 +1,5 @@
 //! What a node says of its part in the cluster: what it lacks to be ready, in words, and how things stand.
 
-use std::fmt;
 use std::time::Duration;
 
 use fulmar_meta::{ClusterId, Incarnation, Index, Member, NODES_MAX, NodeId, State, Term};
@@ -17,15 +16,28 @@ pub enum Missing {
         /// The one that is wanted, or another one that was found.
         wanted: ClusterId,
     },
+    /// It has the only vote, if its folder is no old copy: others are asked.
+    Alone {
+        /// Who does not answer.
+        silent: Vec<Box<str>>,
+        /// Somebody is further.
+        ahead: Option<NodeId>,
+    },
     /// Nobody says who leads the cluster.
-    Leader,
+    Leader {
+        /// How many others answer that belong to it.
+        answering: usize,
+    },
     /// A node joins only when it is linked with all members.
     Links {
         /// With whom it is not.
         to: Vec<Member>,
     },
     /// It asked to be taken in.
-    Admission,
+    Admission {
+        /// Why it was not yet, if the leader said so.
+        refused: Option<Box<str>>,
+    },
     /// Others must say that they wait for it.
     Confirmed {
         /// Who has not said so.
@@ -36,7 +48,12 @@ pub enum Missing {
     /// Leaders of shards have not told it all filters yet.
     Feeds,
     /// It holds no lease.
-    Lease,
+    Lease {
+        /// Who would give it, if that is known.
+        leader: Option<NodeId>,
+    },
+    /// It leads the cluster itself, and holds no lease: no majority has confirmed that it leads.
+    Majority,
     /// It gives away what it has.
     Draining,
     /// Its life is over, and the next one has not begun.
@@ -94,69 +111,108 @@ pub enum Obstacle {
     Committing,
 }
 
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Names of nodes, as far as somebody knows them.
+pub trait Names {
+    /// That of a node.
+    fn name(&self, node: NodeId) -> Option<String>;
+}
+
+impl<F: Fn(NodeId) -> Option<String>> Names for F {
+    fn name(&self, node: NodeId) -> Option<String> {
+        self(node)
+    }
+}
+
+/// A node for a human: its name, or its id if nobody knows one.
+pub fn named(node: NodeId, names: &impl Names) -> String {
+    names.name(node).unwrap_or_else(|| format!("node {node:016x}"))
+}
+
+impl Missing {
+    /// In words, with nodes by their names.
+    pub fn text(&self, names: &impl Names) -> String {
+        let name = |node: NodeId| named(node, names);
+        let all = |members: &[Member]| list(members.iter().map(|member| name(member.id)));
         match self {
-            Self::Cluster(obstacle) => obstacle.fmt(f),
+            Self::Cluster(obstacle) => obstacle.text(names),
             Self::OtherCluster { found, wanted } => {
-                write!(f, "nodes that answer belong to cluster {found}, wanted is {wanted}")
+                format!("nodes that answer belong to cluster {found}, wanted is {wanted}")
             }
-            Self::Leader => f.write_str("no node says who leads the cluster"),
-            Self::Links { to } => {
-                f.write_str("not linked with all members of the cluster: ")?;
-                list(f, to)
+            Self::Alone { ahead: Some(node), .. } => format!(
+                "this data folder decides alone for the cluster and is behind {}: it may be an old copy",
+                name(*node)
+            ),
+            Self::Alone { silent, ahead: None } => {
+                let silent = match silent.as_slice() {
+                    [] => String::new(),
+                    silent => format!(", and no answer from {}", list(silent.iter().map(ToString::to_string))),
+                };
+                format!(
+                    "this data folder decides alone for the cluster: others are asked whether it is an old copy{silent}"
+                )
             }
-            Self::Admission => f.write_str("not a member of the cluster yet: the leader was asked"),
-            Self::Confirmed { by } => {
-                f.write_str("joining: not confirmed by ")?;
-                list(f, by)
+            Self::Leader { answering: 0 } => "no node says who leads the cluster".to_owned(),
+            Self::Leader { answering } => {
+                format!("the cluster has no leader, say those of its nodes that answer ({answering})")
             }
-            Self::Threads => f.write_str("joining: data threads do not follow the view yet"),
-            Self::Feeds => f.write_str("joining: not all shards have told their filters yet"),
-            Self::Lease => f.write_str("no lease: the leader of the cluster does not answer"),
-            Self::Draining => f.write_str("draining"),
-            Self::NextLife => f.write_str("removed from the cluster, about to join again"),
-            Self::Stopped => f.write_str("stopping"),
-            Self::Ended(text) => f.write_str(text),
+            Self::Links { to } => format!("not linked with all members of the cluster: {}", all(to)),
+            Self::Admission { refused: None } => "not a member of the cluster yet: the leader was asked".to_owned(),
+            Self::Admission { refused: Some(why) } => format!("not a member of the cluster yet: {why}"),
+            Self::Confirmed { by } => format!("joining: not confirmed by {}", all(by)),
+            Self::Threads => "joining: data threads do not follow the view yet".to_owned(),
+            Self::Feeds => "joining: not all shards have told their filters yet".to_owned(),
+            Self::Lease { leader: None } => "no lease: no node says who leads the cluster".to_owned(),
+            Self::Lease { leader: Some(leader) } => {
+                format!("no lease: {}, who leads the cluster, does not answer", name(*leader))
+            }
+            Self::Majority => {
+                "no lease: this node leads the cluster, and no majority has confirmed that yet".to_owned()
+            }
+            Self::Draining => "draining".to_owned(),
+            Self::NextLife => "removed from the cluster, about to join again".to_owned(),
+            Self::Stopped => "stopping".to_owned(),
+            Self::Ended(text) => text.to_string(),
         }
     }
 }
 
-impl fmt::Display for Obstacle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Obstacle {
+    /// In words, with nodes by their names.
+    pub fn text(&self, names: &impl Names) -> String {
+        let name = |member: &Member| named(member.id, names);
         match self {
-            Self::NotFirst { found } => write!(
-                f,
+            Self::NotFirst { found } => format!(
                 "no cluster yet: {found} addresses found, none of them belongs to a cluster, and this node may not begin \
                  one: that is for the node whose name ends with -0, or with cluster.bootstrap (--bootstrap=true)"
             ),
-            Self::Known { wanted, found } => write!(
-                f,
+            Self::Known { wanted, found } => format!(
                 "cluster {wanted} is wanted: {found} addresses found, none of them belongs to it, and no other is begun"
             ),
-            Self::Discovery => f.write_str("no cluster yet: discovery has not found the same addresses twice"),
+            Self::Discovery => "no cluster yet: discovery has not found the same addresses twice".to_owned(),
             Self::TooMany { found } => {
-                write!(f, "no cluster yet: {found} addresses found, at most {NODES_MAX} can be asked")
+                format!("no cluster yet: {found} addresses found, at most {NODES_MAX} can be asked")
             }
             Self::Silent { addresses, found } => {
-                write!(f, "no cluster yet: {} of {found} addresses do not answer: ", addresses.len())?;
-                list(f, addresses)
+                let silent = addresses.len();
+                let addresses = list(addresses.iter().map(ToString::to_string));
+                format!("no cluster yet: {silent} of {found} addresses do not answer: {addresses}")
             }
-            Self::SecondLook => f.write_str("no cluster yet: all nodes found are asked a second time"),
-            Self::Belongs { node, cluster } => write!(f, "no cluster begun: {node} belongs to cluster {cluster}"),
-            Self::Other { node } => write!(f, "no cluster yet: {node} begins it"),
-            Self::Committing => f.write_str("the cluster begins: its first entry is not committed yet"),
+            Self::SecondLook => "no cluster yet: all nodes found are asked a second time".to_owned(),
+            Self::Belongs { node, cluster } => {
+                format!("no cluster begun: {} belongs to cluster {cluster}", name(node))
+            }
+            Self::Other { node } => format!("no cluster yet: {} begins it", name(node)),
+            Self::Committing => "the cluster begins: its first entry is not committed yet".to_owned(),
         }
     }
 }
 
 /// Some of a list: a line for a human has an end.
-fn list(f: &mut fmt::Formatter<'_>, items: &[impl fmt::Display]) -> fmt::Result {
+pub fn list(items: impl ExactSizeIterator<Item = String>) -> String {
     const SHOWN_MAX: usize = 8;
-    for (at, item) in items.iter().take(SHOWN_MAX).enumerate() {
-        write!(f, "{}{item}", if at > 0 { ", " } else { "" })?;
-    }
-    if items.len() > SHOWN_MAX { write!(f, " and {} more", items.len() - SHOWN_MAX) } else { Ok(()) }
+    let more = items.len().saturating_sub(SHOWN_MAX);
+    let shown = items.take(SHOWN_MAX).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
 /// How things stand, for metrics and the admin port.

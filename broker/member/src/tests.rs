@@ -1,6 +1,7 @@
 //! What a node does about each event, by topic. Whole outputs are compared, so that what should not happen is tested
 //! too.
 
+mod alone;
 mod begin;
 mod bytes;
 mod join;
@@ -26,7 +27,7 @@ pub(crate) fn at(millis: u64) -> Moment {
 /// A node as it starts, with the nonce of [`start`].
 pub(crate) fn me(id: NodeId, incarnation: Incarnation) -> Me {
     let Start { member, nonce, name, addresses, zone, level } = start(id, incarnation);
-    Me { member, nonce, name, addresses, zone, level, cluster_id: None, begins: None, has_data: false }
+    Me { member, nonce, name, addresses, zone, level, cluster_id: None, begins: None, alone: None, has_data: false }
 }
 
 /// What a node says of itself.
@@ -141,8 +142,14 @@ impl Node {
     /// What it lacks to be ready, in words.
     fn lacks(&self) -> Vec<String> {
         let missing = self.membership.missing(&self.cluster.meta, at(self.now));
-        missing.iter().map(ToString::to_string).collect()
+        missing.iter().map(|it| it.text(&name)).collect()
     }
+}
+
+/// What nodes are called.
+#[expect(clippy::unnecessary_wraps, reason = "it is what is asked for")]
+fn name(node: NodeId) -> Option<String> {
+    Some(format!("broker-{node}"))
 }
 
 fn found(address: &str, node: Option<Member>) -> Found {

@@ -69,9 +69,11 @@ impl Refusal {
     /// What the node that asked does about it.
     pub fn advice(&self) -> Advice {
         match self {
-            Self::NoCluster | Self::StillLive { .. } | Self::NotInView { .. } | Self::NotLeading { .. } => {
-                Advice::Retry
-            }
+            Self::NoCluster
+            | Self::StillLive { .. }
+            | Self::NameTaken { .. }
+            | Self::NotInView { .. }
+            | Self::NotLeading { .. } => Advice::Retry,
             Self::Over { .. } | Self::Known { .. } => Advice::NextLife,
             Self::Retired { .. } | Self::OldFolder { .. } | Self::Unknown { .. } | Self::Restored { .. } => {
                 Advice::StartAnew

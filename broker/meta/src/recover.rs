@@ -28,14 +28,14 @@ pub struct Survivor {
 }
 
 impl Meta {
-    /// The state of the same cluster with this node and no others, which keeps all shards alone, in a life with boot
-    /// counter 1 that is over. None if the cluster has not begun here, or does not know the node.
+    /// The state of the same cluster with this node and no others, which keeps all shards alone, which has not lived
+    /// yet. None if the cluster has not begun here, or does not know the node.
     pub fn recovered(&self, survivor: Survivor) -> Option<Meta> {
         let Survivor { was, id, index, term } = survivor;
         let before = self.cluster.as_ref()?;
         let old = before.nodes.get(&was)?;
         let node =
-            Node { member: Member { id, incarnation: 1 }, nonce: 0, life: Life::Down, drain: None, ..old.clone() };
+            Node { member: Member { id, incarnation: 0 }, nonce: 0, life: Life::Down, drain: None, ..old.clone() };
         let mut cluster = Cluster {
             id: before.id,
             first: before.first,

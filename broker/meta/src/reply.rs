@@ -105,6 +105,14 @@ pub enum Refusal {
         /// Whose.
         member: Member,
     },
+    /// A node that joins has the name of another one that lives.
+    #[error("a live member, node {:016x}, has the name {name:?} already: each needs one of its own", .member.id)]
+    NameTaken {
+        /// Which.
+        name: Box<str>,
+        /// Who has it.
+        member: Member,
+    },
     /// The life is not in the view.
     #[error("{member} is not in view {view}")]
     NotInView {
@@ -132,10 +140,12 @@ pub enum Refusal {
         wanted: Level,
     },
     /// Somebody has to keep the shards.
-    #[error("node {node:016x} is the last one that keeps shards")]
+    #[error("{name} is the last one that keeps shards")]
     LastNode {
         /// Which.
         node: NodeId,
+        /// Its name.
+        name: Box<str>,
     },
     /// The node is not asked to leave.
     #[error("node {node:016x} is not leaving")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use fulmar_meta::{Meta, NodeId, State};
+use fulmar_meta::{Meta, NodeId};
 use fulmar_raft::Position;
 use fulmar_store_raft::{GroupReport, Identity};
 
@@ -33,7 +33,7 @@ pub(super) struct Left {
     pub(super) rests: Vec<Rest>,
     /// The cluster's id, and the nodes that belong to it, by the most recent copy.
     cluster: String,
-    nodes: Vec<(NodeId, String, State)>,
+    nodes: Vec<(NodeId, String)>,
     shards: u16,
 }
 
@@ -69,7 +69,7 @@ impl Left {
     /// What the cluster said last.
     pub(super) fn know(&mut self, meta: &Meta) {
         self.cluster = meta.cluster().map_or_else(String::new, |id| id.to_string());
-        self.nodes = meta.nodes().map(|(id, node)| (id, node.name.to_string(), node.state())).collect();
+        self.nodes = meta.nodes().map(|(id, node)| (id, node.name.to_string())).collect();
         self.shards = u16::try_from(meta.shards().len()).unwrap_or(u16::MAX);
     }
 
@@ -90,7 +90,7 @@ impl Left {
                 let Copy { group, last: Position { term, index }, voters, .. } = copy;
                 let of = self.best(*group).is_some_and(|best| best.last > copy.last);
                 let older = if of { ", another one is more recent" } else { "" };
-                let voters = self.list(voters);
+                let voters = self.names(voters);
                 line(format_args!(
                     "  {}: up to entry {index} of term {term}, decided by {voters}{older}",
                     called(*group)
@@ -99,14 +99,16 @@ impl Left {
         }
         let others = self.others();
         if !others.is_empty() {
-            line(format_args!("not in these folders: {}", self.list(&others)));
+            let mut others: Vec<String> = others.into_iter().map(|node| self.named(node)).collect();
+            others.sort_unstable();
+            line(format_args!("not in these folders: {}", others.join(", ")));
         }
-        for (group, voters) in self.decided_without() {
-            let voters = self.list(&voters);
-            line(format_args!("{}: no majority is in these folders, without {voters}", called(group)));
+        let undecided = self.undecided();
+        if !undecided.is_empty() {
+            line(format_args!("without a majority in these folders: {}", numbers(&undecided)));
         }
         for group in self.missing() {
-            line(format_args!("{}: no copy is in these folders", called(group)));
+            line(format_args!("without a copy in these folders: {}", called(group)));
         }
         if self.is_whole() {
             line(format_args!(
@@ -172,37 +174,42 @@ impl Left {
         self.groups().filter(|group| self.best(*group).is_none()).collect()
     }
 
-    /// Groups whose voters here are no majority, and the others.
-    fn decided_without(&self) -> Vec<(u16, Vec<NodeId>)> {
+    /// Groups whose voters here are no majority.
+    fn undecided(&self) -> Vec<u16> {
         let has = |node: &NodeId, group| {
             self.rests.iter().any(|rest| rest.identity.node == *node && rest.copy(group).is_some())
         };
-        let lost = |group| {
-            let voters = &self.best(group)?.voters;
-            let lost: Vec<NodeId> = voters.iter().copied().filter(|node| !has(node, group)).collect();
-            (2 * lost.len() >= voters.len()).then_some((group, lost))
+        let is_undecided = |group: &u16| {
+            let Some(Copy { voters, .. }) = self.best(*group) else { return false };
+            2 * voters.iter().filter(|node| has(node, *group)).count() <= voters.len()
         };
-        self.groups().filter_map(lost).collect()
+        self.groups().filter(is_undecided).collect()
     }
 
     /// Whether the brokers of these folders could go on by themselves.
     fn is_whole(&self) -> bool {
-        self.missing().is_empty() && self.decided_without().is_empty()
+        self.missing().is_empty() && self.undecided().is_empty()
     }
 
     /// Nodes of the cluster whose folders were not named.
     fn others(&self) -> Vec<NodeId> {
         let here: BTreeSet<NodeId> = self.rests.iter().map(|rest| rest.identity.node).collect();
-        self.nodes.iter().map(|(id, ..)| *id).filter(|id| !here.contains(id)).collect()
+        self.nodes.iter().map(|(id, _)| *id).filter(|id| !here.contains(id)).collect()
+    }
+
+    fn name(&self, node: NodeId) -> Option<&str> {
+        self.nodes.iter().find(|(id, _)| *id == node).map(|(_, name)| name.as_str())
     }
 
     fn named(&self, node: NodeId) -> String {
-        let name = self.nodes.iter().find(|(id, ..)| *id == node).map(|(_, name, _)| name.as_str());
-        name.map_or_else(|| format!("node {node:016x}"), |name| format!("{name} (node {node:016x})"))
+        self.name(node).map_or_else(|| format!("node {node:016x}"), |name| format!("{name} (node {node:016x})"))
     }
 
-    fn list(&self, nodes: &[NodeId]) -> String {
-        nodes.iter().map(|node| self.named(*node)).collect::<Vec<_>>().join(", ")
+    fn names(&self, nodes: &[NodeId]) -> String {
+        let name = |node: &NodeId| self.name(*node).map_or_else(|| format!("node {node:016x}"), str::to_owned);
+        let mut names: Vec<String> = nodes.iter().map(name).collect();
+        names.sort_unstable();
+        names.join(", ")
     }
 }
 
@@ -211,6 +218,13 @@ fn called(group: u16) -> String {
         0 => "group 0 (the cluster)".to_owned(),
         _ => format!("group {group} (shard {})", group - 1),
     }
+}
+
+/// Groups by their numbers.
+fn numbers(groups: &[u16]) -> String {
+    let numbers: Vec<String> = groups.iter().map(u16::to_string).collect();
+    let noun = if groups.len() == 1 { "group" } else { "groups" };
+    format!("{noun} {}", numbers.join(", "))
 }
 
 #[cfg(test)]
@@ -238,7 +252,7 @@ mod tests {
     }
 
     fn left(rests: Vec<Rest>) -> Left {
-        let nodes = (1..=3).map(|id| (id, format!("broker-{id}"), State::Up)).collect();
+        let nodes = (1..=3).map(|id| (id, format!("broker-{id}"))).collect();
         Left { rests, cluster: "c1".to_owned(), nodes, shards: 2 }
     }
 
@@ -250,12 +264,11 @@ mod tests {
             "\
 cluster c1
 data-2: broker-2 (node 0000000000000002)
-  group 0 (the cluster): up to entry 40 of term 3, decided by broker-1 (node 0000000000000001), broker-2 (node 0000000000000002), broker-3 (node 0000000000000003)
-  group 1 (shard 0): up to entry 90 of term 5, decided by broker-1 (node 0000000000000001), broker-2 (node 0000000000000002), broker-3 (node 0000000000000003)
+  group 0 (the cluster): up to entry 40 of term 3, decided by broker-1, broker-2, broker-3
+  group 1 (shard 0): up to entry 90 of term 5, decided by broker-1, broker-2, broker-3
 not in these folders: broker-1 (node 0000000000000001), broker-3 (node 0000000000000003)
-group 0 (the cluster): no majority is in these folders, without broker-1 (node 0000000000000001), broker-3 (node 0000000000000003)
-group 1 (shard 0): no majority is in these folders, without broker-1 (node 0000000000000001), broker-3 (node 0000000000000003)
-group 2 (shard 1): no copy is in these folders
+without a majority in these folders: groups 0, 1
+without a copy in these folders: group 2 (shard 1)
 recover --accept-loss makes broker-2 (node 0000000000000002) the only member of every group. Lost are then
   sessions, messages and retained messages that were acknowledged behind the entries above
   all that was in group 2 (shard 1)

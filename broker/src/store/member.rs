@@ -13,14 +13,16 @@ use fulmar_member::{Found, Link};
 use fulmar_meta::{Life as Phase, Member, Purpose};
 use fulmar_store::{Answer, Ask, Bound, Node as Life, Refusal, Reply, Ticket, Told};
 use fulmar_store_node::{Channel, Clock, Out as _, Stopped, StoreNode};
-use fulmar_worker::{Node, Rules};
+use fulmar_worker::Rules;
 use tracing::{debug, info, warn};
 
 use super::caught_up::CaughtUp;
 use super::cluster_report;
 use super::drains::{Drains, Found as FoundDrain};
 use super::inbox::{BEAT, Inbox, Taken};
+use super::quorum::{self, Saying};
 use super::report::{MemberReport, Report};
+use super::sending_away::SendingAway;
 use super::start::MemberSettings;
 use super::surroundings::Surroundings;
 use super::withdrawn::{endings, removed_users};
@@ -60,6 +62,8 @@ pub(crate) struct MemberStore {
     next_ending: u64,
     sessions_max: usize,
     links: Vec<Link>,
+    /// What other nodes that answer are called.
+    names: BTreeMap<u64, String>,
     found: (Vec<Found>, bool),
     followed: u64,
     next_look: Instant,
@@ -68,6 +72,7 @@ pub(crate) struct MemberStore {
     drains: Drains,
     sending_away: SendingAway,
     was_missing: String,
+    quorum: Saying,
     caught_up: CaughtUp,
     /// What says where this node runs, until it has joined.
     unplaced: Option<ClusterConfig>,
@@ -126,13 +131,15 @@ impl MemberStore {
             next_ending: 0,
             sessions_max,
             links: Vec::new(),
+            names: BTreeMap::new(),
             found: (Vec::new(), false),
             followed: 0,
             next_look: start.now,
             leaves_until: None,
             drains: Drains::default(),
-            sending_away: SendingAway { per_second, is_on: false, at: start.now },
+            sending_away: SendingAway::new(per_second, start.now),
             was_missing: String::new(),
+            quorum: Saying::default(),
             caught_up: CaughtUp::default(),
             unplaced: Some(cluster),
             next_zone: start.now,
@@ -172,6 +179,7 @@ impl MemberStore {
             self.drain(&clock);
             let due = self.store.turn(&clock, &mut self.outside)?;
             self.outside.post();
+            self.warn_of_silence();
             self.hear_own();
             if clock.now >= next_report || is_closed {
                 next_report = clock.now + REPORT;
@@ -188,6 +196,19 @@ impl MemberStore {
                 _ if is_more => clock.now,
                 due => due.map_or(latest, |due| due.min(latest)).min(self.next_look),
             };
+        }
+    }
+
+    /// Nobody can tell an old copy of a folder from the folder itself when those who might know do not answer.
+    fn warn_of_silence(&mut self) {
+        let silent = self.store.take_silent();
+        if !silent.is_empty() {
+            let silent = fulmar_member::list(silent.iter().map(ToString::to_string));
+            warn!(
+                silent,
+                "this data folder decides alone for the cluster, and nobody said whether it is an old copy: if it is, \
+                 stop this node"
+            );
         }
     }
 
@@ -266,6 +287,7 @@ impl MemberStore {
             }
         };
         let links: Vec<Link> = known.iter().map(link).collect();
+        self.names = known.iter().map(|it| (it.node.id, it.name.clone())).collect();
         let me = self.store.node();
         let member_of = |lodger: &Lodger| match lodger {
             Lodger::Unknown => None,
@@ -352,7 +374,7 @@ impl MemberStore {
             self.drains.asks(command, clock.now);
         }
         // Who stops closes all of them when it has handed over.
-        let begins = !self.drains.is_stopping() || self.sending_away.is_on;
+        let begins = !self.drains.is_stopping() || self.sending_away.is_on();
         let is_draining = begins && found.is_some_and(|found| found.drain.is_some());
         self.sending_away.go_on(&self.outside.around.node, is_draining, clock.now);
     }
@@ -424,15 +446,44 @@ impl MemberStore {
         }
     }
 
+    /// What a node is called, if it is one of the cluster or answers.
+    fn name(&self, node: u64) -> Option<String> {
+        let of_cluster = || Some(self.store.engine().meta()?.node(node)?.name.to_string());
+        of_cluster().or_else(|| self.names.get(&node).cloned())
+    }
+
+    /// The same of one that does not answer: who has its name may do so.
+    fn name_of_lost(&self, node: u64) -> String {
+        let name = fulmar_member::named(node, &|node| self.name(node));
+        let has_successor = self.names.iter().any(|(id, other)| *id != node && *other == name);
+        if has_successor { format!("{name} (who answers has another data folder)") } else { name }
+    }
+
+    /// Groups that can't decide anything.
+    fn lost(&self) -> Option<quorum::Lost> {
+        let engine = self.store.engine();
+        let groups: Vec<_> = engine.group_statuses().collect();
+        let me = self.store.node().id;
+        let answers = |id| id == me || self.links.iter().any(|link| link.member.id == id && link.hears);
+        Some(quorum::lost(engine.meta().filter(|meta| meta.cluster().is_some())?, &groups, answers))
+    }
+
     /// Leaves numbers for `/metrics`, and says to probes what is missing.
     fn tell(&mut self, clock: &Clock) {
         let engine = self.store.engine();
         self.report.set(engine.counts(), engine.state());
-        let mut missing: Vec<String> = self.store.missing(clock).iter().map(ToString::to_string).collect();
+        let name = |node| self.name(node);
+        let mut missing: Vec<String> = self.store.missing(clock).iter().map(|it| it.text(&name)).collect();
         let is_caught_up = engine.is_caught_up(clock.now);
         if self.caught_up.is_waited_for(self.store.node().incarnation, is_caught_up) && missing.is_empty() {
             missing.push("copies of shards have not caught up".to_owned());
         }
+        let lost = self.lost();
+        let text = lost.as_ref().and_then(|lost| lost.text(|node| self.name_of_lost(node)));
+        // Without a quorum of some shards the others are served, by this node as by any.
+        missing.extend(text.clone().filter(|_| lost.is_some_and(|lost| lost.groups.contains(&0))));
+        self.quorum.tell(text.as_deref(), clock.now);
+        self.health.set_lost(text);
         let text = missing.join("; ");
         if text != self.was_missing {
             if missing.is_empty() {
@@ -452,35 +503,6 @@ impl MemberStore {
             // Of who stops nobody should think that it could be kept from it.
             let drain = self.drain_report().filter(|it| it.state != DrainState::None && !self.drains.is_stopping());
             self.report.set_member(MemberReport { node, cluster, zone, shards, status, groups, is_caught_up, drain });
-        }
-    }
-}
-
-/// Sends clients to other nodes while this one drains.
-struct SendingAway {
-    /// So many.
-    per_second: u32,
-    is_on: bool,
-    /// When some were sent away last.
-    at: Instant,
-}
-
-impl SendingAway {
-    fn go_on(&mut self, node: &Node, is_draining: bool, now: Instant) {
-        if std::mem::replace(&mut self.is_on, is_draining) != is_draining {
-            info!(is_draining, clients = node.clients(), "clients are sent to other nodes, or not any more");
-            node.drain(is_draining);
-            self.at = now;
-        }
-        let passed = now.saturating_duration_since(self.at);
-        if !is_draining || passed < LOOK {
-            return;
-        }
-        // What did not happen in a second is not made up for.
-        let part = u64::from(self.per_second) * passed.as_millis().min(1000) as u64 / 1000;
-        if part > 0 {
-            self.at = now;
-            node.send_away(part as usize);
         }
     }
 }

@@ -63,6 +63,8 @@ pub struct StoreNode<D: Disk> {
     leaders: Vec<Option<u64>>,
     /// Nodes to which a connection has begun since the last turn.
     greeted: Vec<Node>,
+    /// Who did not answer when this node began to decide alone.
+    pub(crate) silent_alone: Vec<Box<str>>,
     /// What became of what was asked of the cluster.
     pub(crate) answered: Vec<(Command, Answer)>,
 }
@@ -84,7 +86,8 @@ impl<D: Disk + Clone> StoreNode<D> {
         let mut kept = Kept::default();
         // What it says while it is opened is for nobody else.
         let mut listening = Listening { kept: &mut kept, out, takes_part: false };
-        let engine = Engine::open(disk.clone(), settings.engine.clone(), clock.now, clock.time, &mut listening)?;
+        let engine_settings = fulmar_store_raft::Settings { holds_alone: true, ..settings.engine.clone() };
+        let engine = Engine::open(disk.clone(), engine_settings, clock.now, clock.time, &mut listening)?;
         let folder = folder::read(&disk, &settings.engine.folder)?;
         let me = engine.node();
         let shards = settings.engine.shards;
@@ -101,6 +104,7 @@ impl<D: Disk + Clone> StoreNode<D> {
                 level: LEVEL,
                 cluster_id: settings.cluster_id,
                 begins: settings.begins.map(|cluster| Begins { cluster, shards: shards.get() }),
+                alone: engine.alone().map(|it| fulmar_member::Alone { last: it.last, term: it.term }),
                 has_data: false,
             },
             folder.unwrap_or(Folder::new(me.id)),
@@ -125,6 +129,7 @@ impl<D: Disk + Clone> StoreNode<D> {
             replicas_at: 0,
             leaders,
             greeted: Vec::new(),
+            silent_alone: Vec::new(),
             answered: Vec::new(),
         })
     }
@@ -229,6 +234,12 @@ impl<D: Disk + Clone> StoreNode<D> {
     /// What became of what was asked of the cluster, since this was last taken.
     pub fn take_answered(&mut self) -> Vec<(Command, Answer)> {
         std::mem::take(&mut self.answered)
+    }
+
+    /// Who did not answer when this node began to decide alone for the cluster, with a folder of which nobody could say
+    /// whether it is an old copy: told once.
+    pub fn take_silent(&mut self) -> Vec<Box<str>> {
+        std::mem::take(&mut self.silent_alone)
     }
 
     /// Where this node runs, as far as that is known by now. It counts from the next life on: to be said until this one

@@ -27,6 +27,10 @@ impl<D: Disk + Clone> StoreNode<D> {
             Output::Save(what) => folder::write(&self.disk, &self.settings.engine.folder, &what)?,
             // One that has begun goes on.
             Output::BeginCluster => drop(self.engine.begin_cluster(clock.now)),
+            Output::DecideAlone { silent } => {
+                self.engine.release();
+                self.silent_alone = silent;
+            }
             // What the group does not take comes again, if it still matters.
             Output::Propose { term, command } => {
                 drop(self.engine.propose_meta(term, command, clock.now, clock.time));
@@ -40,6 +44,9 @@ impl<D: Disk + Clone> StoreNode<D> {
             Output::Send { to, message } => send(to, &Envelope::Member(message), out),
             Output::View(view) => {
                 self.engine.follow(view.number, view.members().map(node).collect());
+                if view.contains(member(self.engine.node())) {
+                    self.engine.release_shards();
+                }
                 out.follow(&view);
             }
             Output::Acknowledge(until) => {

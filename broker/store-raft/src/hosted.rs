@@ -25,6 +25,8 @@ pub(crate) struct Hosted {
     /// The newest snapshot that is on the disk; 0 if there is none.
     pub(crate) snapshot: Index,
     is_touched: bool,
+    /// It neither leads nor hears of others: see [`Engine::release`](crate::Engine::release).
+    is_held: bool,
     deadline: Option<Instant>,
     /// Up to where the leader said last that entries are committed, and when.
     pub(crate) goal: Option<Goal>,
@@ -89,13 +91,39 @@ impl Kept {
 
 impl Hosted {
     pub(crate) fn new(number: u16, raft: Group, applied: Index, kept: Kept) -> Self {
-        Self { number, raft, applied, kept, log_bytes: 0, snapshot: 0, is_touched: true, deadline: None, goal: None }
+        Self {
+            number,
+            raft,
+            applied,
+            kept,
+            log_bytes: 0,
+            snapshot: 0,
+            is_touched: true,
+            is_held: false,
+            deadline: None,
+            goal: None,
+        }
     }
 
     /// Whether nobody else takes part, so that nothing has to be confirmed by others.
     pub(crate) fn is_alone(&self) -> bool {
         let membership = self.membership();
         membership.voters() == [self.id()] && membership.learners().is_empty()
+    }
+
+    /// Whether nobody else has a vote.
+    pub(crate) fn decides_alone(&self) -> bool {
+        self.membership().voters() == [self.id()]
+    }
+
+    /// Lets the group wait, or go on.
+    pub(crate) fn hold(&mut self, is_held: bool) {
+        self.is_touched |= self.is_held != is_held;
+        self.is_held = is_held;
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
     }
 
     /// Whether there are entries that a snapshot would make superfluous.
@@ -117,11 +145,15 @@ impl Hosted {
 
     /// When the group wants to be ticked. A leader that is alone has nothing to wait for.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        self.deadline.filter(|_| !(self.is_alone() && self.is_leader()) && self.kept.floor.is_none())
+        let is_idle = self.is_alone() && self.is_leader();
+        self.deadline.filter(|_| !is_idle && self.kept.floor.is_none() && !self.is_held)
     }
 
     pub(crate) fn tick(&mut self, now: Instant) {
         let is_first = self.deadline.is_none();
+        if self.is_held {
+            return;
+        }
         if self.kept.floor.is_none() && (is_first || self.next_tick().is_some_and(|deadline| deadline <= now)) {
             DerefMut::deref_mut(self).tick(now);
         }
@@ -129,6 +161,9 @@ impl Hosted {
 
     /// Another node says something.
     pub(crate) fn receive(&mut self, from: NodeId, message: Message, now: Instant) {
+        if self.is_held {
+            return;
+        }
         if let (Some(floor), Body::AskVote { last, .. } | Body::AskPreVote { last }) = (self.kept.floor, &message.body)
             && *last < floor
         {
@@ -247,6 +282,25 @@ mod tests {
         assert_eq!(hosted.kept.floor, Some(floor));
         append(&mut hosted, Position { term: 3, index: 1 }, entry(5, 2));
         assert_eq!((hosted.kept.floor, hosted.next_tick().is_some()), (None, true));
+    }
+
+    #[test]
+    fn a_group_that_is_held_neither_leads_nor_hears_of_others() {
+        let now = Instant::now();
+        let kept = Kept::new(Membership::new([7], [8]).expect("one voter and a learner"));
+        let recovered = Recovered::from_log(kept.hard_state, kept.start.clone(), 0, []).expect("there are no entries");
+        let group = Group::new(Settings::default(), 7, recovered, now, 1);
+        let mut hosted = Hosted::new(0, group, 0, kept);
+        hosted.hold(true);
+        hosted.tick(now + std::time::Duration::from_secs(60));
+        hosted.receive(8, Message { term: 9, body: Body::TermOver }, now);
+        assert_eq!((hosted.is_leader(), hosted.term(), hosted.next_tick()), (false, 0, None));
+        hosted.hold(false);
+        hosted.tick(now + std::time::Duration::from_secs(61));
+        if let Some(write) = hosted.take_outputs().and_then(|outputs| outputs.write) {
+            hosted.stored(write.ticket, now);
+        }
+        assert_eq!((hosted.is_leader(), hosted.term()), (true, 1));
     }
 
     #[test]

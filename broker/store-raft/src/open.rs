@@ -58,6 +58,7 @@ impl<D: Disk + Clone> Engine<D> {
         };
         let mut engine = Self::new(settings, me, disk, log, random);
         (engine.cluster, engine.replicas, engine.left) = (opened.cluster, opened.replicas, opened.left);
+        engine.hold_alone();
         engine.tell_all(time, out);
         engine.follow_map(now)?;
         while engine.is_replaying(time) {
@@ -86,7 +87,7 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// Whether groups in which nobody else decides have not come as far as they can.
     fn is_replaying(&self, time: Time) -> bool {
-        let is_behind = |group: &Hosted| group.is_alone() && !group.is_serving();
+        let is_behind = |group: &Hosted| group.is_alone() && !group.is_serving() && !group.is_held();
         self.full.is_none() && (self.groups().any(is_behind) || self.has_work(time))
     }
 }

@@ -45,7 +45,7 @@ pub fn recover<D: Disk + Clone>(
     let Cluster { meta, shards, last } = cluster;
     let (index, term) = (last.index + RECOVERY_GAP, last.term + RECOVERY_GAP);
     let Some(meta) = meta.recovered(Survivor { was: was.node, id, index, term }) else { return Ok(None) };
-    let identity = Identity { node: id, shards: was.shards, incarnation: 1, mode: Mode::Member };
+    let identity = Identity { node: id, shards: was.shards, incarnation: 0, mode: Mode::Member };
     let found = |number| shards.iter().find(|shard| shard.id() == ShardId(number)).cloned();
     let mut shards: Vec<Shard> =
         (0..was.shards.get()).map(|number| found(number).unwrap_or_else(|| Shard::new(ShardId(number)))).collect();

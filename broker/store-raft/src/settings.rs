@@ -82,6 +82,10 @@ pub struct Settings {
     pub snapshot_portion_bytes: usize,
     /// So much of a group's log stays behind a snapshot where others take part, for those who lag a little.
     pub log_tail_bytes: u64,
+    /// Of a member whose folder was opened before: groups in which nobody else decides wait until they are
+    /// [released](crate::Engine::release). A folder that was restored from an old copy may have them without being all
+    /// that there is.
+    pub holds_alone: bool,
     /// Measures how long commits take, and decides nothing.
     pub clock: fn() -> Instant,
     /// A deliberate mistake, to see that the tests find it.
@@ -114,6 +118,7 @@ impl Settings {
             log_bytes_max: 256 << 20,
             snapshot_portion_bytes: 4 << 20,
             log_tail_bytes: 1 << 20,
+            holds_alone: false,
             clock: Instant::now,
             #[cfg(test)]
             sabotage: None,

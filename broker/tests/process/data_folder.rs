@@ -27,7 +27,7 @@ fn tool(arguments: &[&str]) -> Output {
 }
 
 /// A tool whose exit code is known, and what it said: the result, and beside it.
-fn run(arguments: &[&str], code: i32) -> (String, String) {
+pub fn run(arguments: &[&str], code: i32) -> (String, String) {
     let Output { status, stdout, stderr } = tool(arguments);
     let [stdout, stderr] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
     assert_eq!(status.code(), Some(code), "{arguments:?}: {stdout}{stderr}");
@@ -48,7 +48,7 @@ fn data(folder: &Folder) -> PathBuf {
 }
 
 /// All files below a folder, with what is in them and when they were changed.
-fn contents(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, i64, i64)> {
+pub fn contents(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, i64, i64)> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

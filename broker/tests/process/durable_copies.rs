@@ -10,7 +10,7 @@ use crate::durable::{lasting, publish, take_numbers};
 use crate::durable_nodes::{NODES, come_back, come_in, places};
 use crate::harness::{Broker, Client, Cluster, Folder, wait_for, wait_until_ready};
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
@@ -22,7 +22,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn stop(mut broker: Broker) {
+pub fn stop(mut broker: Broker) {
     broker.signal(libc::SIGTERM);
     assert!(broker.wait().success());
 }
@@ -32,7 +32,7 @@ fn refuses(line: &Value) -> bool {
 }
 
 /// Waits until the process has ended by itself, and returns why: in words.
-fn end_of(mut broker: Broker) -> String {
+pub fn end_of(mut broker: Broker) -> String {
     let line = broker.wait_for_log("a refusal of the folder", refuses);
     assert!(!broker.wait().success(), "a supervisor has to see that something is wrong");
     line["why"].as_str().unwrap().to_owned()

@@ -18,7 +18,7 @@ fn probes_tell_that_the_broker_lives_and_is_ready() {
         assert_eq!(broker.get(path), (200, "ok\n".to_owned()), "{path}");
     }
     let (status, body) = broker.get("/readyz?verbose");
-    let wanted = serde_json::json!({"ready": true, "missing": [], "silent": [], "invalidFiles": []});
+    let wanted = serde_json::json!({"ready": true, "missing": [], "silent": [], "lost": [], "invalidFiles": []});
     assert_eq!((status, serde_json::from_str::<Value>(&body).unwrap()), (200, wanted));
     assert_eq!(broker.get("/nothing").0, 404);
 }

@@ -186,7 +186,8 @@ impl Membership {
         }
         let text = &answer.text;
         match answer.advice {
-            Advice::Done | Advice::Retry => {}
+            Advice::Done => self.refused = None,
+            Advice::Retry => self.refused = Some(text.clone()),
             Advice::NextLife => {
                 if let Some(cluster) = self.folder.bond.cluster() {
                     self.save(Bond::Belongs(cluster), out);

@@ -46,7 +46,10 @@ impl Membership {
             missing.push(Missing::Feeds);
         }
         if !self.lease.holds(now) {
-            missing.push(Missing::Lease);
+            missing.push(match self.leader() {
+                _ if self.role.leads => Missing::Majority,
+                leader => Missing::Lease { leader: leader.map(|(_, id)| id) },
+            });
         }
         if node.drain.is_some() {
             missing.push(Missing::Draining);
@@ -55,6 +58,9 @@ impl Membership {
     }
 
     fn missing_membership(&self, meta: &Meta, now: Moment) -> Missing {
+        if let Some(missing) = self.missing_alone() {
+            return missing;
+        }
         let wanted = self.cluster();
         let is_new = matches!(self.folder.bond, Bond::None | Bond::Begins(_)) && meta.cluster().is_none();
         match (self.seek.cluster(), wanted) {
@@ -68,12 +74,12 @@ impl Membership {
             _ => {}
         }
         if self.leader().is_none() {
-            return Missing::Leader;
+            return Missing::Leader { answering: self.seek.answering(wanted) };
         }
         match self.unlinked(meta) {
-            None => Missing::Leader,
+            None => Missing::Leader { answering: self.seek.answering(wanted) },
             Some(to) if !to.is_empty() => Missing::Links { to },
-            Some(_) => Missing::Admission,
+            Some(_) => Missing::Admission { refused: self.refused.clone() },
         }
     }
 

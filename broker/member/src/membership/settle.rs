@@ -15,6 +15,7 @@ impl Membership {
             if self.is_in_view(meta) {
                 self.entered = self.entered.or(Some(meta.view().number));
             }
+            self.ask_whether_alone(now, out);
             self.bind(meta, out);
             self.begin(meta, now, out);
         }

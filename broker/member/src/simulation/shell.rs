@@ -29,6 +29,7 @@ impl World {
             level: LEVEL,
             cluster_id,
             begins: may_begin.then_some(Begins { cluster, shards: 3 }),
+            alone: None,
             has_data: false,
         };
         let folder = crate::Folder::decode(&disk.file).expect("it was written whole");
@@ -100,6 +101,7 @@ impl World {
         let (Some(process), Some(disk)) = (&mut it.process, &mut it.folder) else { return Ok(()) };
         match output {
             Output::Save(folder) => disk.file = folder.encode(),
+            Output::DecideAlone { .. } => unreachable!("the group of the simulation never rests on one vote"),
             Output::BeginCluster => return self.begin_cluster(pod),
             Output::Propose { term, command } => {
                 let is_asked = match &command {

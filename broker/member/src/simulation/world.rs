@@ -229,7 +229,7 @@ impl World {
         let pods = self.pods.iter().enumerate().filter_map(|(at, pod)| {
             let process = pod.process.as_ref()?;
             let missing = process.membership.missing(&process.meta, self.read_clock(at));
-            let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            let missing: Vec<String> = missing.iter().map(|it| it.text(&|_| None)).collect();
             let bond = pod.folder.as_ref().map(|disk| (disk.bond(), disk.group));
             let status = process.membership.status(&process.meta, self.read_clock(at));
             let status = (status.leader, status.term, status.followed, status.applied, status.serves);

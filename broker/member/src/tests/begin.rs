@@ -132,7 +132,7 @@ fn whoever_finds_a_member_of_a_cluster_does_not_begin_one_but_joins() {
         node.at(millis);
         assert_eq!(node.hear(member(2, 1), state.clone()), []);
     }
-    assert_eq!(node.lacks(), ["no node says who leads the cluster"]);
+    assert_eq!(node.lacks(), ["the cluster has no leader, say those of its nodes that answer (1)"]);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn of_two_that_may_begin_the_one_with_the_lower_id_does() {
         (node.hear(member(other, 1), state), node.lacks())
     };
     assert_eq!(run(9).0, [save(5, Bond::Begins(CLUSTER)), Output::BeginCluster]);
-    let lower = vec!["no cluster yet: 0000000000000003#1 begins it".to_owned()];
+    let lower = vec!["no cluster yet: broker-3 begins it".to_owned()];
     assert_eq!(run(3), (vec![], lower));
 }
 

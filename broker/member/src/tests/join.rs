@@ -42,17 +42,23 @@ fn a_new_node_binds_its_folder_and_asks_the_leader_when_it_is_linked_with_all_me
     assert_eq!(node.link(&[member(1, 1)]), [send(1, MemberMessage::Look)]);
     // First the folder says what it means, with an entry that the leader knows.
     assert_eq!(node.hear(member(1, 1), leader_state(&theirs)), [save(3, joins(2))]);
-    assert_eq!(node.lacks(), ["not linked with all members of the cluster: 0000000000000002#1"]);
+    assert_eq!(node.lacks(), ["not linked with all members of the cluster: broker-2"]);
     assert_eq!(node.link(&[member(1, 1), member(2, 7)]), [send(2, MemberMessage::Look)], "another life is another");
     let wanted = [send(2, MemberMessage::Look), send(1, request(3, 1, 1, join(2, 3, 1)))];
     assert_eq!(node.link(&[member(1, 1), member(2, 1)]), wanted);
     assert_eq!(node.lacks(), ["not a member of the cluster yet: the leader was asked"]);
     assert_eq!(node.at(299), []);
     assert_eq!(node.at(300), [send(1, request(3, 1, 1, join(2, 3, 1)))]);
+    // Why it is kept out is told, as long as it is.
+    let refusal = Refusal::NameTaken { name: "broker-3".into(), member: member(2, 1) };
+    let answer = Answer::of(&Reply::Refused(refusal));
+    assert_eq!(node.receive(member(1, 1), MemberMessage::Answer { nonce: 3001, number: 1, answer }), []);
+    let why = "a live member, node 0000000000000002, has the name \"broker-3\" already: each needs one of its own";
+    assert_eq!(node.lacks(), [format!("not a member of the cluster yet: {why}")]);
     // A view that is later than what it knows counts.
     theirs.join(4);
     assert_eq!(node.hear(member(1, 1), leader_state(&theirs)), []);
-    assert_eq!(node.lacks(), ["not linked with all members of the cluster: 0000000000000004#1"]);
+    assert_eq!(node.lacks(), ["not linked with all members of the cluster: broker-4"]);
 }
 
 #[test]

@@ -33,10 +33,10 @@ fn a_joiner_serves_when_all_waits_for_it_and_it_has_all_filters_whatever_comes_l
     let confirm = Command::Confirm { member: member(2, 1), by: member(1, 1) };
     type Step<'a> = (&'a str, &'a dyn Fn(&mut Node) -> Vec<Output>);
     let steps: [Step<'_>; 4] = [
-        ("joining: not confirmed by 0000000000000001#1", &|node| node.commit(&confirm)),
+        ("joining: not confirmed by broker-1", &|node| node.commit(&confirm)),
         ("joining: data threads do not follow the view yet", &|node| node.follow(2)),
         ("joining: not all shards have told their filters yet", &|node| node.feed(2)),
-        ("no lease: the leader of the cluster does not answer", &|node| grant(node, 2)),
+        ("no lease: broker-1, who leads the cluster, does not answer", &|node| grant(node, 2)),
     ];
     for last in 0..steps.len() {
         let mut node = member_two(false);
@@ -76,7 +76,7 @@ fn without_a_lease_clients_are_closed_and_with_one_they_may_come_back() {
     }
     let last = node.at(2000);
     assert_eq!(last[1..], [Output::CloseClients], "{last:?}");
-    assert_eq!(node.lacks(), ["no lease: the leader of the cluster does not answer"]);
+    assert_eq!(node.lacks(), ["no lease: broker-1, who leads the cluster, does not answer"]);
     let status = node.membership.status(&node.cluster.meta, at(2000));
     assert_eq!((status.serves, status.lease_left, status.counts.leases_lost), (false, Duration::ZERO, 1));
     assert_eq!(grant(&mut node, 9), serves_until(3750), "it counts from when renewal 9 was sent");

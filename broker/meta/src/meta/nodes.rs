@@ -110,7 +110,7 @@ impl Meta {
         state.check_level(start.level)?;
         let replaced = state.nodes.values().find(|other| other.name == start.name).map(|other| other.member);
         if let Some(member) = replaced.filter(|member| state.view.contains(*member)) {
-            return Err(Refusal::StillLive { member });
+            return Err(Refusal::NameTaken { name: start.name.clone(), member });
         }
         Bound::check("nodes", state.nodes.len() + 1 - usize::from(replaced.is_some()), NODES_MAX)?;
         if let Some(old) = replaced {
@@ -193,7 +193,7 @@ impl Meta {
         state.check_known(node)?;
         let stays = |(id, other): (&NodeId, &Node)| *id != node && other.drain != Some(Purpose::Leave);
         if purpose == Purpose::Leave && !state.nodes.iter().any(stays) {
-            return Err(Refusal::LastNode { node });
+            return Err(Refusal::LastNode { node, name: state.nodes[&node].name.clone() });
         }
         Ok(state.set_drain(node, Some(purpose)))
     }

@@ -14,7 +14,7 @@ fn a_node_leaves_for_ever_when_it_has_nothing_and_does_not_live() {
     assert_eq!(text(&keeps), "node 0000000000000001 keeps 12 replicas, wanted are 0");
 
     assert_eq!(world.apply(drain(2, Purpose::Leave)), Reply::Done);
-    assert_eq!(world.refused(drain(3, Purpose::Leave)), Refusal::LastNode { node: 3 });
+    assert_eq!(world.refused(drain(3, Purpose::Leave)), Refusal::LastNode { node: 3, name: "broker-3".into() });
     assert_eq!(world.refused(Command::Gone { node: 2 }), Refusal::StillLive { member: member(2, 1) });
     world.remove(member(2, 1));
     assert_eq!(world.meta.state(2), Some(State::Down));
