@@ -4,6 +4,7 @@
 
 mod alone;
 mod cluster;
+mod departed;
 mod leader;
 mod report;
 mod settle;
@@ -13,6 +14,8 @@ use fulmar_meta::{
     Term,
 };
 use thiserror::Error;
+
+use departed::Departed;
 
 use crate::asks::Asks;
 use crate::folder::Folder;
@@ -95,6 +98,8 @@ pub struct Membership {
     proposals: Proposals,
     /// Whom this node asked last.
     asked: Option<NodeId>,
+    /// Nodes that seem to have left for ever, as the leader sees them.
+    departed: Departed,
     /// Since when this process asks others whether it may decide alone, if it does.
     asks_alone: Option<Moment>,
     /// Why this node was not taken in when it asked last.
@@ -157,6 +162,7 @@ impl Membership {
             asks: Asks::default(),
             proposals: Proposals::default(),
             asked: None,
+            departed: Departed::default(),
             asks_alone: None,
             refused: None,
             view: 0,
@@ -380,8 +386,9 @@ impl Membership {
         let (begun, bootstrap) = (again(self.begun_at), again(self.bootstrapped_at));
         let hand_over = self.handed_over_at.map(|at| at + settings.leases.retry);
         let alone = self.asks_alone.map(|since| since + settings.alone_wait).filter(|at| *at > now);
+        let departed = self.departed.next_deadline(settings);
         let unreachable = self.links.next_deadline(settings.link_wait, now);
-        [of_lease, of_leases, asks, look, forlorn, begins, begun, bootstrap, hand_over, alone, unreachable]
+        [of_lease, of_leases, asks, look, forlorn, begins, begun, bootstrap, hand_over, alone, unreachable, departed]
             .into_iter()
             .flatten()
             .min()

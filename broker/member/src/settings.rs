@@ -17,6 +17,8 @@ pub struct Settings {
     /// A node that has the only vote of group 0 waits for so long to hear from all others that there are whether its folder
     /// is an old copy. Those that are silent for longer are not there.
     pub alone_wait: Duration,
+    /// A node that was drained in order to leave, and is down for so long, has left.
+    pub gone_after: Duration,
     /// How many commands this program may have asked for ([`Membership::ask`](crate::Membership::ask)) at a time.
     pub asks_max: usize,
     /// How many commands of all nodes the leader may have proposed that are not applied.
@@ -34,6 +36,7 @@ impl Default for Settings {
             look_interval: Duration::from_secs(1),
             link_wait: Duration::from_secs(2),
             alone_wait: Duration::from_secs(30),
+            gone_after: Duration::from_secs(10),
             asks_max: 128,
             proposals_max: 1024,
             #[cfg(test)]

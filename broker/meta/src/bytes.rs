@@ -17,7 +17,12 @@ pub use snapshot::SnapshotError;
 const FORMAT: u8 = 1;
 
 /// What this build knows: commands of this level and of all before it.
-pub const LEVEL: Level = 1;
+///
+/// | level | since then |
+/// |---|---|
+/// | 1 | the first |
+/// | 2 | names of retired nodes are remembered |
+pub const LEVEL: Level = 2;
 
 /// A value with its format in front, and nothing behind it.
 fn encode(value: &impl Bytes, out: &mut Vec<u8>) {

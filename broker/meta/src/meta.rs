@@ -20,6 +20,9 @@ use crate::view::View;
 /// A shard has as many voters as there are nodes, but not more than this.
 pub const VOTERS_MAX: usize = 3;
 
+/// From this feature level on names of retired nodes are remembered.
+pub(crate) const NAMES_LEVEL: Level = 2;
+
 /// The state of the cluster: see the [crate].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
@@ -43,6 +46,8 @@ pub(crate) struct Cluster {
     pub(crate) view: View,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) tombstones: BTreeMap<NodeId, Tombstone>,
+    /// What some of these were called.
+    pub(crate) retired_names: BTreeMap<NodeId, Box<str>>,
     /// Nobody joins whose folder may be older than this: a retired node that is not remembered by name.
     pub(crate) forgotten: Index,
     /// The first is shard 1.
@@ -136,6 +141,7 @@ impl Meta {
             view: View::default(),
             nodes: BTreeMap::new(),
             tombstones: BTreeMap::new(),
+            retired_names: BTreeMap::new(),
             forgotten: 0,
             shards: (0..shards).map(|_| Replicas::alone(node)).collect(),
         };
@@ -214,6 +220,11 @@ impl Meta {
         self.cluster.iter().flat_map(|cluster| cluster.tombstones.iter().map(|(id, it)| (*id, *it)))
     }
 
+    /// What a retired node was called, if it was retired since all nodes know of that.
+    pub fn retired_name(&self, id: NodeId) -> Option<&str> {
+        self.cluster.as_ref()?.retired_names.get(&id).map(|name| &**name)
+    }
+
     /// How many retired nodes are remembered by name.
     pub fn tombstones(&self) -> usize {
         self.cluster.as_ref().map_or(0, |cluster| cluster.tombstones.len())
@@ -275,14 +286,18 @@ impl Cluster {
         }
     }
 
-    /// A node is retired. When too many are remembered the oldest is forgotten by name: its folder is older than that.
+    /// A node is retired. When too many are remembered the oldest is forgotten: its folder is older than that.
     pub(crate) fn retire(&mut self, node: NodeId, index: Index, successor: Option<NodeId>) {
-        self.nodes.remove(&node);
+        let known = self.nodes.remove(&node);
+        if let Some(known) = known.filter(|_| self.level >= NAMES_LEVEL) {
+            self.retired_names.insert(node, known.name);
+        }
         self.tombstones.insert(node, Tombstone { index, successor });
         if self.tombstones.len() > TOMBSTONES_MAX {
             let oldest = self.tombstones.iter().min_by_key(|(id, it)| (it.index, **id));
             if let Some((id, Tombstone { index, .. })) = oldest.map(|(id, it)| (*id, *it)) {
                 self.tombstones.remove(&id);
+                self.retired_names.remove(&id);
                 self.forgotten = self.forgotten.max(index);
             }
         }

@@ -44,6 +44,7 @@ impl Meta {
             view: View::new(before.view.number + RECOVERY_GAP, []),
             nodes: before.nodes.clone(),
             tombstones: before.tombstones.clone(),
+            retired_names: before.retired_names.clone(),
             // Of those that came after what is known here nobody knows the names.
             forgotten: index,
             shards: before.shards.iter().map(|_| Replicas::alone(id)).collect(),

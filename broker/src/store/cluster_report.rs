@@ -50,11 +50,11 @@ pub(super) fn cluster(
     drain: DrainReport,
 ) -> ClusterReport {
     let live = meta.nodes().map(|(id, node)| member(meta, id, node));
-    // Nothing but its id is remembered of who will never be back.
+    // Nothing but its id and its name is remembered of who will never be back.
     let gone = meta.retired().map(|(id, _)| MemberReport {
         node_id: hexadecimal(id),
         incarnation: 0,
-        name: String::new(),
+        name: meta.retired_name(id).unwrap_or_default().to_owned(),
         zone: None,
         state: MemberState::Gone,
         is_live: false,

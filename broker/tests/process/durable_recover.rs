@@ -43,6 +43,17 @@ fn wait_until_whole(nodes: &[Broker]) {
     }
 }
 
+/// What nodes lack belongs to a failure.
+struct Witness<'a>(&'a [Broker]);
+
+impl Drop for Witness<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.iter().for_each(|node| println!("{}", readiness(node)));
+        }
+    }
+}
+
 fn data(cluster: &Cluster, index: usize) -> PathBuf {
     cluster.folder(index).path().join("data")
 }
@@ -106,6 +117,7 @@ fn one_folder_of_three_brings_the_cluster_back_and_a_fresh_pair_gets_copies() {
     wait_until_whole(&nodes);
     publish(&mut publisher, "queue", 40..50);
     nodes.pop().unwrap().kill();
+    let _witness = Witness(&nodes);
     let mut subscriber = come_back(nodes[0].address("mqtt"), &lasting("subscriber"));
     subscriber.acknowledges = true;
     assert_eq!(take_numbers(&mut subscriber, 20), (30..50).collect::<Vec<u32>>());
@@ -133,6 +145,7 @@ fn the_folders_that_were_given_up_are_set_aside_when_they_come_back() {
     nodes.iter().for_each(wait_until_ready);
     wait_until_whole(&nodes);
     nodes.pop().unwrap().kill();
+    let _witness = Witness(&nodes);
     let mut subscriber = come_back(nodes[1].address("mqtt"), &lasting("subscriber"));
     subscriber.acknowledges = true;
     assert_eq!(take_numbers(&mut subscriber, 40), (0..40).collect::<Vec<u32>>());

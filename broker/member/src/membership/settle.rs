@@ -23,6 +23,7 @@ impl Membership {
             return;
         }
         self.lead(meta, now, out);
+        self.retire(meta, now, out);
         self.ask_leader(meta, now, out);
         self.look(meta, now, out);
         self.carry_out(meta, now, out);

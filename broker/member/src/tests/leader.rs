@@ -233,3 +233,31 @@ fn a_node_that_has_to_start_anew_does_nothing_else_in_the_same_turn() {
                 wanted; its data folder is set aside, and it joins as another node";
     assert_eq!(out, [Output::View(node.cluster.meta.view().clone()), Output::StartAnew(text.into())]);
 }
+
+#[test]
+fn who_was_drained_to_leave_and_stays_away_is_retired() {
+    let mut node = leader(&[2, 3]);
+    let read = |out: &Output| matches!(out, Output::Propose { command: Command::Gone { .. }, .. });
+    let leave = Command::Drain { node: 3, purpose: Purpose::Leave };
+    node.commit(&leave);
+    let gone = Command::Gone { node: 3 };
+    let proposes = |node: &mut Node, millis: u64| node.at(millis).into_iter().filter(read).collect::<Vec<_>>();
+    assert_eq!(proposes(&mut node, 20_000), [], "it lives");
+    node.commit(&Command::Remove { member: member(3, 1), term: 1 });
+    assert_eq!(proposes(&mut node, 29_999), [], "it may restart");
+    assert_eq!(proposes(&mut node, 30_000), [propose(1, gone.clone())]);
+    assert_eq!(proposes(&mut node, 30_100), [], "it is on its way");
+    assert_eq!(proposes(&mut node, 31_000), [propose(1, gone.clone())], "it was lost");
+    node.commit(&gone);
+    assert_eq!((node.cluster.meta.state(3), proposes(&mut node, 60_000)), (Some(State::Gone), vec![]));
+}
+
+#[test]
+fn who_is_down_and_was_not_to_leave_stays() {
+    let mut node = leader(&[2, 3]);
+    node.commit(&drain(3));
+    node.commit(&Command::Remove { member: member(3, 1), term: 1 });
+    node.commit(&Command::Remove { member: member(2, 1), term: 1 });
+    let is_gone = |out: &Output| matches!(out, Output::Propose { command: Command::Gone { .. }, .. });
+    assert!(![0, 10_000, 60_000].into_iter().any(|millis| node.at(millis).iter().any(is_gone)));
+}

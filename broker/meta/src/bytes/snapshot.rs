@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{BytesError, bytes_of_enum, bytes_of_struct, decode, encode, unknown};
 use crate::command::{Purpose, Start};
-use crate::limits::{Bound, NODES_MAX, SHARDS_MAX, TOMBSTONES_MAX};
+use crate::limits::{Bound, NAME_BYTES_MAX, NODES_MAX, SHARDS_MAX, TOMBSTONES_MAX};
 use crate::meta::{Cluster, Leader, Life, Meta, Move, Node, Replicas, Stage, Tombstone, VOTERS_MAX};
 use crate::names::{ClusterId, Index, Level, NodeId, Time};
 use crate::view::View;
@@ -46,14 +46,23 @@ impl Meta {
             tombstones: cluster.tombstones.iter().map(|(node, it)| Retired { node: *node, tombstone: *it }).collect(),
             shards: cluster.shards.clone(),
         });
-        encode(&Snapshot { applied: self.applied, time: self.time, cluster }, out);
+        let snapshot = Snapshot { applied: self.applied, time: self.time, cluster };
+        let names = self.cluster.iter().flat_map(|cluster| &cluster.retired_names);
+        let names: Vec<Called> = names.map(|(node, name)| Called { node: *node, name: name.clone() }).collect();
+        if names.is_empty() {
+            return encode(&snapshot, out);
+        }
+        fulmar_bytes::encode(FORMAT_WITH_NAMES, &(snapshot, names), out);
     }
 
     /// Reads what [`snapshot`](Self::snapshot) wrote.
     pub fn load(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let Snapshot { applied, time, cluster } = decode(bytes)?;
+        let (Snapshot { applied, time, cluster }, names) = match bytes.first() {
+            Some(&FORMAT_WITH_NAMES) => fulmar_bytes::decode(FORMAT_WITH_NAMES, bytes)?,
+            _ => (decode(bytes)?, Vec::new()),
+        };
         check(applied <= COUNTER_MAX, "the last entry is too high")?;
-        let cluster = cluster.map(|body| body.check(applied)).transpose()?;
+        let cluster = cluster.map(|body| body.check(applied, names)).transpose()?;
         Ok(Self {
             applied,
             time,
@@ -63,6 +72,9 @@ impl Meta {
         })
     }
 }
+
+/// That of a state that remembers names of retired nodes, which no node has before all know this format.
+const FORMAT_WITH_NAMES: u8 = 2;
 
 struct Snapshot {
     applied: Index,
@@ -82,6 +94,12 @@ struct Body {
     shards: Vec<Replicas>,
 }
 
+/// What a retired node was called.
+struct Called {
+    node: NodeId,
+    name: Box<str>,
+}
+
 struct Retired {
     node: NodeId,
     tombstone: Tombstone,
@@ -93,6 +111,7 @@ bytes_of_struct!(Leader { node, term });
 bytes_of_struct!(Node { member, nonce, name, addresses, zone, level, life, drain });
 bytes_of_enum!(Life, unknown!("state of a node"), { 1 => Down, 2 => Joining { confirmed }, 3 => Up, });
 bytes_of_struct!(Retired { node, tombstone });
+bytes_of_struct!(Called { node, name });
 bytes_of_struct!(Tombstone { index, successor });
 bytes_of_struct!(Replicas { voters, leader, moving });
 bytes_of_struct!(Move { to, from, stage });
@@ -103,7 +122,7 @@ fn check(holds: bool, what: &'static str) -> Result<(), SnapshotError> {
 }
 
 impl Body {
-    fn check(self, applied: Index) -> Result<Cluster, SnapshotError> {
+    fn check(self, applied: Index, called: Vec<Called>) -> Result<Cluster, SnapshotError> {
         let Self { id, first, level, leader, view, forgotten, nodes, tombstones, shards } = self;
         Bound::check("nodes", nodes.len(), NODES_MAX)?;
         Bound::check("retired nodes", tombstones.len(), TOMBSTONES_MAX)?;
@@ -126,10 +145,19 @@ impl Body {
         let tombstones: BTreeMap<_, _> = tombstones.into_iter().map(|it| (it.node, it.tombstone)).collect();
         check(tombstones.keys().all(|node| !nodes.contains_key(node)), "a retired node is there still")?;
         check(tombstones.values().all(|it| it.index <= applied), "a node was retired in the future")?;
+        check(
+            called.is_sorted_by(|before, after| before.node < after.node),
+            "names of retired nodes are not in order",
+        )?;
+        for Called { node, name } in &called {
+            check(tombstones.contains_key(node), "a node has a name though it is not retired")?;
+            Bound::check("bytes of a node's name", name.len(), NAME_BYTES_MAX)?;
+        }
+        let retired_names = called.into_iter().map(|it| (it.node, it.name)).collect();
         for replicas in &shards {
             check_replicas(replicas)?;
         }
-        Ok(Cluster { id, first, level, leader, view, nodes, tombstones, forgotten, shards })
+        Ok(Cluster { id, first, level, leader, view, nodes, tombstones, retired_names, forgotten, shards })
     }
 }
 

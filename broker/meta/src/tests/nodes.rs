@@ -167,7 +167,7 @@ fn a_new_id_under_an_old_name_retires_the_old_one_for_ever() {
     let successor = Start { name: "broker-3".into(), ..start(30, 1) };
     let made_at = world.meta.applied();
     let early = world.refused(Command::Join { cluster: CLUSTER, made_at, start: successor.clone() });
-    assert_eq!(early, Refusal::StillLive { member: member(3, 1) });
+    assert_eq!(early, Refusal::NameTaken { name: "broker-3".into(), member: member(3, 1) });
     world.remove(member(3, 1));
     assert_eq!(world.join(successor), Reply::Done);
     assert_eq!(world.states(), [(1, State::Up), (2, State::Up), (30, State::Joining)]);
@@ -243,4 +243,34 @@ fn an_entry_counts_once() {
     assert_eq!(world.meta, before);
     let applied = world.meta.apply(index + 1, &entry);
     assert_eq!(applied, Applied { index: index + 1, replies: vec![Reply::Done], is_new_view: true });
+}
+
+#[test]
+fn what_a_retired_node_was_called_is_remembered_when_all_nodes_know_how() {
+    let at = |level: Level| {
+        let mut world = World::empty();
+        for id in 1..=3 {
+            let start = Start { level, ..start(id, 1) };
+            let reply = match id {
+                1 => world.apply(Command::Bootstrap { cluster: CLUSTER, shards: 2, first: start }),
+                _ => world.join(start),
+            };
+            assert_eq!(reply, Reply::Done);
+        }
+        world.apply(Command::Lead { leader: 1, term: 1 });
+        assert_eq!(world.apply(Command::Drain { node: 2, purpose: Purpose::Leave }), Reply::Done);
+        assert_eq!(world.remove(member(2, 1)), Reply::Done);
+        assert_eq!(world.apply(Command::Gone { node: 2 }), Reply::Done);
+        world.meta
+    };
+    for (level, name, format) in [(1, None, 1), (2, Some("broker-2"), 2)] {
+        let meta = at(level);
+        assert_eq!((meta.state(2), meta.retired_name(2)), (Some(State::Gone), name));
+        let mut bytes = Vec::new();
+        meta.snapshot(&mut bytes);
+        assert_eq!((bytes[0], Meta::load(&bytes)), (format, Ok(meta)), "builds of level 1 read the first format");
+        for length in 0..bytes.len() {
+            assert!(Meta::load(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
+        }
+    }
 }
