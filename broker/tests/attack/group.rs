@@ -2,6 +2,7 @@
 //! the broker and its well-behaved clients go before whatever else this machine does, which is not what is measured.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::harness::wait_for;
@@ -38,6 +39,24 @@ impl Group {
             group.write("cpu.cfs_quota_us", &quota.to_string());
         }
         group
+    }
+
+    /// For a broker whose disk can be made slow.
+    pub fn with_disk(name: &str) -> Group {
+        Group::make(name, &[if is_v2() { "io" } else { "blkio" }])
+    }
+
+    /// Lets those in the group write so often in a second to the disk that has `path`; no number: as often as they like.
+    /// None: nothing that can be slowed down is under that path, as where it is in memory.
+    pub fn limit_writes(&self, path: &Path, per_second: Option<u32>) -> Option<()> {
+        let device = disk_of(path)?;
+        if is_v2() {
+            let limit = per_second.map_or("max".to_owned(), |limit| limit.to_string());
+            self.write("io.max", &format!("{device} wiops={limit}"));
+        } else {
+            self.write("blkio.throttle.write_iops_device", &format!("{device} {}", per_second.unwrap_or(0)));
+        }
+        Some(())
     }
 
     fn make(name: &str, controllers: &[&str]) -> Group {
@@ -115,6 +134,16 @@ impl Drop for Group {
             }
         }
     }
+}
+
+/// Major and minor number of the whole disk that has a path.
+fn disk_of(path: &Path) -> Option<String> {
+    let device = fs::metadata(path).expect("the path is there").dev();
+    let folder = PathBuf::from(format!("/sys/dev/block/{}:{}", libc::major(device), libc::minor(device)));
+    // What is no device is not there, and a part of a disk is in the folder of the disk.
+    let part = fs::canonicalize(folder).ok()?;
+    let disk = if part.join("partition").exists() { part.parent()?.to_owned() } else { part };
+    fs::read_to_string(disk.join("dev")).ok().map(|device| device.trim().to_owned())
 }
 
 fn is_v2() -> bool {

@@ -14,6 +14,7 @@
 #![allow(unreachable_pub, reason = "nothing is exported from a test, and pub says what is for other files")]
 
 mod attackers;
+#[allow(dead_code, reason = "other tests make disks slow")]
 mod group;
 mod harness;
 mod stage;

@@ -13,8 +13,7 @@ use fulmar_codec::{Connect, QoS, ReasonCode, Version};
 
 use crate::durable::lasting;
 use crate::durable_nodes::{NODES, come_in, places};
-use crate::durable_traffic::{Dice, Publisher, Subscriber};
-use crate::harness::{Broker, Client, Cluster, Got, PATIENCE, wait_until_ready};
+use crate::harness::{Broker, Client, Cluster, Dice, Got, PATIENCE, Publisher, Subscriber, wait_until_ready};
 
 /// A node that is silent for so long is left for another.
 const SILENCE: Duration = Duration::from_secs(8);

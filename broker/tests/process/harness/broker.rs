@@ -14,6 +14,8 @@ use super::{Folder, PATIENCE, get, wait_for};
 /// The configuration, in the folder that the broker works in.
 pub const FILE: &str = "broker.yaml";
 const BINARY: &str = env!("CARGO_BIN_EXE_fulmar-broker");
+/// Names another broker than the one that was built for the test, such as an optimized one to measure.
+const OTHER_BINARY: &str = "FULMAR_TEST_BROKER";
 
 /// One plain listener and the HTTP port, both on free ports, and a log that the harness can read.
 const BASE: &str = "
@@ -29,6 +31,8 @@ pub struct Start {
     environment: Vec<(String, String)>,
     /// Commands of a shell that becomes the broker after them.
     before: Vec<String>,
+    /// Words in front of the broker's: a program that becomes the broker.
+    by_way_of: Vec<String>,
 }
 
 /// A running broker. It is killed when it is dropped.
@@ -61,7 +65,13 @@ struct Lines {
 impl Start {
     /// With `yaml` instead of the base configuration.
     pub fn with_file(yaml: &str) -> Start {
-        Start { yaml: yaml.to_owned(), arguments: Vec::new(), environment: Vec::new(), before: Vec::new() }
+        Start {
+            yaml: yaml.to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            before: Vec::new(),
+            by_way_of: Vec::new(),
+        }
     }
 
     /// With the base configuration and some settings, `key=value` each.
@@ -91,6 +101,13 @@ impl Start {
         self
     }
 
+    /// Starts a program that becomes the broker, such as `nsenter`.
+    #[allow(dead_code, reason = "for the tests of faults")]
+    pub fn by_way_of(mut self, words: &[&str]) -> Start {
+        self.by_way_of = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Starts it and waits until every port is open.
     pub fn run(self) -> Broker {
         let (mut child, folder) = self.spawn();
@@ -113,16 +130,18 @@ impl Start {
     }
 
     fn spawn(self) -> (Child, Folder) {
-        let Start { yaml, arguments, environment, before } = self;
+        let Start { yaml, arguments, environment, before, by_way_of } = self;
         let folder = Folder::new();
         std::fs::write(folder.path().join(FILE), yaml).expect("write the configuration");
-        let mut command = if before.is_empty() {
-            Command::new(BINARY)
+        let mut words = if before.is_empty() {
+            Vec::new()
         } else {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("{} && exec \"$0\" \"$@\"", before.join(" && ")), BINARY]);
-            shell
+            ["sh", "-c", &format!("{} && exec \"$@\"", before.join(" && ")), "sh"].map(str::to_owned).to_vec()
         };
+        words.extend(by_way_of);
+        words.push(std::env::var(OTHER_BINARY).unwrap_or(BINARY.to_owned()));
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         if arguments.first().is_none_or(|argument| argument != "check") {
             command.args(["--config", FILE]);
         }

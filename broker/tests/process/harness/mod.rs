@@ -9,6 +9,7 @@ mod http;
 mod nodes;
 mod operator;
 mod tls;
+mod traffic;
 mod wait;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use http::get;
 pub use nodes::{Cluster, has_line, name, wait_for_link, wait_for_link_publishes, wait_until_ready};
 pub use operator::Operator;
 pub use tls::shake_hands;
+pub use traffic::{Dice, Publisher, Subscriber};
 pub use wait::wait_for;
 
 /// How long a test waits for what must come. Far beyond what it takes, for machines that are busy with other things.

@@ -1,0 +1,104 @@
+//! Clusters of three and five brokers that keep sessions together, each broker in a network of its own, to which
+//! everything happens that can: killed, stopped, standing still, cut off, heard by nobody, without its folder, with a disk
+//! that takes its time. What was acknowledged is neither lost nor doubled nor out of order, and who is connected misses
+//! nothing.
+//!
+//! `cargo xtask faults` runs it, as root, because networks and control groups are root's. All that happens to the nodes
+//! follows from a seed that is printed; `FULMAR_FAULTS_SEED` repeats it, though not to the microsecond: these are real
+//! processes. `FULMAR_FAULTS_SECONDS` says for how long there are faults in each run.
+//!
+//! `run` is the story of a run, `plan` what happens to the nodes, `stage` how; `live`, `retained` and `mortals` are
+//! clients with what must hold for them. Wall clocks are not stepped here: all nodes have the machine's.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a failure is read together with what happened before it")]
+#![allow(unreachable_pub, reason = "nothing is exported from a test, and pub says what is for other files")]
+
+#[path = "../attack/group.rs"]
+#[allow(dead_code, reason = "attacks use more of it")]
+mod group;
+mod harness;
+mod live;
+mod mortals;
+mod network;
+mod plan;
+mod retained;
+mod run;
+mod stage;
+mod world;
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::run::Orders;
+
+const SEED: &str = "FULMAR_FAULTS_SEED";
+const SECONDS: &str = "FULMAR_FAULTS_SECONDS";
+const MINUTES: &str = "FULMAR_FAULTS_MINUTES";
+/// Of faults in one of the runs that everybody waits for.
+const SECONDS_DEFAULT: u64 = 60;
+/// Of faults in each of many runs.
+const SECONDS_OF_MANY: u64 = 180;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // One network at a time, and the machine for each.
+    arguments.test_threads = Some(1);
+    if arguments.ignored || arguments.include_ignored {
+        network::leave_the_machine();
+    }
+    let with_nodes = |name: &str, nodes| {
+        Trial::test(name, move || {
+            let seconds = number(SECONDS).unwrap_or(SECONDS_DEFAULT);
+            run::run(Orders { nodes, seed: seed(), time: Duration::from_secs(seconds) });
+            Ok(())
+        })
+        // Needs root.
+        .with_ignored_flag(true)
+    };
+    let mut trials = vec![
+        Trial::test("a_seed_has_one_plan", || {
+            plan::check();
+            Ok(())
+        }),
+        with_nodes("three_nodes_lose_nothing", 3),
+        with_nodes("five_nodes_lose_nothing", 5),
+    ];
+    if let Some(minutes) = number(MINUTES) {
+        let trial = Trial::test("many_runs_lose_nothing", move || {
+            many(Duration::from_secs(60 * minutes));
+            Ok(())
+        });
+        trials.push(trial.with_ignored_flag(true));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// One run after the other, of three and of five nodes in turn, until the time is over.
+fn many(time: Duration) {
+    let (begin, first) = (Instant::now(), seed());
+    let of_each = Duration::from_secs(number(SECONDS).unwrap_or(SECONDS_OF_MANY));
+    for (count, seed) in (first..).enumerate() {
+        let left = time.saturating_sub(begin.elapsed());
+        if left.is_zero() {
+            return println!("{count} runs");
+        }
+        run::run(Orders { nodes: [3, 5][count % 2], seed, time: of_each.min(left) });
+    }
+}
+
+/// What the run follows from: a number of the caller's, or any.
+fn seed() -> u64 {
+    number(SEED).unwrap_or_else(|| RandomState::new().hash_one("faults") >> 32)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    Some(number.unwrap_or_else(|_| panic!("found `{text}` in {variable}, wanted a number")))
+}
