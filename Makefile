@@ -1,7 +1,7 @@
 # Every task of the project. What a task does is written in xtask/src, one file each.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test attacks clients e2e fuzz soak images crds manifests demo demo-down release bench peers clean toolchain
+.PHONY: help setup check test attacks faults clients e2e fuzz soak recovery images crds manifests demo demo-down release bench peers clean toolchain
 .NOTPARALLEL:
 
 XTASK := cargo xtask
@@ -29,14 +29,21 @@ clients: toolchain ## Only the tests with MQTT clients of other people's making;
 attacks: toolchain ## Only the attacks on a broker with little memory, with a table of figures (needs root)
 	@$(XTASK) attacks
 
+faults: toolchain ## Only the clusters whose nodes are killed, frozen and cut off (SEED, needs root)
+	@$(XTASK) faults $(if $(SEED),--seed $(SEED))
+
 e2e: toolchain ## Only the end-to-end tests; TEST=NAME for some of them
 	@$(XTASK) e2e $(if $(TEST),-- $(TEST))
 
 fuzz: toolchain ## Look for bytes that break the broker, guided by coverage (TIME seconds for each of TARGETS)
 	@$(XTASK) fuzz --seconds $(TIME) $(TARGETS)
 
-soak: toolchain ## The release broker under churn: memory settles and nothing is left (MINUTES)
+soak: toolchain ## The release broker under churn: memory settles and nothing is left. Then clusters under faults (MINUTES each, root)
 	@$(XTASK) soak --minutes $(MINUTES)
+	@$(XTASK) faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+recovery: toolchain ## Measure how long clients wait after each kind of failure (needs root)
+	@$(XTASK) recovery
 
 images: toolchain ## Container images of broker and operator in target/images, without Docker
 	@$(XTASK) images

@@ -11,7 +11,7 @@ use fulmar_testbed::lifecycle;
 
 use crate::cargo::cargo;
 use crate::steps::{Steps, say};
-use crate::{clients, cluster, e2e, guard, manifests};
+use crate::{clients, cluster, e2e, faults, guard, manifests};
 
 /// What needs no Kubernetes and no root.
 pub(crate) fn check(root: &Path) -> Result<()> {
@@ -29,6 +29,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
         let testbeds = "test --locked --workspace --test testbeds -- --ignored --test-threads 1";
         steps.test("tests of the testbeds", &mut cargo(root, testbeds))?;
         steps.test("attacks", &mut attack_tests(root))?;
+        faults::run_steps(root, &faults::Arguments::default(), steps)?;
         e2e::run_steps(root, &e2e::Arguments::default(), steps)
     })
 }

@@ -6,6 +6,7 @@ mod clients;
 mod cluster;
 mod demo;
 mod e2e;
+mod faults;
 mod fuzz;
 mod guard;
 mod images;
@@ -43,6 +44,10 @@ enum Task {
     Clients(clients::Arguments),
     /// Attack a broker that has little memory, and measure how others fare meanwhile.
     Attacks,
+    /// Kill, stop, freeze and cut off the nodes of clusters, and see that nothing acknowledged is lost.
+    Faults(faults::Arguments),
+    /// Measure how long clients wait after each kind of failure.
+    Recovery(faults::RecoveryArguments),
     /// Write manifests/install.yaml from the chart.
     Manifests(manifests::Arguments),
     /// Build the container images of broker and operator, without Docker.
@@ -73,6 +78,8 @@ fn main() -> Result<()> {
         Task::Test => check::test(root),
         Task::Clients(arguments) => clients::run(root, &arguments),
         Task::Attacks => check::attacks(root),
+        Task::Faults(arguments) => faults::run(root, &arguments),
+        Task::Recovery(arguments) => faults::recovery(root, &arguments),
         Task::Manifests(arguments) => manifests::run(root, &arguments),
         Task::Images(arguments) => images::run(root, &arguments).map(drop),
         Task::Demo(arguments) => demo::run(root, &arguments),

@@ -56,9 +56,10 @@ impl Network {
         address(u8::try_from(index + 1).expect("few nodes"))
     }
 
-    /// The words that make a command run where the node is.
-    pub fn entrance(&self, index: usize) -> [String; 2] {
-        ["nsenter".to_owned(), format!("--net=/proc/{}/ns/net", self.keepers[index].id())]
+    /// The words that make a command run where the node is, for no longer than the thread that starts it.
+    pub fn entrance(&self, index: usize) -> [String; 5] {
+        let namespace = format!("--net=/proc/{}/ns/net", self.keepers[index].id());
+        ["nsenter", &namespace, "setpriv", "--pdeathsig", "KILL"].map(str::to_owned)
     }
 
     /// From now on nothing of `from` reaches `to`.
@@ -73,8 +74,8 @@ impl Network {
 
     /// Runs a command where the node is.
     fn inside(&self, index: usize, words: &str, input: &str) {
-        let [program, namespace] = self.entrance(index);
-        run(Command::new(program).arg(namespace).args(words.split(' ')), input);
+        let [program, entrance @ ..] = self.entrance(index);
+        run(Command::new(program).args(entrance).args(words.split(' ')), input);
     }
 }
 

@@ -137,7 +137,8 @@ pub fn run(Orders { nodes, seed, time }: Orders) {
         subscriber.check(&publishers);
         mortals::check(&fates, subscriber);
     }
-    lives.iter().for_each(|life| life.check(&publishers));
+    let again: usize = lives.iter().map(|life| life.check(&publishers)).sum();
+    println!("live subscribers got {again} messages again that were sent again");
 }
 
 /// A thread that ends the world when it panics.

@@ -24,6 +24,9 @@ pub const FOR_TESTBEDS: &[Package] = &[
     ("mosquitto-clients", "/usr/bin/mosquitto_pub"),
 ];
 
+/// What gives each broker a network of its own, and cuts its links.
+pub const FOR_FAULTS: &[Package] = &[("iproute2", "/sbin/ip"), ("nftables", "/usr/sbin/nft")];
+
 /// What counts instructions and system calls.
 pub const FOR_GUARD: &[Package] = &[("valgrind", "/usr/bin/valgrind"), ("strace", "/usr/bin/strace")];
 
