@@ -13,6 +13,10 @@ mod client;
 mod folder;
 #[path = "../process/harness/http.rs"]
 mod http;
+#[path = "../process/harness/operator.rs"]
+mod operator;
+#[path = "../process/harness/tls.rs"]
+mod tls;
 #[path = "../process/harness/traffic.rs"]
 #[allow(dead_code, reason = "the tests of the process need more of it")]
 mod traffic;
@@ -23,9 +27,11 @@ use std::time::Duration;
 
 pub use broker::{Broker, Start};
 pub use certificates::Authority;
-pub use client::{Client, Got};
+pub use client::{Client, Got, Wire, tcp};
 pub use folder::Folder;
 pub use http::get;
+pub use operator::Operator;
+pub use tls::shake_hands;
 pub use traffic::{Dice, Publisher, Subscriber};
 pub use wait::wait_for;
 

@@ -7,6 +7,8 @@
 //! follows from a seed that is printed; `FULMAR_FAULTS_SEED` repeats it, though not to the microsecond: these are real
 //! processes. `FULMAR_FAULTS_SECONDS` says for how long there are faults in each run.
 //!
+//! `cargo xtask recovery` measures how long clients wait after each kind of failure (`recovery`).
+//!
 //! `run` is the story of a run, `plan` what happens to the nodes, `stage` how; `live`, `retained` and `mortals` are
 //! clients with what must hold for them. Wall clocks are not stepped here: all nodes have the machine's.
 
@@ -22,6 +24,7 @@ mod live;
 mod mortals;
 mod network;
 mod plan;
+mod recovery;
 mod retained;
 mod run;
 mod stage;
@@ -37,10 +40,13 @@ use crate::run::Orders;
 const SEED: &str = "FULMAR_FAULTS_SEED";
 const SECONDS: &str = "FULMAR_FAULTS_SECONDS";
 const MINUTES: &str = "FULMAR_FAULTS_MINUTES";
+const REPETITIONS: &str = "FULMAR_RECOVERY_REPETITIONS";
+/// One kind of failure, by the name of its variant.
+const ONLY: &str = "FULMAR_RECOVERY_ONLY";
 /// Of faults in one of the runs that everybody waits for.
 const SECONDS_DEFAULT: u64 = 60;
 /// Of faults in each of many runs.
-const SECONDS_OF_MANY: u64 = 180;
+const SECONDS_OF_MANY: u64 = 120;
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -66,6 +72,13 @@ fn main() {
         with_nodes("three_nodes_lose_nothing", 3),
         with_nodes("five_nodes_lose_nothing", 5),
     ];
+    if let Some(repetitions) = number(REPETITIONS) {
+        let trial = Trial::test("recovery", move || {
+            recovery::measure(repetitions as usize, std::env::var(ONLY).ok().as_deref());
+            Ok(())
+        });
+        trials.push(trial.with_ignored_flag(true));
+    }
     if let Some(minutes) = number(MINUTES) {
         let trial = Trial::test("many_runs_lose_nothing", move || {
             many(Duration::from_secs(60 * minutes));

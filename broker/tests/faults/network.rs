@@ -81,13 +81,14 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // Before the namespaces: the kernel takes its time for them, and the next network has links of these names.
+            (0..self.keepers.len()).for_each(|index| ip(&format!("link del node{index}")));
+            ip(&format!("link del {BRIDGE}"));
+        }
         for keeper in &mut self.keepers {
             let _ = keeper.kill();
             let _ = keeper.wait();
-        }
-        // Links go with the namespaces that they lead to.
-        if !std::thread::panicking() {
-            ip(&format!("link del {BRIDGE}"));
         }
     }
 }

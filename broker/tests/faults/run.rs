@@ -36,8 +36,7 @@ pub fn run(Orders { nodes, seed, time }: Orders) {
     println!("{nodes} nodes, faults of seed {seed:#x} for {time:?}");
     let mut dice = Dice(seed);
     let plan = Plan::new(dice.between(0, 1 << 30), nodes);
-    // What waits for the absent one is not dropped for want of room.
-    let mut stage = Stage::new(nodes, &["limits.queuedMessages=1000000"]);
+    let mut stage = Stage::new(nodes);
     let world = World::new(stage.addresses());
     let mut publishers: Vec<Publisher> = (0..PUBLISHERS)
         .map(|number| {
@@ -200,7 +199,7 @@ fn progress(world: &World, is_done: &Receiver<()>) {
 }
 
 /// Publishes until it is over and a little after that, and tells how many there were.
-fn publish(
+pub fn publish(
     publisher: &mut Publisher,
     world: &World,
     mut dice: Dice,
@@ -224,7 +223,7 @@ fn publish(
             if last.is_some() {
                 return true;
             }
-            thread::sleep(Duration::from_millis(dice.between(5, 50)));
+            thread::sleep(Duration::from_millis(dice.between(20, 100)));
         }
     });
     (publisher.name.clone(), publisher.next)

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::group::Group;
-use crate::harness::{Authority, Broker, Folder, Start, get, wait_for};
+use crate::harness::{Authority, Broker, Folder, Operator, Start, get, wait_for};
 use crate::network::Network;
 use crate::plan::{Fault, Step};
 
 const MQTT: u16 = 1883;
 const HTTP: u16 = 8080;
 const CLUSTER: u16 = 7800;
+const ADMIN: u16 = 7801;
 /// Shards of a cluster: the default.
 const SHARDS: u64 = 12;
 
@@ -27,23 +28,22 @@ pub struct Stage {
     network: Network,
     /// What each node said in the lives that have ended.
     told: Vec<Vec<Value>>,
-    /// More of each node's command line.
-    arguments: Vec<String>,
+    operator: Operator,
 }
 
 impl Stage {
-    /// Starts so many nodes, with `key=value` settings each, and waits until all of them serve.
-    pub fn new(count: usize, settings: &[&str]) -> Stage {
+    /// Starts so many nodes and waits until all of them serve.
+    pub fn new(count: usize) -> Stage {
+        let authority = Authority::new();
         let mut stage = Stage {
             brokers: (0..count).map(|_| None).collect(),
             groups: (0..count).map(|index| Group::with_disk(&format!("disk-{index}"))).collect(),
             folders: (0..count).map(|_| Folder::new()).collect(),
             network: Network::new(count),
             told: vec![Vec::new(); count],
-            arguments: settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]).collect(),
+            operator: Operator::of(&authority),
         };
         // Outside of loopback nodes speak with each other only if both show a certificate.
-        let authority = Authority::new();
         for (index, folder) in stage.folders.iter().enumerate() {
             authority.publish(&folder.path().join("ca.crt"));
             authority.issue(&stage.network.address(index).to_string(), folder.path());
@@ -79,6 +79,9 @@ listeners: [{{name: mqtt, protocol: mqtt, address: {address}, port: {MQTT}}}]
 http: {{address: {address}, port: {HTTP}}}
 log: {{format: json, level: info}}
 allowAnonymous: true
+# What waits for an absent client is not dropped for want of room, and publishers are not refused for it.
+limits: {{queuedMessages: 1000000, queuedBytes: 1073741824, queuedBytesTotal: 2147483648}}
+admin: {{address: {address}, port: {ADMIN}}}
 cluster:
   address: {address}
   port: {CLUSTER}
@@ -94,7 +97,6 @@ cluster:
         let start = Start::with_file(&yaml)
             .after(&self.groups[index].admit_shell())
             .by_way_of(&entrance.each_ref().map(String::as_str));
-        let start = self.arguments.iter().fold(start, |start, argument| start.argument(argument));
         self.brokers[index] = Some(start.run());
     }
 
@@ -106,10 +108,22 @@ cluster:
         }
     }
 
+    /// What a node answers at its admin port. None: it has no answer now.
+    pub fn ask(&self, index: usize, path: &str) -> Option<Value> {
+        let address = self.network.address(index);
+        let (status, body) = self.operator.ask((address, ADMIN).into(), &address.to_string(), "GET", path, "");
+        (status == 200).then(|| serde_json::from_str(&body).expect("answers are JSON"))
+    }
+
     /// Tells it to stop and waits until it has.
     pub fn stop(&mut self, index: usize) {
+        self.broker(index).signal(libc::SIGTERM);
+        self.await_end(index);
+    }
+
+    /// Waits until a node that was told to stop has done so.
+    pub fn await_end(&mut self, index: usize) {
         let mut broker = self.brokers[index].take().expect("it runs");
-        broker.signal(libc::SIGTERM);
         assert!(broker.wait().success());
         self.told[index].extend(broker.log(|_| true));
     }
