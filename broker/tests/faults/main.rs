@@ -14,6 +14,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a failure is read together with what happened before it")]
+#![allow(clippy::print_stderr, reason = "a table and how it comes about are for different readers")]
 #![allow(unreachable_pub, reason = "nothing is exported from a test, and pub says what is for other files")]
 
 #[path = "../attack/group.rs"]

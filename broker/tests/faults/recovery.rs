@@ -133,7 +133,7 @@ impl Failure {
     fn end(self, stage: &mut Stage, victim: usize) {
         match self {
             Failure::LeaderKilled | Failure::FollowerKilled | Failure::FolderLost | Failure::Ended => {
-                stage.start(victim)
+                stage.start(victim);
             }
             Failure::Terminated => {
                 stage.await_end(victim);
