@@ -13,13 +13,15 @@ use tracing::info;
 
 use super::inbox::{BEAT, Inbox, Taken};
 use super::report::Report;
+use super::steady::SteadyClock;
 use super::told::Tolds;
 use super::withdrawn::{endings, removed_users};
-use super::{Around, OWN, REPORT, wall_clock};
+use super::{Around, OWN, REPORT};
 
 /// The engine with all that surrounds it.
 pub(crate) struct Store {
     engine: Engine<StdDisk>,
+    steady: SteadyClock,
     inbox: Arc<Inbox>,
     report: Arc<Report>,
     /// Who may do what, as it was last.
@@ -50,7 +52,8 @@ impl Store {
         let start = Instant::now();
         let tolds = Tolds::new(around.inboxes.len());
         let mut outside = Outside { around, tolds, now: start };
-        let engine = Engine::open(StdDisk, settings, start, wall_clock(), &mut outside)?;
+        let mut steady = SteadyClock::start();
+        let engine = Engine::open(StdDisk, settings, start, steady.now(), &mut outside)?;
         let node = &outside.around.node;
         engine.sessions().for_each(|(client, ..)| node.note_stored_session(client));
         let counts = engine.counts();
@@ -66,7 +69,7 @@ impl Store {
         let rules = node.settings.auth.rules.clone();
         let sessions_max = node.settings.limits.sessions;
         let endings = BTreeMap::new();
-        Ok(Store { engine, inbox, report, rules, endings, next_ending: 0, sessions_max, outside })
+        Ok(Store { engine, steady, inbox, report, rules, endings, next_ending: 0, sessions_max, outside })
     }
 
     /// Serves until the node stops and nobody waits for anything.
@@ -90,7 +93,7 @@ impl Store {
             rules.into_iter().for_each(|rules| self.withdraw(rules));
             let now = Instant::now();
             self.outside.now = now;
-            let due = self.engine.turn(now, wall_clock(), &mut self.outside)?;
+            let due = self.engine.turn(now, self.steady.now(), &mut self.outside)?;
             self.outside.tolds.post(&self.outside.around.inboxes);
             self.hear_own();
             if now >= next_report || is_last {

@@ -24,9 +24,10 @@ use super::quorum::{self, Saying};
 use super::report::{MemberReport, Report};
 use super::sending_away::SendingAway;
 use super::start::MemberSettings;
+use super::steady::SteadyClock;
 use super::surroundings::Surroundings;
 use super::withdrawn::{endings, removed_users};
-use super::{OWN, REPORT, wall_clock};
+use super::{OWN, REPORT};
 use crate::admin::{self, DrainReport, DrainState, Question};
 use crate::boot_clock;
 use crate::health::Health;
@@ -49,6 +50,7 @@ const LAST_ASKS: Duration = Duration::from_secs(2);
 /// See the [module](self).
 pub(crate) struct MemberStore {
     store: StoreNode<StdDisk>,
+    steady: SteadyClock,
     inbox: Arc<Inbox>,
     arrivals: Arc<ArrivalQueue>,
     report: Arc<Report>,
@@ -81,8 +83,8 @@ pub(crate) struct MemberStore {
     lives_at: u64,
 }
 
-fn clock() -> Clock {
-    Clock { now: Instant::now(), moment: boot_clock::now(), time: wall_clock() }
+fn read(steady: &mut SteadyClock) -> Clock {
+    Clock { now: Instant::now(), moment: boot_clock::now(), time: steady.now() }
 }
 
 fn channel(channel: letters::Channel) -> Channel {
@@ -103,7 +105,8 @@ impl MemberStore {
         health: Arc<Health>,
     ) -> Result<MemberStore, Stopped> {
         let MemberSettings { store: settings, cluster, sent_away_per_second: per_second } = settings;
-        let start = clock();
+        let mut steady = SteadyClock::start();
+        let start = read(&mut steady);
         let store = StoreNode::open(StdDisk, settings, &start, &mut outside)?;
         outside.begin_life(store.node());
         let counts = store.engine().counts();
@@ -120,6 +123,7 @@ impl MemberStore {
         let sessions_max = outside.around.node.settings.limits.sessions;
         Ok(MemberStore {
             store,
+            steady,
             inbox,
             arrivals,
             report,
@@ -165,7 +169,7 @@ impl MemberStore {
                 self.outside.around.inboxes[usize::from(thread)].wake_if_asleep();
             }
             let is_more = self.arrivals.take(TURN_BYTES, &mut arrivals);
-            let clock = clock();
+            let clock = read(&mut self.steady);
             self.outside.now = clock.now;
             arrivals.drain(..).for_each(|arrival| self.arrived(arrival, &clock));
             self.backlog.extend(asked.drain(..));

@@ -16,14 +16,14 @@ mod report;
 mod sending_away;
 mod settings;
 mod start;
+mod steady;
 mod surroundings;
 mod told;
 mod unsynced;
 mod withdrawn;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use fulmar_store::Time;
 use fulmar_worker::Thread;
 
 use alone::Store;
@@ -41,9 +41,3 @@ pub(crate) use unsynced::begin as begin_with_folder;
 const REPORT: Duration = Duration::from_millis(250);
 /// The store's own thread, which no data thread has as its number.
 const OWN: Thread = Thread::MAX;
-
-/// Milliseconds of the wall clock; a clock before 1970 is as good as none.
-fn wall_clock() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}

@@ -1,22 +1,24 @@
 //! Clusters of three and five brokers that keep sessions together, each broker in a network of its own, to which
 //! everything happens that can: killed, stopped, standing still, cut off, heard by nobody, without its folder, with a disk
-//! that takes its time. What was acknowledged is neither lost nor doubled nor out of order, and who is connected misses
-//! nothing.
+//! that takes its time, with a wall clock that is stepped. What was acknowledged is neither lost nor doubled nor out of
+//! order, and who is connected misses nothing.
 //!
 //! `cargo xtask faults` runs it, as root, because networks and control groups are root's. All that happens to the nodes
 //! follows from a seed that is printed; `FULMAR_FAULTS_SEED` repeats it, though not to the microsecond: these are real
-//! processes. `FULMAR_FAULTS_SECONDS` says for how long there are faults in each run.
+//! processes. `FULMAR_FAULTS_SECONDS` says for how long there are faults in each run, and `FULMAR_FAULTS_KIND` has all
+//! faults be of one kind.
 //!
 //! `cargo xtask recovery` measures how long clients wait after each kind of failure (`recovery`).
 //!
 //! `run` is the story of a run, `plan` what happens to the nodes, `stage` how; `live`, `retained` and `mortals` are
-//! clients with what must hold for them. Wall clocks are not stepped here: all nodes have the machine's.
+//! clients with what must hold for them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a failure is read together with what happened before it")]
 #![allow(clippy::print_stderr, reason = "a table and how it comes about are for different readers")]
 #![allow(unreachable_pub, reason = "nothing is exported from a test, and pub says what is for other files")]
 
+mod clock;
 #[path = "../attack/group.rs"]
 #[allow(dead_code, reason = "attacks use more of it")]
 mod group;
@@ -39,6 +41,8 @@ use libtest_mimic::{Arguments, Trial};
 use crate::run::Orders;
 
 const SEED: &str = "FULMAR_FAULTS_SEED";
+/// One kind of fault, by the name of its variant.
+const KIND: &str = "FULMAR_FAULTS_KIND";
 const SECONDS: &str = "FULMAR_FAULTS_SECONDS";
 const MINUTES: &str = "FULMAR_FAULTS_MINUTES";
 const REPETITIONS: &str = "FULMAR_RECOVERY_REPETITIONS";
@@ -59,7 +63,7 @@ fn main() {
     let with_nodes = |name: &str, nodes| {
         Trial::test(name, move || {
             let seconds = number(SECONDS).unwrap_or(SECONDS_DEFAULT);
-            run::run(Orders { nodes, seed: seed(), time: Duration::from_secs(seconds) });
+            one(nodes, seed(), Duration::from_secs(seconds));
             Ok(())
         })
         // Needs root.
@@ -90,6 +94,11 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
+fn one(nodes: usize, seed: u64, time: Duration) {
+    let kind = std::env::var(KIND).ok();
+    run::run(Orders { nodes, seed, time, kind: kind.as_deref() });
+}
+
 /// One run after the other, of three and of five nodes in turn, until the time is over.
 fn many(time: Duration) {
     let (begin, first) = (Instant::now(), seed());
@@ -99,7 +108,7 @@ fn many(time: Duration) {
         if left.is_zero() {
             return println!("{count} runs");
         }
-        run::run(Orders { nodes: [3, 5][count % 2], seed, time: of_each.min(left) });
+        one([3, 5][count % 2], seed, of_each.min(left));
     }
 }
 

@@ -30,8 +30,10 @@ pub fn live(world: &World, mut dice: Dice) -> Vec<Fate> {
     let mut fates = Vec::new();
     while !world.is_over() {
         let (id, topic) = (format!("mortal-{}", fates.len()), topic(fates.len()));
-        let will = Some(Will { qos: QoS::ExactlyOnce, ..Will::new(&topic, b"0") });
-        fates.push(live_once(&Connect { will, ..Connect::new(Version::V5, &id) }, world, &mut dice));
+        // The end of a session publishes its will before the delay is over, so it has to last (MQTT 5.0, 3.1.3.2.2).
+        let (delay, session_expiry) = if dice.between(0, 2) == 0 { (0, 0) } else { (1, 3600) };
+        let will = Some(Will { qos: QoS::ExactlyOnce, delay, ..Will::new(&topic, b"0") });
+        fates.push(live_once(&Connect { will, session_expiry, ..Connect::new(Version::V5, &id) }, world, &mut dice));
         thread::sleep(Duration::from_millis(dice.between(50, 400)));
     }
     fates

@@ -36,6 +36,10 @@ pub enum Fault {
     SlowDisk,
     /// It is killed, and starts with an empty folder.
     LoseFolder,
+    /// Its wall clock is set forward, and back in the end.
+    ClockForward,
+    /// Its wall clock is set back, and right in the end.
+    ClockBack,
 }
 
 /// A fault, where it happens and for how long.
@@ -48,17 +52,20 @@ pub struct Step {
     pub hold: Duration,
     /// Writes in a second, where the disk is slow.
     pub writes: u32,
+    /// By how much a wall clock is stepped.
+    pub seconds: i64,
 }
 
 /// An endless number of steps.
 pub struct Plan {
     nodes: usize,
     dice: Dice,
+    kinds: Vec<Fault>,
     deck: Vec<Fault>,
 }
 
 impl Fault {
-    const ALL: [Fault; 13] = [
+    const ALL: [Fault; 15] = [
         Fault::Kill,
         Fault::KillBoth,
         Fault::KillAll,
@@ -72,6 +79,8 @@ impl Fault {
         Fault::Mute,
         Fault::SlowDisk,
         Fault::LoseFolder,
+        Fault::ClockForward,
+        Fault::ClockBack,
     ];
 
     /// For how long it lasts, in milliseconds.
@@ -82,7 +91,7 @@ impl Fault {
             Fault::FreezeLong => (30_000, 30_001),
             // Around the lease of 2 s, and far beyond it.
             Fault::Isolate | Fault::CutLink | Fault::CutOneWay | Fault::Deaf | Fault::Mute => (500, 12_000),
-            Fault::SlowDisk => (3_000, 8_000),
+            Fault::SlowDisk | Fault::ClockForward | Fault::ClockBack => (3_000, 8_000),
         }
     }
 
@@ -111,7 +120,14 @@ impl Step {
 
 impl Plan {
     pub fn new(seed: u64, nodes: usize) -> Plan {
-        Plan { nodes, dice: Dice(seed), deck: Vec::new() }
+        Plan { nodes, dice: Dice(seed), kinds: Fault::ALL.to_vec(), deck: Vec::new() }
+    }
+
+    /// With one kind of fault only, by its name: to look into that.
+    pub fn of_kind(self, kind: &str) -> Plan {
+        let kinds: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| format!("{fault:?}") == kind).collect();
+        assert!(!kinds.is_empty(), "found no fault `{kind}`, wanted one of {:?}", Fault::ALL);
+        Plan { kinds, ..self }
     }
 
     /// The faults that come next, all at the same time: none of them meets a node of another one.
@@ -135,7 +151,7 @@ impl Plan {
 
     fn draw(&mut self) -> Fault {
         if self.deck.is_empty() {
-            self.deck = Fault::ALL.to_vec();
+            self.deck = self.kinds.clone();
         }
         let at = self.dice.between(0, self.deck.len() as u64) as usize;
         self.deck.swap_remove(at)
@@ -151,7 +167,10 @@ impl Plan {
             free.push(other);
         }
         let hold = Duration::from_millis(self.dice.between(min, end));
-        Step { fault, node, other, hold, writes: self.dice.between(5, 40) as u32 }
+        let writes = self.dice.between(5, 40) as u32;
+        // Beyond the expiry of all sessions, in whole minutes.
+        let seconds = 60 * self.dice.between(61, 1000) as i64;
+        Step { fault, node, other, hold, writes, seconds }
     }
 }
 

@@ -24,18 +24,23 @@ const LAST: u32 = 20;
 
 /// What a run is told.
 #[derive(Clone, Copy)]
-pub struct Orders {
+pub struct Orders<'a> {
     pub nodes: usize,
     pub seed: u64,
     /// For how long there are faults.
     pub time: Duration,
+    /// One kind of fault, to look into that.
+    pub kind: Option<&'a str>,
 }
 
 /// Runs and panics if anything does not hold.
-pub fn run(Orders { nodes, seed, time }: Orders) {
+pub fn run(Orders { nodes, seed, time, kind }: Orders<'_>) {
     println!("{nodes} nodes, faults of seed {seed:#x} for {time:?}");
     let mut dice = Dice(seed);
-    let plan = Plan::new(dice.between(0, 1 << 30), nodes);
+    let mut plan = Plan::new(dice.between(0, 1 << 30), nodes);
+    if let Some(kind) = kind {
+        plan = plan.of_kind(kind);
+    }
     let mut stage = Stage::new(nodes);
     let world = World::new(stage.addresses());
     let mut publishers: Vec<Publisher> = (0..PUBLISHERS)
@@ -231,12 +236,20 @@ pub fn publish(
 
 /// Receives with a session that lasts, until everything has come.
 fn receive(subscriber: &mut Subscriber, world: &World, totals: &Mutex<Option<BTreeMap<String, u32>>>, mut dice: Dice) {
-    let name = subscriber.name;
+    let (name, mut last) = (subscriber.name, None);
     world.rove(&lasting(name), &mut dice, |client, session_present, dice| {
         assert!(session_present, "the session of {name} is gone");
         let totals: Option<BTreeMap<String, u32>> = totals.lock().unwrap().clone();
         subscriber.live(client, totals.as_ref(), true, dice);
-        totals.is_some_and(|totals| subscriber.has_all(&totals))
+        let Some(totals) = totals else { return false };
+        let since = *last.get_or_insert_with(Instant::now);
+        let missing = totals.keys().filter(|topic| subscriber.count(topic) == 0);
+        assert!(
+            since.elapsed() < 2 * PATIENCE,
+            "{name} waits in vain; nothing came of {:?}",
+            missing.collect::<Vec<_>>()
+        );
+        subscriber.has_all(&totals)
     });
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::clock::Clock;
 use crate::group::Group;
 use crate::harness::{Authority, Broker, Folder, Operator, Start, get, wait_for};
 use crate::network::Network;
@@ -25,6 +26,7 @@ pub struct Stage {
     brokers: Vec<Option<Broker>>,
     groups: Vec<Group>,
     folders: Vec<Folder>,
+    clocks: Vec<Clock>,
     network: Network,
     /// What each node said in the lives that have ended.
     told: Vec<Vec<Value>>,
@@ -35,10 +37,12 @@ impl Stage {
     /// Starts so many nodes and waits until all of them serve.
     pub fn new(count: usize) -> Stage {
         let authority = Authority::new();
+        let folders: Vec<Folder> = (0..count).map(|_| Folder::new()).collect();
         let mut stage = Stage {
             brokers: (0..count).map(|_| None).collect(),
             groups: (0..count).map(|index| Group::with_disk(&format!("disk-{index}"))).collect(),
-            folders: (0..count).map(|_| Folder::new()).collect(),
+            clocks: folders.iter().map(|folder| Clock::new(folder.path())).collect(),
+            folders,
             network: Network::new(count),
             told: vec![Vec::new(); count],
             operator: Operator::of(&authority),
@@ -97,6 +101,8 @@ cluster:
         let start = Start::with_file(&yaml)
             .after(&self.groups[index].admit_shell())
             .by_way_of(&entrance.each_ref().map(String::as_str));
+        let start =
+            self.clocks[index].variables().iter().fold(start, |start, (name, value)| start.variable(name, value));
         self.brokers[index] = Some(start.run());
     }
 
@@ -159,7 +165,7 @@ cluster:
 
     /// Something begins to be wrong.
     pub fn begin(&mut self, step: Step) {
-        let Step { fault, node, other, writes, .. } = step;
+        let Step { fault, node, other, writes, seconds, .. } = step;
         match fault {
             Fault::Kill => self.kill(node),
             Fault::KillBoth => [node, other].into_iter().for_each(|index| self.kill(index)),
@@ -180,6 +186,8 @@ cluster:
                 }
             }
             Fault::LoseFolder => self.lose(node),
+            Fault::ClockForward => self.clocks[node].step(seconds),
+            Fault::ClockBack => self.clocks[node].step(-seconds),
         }
     }
 
@@ -192,6 +200,7 @@ cluster:
             Fault::KillAll => (0..self.count()).for_each(|index| self.start(index)),
             Fault::Freeze | Fault::FreezeLong => self.broker(node).signal(libc::SIGCONT),
             Fault::Isolate | Fault::CutLink | Fault::CutOneWay | Fault::Deaf | Fault::Mute => self.heal(),
+            Fault::ClockForward | Fault::ClockBack => self.clocks[node].step(0),
             Fault::SlowDisk => {
                 let _ = self.groups[node].limit_writes(self.folders[node].path(), None);
             }
