@@ -19,6 +19,8 @@ pub struct Cluster {
     pub arguments: Vec<String>,
     /// When what must outlive a process is acknowledged.
     pub durability: &'static str,
+    /// What each node finds in its environment.
+    pub variables: fn(&Folder) -> Vec<(String, String)>,
 }
 
 impl Cluster {
@@ -34,7 +36,16 @@ impl Cluster {
     pub fn at(places: Vec<SocketAddr>, settings: fn(&Folder) -> String) -> Cluster {
         let folders = places.iter().map(|_| Folder::new()).collect();
         let names = (0..places.len()).map(name).collect();
-        Cluster { places, host: None, folders, names, settings, arguments: Vec::new(), durability: "none" }
+        Cluster {
+            places,
+            host: None,
+            folders,
+            names,
+            settings,
+            arguments: Vec::new(),
+            durability: "none",
+            variables: |_| Vec::new(),
+        }
     }
 
     pub fn folder(&self, index: usize) -> &Folder {
@@ -78,7 +89,8 @@ cluster:
             peers = peers.join(", "),
             more = (self.settings)(folder),
         );
-        self.arguments.iter().fold(Start::with_file(&yaml), |start, argument| start.argument(argument)).run()
+        let start = self.arguments.iter().fold(Start::with_file(&yaml), |start, argument| start.argument(argument));
+        (self.variables)(folder).iter().fold(start, |start, (name, value)| start.variable(name, value)).run()
     }
 
     /// Starts all nodes and waits until each is linked with every other.
