@@ -30,6 +30,9 @@ pub(crate) fn test(root: &Path) -> Result<()> {
         steps.test("tests of the testbeds", &mut cargo(root, testbeds))?;
         steps.test("attacks", &mut attack_tests(root))?;
         faults::run_steps(root, &faults::Arguments::default(), steps)?;
+        // They mount disks of their own, which needs root.
+        let full = "test --locked --workspace --test process -- --ignored durable_full";
+        steps.test("full disks", &mut cargo(root, full))?;
         e2e::run_steps(root, &e2e::Arguments::default(), steps)
     })
 }

@@ -146,6 +146,16 @@ impl Group {
         self.commit
     }
 
+    /// What is stored is committed, as far as nobody else ever had a say in it: to be told of a group that has begun with
+    /// this node as its only voter and that nobody else can join. Without it the same comes to be known with the first
+    /// vote, for which a disk must have room.
+    pub fn has_decided_alone(&mut self) {
+        if self.is_alone() {
+            self.commit = self.commit.max(self.log.stored());
+            self.deliver_committed();
+        }
+    }
+
     /// Whether there is nobody else to decide.
     pub(crate) fn is_alone(&self) -> bool {
         self.memberships.current().voters() == [self.me]

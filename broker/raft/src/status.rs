@@ -34,6 +34,14 @@ impl Group {
         })
     }
 
+    /// The first entry of this node's own office; none unless it leads.
+    pub fn office_begins(&self) -> Option<Index> {
+        match &self.role {
+            Role::Leader(leading) => Some(leading.first),
+            Role::Follower | Role::PreCandidate { .. } | Role::Candidate { .. } => None,
+        }
+    }
+
     /// Whether the last change of the membership is committed.
     pub fn is_membership_committed(&self) -> bool {
         self.memberships.current_index() <= self.commit

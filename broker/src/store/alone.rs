@@ -8,15 +8,17 @@ use fulmar_log::StdDisk;
 use fulmar_store::Message;
 use fulmar_store::{Answer, Ask, Asked, Bound, Node as Life, Refusal, Reply, ShardId, Ticket, Told, Version};
 use fulmar_store_raft::{Engine, Failed, Letter, OpenError, Out, Settings};
-use fulmar_worker::{Rules, Thread};
+use fulmar_worker::{Node, Rules, Thread};
 use tracing::info;
 
 use super::inbox::{BEAT, Inbox, Taken};
 use super::report::Report;
+use super::room::Room;
 use super::steady::SteadyClock;
 use super::told::Tolds;
 use super::withdrawn::{endings, removed_users};
 use super::{Around, OWN, REPORT};
+use crate::health::Health;
 
 /// The engine with all that surrounds it.
 pub(crate) struct Store {
@@ -24,6 +26,8 @@ pub(crate) struct Store {
     steady: SteadyClock,
     inbox: Arc<Inbox>,
     report: Arc<Report>,
+    health: Arc<Health>,
+    room: Room,
     /// Who may do what, as it was last.
     rules: Arc<Rules>,
     /// What the store asks itself and has no answer to, by number.
@@ -48,6 +52,7 @@ impl Store {
         around: Around,
         inbox: Arc<Inbox>,
         report: Arc<Report>,
+        health: Arc<Health>,
     ) -> Result<Store, OpenError> {
         let start = Instant::now();
         let tolds = Tolds::new(around.inboxes.len());
@@ -55,7 +60,7 @@ impl Store {
         let mut steady = SteadyClock::start();
         let engine = Engine::open(StdDisk, settings, start, steady.now(), &mut outside)?;
         let node = &outside.around.node;
-        engine.sessions().for_each(|(client, ..)| node.note_stored_session(client));
+        note_sessions(&engine, node);
         let counts = engine.counts();
         info!(
             sessions = counts.sessions,
@@ -65,11 +70,25 @@ impl Store {
             milliseconds = start.elapsed().as_millis() as u64,
             "store opened"
         );
-        report.set(counts, engine.state());
         let rules = node.settings.auth.rules.clone();
         let sessions_max = node.settings.limits.sessions;
         let endings = BTreeMap::new();
-        Ok(Store { engine, steady, inbox, report, rules, endings, next_ending: 0, sessions_max, outside })
+        let room = Room::default();
+        let mut store = Store {
+            engine,
+            steady,
+            inbox,
+            report,
+            health,
+            room,
+            rules,
+            endings,
+            next_ending: 0,
+            sessions_max,
+            outside,
+        };
+        store.tell();
+        Ok(store)
     }
 
     /// Serves until the node stops and nobody waits for anything.
@@ -98,7 +117,7 @@ impl Store {
             self.hear_own();
             if now >= next_report || is_last {
                 next_report = now + REPORT;
-                self.report.set(self.engine.counts(), self.engine.state());
+                self.tell();
             }
             if is_last {
                 return self.engine.close();
@@ -109,6 +128,17 @@ impl Store {
 }
 
 impl Store {
+    /// Leaves numbers for `/metrics`, and says to probes what is missing.
+    fn tell(&mut self) {
+        let (was_full, state) = (self.room.is_full(), self.engine.state());
+        self.report.set(self.engine.counts(), state);
+        self.health.set_store(self.room.look(state).into_iter().collect());
+        if was_full && !self.room.is_full() {
+            // A start without room can't bring all of them back.
+            note_sessions(&self.engine, &self.outside.around.node);
+        }
+    }
+
     /// A new session is one of so many that there may be in all shards together.
     fn ask(&mut self, ticket: Ticket, ask: Ask) {
         if let Ask::Claim { claim, .. } = &ask
@@ -154,6 +184,10 @@ impl Store {
             }
         }
     }
+}
+
+fn note_sessions(engine: &Engine<StdDisk>, node: &Node) {
+    engine.sessions().for_each(|(client, ..)| node.note_stored_session(client));
 }
 
 impl Out for Outside {

@@ -22,6 +22,7 @@ use super::drains::{Drains, Found as FoundDrain};
 use super::inbox::{BEAT, Inbox, Taken};
 use super::quorum::{self, Saying};
 use super::report::{MemberReport, Report};
+use super::room::Room;
 use super::sending_away::SendingAway;
 use super::start::MemberSettings;
 use super::steady::SteadyClock;
@@ -55,6 +56,7 @@ pub(crate) struct MemberStore {
     arrivals: Arc<ArrivalQueue>,
     report: Arc<Report>,
     health: Arc<Health>,
+    room: Room,
     outside: Surroundings,
     rules: Arc<Rules>,
     /// What the courier has no room for yet, in the order in which it was asked.
@@ -128,6 +130,7 @@ impl MemberStore {
             arrivals,
             report,
             health,
+            room: Room::default(),
             outside,
             rules,
             backlog: VecDeque::new(),
@@ -488,6 +491,7 @@ impl MemberStore {
         missing.extend(text.clone().filter(|_| lost.is_some_and(|lost| lost.groups.contains(&0))));
         self.quorum.tell(text.as_deref(), clock.now);
         self.health.set_lost(text);
+        missing.extend(self.room.look(engine.state()));
         let text = missing.join("; ");
         if text != self.was_missing {
             if missing.is_empty() {

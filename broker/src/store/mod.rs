@@ -13,6 +13,7 @@ mod inbox;
 mod member;
 mod quorum;
 mod report;
+mod room;
 mod sending_away;
 mod settings;
 mod start;

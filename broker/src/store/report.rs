@@ -47,6 +47,11 @@ impl Report {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The disk had no room when it was looked at last.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self.get(), Some((_, State::Full { .. })))
+    }
+
     pub(crate) fn set_member(&self, report: MemberReport) {
         *self.member.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
     }

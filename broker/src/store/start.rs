@@ -11,8 +11,9 @@ use fulmar_config::{ClusterConfig, Config, Durability};
 use fulmar_store_node::Stopped;
 use tracing::{error, info};
 
-use super::FOLDER;
-use super::{Around, Inbox, MemberStore, Report, Store, Surroundings, member_settings, settings, unsynced};
+use super::{
+    Around, FOLDER, Inbox, MemberStore, REPORT, Report, Store, Surroundings, member_settings, settings, unsynced,
+};
 use crate::admin::ClusterControl;
 use crate::health::Health;
 use crate::link::Links;
@@ -118,6 +119,22 @@ impl StoreThread {
         let _ = tokio::time::timeout(patience.min(LEAVE_MAX), self.inbox.leave()).await;
     }
 
+    /// Returns when what is asked can't be written for so long, as there is no room on the disk.
+    pub(crate) async fn stay_full(&self, patience: Duration) {
+        let mut since = None;
+        loop {
+            let now = Instant::now();
+            if self.report.is_full() {
+                if now >= *since.get_or_insert(now) + patience {
+                    return;
+                }
+            } else {
+                since = None;
+            }
+            tokio::time::sleep(REPORT).await;
+        }
+    }
+
     /// Returns when all that was asked is done, or nobody answers, and the folder is easy to open.
     pub(crate) fn stop(self) {
         self.inbox.close();
@@ -138,7 +155,7 @@ pub(crate) fn start(
     match kept {
         Kept::Alone(settings) => {
             let folder = settings.folder.clone();
-            let mut store = Store::open(*settings, around, inbox.clone(), report.clone())
+            let mut store = Store::open(*settings, around, inbox.clone(), report.clone(), health.clone())
                 .with_context(|| format!("open the store in {}", folder.display()))?;
             if names_by_file {
                 store.withdraw_absent();

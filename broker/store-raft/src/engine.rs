@@ -307,7 +307,8 @@ impl<D: Disk + Clone> Engine<D> {
     fn next_turn(&self, now: Instant, time: Time) -> Option<Instant> {
         let ticks = self.groups().filter_map(Hosted::next_tick);
         if let Some(retry) = self.full.map(|_| now + FULL_RETRY) {
-            return Some(ticks.fold(retry, Instant::min));
+            let looks = self.cluster.as_ref().and_then(|cluster| cluster.placing.next_look());
+            return Some(ticks.chain(looks).fold(retry, Instant::min));
         }
         if self.has_work(time) || self.snapshots.is_writing() {
             return Some(now);

@@ -16,6 +16,7 @@ use std::path::Path;
 use fulmar_log::{Disk, File};
 
 use crate::errors::{Failed, OpenError};
+use crate::reserve;
 use crate::settings::Mode;
 
 pub(crate) const TITLE: &str = "fulmar data folder, format 1";
@@ -53,12 +54,15 @@ impl Identity {
     /// Puts it in place, durably.
     pub(crate) fn write(&self, disk: &impl Disk, folder: &Path, sync: bool) -> Result<(), Failed> {
         let (new, path) = (folder.join(NEW), folder.join(NAME));
-        let file = disk.create(&new).map_err(Failed::disk("create", &new))?;
-        file.write_at(0, self.text().as_bytes()).map_err(Failed::disk("write", &new))?;
+        let file = reserve::take(disk, folder, &new).map_err(Failed::disk("create", &new))?;
+        let text = self.text();
+        file.write_at(0, text.as_bytes()).map_err(Failed::disk("write", &new))?;
+        file.set_length(text.len() as u64).map_err(Failed::disk("cut", &new))?;
         if sync {
             file.sync().map_err(Failed::disk("sync", &new))?;
         }
         disk.rename(&new, &path).map_err(Failed::disk("rename", &new))?;
+        reserve::keep(disk, folder).map_err(Failed::disk("keep a reserve in", folder))?;
         if sync {
             disk.sync_folder(folder).map_err(Failed::disk("sync", folder))?;
         }

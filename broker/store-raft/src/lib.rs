@@ -65,6 +65,7 @@ mod placing;
 mod propose;
 mod recover;
 mod replica;
+mod reserve;
 mod settings;
 mod settle;
 mod snapshot;

@@ -87,8 +87,12 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// Whether groups in which nobody else decides have not come as far as they can.
     fn is_replaying(&self, time: Time) -> bool {
+        if self.full.is_some() {
+            let is_behind = |group: &Hosted| group.is_alone() && group.applied < group.committed();
+            return self.groups().any(is_behind);
+        }
         let is_behind = |group: &Hosted| group.is_alone() && !group.is_serving() && !group.is_held();
-        self.full.is_none() && (self.groups().any(is_behind) || self.has_work(time))
+        self.groups().any(is_behind) || self.has_work(time)
     }
 }
 
@@ -147,7 +151,13 @@ impl<D: Disk> Opening<'_, D> {
                 Some(kept) => kept,
                 None => Kept::new(Membership::new(self.settings.voters.iter().copied(), [])?),
             };
-            replicas.push(self.replica(shard, kept, random)?);
+            let mut replica = self.replica(shard, kept, random)?;
+            if self.settings.voters == [self.settings.node] {
+                // What clients were promised must be known even if the disk has no room for a vote: a message for a
+                // session that nobody knows of would be acknowledged, and lost.
+                replica.group.has_decided_alone();
+            }
+            replicas.push(replica);
         }
         Ok(Opened { cluster: None, replicas, left: BTreeMap::new() })
     }

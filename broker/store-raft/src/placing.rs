@@ -142,7 +142,7 @@ impl<D: Disk + Clone> Engine<D> {
 
     /// The leader of group 0 brings its own members in line with the nodes.
     fn place_meta(&mut self, now: Instant) {
-        let me = self.me.id;
+        let (me, is_full) = (self.me.id, self.full.is_some());
         let patience = self.settings.raft.election_timeout;
         let Some(MetaGroup { group, meta, placing, .. }) = &mut self.cluster else { return };
         if !group.is_serving() || meta.cluster().is_none() {
@@ -153,7 +153,7 @@ impl<D: Disk + Clone> Engine<D> {
         let step = plan_meta(&places, &voters, &learners);
         let must_go = matches!(step, Some(GroupStep::Demote(node) | GroupStep::Remove(node)) if node == me);
         let drains = places.iter().any(|place| place.id == me && place.drain.is_some());
-        if must_go || drains {
+        if must_go || drains || is_full {
             let can_lead = |node: &NodeId| {
                 let stays = |it: &fulmar_meta::placement::Place| it.id == *node && it.is_live && it.drain.is_none();
                 *node != me && places.iter().any(stays) && is_near(group, *node, patience, now)
@@ -170,6 +170,7 @@ impl<D: Disk + Clone> Engine<D> {
     /// The leader of a shard's group brings its members in line with the map, and gives its office to whom the map says.
     fn place_shard(&mut self, number: u16, now: Instant, time: Time) {
         let (me, patience) = (self.me.id, self.settings.raft.election_timeout);
+        let is_full = self.full.is_some();
         let Some(at) = self.place_of_group(number) else { return };
         let Some(MetaGroup { meta, placing, .. }) = &mut self.cluster else { return };
         let Some(wanted) = meta.shard(fulmar_meta::ShardId(number)) else { return };
@@ -181,11 +182,13 @@ impl<D: Disk + Clone> Engine<D> {
         let step = next_change(wanted, &voters, &learners);
         let must_go = matches!(step, Some(GroupStep::Remove(node)) if node == me);
         let leader = wanted.leader();
-        if must_go || leader != me {
+        // On a disk without room nothing is led: others go on.
+        let gives_up = must_go || is_full;
+        if gives_up || leader != me {
             let can_lead = |node: &NodeId| {
                 *node != me && voters.contains(node) && wanted.has(*node) && is_near(group, *node, patience, now)
             };
-            let others = || voters.iter().copied().filter(|_| must_go);
+            let others = || voters.iter().copied().filter(|_| gives_up);
             if let Some(to) = std::iter::once(leader).chain(others()).find(can_lead) {
                 hand_over(group, &mut placing.transfers, to, now);
             }
@@ -225,13 +228,16 @@ impl<D: Disk + Clone> Engine<D> {
     }
 }
 
-/// Whether a follower answers and lacks next to nothing.
+/// Whether a follower answers and lacks next to nothing. One that has no entry of this leader yet may have no room for
+/// any, and could not even vote for itself.
 fn is_near(group: &Hosted, node: NodeId, patience: Duration, now: Instant) -> bool {
     let last = group.last().index;
+    let begun = group.office_begins().unwrap_or(0);
     group.followers().any(|follower| {
         follower.node == node
             && !follower.needs_snapshot
             && follower.matched + LAG_ENTRIES_MAX >= last
+            && follower.matched >= begun
             // It has what the log starts with, however short that is.
             && follower.matched > 0
             && now < follower.heard + patience

@@ -263,6 +263,12 @@ impl Replica {
         count
     }
 
+    /// What is proposed can't be written: who waits for it need not wait until there is room. It may come to be.
+    pub(crate) fn give_up_proposed(&mut self, out: &mut impl Out) {
+        let proposed = self.in_flight.iter_mut().flat_map(|it| std::mem::take(&mut it.waits));
+        proposed.for_each(|waits| give_up(waits.askers(), out));
+    }
+
     /// No deliveries go to this owner any more.
     pub(crate) fn give_up_session(&mut self, client: &ClientId, epoch: Epoch) {
         if self.owned.get(client).is_some_and(|owned| owned.epoch == epoch) {

@@ -113,6 +113,15 @@ impl Batch {
 }
 
 impl<D: Disk + Clone> Engine<D> {
+    /// The disk has no room. Where others have copies, they lead from now on and answer for what was proposed.
+    fn note_full(&mut self, out: &mut impl Out) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.placing.is_due = true;
+        }
+        let alone = self.replicas.iter_mut().filter(|replica| replica.is_alone());
+        alone.for_each(|replica| replica.give_up_proposed(out));
+    }
+
     /// Takes what the groups want done, group 0 first: what the others do may depend on it. Whether anything was
     /// applied.
     pub(crate) fn take_outputs(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<bool, Failed> {
@@ -238,6 +247,9 @@ impl<D: Disk + Clone> Engine<D> {
                     break;
                 }
             }
+        }
+        if self.full.is_some() {
+            self.note_full(out);
         }
         if stored.is_empty() {
             return Ok(false);

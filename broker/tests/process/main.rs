@@ -20,6 +20,7 @@ mod durable;
 mod durable_copies;
 mod durable_drain;
 mod durable_folder;
+mod durable_full;
 mod durable_nodes;
 mod durable_nodes_traffic;
 mod durable_recover;

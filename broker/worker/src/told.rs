@@ -9,8 +9,8 @@ use crate::subscribe::split_share;
 use crate::worker::Worker;
 use fulmar_codec::ReasonCode;
 use fulmar_store::{
-    Ack, AckReply, Answer, Ask, ItemReply, Message, Owner, PendingWill, Reply, RetainReply, ShardId, Stored, Ticket,
-    Told, Will, WillId,
+    Ack, AckReply, Answer, Ask, ItemReply, Message, Owner, PendingWill, Refusal, Reply, RetainReply, ShardId, Stored,
+    Ticket, Told, Will, WillId,
 };
 use std::time::Instant;
 
@@ -87,6 +87,10 @@ impl Worker {
             }
             (Waits::Left { conn, .. }, _) => out.let_go(conn),
             (Waits::Done(ask), Answer::Unavailable | Answer::NotLeader { .. }) => {
+                self.desk.ask_again(ask.clone(), Waits::Done(ask));
+            }
+            // Nobody else tells of it again, and there may be room later.
+            (Waits::Done(ask @ Ask::WillDone { .. }), Answer::Reply(Reply::Refused(Refusal::Bound(_)))) => {
                 self.desk.ask_again(ask.clone(), Waits::Done(ask));
             }
             // Their clients ask again when they come back; until then they are not told what is not so.

@@ -24,7 +24,7 @@ fn a_full_disk_refuses_what_must_be_durable_until_there_is_room() {
     world.disk.set_capacity(Some(world.disk.used()));
     let first = world.ask_only(publish(shard, message("t", "first")));
     world.settle();
-    assert_eq!(world.answer_to(first), None, "nobody knows whether it will be written");
+    assert_eq!(world.answer_to(first), Some(Answer::Unavailable), "nobody knows whether it will be written");
     assert!(matches!(world.engine.state(), State::Full { .. }), "{:?}", world.engine.state());
     assert_eq!(world.ask(publish(shard, message("t", "second"))), Answer::Unavailable);
     assert_eq!(world.engine.counts().full_disk_refusals, 1);
@@ -35,13 +35,35 @@ fn a_full_disk_refuses_what_must_be_durable_until_there_is_room() {
     world.disk.set_capacity(None);
     world.pass(Duration::from_secs(1));
     world.settle();
-    assert!(world.answer_to(first).is_some(), "there is room now");
+    assert_eq!(world.answer_to(first), None, "who waited has gone");
     assert_eq!(world.engine.state(), State::Works);
     world.ask(publish(shard, message("t", "third")));
     assert_eq!(payloads(&world.delivered(1)), ["first", "third"]);
     world.crash(CrashKeeps::Nothing);
     world.claim("sub", 2);
     assert_eq!(payloads(&world.delivered(2)), ["first", "third"]);
+}
+
+#[test]
+fn a_start_without_a_free_byte_knows_what_was_promised_and_serves_when_there_is_room() {
+    let mut world = subscribed();
+    let shard = shard_of("sub");
+    world.ask(publish(shard, message("t", "first")));
+    // Twice, as the first must leave room for the second.
+    for _ in 0..2 {
+        world.disk.set_capacity(Some(world.disk.used()));
+        world.crash(CrashKeeps::Nothing);
+        assert!(matches!(world.engine.state(), State::Full { .. }), "{:?}", world.engine.state());
+        assert_eq!(world.engine.session_count(), 1);
+        let is_told = |said: &Said| matches!(said, Said::Interest(_, None, filter, true) if filter == "t");
+        assert!(world.said().iter().any(is_told), "who publishes must know that somebody waits for it");
+        assert_eq!(world.ask(publish(shard, message("t", "refused"))), Answer::Unavailable);
+    }
+    world.disk.set_capacity(None);
+    world.pass(Duration::from_secs(1));
+    world.settle();
+    world.claim("sub", 2);
+    assert_eq!(payloads(&world.delivered(2)), ["first"]);
 }
 
 #[test]
