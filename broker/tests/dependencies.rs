@@ -169,6 +169,15 @@ fn what_decides_is_built_from_nothing_that_acts() {
 }
 
 #[test]
+fn no_program_is_built_from_what_only_tests_use() {
+    let of_tests = ["openraft", "fulmar-recorder", "fulmar-log-suite"];
+    for (package, names) in built_from(&metadata()) {
+        let found: Vec<_> = of_tests.into_iter().filter(|name| names.contains(*name)).collect();
+        assert_eq!(found, [""; 0], "{package}");
+    }
+}
+
+#[test]
 fn the_broker_knows_nothing_of_kubernetes() {
     let all = built_from(&metadata());
     let kubernetes = ["kube", "k8s-openapi", "fulmar-api"];
