@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fulmar_meta::{ClusterId, Incarnation, Index, Member, NODES_MAX, NodeId, State, Term};
+use fulmar_meta::{ClusterId, Incarnation, Index, Level, Member, NODES_MAX, NodeId, State, Term};
 
 /// What keeps a node from being ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,6 +234,8 @@ pub struct Status {
     pub followed: u64,
     /// What is applied of group 0.
     pub applied: Index,
+    /// The feature level of the cluster: what all its nodes know.
+    pub level: Level,
     /// All nodes of the cluster, those that are down too.
     pub members: Vec<MemberStatus>,
     /// For how long this node may acknowledge if nothing comes.

@@ -33,6 +33,9 @@ pub(super) fn expose(exposition: &mut Exposition, report: Option<&store::Report>
     show("fulmar_cluster_view", "The number of the view: who is live, as far as this node knows.", |it| {
         it.status.view as f64
     });
+    show("fulmar_cluster_feature_level", "What all nodes of the cluster know; what is newer is not used.", |it| {
+        it.status.level.into()
+    });
     show("fulmar_store_shards", "Shards of the cluster.", |it| it.shards as f64);
     show("fulmar_store_shards_healthy", "Shards that this node leads and of which all copies have caught up.", |it| {
         it.groups.iter().filter(|group| group.group > 0 && is_healthy(group)).count() as f64

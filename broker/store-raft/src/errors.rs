@@ -37,6 +37,16 @@ pub enum OpenError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// Another release made the folder, most likely a newer one.
+    #[error("{} says {found:?}, wanted {wanted:?}: start the release that made it, nothing was changed", path.display())]
+    Format {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What is known.
+        wanted: &'static str,
+    },
     /// The file that says whose folder it is has gone.
     #[error("{} has a log, but nothing says whose it is and how often it was opened", folder.display())]
     NoIdentity {

@@ -48,6 +48,9 @@ impl Identity {
         let bytes = read_all(disk, &path).map_err(OpenError::disk("read", &path))?;
         let damaged = |what| OpenError::Identity { path: path.clone(), what };
         let text = str::from_utf8(&bytes).map_err(|_| damaged("it is not text"))?;
+        if let Some(found) = other_format(text) {
+            return Err(OpenError::Format { path, found: found.to_owned(), wanted: TITLE });
+        }
         Self::parse(text).map(Some).map_err(damaged)
     }
 
@@ -99,6 +102,13 @@ impl Identity {
     }
 }
 
+/// The title of a folder that another release has made.
+fn other_format(text: &str) -> Option<&str> {
+    let title = text.lines().next().filter(|title| *title != TITLE)?;
+    let format = title.strip_prefix(TITLE.trim_end_matches(|it: char| it.is_ascii_digit()))?;
+    format.parse::<u32>().is_ok().then_some(title)
+}
+
 pub(crate) fn read_all(disk: &impl Disk, path: &Path) -> std::io::Result<Vec<u8>> {
     /// So much that a file that is none of ours is noticed.
     const BYTES_MAX: u64 = 4096;
@@ -128,6 +138,8 @@ mod tests {
         assert_ne!(Identity::parse(&member.text().replace("member\n", "")), Ok(identity), "the check is of all of it");
         assert_eq!(Identity::parse(&text.replace('7', "8")), Err("its check does not match"));
         assert_eq!(Identity::parse(&text.replace("12", "0")), Err("it has no number of shards"));
-        assert_eq!(Identity::parse("fulmar data folder, format 2\n"), Err("it has another title"));
+        assert_eq!(other_format(&text), None);
+        assert_eq!(other_format("fulmar data folder, format 2\nelse\n"), Some("fulmar data folder, format 2"));
+        assert_eq!(other_format("fulmar data folder, format \n"), None, "that is damage");
     }
 }

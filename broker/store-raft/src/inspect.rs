@@ -90,7 +90,8 @@ impl<D: Disk + Clone> Inspector<D> {
         }
         self.snapshots.sort_unstable_by(|a, b| b.cmp(a));
         self.identity = Identity::read(&self.disk, &self.folder).map_err(|error| match error {
-            OpenError::Identity { path, what } => Finding::identity(&self.disk, path, what),
+            OpenError::Identity { path, what } => Finding::identity_damaged(path, what),
+            OpenError::Format { path, found, wanted } => Finding::identity_format(path, &found, wanted),
             OpenError::Disk { path, source, .. } => Finding::unreadable(&path, &source),
             other => Finding::unreadable(&self.folder, &io::Error::other(other)),
         })?;

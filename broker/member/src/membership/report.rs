@@ -103,6 +103,7 @@ impl Membership {
             view: meta.view().number,
             followed: self.followed,
             applied: meta.applied(),
+            level: meta.level(),
             members: members.collect(),
             lease_left: self.until.map_or(Duration::ZERO, |until| until.since(now)),
             serves: self.serves,

@@ -12,6 +12,7 @@ mod acts;
 mod checks;
 mod group;
 mod node;
+mod roll;
 mod shell;
 mod world;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fulmar_meta::{Command, Incarnation, Member, Meta, Moment, NodeId, Term};
+use fulmar_meta::{Command, Incarnation, Level, Member, Meta, Moment, NodeId, Term};
 
 use crate::{Folder, Membership};
 
@@ -12,6 +12,8 @@ use crate::{Folder, Membership};
 pub(super) struct Pod {
     pub(super) name: Box<str>,
     pub(super) folder: Option<Disk>,
+    /// What the build knows that is started there.
+    pub(super) level: Level,
     /// What a backup holds.
     pub(super) backup: Option<Disk>,
     pub(super) process: Option<Process>,

@@ -26,7 +26,7 @@ impl World {
             name: it.name.clone(),
             addresses: vec![it.name.clone()],
             zone: "".into(),
-            level: LEVEL,
+            level: it.level,
             cluster_id,
             begins: may_begin.then_some(Begins { cluster, shards: 3 }),
             alone: None,

@@ -142,6 +142,7 @@ impl World {
         let pods = (0..plan.nodes + 1).map(|pod| Pod {
             name: format!("broker-{pod}").into(),
             folder: None,
+            level: LEVEL,
             backup: None,
             process: None,
             life: 0,
@@ -214,7 +215,7 @@ impl World {
     }
 
     /// How long it took.
-    fn wait_until(&mut self, is_so: impl Fn(&Self) -> bool) -> Result<u64, Violation> {
+    pub(super) fn wait_until(&mut self, is_so: impl Fn(&Self) -> bool) -> Result<u64, Violation> {
         let since = self.now;
         while !is_so(self) {
             if self.now > since + RECOVERY {
@@ -248,7 +249,7 @@ impl World {
     }
 
     /// All are in the view, serve, and know it.
-    fn has_recovered(&self) -> bool {
+    pub(super) fn has_recovered(&self) -> bool {
         self.truth.view().len() == self.plan.nodes
             && self.pods[..self.plan.nodes].iter().all(|pod| {
                 let serves = |it: &Process| it.serves && it.meta.view() == self.truth.view();

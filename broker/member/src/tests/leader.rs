@@ -203,6 +203,7 @@ fn the_status_says_who_is_who() {
         view: 3,
         followed: 0,
         applied: 5,
+        level: 1,
         members: vec![
             of(1, fulmar_meta::State::Up, true),
             of(2, fulmar_meta::State::Draining, true),

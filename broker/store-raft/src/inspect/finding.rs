@@ -4,9 +4,9 @@ use std::io;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
-use fulmar_log::{Cut, Damage, Disk, OpenError, ReadError};
+use fulmar_log::{Cut, Damage, OpenError, ReadError};
 
-use crate::identity::{TITLE, read_all};
+use crate::identity::TITLE;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,19 +280,15 @@ impl Finding {
             .in_file(path)
     }
 
-    /// The file that says whose folder it is. A title of another format is no damage.
-    pub(super) fn identity(disk: &impl Disk, path: PathBuf, what: &'static str) -> Self {
-        let text = read_all(disk, &path).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-        let title = text.lines().next().unwrap_or_default();
-        let of_title = |title: &str| title.rsplit_once(' ').map(|(name, format)| (name.to_owned(), format.to_owned()));
-        let kind = match (of_title(title), of_title(TITLE)) {
-            (Some((name, format)), Some((ours, our_format))) if name == ours && format != our_format => {
-                Kind::IdentityFormat
-            }
-            _ => Kind::IdentityDamaged,
-        };
-        let found = if kind == Kind::IdentityFormat { format!("{title:?}") } else { what.to_owned() };
-        Self::new(kind, found, format!("{TITLE:?} and what belongs to it")).in_file(path)
+    /// The file that says whose folder it is can't be read.
+    pub(super) fn identity_damaged(path: PathBuf, what: &'static str) -> Self {
+        Self::new(Kind::IdentityDamaged, what, format!("{TITLE:?} and what belongs to it")).in_file(path)
+    }
+
+    /// Another release made the folder.
+    pub(super) fn identity_format(path: PathBuf, found: &str, wanted: &'static str) -> Self {
+        let wanted = format!("{wanted:?} and what belongs to it");
+        Self::new(Kind::IdentityFormat, format!("{found:?}"), wanted).in_file(path)
     }
 
     /// Why a log can't be opened.
