@@ -1,5 +1,8 @@
 //! What is committed is done: the shard applies it, and whoever waits or must know is told.
 
+use std::ops::Bound::{Excluded, Unbounded};
+
+use fulmar_log::File;
 use fulmar_raft::{Entry as LogEntry, Payload};
 use fulmar_store::{
     Answer, Applied, Bound, Claim, Claimed, ClientId, Command, Entry, Epoch, Item, ItemReply, Message, Node, Onward,
@@ -7,6 +10,7 @@ use fulmar_store::{
 };
 
 use crate::asked::{Asker, give_up};
+use crate::bodies::BodyFiles;
 use crate::deliver::Owned;
 use crate::draft::{InFlight, Part, Waits};
 use crate::errors::Failed;
@@ -306,17 +310,34 @@ impl Replica {
         Answer::Claimed(Box::new(OwnedSession { claimed, subscriptions, received }))
     }
 
-    /// Sends sessions what they have not been sent.
-    pub(crate) fn deliver(&mut self, with: Applying<'_>, out: &mut impl Out) {
+    /// Sends sessions what they have not been sent. When much was read from files the others wait for the next turn, where
+    /// they are first.
+    pub(crate) fn deliver<F: File>(
+        &mut self,
+        with: Applying<'_>,
+        files: &mut BodyFiles<F>,
+        was_read: &mut u64,
+        out: &mut impl Out,
+    ) -> Result<(), Failed> {
         let time = with.time.max(self.shard.time());
-        for client in std::mem::take(&mut self.to_deliver) {
+        for _ in 0..self.to_deliver.len() {
+            if *was_read >= with.settings.read_bytes_max {
+                break;
+            }
+            let behind = self.delivered_last.take().map_or(Unbounded, Excluded);
+            let next = self.to_deliver.range((behind, Unbounded)).next().or(self.to_deliver.first());
+            let Some(client) = next.cloned() else { break };
+            self.to_deliver.remove(&client);
+            self.delivered_last = Some(client.clone());
             let Some(owned) = self.owned.get_mut(&client) else { continue };
-            let deliveries = owned.take(&client, &self.shard, with.settings.unacknowledged_bytes_max, time);
+            let deliveries = owned.take(&client, &self.shard, with.settings.unacknowledged_bytes_max, time, files)?;
+            *was_read += files.take_read();
             if !deliveries.is_empty() {
                 let Owned { to, owner, epoch, .. } = *owned;
                 out.tell(to, owner.thread, Told::Deliver { owner, epoch, deliveries });
             }
         }
+        Ok(())
     }
 }
 

@@ -47,6 +47,12 @@ pub struct Counts {
     pub wills: usize,
     /// Bytes by the measure of [`fulmar_store::cost`].
     pub bytes: u64,
+    /// Those of them that messages count whose bodies are not in memory.
+    pub bytes_on_disk: u64,
+    /// Bytes of the files that these are in.
+    pub body_file_bytes: u64,
+    /// Bytes of bodies that were read to be sent.
+    pub body_bytes_read: u64,
     /// Messages that made room for newer ones in full queues.
     pub dropped: u64,
     /// Messages that a queue had no room for.

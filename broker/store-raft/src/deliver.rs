@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fulmar_store::{Ack, AckReply, ClientId, Credit, Delivery, Epoch, Node, Owner, Sequence, Shard, Time};
+use fulmar_store::{Ack, AckReply, Bodies, ClientId, Credit, Delivery, Epoch, Node, Owner, Sequence, Shard, Time};
 
 /// A session that a data thread of some node serves.
 #[derive(Debug)]
@@ -25,9 +25,7 @@ impl Owned {
 
     /// One that was sent all before `next`, by whoever led before. What of that is not acknowledged counts.
     pub(crate) fn attached(self, client: &ClientId, next: Sequence, shard: &Shard) -> Self {
-        let all = Credit { messages: usize::MAX, bytes: u64::MAX };
-        let sent = shard.deliverable(client, 0, all, 0).into_iter().take_while(|delivery| delivery.sequence < next);
-        let unacknowledged = sent.map(|it| (it.sequence, bytes(&it))).filter(|(_, bytes)| *bytes > 0).collect();
+        let unacknowledged = shard.in_flight_before(client, next).filter(|(_, bytes)| *bytes > 0).collect();
         let unacknowledged_bytes = BTreeMap::values(&unacknowledged).sum();
         Self { next, unacknowledged, unacknowledged_bytes, ..self }
     }
@@ -45,13 +43,20 @@ impl Owned {
 
     /// What it is sent now: each message once, as far as the client takes messages, and no more bytes than may be
     /// unacknowledged, unless it is a single message that has more.
-    pub(crate) fn take(&mut self, client: &ClientId, shard: &Shard, bytes_max: u64, now: Time) -> Vec<Delivery> {
+    pub(crate) fn take<B: Bodies>(
+        &mut self,
+        client: &ClientId,
+        shard: &Shard,
+        bytes_max: u64,
+        now: Time,
+        bodies: &mut B,
+    ) -> Result<Vec<Delivery>, B::Error> {
         let room = bytes_max.saturating_sub(self.unacknowledged_bytes);
         if room == 0 || shard.session(client).is_none_or(|session| session.epoch != self.epoch) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let credit = Credit { messages: usize::MAX, bytes: room };
-        let mut deliveries = shard.deliverable(client, self.next, credit, now);
+        let mut deliveries = shard.deliverable(client, self.next, credit, now, bodies)?;
         if self.unacknowledged_bytes > 0 && deliveries.first().is_some_and(|first| bytes(first) > room) {
             deliveries.clear();
         }
@@ -62,7 +67,7 @@ impl Owned {
                 self.unacknowledged_bytes += bytes(delivery);
             }
         }
-        deliveries
+        Ok(deliveries)
     }
 
     /// A mistake for the tests.

@@ -23,6 +23,7 @@ use crate::propose::{Proposing, ask_bytes};
 use crate::replica::{Replica, shard_of};
 use crate::settings::Settings;
 use crate::snapshot::Snapshots;
+use crate::tails::Tails;
 use crate::transfer::{Portion, Transfers};
 use crate::write::Unwritten;
 
@@ -54,6 +55,8 @@ pub struct Engine<D: Disk> {
     pub(crate) failed: Option<Failed>,
     pub(crate) snapshots: Snapshots<D::File>,
     pub(crate) transfers: Transfers<D::File>,
+    /// Bodies of messages that are not in memory.
+    pub(crate) bodies: Tails<D::File>,
     /// For engines of other nodes, to go with the next turn.
     pub(crate) letters: Vec<(NodeId, Letter)>,
     /// What leaders of shards said of their learners.
@@ -71,6 +74,7 @@ pub struct Engine<D: Disk> {
 
 impl<D: Disk + Clone> Engine<D> {
     pub(crate) fn new(settings: Settings, me: Node, disk: D, log: Log<D>, random: Random) -> Self {
+        let bodies = Tails::new(&settings.folder);
         Self {
             settings,
             me,
@@ -86,6 +90,7 @@ impl<D: Disk + Clone> Engine<D> {
             failed: None,
             snapshots: Snapshots::default(),
             transfers: Transfers::default(),
+            bodies,
             letters: Vec::new(),
             caught_up: Vec::new(),
             are_outboxes_changed: true,
@@ -224,14 +229,15 @@ impl<D: Disk + Clone> Engine<D> {
         self.hear_peers(now, out);
         self.tell_refused(out);
         self.host(now, time, out)?;
-        self.plan_upkeep(now, time, out);
+        self.plan_upkeep(now, time, out)?;
         self.propose(now, time, out);
         self.carry_out(now, time, out)?;
         // What entries have made necessary is known now, and what of it is to be told needs no other turn.
-        self.plan_upkeep(now, time, out);
+        self.plan_upkeep(now, time, out)?;
         self.feed_peers(now, out);
-        self.push_outboxes(now, time, out);
+        self.push_outboxes(now, time, out)?;
         self.write_snapshots(now)?;
+        self.tend_bodies()?;
         self.settle_log(now)?;
         Ok(self.next_turn(now, time))
     }
@@ -291,7 +297,12 @@ impl<D: Disk + Clone> Engine<D> {
         }
         self.letters.drain(..).for_each(|(to, letter)| out.send(to, letter));
         let with = Applying { settings: &self.settings, me: self.me, time };
-        self.replicas.iter_mut().for_each(|replica| replica.deliver(with, out));
+        let mut read = 0;
+        for replica in &mut self.replicas {
+            let files = self.bodies.of(replica.group_number());
+            replica.deliver(with, files, &mut read, out)?;
+        }
+        self.counted.body_bytes_read += read;
         Ok(())
     }
 
@@ -310,7 +321,7 @@ impl<D: Disk + Clone> Engine<D> {
             let looks = self.cluster.as_ref().and_then(|cluster| cluster.placing.next_look());
             return Some(ticks.chain(looks).fold(retry, Instant::min));
         }
-        if self.has_work(time) || self.snapshots.is_writing() {
+        if self.has_work(time) || self.snapshots.is_writing() || self.must_tend_bodies() {
             return Some(now);
         }
         let dues = self.replicas.iter().filter_map(|replica| replica.next_due(now, time));
@@ -386,7 +397,13 @@ impl<D: Disk + Clone> Engine<D> {
     pub fn counts(&self) -> Counts {
         let usage = self.log.usage();
         let groups = self.groups().count();
-        let mut counts = Counts { groups, log_bytes: usage.bytes, log_entries: usage.entries, ..self.counted };
+        let mut counts = Counts {
+            groups,
+            log_bytes: usage.bytes,
+            log_entries: usage.entries,
+            body_file_bytes: self.bodies.bytes(),
+            ..self.counted
+        };
         for replica in &self.replicas {
             let (of_shard, totals) = (replica.shard.counts(), replica.shard.totals());
             counts.leaders += usize::from(replica.leading.is_some());
@@ -400,6 +417,7 @@ impl<D: Disk + Clone> Engine<D> {
             counts.tombstones += of_shard.tombstones;
             counts.wills += of_shard.wills;
             counts.bytes += of_shard.bytes;
+            counts.bytes_on_disk += of_shard.bytes_on_disk;
             counts.dropped += totals.dropped;
             counts.refused += totals.refused;
             counts.expired += totals.expired;

@@ -177,6 +177,21 @@ pub enum Failed {
         /// As set.
         wanted: u16,
     },
+    /// The body of a message is not as it was written. Other nodes have copies of it.
+    #[error("{} is damaged at offset {offset}: body {body}: {what}", path.display())]
+    Body {
+        /// The file.
+        path: PathBuf,
+        /// Where the body begins.
+        offset: u64,
+        /// Which one of its shard.
+        body: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// What was written as a snapshot is none.
+    #[error("a snapshot can't be sent: {0}")]
+    Chunk(#[from] BytesError),
     /// A snapshot could not be written.
     #[error("{step} {}: {reason}", path.display())]
     Disk {

@@ -128,6 +128,7 @@ impl<D: Disk + Clone> Engine<D> {
             self.disk.remove(&path).map_err(Failed::disk("remove", &path))?;
         }
         self.remove_snapshots(number, u64::MAX)?;
+        self.bodies.remove(number, &self.disk)?;
         self.log.reclaim()?;
         Ok(())
     }

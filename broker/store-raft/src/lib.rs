@@ -10,6 +10,7 @@
 //! - `replica`: one shard on this node. `matcher`: who gets a message. `deliver`: what a session was sent.
 //! - `inspect`: a folder that nobody has open, read as far as it can be. `establish`, `settle`: shards move elsewhere.
 //! - `upkeep`: what leaders do by themselves. `snapshot`: when the log may go. `open`, `identity`: how a life begins.
+//! - `tails`: messages that wait leave memory for files, and are read again when they are sent. `bodies`: those files.
 //! - `peers`: what comes from other nodes and what is known of them. `view`: who is live. `feed`: a leader tells the
 //!   others which filters its sessions have, and SUBSCRIBE is answered when they know. `fed`: what this node was told.
 //!   `outboxes`: what shards have for shards elsewhere.
@@ -34,10 +35,11 @@
 //!
 //! - `hosted`: a group and what is kept of it, of either kind. `meta_group`: group 0.
 //! - `placing`: replicas come, groups get the members and leaders that the map wants. `leaving`: replicas go.
-//! - `transfer`: snapshots for nodes that lag far. `status`: how it all is.
+//! - `transfer`: snapshots for nodes that lag far, `whole` with all that is in files. `status`: how it all is.
 
 mod apply;
 mod asked;
+mod bodies;
 mod bytes;
 mod counts;
 mod deliver;
@@ -70,11 +72,13 @@ mod settings;
 mod settle;
 mod snapshot;
 mod status;
+mod tails;
 #[cfg(test)]
 mod tests;
 mod transfer;
 mod upkeep;
 mod view;
+mod whole;
 mod write;
 
 pub use counts::{Counts, State};

@@ -9,6 +9,7 @@ use fulmar_raft::{Entry, Group, Membership, Payload, Position, Recovered};
 use fulmar_random::Random;
 use fulmar_store::{Node, Shard, ShardId, Time};
 
+use crate::bodies::{BodyFiles, Room, Spilling};
 use crate::engine::Engine;
 use crate::errors::{Failed, OpenError};
 use crate::hosted::{Hosted, Kept};
@@ -19,6 +20,7 @@ use crate::out::Out;
 use crate::replica::{Replica, group_of, shard_of};
 use crate::settings::{Mode, Settings, sabotaged};
 use crate::snapshot::{self, Loaded, Named};
+use crate::tails::{Tails, next_number};
 
 /// Where the log is in the folder.
 pub(crate) const LOG: &str = "log";
@@ -51,12 +53,23 @@ impl<D: Disk + Clone> Engine<D> {
         let found: BTreeMap<u32, RecoveredGroup> =
             recovered.groups.into_iter().map(|group| (group.group, group)).collect();
         let snapshots = snapshot::list(&disk, &settings.folder)?;
-        let mut opening = Opening { disk: &disk, settings: &settings, log: &mut log, snapshots: &snapshots, now };
+        let mut bodies = Tails::new(&settings.folder);
+        bodies.next = next_number(&disk, &settings.folder)?;
+        let mut opening = Opening {
+            disk: &disk,
+            settings: &settings,
+            log: &mut log,
+            snapshots: &snapshots,
+            bodies: &mut bodies,
+            now,
+        };
         let opened = match settings.mode {
             Mode::Alone => opening.alone(&found, &mut random)?,
             Mode::Member => opening.member(&found, &mut random)?,
         };
         let mut engine = Self::new(settings, me, disk, log, random);
+        engine.bodies = bodies;
+        engine.remove_strange_bodies()?;
         (engine.cluster, engine.replicas, engine.left) = (opened.cluster, opened.replicas, opened.left);
         engine.hold_alone();
         engine.tell_all(time, out);
@@ -132,6 +145,7 @@ struct Opening<'a, D: Disk> {
     settings: &'a Settings,
     log: &'a mut Log<D>,
     snapshots: &'a [Named],
+    bodies: &'a mut Tails<D::File>,
     now: Instant,
 }
 
@@ -241,21 +255,32 @@ impl<D: Disk> Opening<'_, D> {
 
     /// The newest whole snapshot that fits the log, and where it stands. An older one will do as long as the log goes
     /// on from there. One that was received and that the log did not take fits by its place at most, not by its term.
-    fn load(&self, group: u16, start: Position, entries: &[Entry]) -> Result<Option<(u64, Loaded)>, OpenError> {
+    fn load(&mut self, group: u16, start: Position, entries: &[Entry]) -> Result<Option<(u64, Loaded)>, OpenError> {
         let mut found = "there is none".to_owned();
         let last = entries.last().map_or(start.index, |last| last.index);
         let fits = |named: &&Named| named.group == group && (start.index..=last).contains(&named.index);
         for named in self.snapshots.iter().filter(fits) {
             let behind_start = entries.iter().find(|entry| entry.index == named.index);
             let wanted = behind_start.map_or(start, Entry::position);
-            match snapshot::load(self.disk, &named.path(&self.settings.folder), *named) {
+            let folder = &self.settings.folder;
+            let mut files = BodyFiles::new(group, folder);
+            let mut keeping = Spilling {
+                files: &mut files,
+                room: Room { disk: self.disk, next: &mut self.bodies.next, file_bytes: self.settings.body_file_bytes },
+                most: self.settings.shard_memory_bytes,
+                is_from_elsewhere: false,
+            };
+            match snapshot::load(self.disk, &named.path(folder), *named, &mut keeping) {
                 Ok((at, _)) if at.position != wanted => {
                     found = format!("snapshot {} is of term {}", named.index, at.position.term);
                 }
                 Ok((_, Loaded::Shard(shard))) if Some(shard.id()) != shard_of(group) => {
                     found = format!("snapshot {} is of shard {}", named.index, shard.id().0);
                 }
-                Ok((_, loaded)) => return Ok(Some((named.index, loaded))),
+                Ok((_, loaded)) => {
+                    self.bodies.replace(group, files, self.disk)?;
+                    return Ok(Some((named.index, loaded)));
+                }
                 Err(what) => found = what,
             }
         }

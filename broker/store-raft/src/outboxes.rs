@@ -12,6 +12,7 @@ use fulmar_raft::NodeId;
 use fulmar_store::{Command, Number, OutboxMessage, Party, ShardId, Time};
 
 use crate::engine::Engine;
+use crate::errors::Failed;
 use crate::letter::Letter;
 use crate::out::Out;
 
@@ -39,14 +40,14 @@ impl Outboxes {
 
 impl<D: Disk + Clone> Engine<D> {
     /// Sends what waits for shards that have no copy here, and says what has come of those that sent it.
-    pub(crate) fn push_outboxes(&mut self, now: Instant, time: Time, out: &mut impl Out) {
+    pub(crate) fn push_outboxes(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<(), Failed> {
         if self.settings.is_alone() {
-            return;
+            return Ok(());
         }
         for at in 0..self.replicas.len() {
             let Some(leading) = &mut self.replicas[at].leading else { continue };
             leading.outboxes.sent.retain(|_, at| now < *at + AGAIN);
-            self.push_outbox(at, now, time, out);
+            self.push_outbox(at, now, time, out)?;
             self.tell_what_was_fetched(at, now, out);
             let replica = &mut self.replicas[at];
             let Some(leading) = &mut replica.leading else { continue };
@@ -58,11 +59,12 @@ impl<D: Disk + Clone> Engine<D> {
                 }
             }
         }
+        Ok(())
     }
 
-    fn push_outbox(&mut self, at: usize, now: Instant, time: Time, out: &mut impl Out) {
+    fn push_outbox(&mut self, at: usize, now: Instant, time: Time, out: &mut impl Out) -> Result<(), Failed> {
         let replica = &self.replicas[at];
-        let Some(leading) = &replica.leading else { return };
+        let Some(leading) = &replica.leading else { return Ok(()) };
         let me = replica.id;
         let waiting: Vec<(ShardId, Number)> = replica
             .shard
@@ -84,14 +86,16 @@ impl<D: Disk + Clone> Engine<D> {
             if membership.is_voter(leader) || membership.is_learner(leader) {
                 continue;
             }
-            let Some(leading) = &mut replica.leading else { return };
+            let Some(leading) = &mut replica.leading else { return Ok(()) };
             let first = leading.done.get(&to).map_or(oldest, |done| oldest.max(done + 1));
-            let messages = replica.shard.outbox(Party::Shard(to), first, self.settings.fetch_credit(), time);
+            let (credit, files) = (self.settings.fetch_credit(), self.bodies.of(replica.group.number));
+            let messages = replica.shard.outbox(Party::Shard(to), first, credit, time, files)?;
             if !messages.is_empty() {
                 leading.outboxes.sent.insert(to, now);
                 out.send(leader, Letter::Outbox { of: me, to, messages });
             }
         }
+        Ok(())
     }
 
     /// What this shard's leader has fetched from a copy of the sender is told to the leader of that, if it has no copy of

@@ -43,6 +43,8 @@ pub(crate) struct Replica {
     pub(crate) owned: BTreeMap<ClientId, Owned>,
     /// Sessions that may have something to be sent.
     pub(crate) to_deliver: BTreeSet<ClientId>,
+    /// The one of those that had its turn last.
+    pub(crate) delivered_last: Option<ClientId>,
     /// Wills that are to be published.
     pub(crate) wills: BTreeMap<WillId, PendingWill>,
     /// The last one of which a data thread was told.
@@ -140,6 +142,7 @@ impl Replica {
             leading: None,
             owned: BTreeMap::new(),
             to_deliver: BTreeSet::new(),
+            delivered_last: None,
             wills: BTreeMap::new(),
             last_told_will: 0,
         };
@@ -159,6 +162,9 @@ impl Replica {
 
     /// Whether there is something that can be proposed now.
     pub(crate) fn has_work(&self) -> bool {
+        if !self.to_deliver.is_empty() {
+            return true;
+        }
         let Some(leading) = &self.leading else { return !self.asks.is_empty() && !self.group.is_leader() };
         if self.put_off.is_some() || leading.is_out_of_step {
             // With others, an answer of theirs or a deadline comes first.

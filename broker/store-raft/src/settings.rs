@@ -86,6 +86,13 @@ pub struct Settings {
     /// [released](crate::Engine::release). A folder that was restored from an old copy may have them without being all
     /// that there is.
     pub holds_alone: bool,
+    /// What messages in queues and outboxes of a shard may count in memory, by the measure of [`fulmar_store::cost`]. The
+    /// bodies of more are in files of their own. Retained messages are always in memory.
+    pub shard_memory_bytes: u64,
+    /// A file of bodies that has so much is followed by another one.
+    pub body_file_bytes: u64,
+    /// When so much of bodies was read in a turn, other sessions wait for the next one.
+    pub read_bytes_max: u64,
     /// Measures how long commits take, and decides nothing.
     pub clock: fn() -> Instant,
     /// A deliberate mistake, to see that the tests find it.
@@ -119,6 +126,9 @@ impl Settings {
             snapshot_portion_bytes: 4 << 20,
             log_tail_bytes: 1 << 20,
             holds_alone: false,
+            shard_memory_bytes: 8 << 20,
+            body_file_bytes: 32 << 20,
+            read_bytes_max: 8 << 20,
             clock: Instant::now,
             #[cfg(test)]
             sabotage: None,
@@ -167,6 +177,10 @@ pub(crate) enum Sabotage {
     BootCounterNotSynced,
     /// A snapshot is not synced before the log goes.
     SnapshotNotSynced,
+    /// A snapshot counts before the bodies are synced that it refers to.
+    BodiesNotSynced,
+    /// Files of bodies go though the snapshot on the disk refers to them.
+    HeldBodiesRemoved,
     /// Messages leave the outbox when they are sent.
     OutboxDoneEarly,
     /// A snapshot that was received counts before it is synced.

@@ -8,7 +8,8 @@
 //! ```
 //! Integers are little-endian. The first chunk is where the snapshot stands in the group's log, as
 //! [`fulmar_raft::State`] is written; the others are those of [`fulmar_store::Shard::snapshot`], or one for
-//! [`fulmar_meta::Meta::snapshot`]. The file is made under another name, and has its own when all of it is synced. Only
+//! [`fulmar_meta::Meta::snapshot`]. Version 2 may refer to files of bodies (`bodies.rs`), which are synced before; version 1
+//! has all of its shard, and is what other nodes are sent (`whole.rs`). The file is made under another name, and has its own when all of it is synced. Only
 //! then may the log go, and only then older snapshots.
 //!
 //! Where others take part the end of the log stays behind the snapshot: who lags a little is fed from it. `transfer.rs`
@@ -22,6 +23,7 @@ use fulmar_meta::Meta;
 use fulmar_raft::{HardState, Snapshot, State};
 use fulmar_store::{Loader, Shard};
 
+use crate::bodies::Keeping;
 use crate::engine::Engine;
 use crate::errors::{Failed, OpenError, Written, is_full, written};
 use crate::hosted::Hosted;
@@ -30,9 +32,12 @@ use crate::settings::sabotaged;
 use crate::write::Batch;
 
 pub(crate) const MAGIC: &[u8; 8] = b"FULMSNAP";
+/// Of a snapshot that needs no other files.
 pub(crate) const VERSION: u32 = 1;
-const HEAD_BYTES: usize = MAGIC.len() + 4;
-const CHUNK_HEAD_BYTES: usize = 8;
+/// Of one that may.
+pub(crate) const VERSION_WITH_PLACES: u32 = 2;
+pub(crate) const HEAD_BYTES: usize = MAGIC.len() + 4;
+pub(crate) const CHUNK_HEAD_BYTES: usize = 8;
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 /// What a name ends with that is not whole yet: one of our own, and one that another node sends.
 const UNFINISHED: &str = ".new";
@@ -64,6 +69,7 @@ impl<F> Snapshots<F> {
 
 struct Writing<F> {
     named: Named,
+    version: u32,
     keeps_tail: bool,
     file: F,
     /// Its name until it is whole.
@@ -130,30 +136,41 @@ pub(crate) fn list(disk: &impl Disk, folder: &Path) -> Result<Vec<Named>, OpenEr
 }
 
 /// Reads a snapshot: where it stands, and what it holds. The error says what is wrong with the file.
-pub(crate) fn load(disk: &impl Disk, path: &Path, named: Named) -> Result<(Snapshot, Loaded), String> {
+pub(crate) fn load(
+    disk: &impl Disk,
+    path: &Path,
+    named: Named,
+    keeping: &mut impl Keeping,
+) -> Result<(Snapshot, Loaded), String> {
     let shown = |error: std::io::Error| format!("{}: {error}", path.display());
     let file = disk.open(path).map_err(shown)?;
     let end = file.length().map_err(shown)?;
     let mut head = [0; HEAD_BYTES];
     file.read_at(0, &mut head).map_err(shown)?;
     let (magic, version) = head.split_at(MAGIC.len());
-    if magic != MAGIC || version != VERSION.to_le_bytes() {
-        return Err(format!("{} begins with {head:02x?}, wanted version {VERSION}", path.display()));
+    let version = u32::from_le_bytes(version.try_into().expect("four of twelve bytes"));
+    let newest = if keeping.may_have_places() { VERSION_WITH_PLACES } else { VERSION };
+    if magic != MAGIC || !(VERSION..=newest).contains(&version) {
+        return Err(format!("{} begins with {head:02x?}, wanted version {newest} or before", path.display()));
     }
     let mut offset = HEAD_BYTES as u64;
     let mut start = None;
-    let mut loading = if named.group == META { Loading::Meta(None) } else { Loading::Shard(Box::default()) };
+    let mut loading = match named.group {
+        META => Loading::Meta(None),
+        _ if version == VERSION => Loading::Shard(Loader::new().into()),
+        _ => Loading::Shard(Loader::with_places().into()),
+    };
     while offset < end {
         let damaged = |what: String| format!("{} is damaged at offset {offset}: {what}", path.display());
         let chunk = read_chunk(&file, offset, end).map_err(damaged)?;
         if start.is_none() {
             start = Some(State::decode(&chunk).map_err(|error| damaged(error.to_string()))?.start);
         } else {
-            loading.chunk(&chunk).map_err(damaged)?;
+            loading.chunk(&chunk, keeping).map_err(damaged)?;
         }
         offset += (CHUNK_HEAD_BYTES + chunk.len()) as u64;
     }
-    let loaded = loading.finish().map_err(|error| format!("{}: {error}", path.display()))?;
+    let loaded = loading.finish(keeping).map_err(|error| format!("{}: {error}", path.display()))?;
     let start = start.filter(|start| start.position.index == named.index);
     start.map(|start| (start, loaded)).ok_or_else(|| format!("{} is of another index", path.display()))
 }
@@ -164,9 +181,13 @@ enum Loading {
 }
 
 impl Loading {
-    fn chunk(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn chunk(&mut self, bytes: &[u8], keeping: &mut impl Keeping) -> Result<(), String> {
         match self {
-            Self::Shard(loader) => loader.chunk(bytes).map_err(|error| error.to_string()),
+            Self::Shard(loader) => {
+                loader.chunk_with(bytes, keeping).map_err(|error| error.to_string())?;
+                let shard = loader.shard_mut();
+                shard.map_or(Ok(()), |shard| keeping.keep(shard)).map_err(|error| error.to_string())
+            }
             Self::Meta(Some(_)) => Err("another piece follows the state of the cluster".to_owned()),
             Self::Meta(meta) => {
                 *meta = Some(Box::new(Meta::load(bytes).map_err(|error| error.to_string())?));
@@ -175,9 +196,13 @@ impl Loading {
         }
     }
 
-    fn finish(self) -> Result<Loaded, String> {
+    fn finish(self, keeping: &mut impl Keeping) -> Result<Loaded, String> {
         match self {
-            Self::Shard(loader) => loader.finish().map(|it| Loaded::Shard(it.into())).map_err(|it| it.to_string()),
+            Self::Shard(loader) => {
+                let mut shard = loader.finish().map_err(|error| error.to_string())?;
+                keeping.finish(&mut shard).map_err(|error| error.to_string())?;
+                Ok(Loaded::Shard(shard.into()))
+            }
             Self::Meta(meta) => meta.map(Loaded::Meta).ok_or_else(|| "the state of the cluster is missing".to_owned()),
         }
     }
@@ -191,7 +216,7 @@ pub(crate) fn version(disk: &impl Disk, path: &Path) -> Option<u32> {
     (magic == MAGIC).then(|| u32::from_le_bytes(version.try_into().expect("four of twelve bytes")))
 }
 
-fn read_chunk(file: &impl File, offset: u64, end: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn read_chunk(file: &impl File, offset: u64, end: u64) -> Result<Vec<u8>, String> {
     let mut head = [0; CHUNK_HEAD_BYTES];
     file.read_at(offset, &mut head).map_err(|error| error.to_string())?;
     let (length, wanted) = head.split_at(4);
@@ -230,12 +255,13 @@ impl<D: Disk + Clone> Engine<D> {
                 Ok(())
             }
             Ok(true) => self.finish_snapshot(writing, now),
-            Err(error) => self.stop_writing(&writing.path, "write", error, now),
+            Err(error) => self.stop_writing(writing.named.group, &writing.path, "write", error, now),
         }
     }
 
     /// The group whose log has grown most beyond the limit, and keeps its end for others; if the whole log is too long,
-    /// the one that keeps its oldest part, which keeps nothing then.
+    /// the one that keeps its oldest part, which keeps nothing then; or one whose last snapshot keeps bodies that nobody
+    /// wants.
     fn next_to_write(&self) -> Option<(u16, bool)> {
         /// The cluster's own state is small, and who joins should not have to read all that ever happened.
         const META_LOG_BYTES: u64 = 1 << 20;
@@ -250,11 +276,16 @@ impl<D: Disk + Clone> Engine<D> {
         };
         let ready = || self.groups().filter(|group| !is_pending(group.number));
         let longest = ready().filter(has_grown).max_by_key(|group| group.log_bytes);
-        longest.map(|group| (group.number, true)).or_else(|| {
+        let wasteful = || {
+            let group = ready().find(|group| group.applied > group.snapshot && self.wastes_bodies(group.number))?;
+            Some((group.number, true))
+        };
+        let pinning = || {
             let pinned = self.log.pinned().filter(|_| self.log.usage().bytes > settings.log_bytes_max)?;
             let group = ready().find(|group| u32::from(group.number) == pinned)?;
             group.can_be_compacted().then_some((group.number, false))
-        })
+        };
+        longest.map(|group| (group.number, true)).or_else(pinning).or_else(wasteful)
     }
 
     fn begin_snapshot(&mut self, group: u16, keeps_tail: bool, now: Instant) -> Result<(), Failed> {
@@ -269,8 +300,16 @@ impl<D: Disk + Clone> Engine<D> {
         let path = named.unfinished(&self.settings.folder);
         let mut first = Vec::new();
         State { hard_state: HardState::default(), start }.append_to(&mut first);
+        let mut version = VERSION;
         let rest: Box<dyn Iterator<Item = Vec<u8>> + Send> = match (self.place_of_group(group), &self.cluster) {
-            (Some(at), _) => Box::new(self.replicas[at].shard.snapshot(CHUNK_BYTES)),
+            (Some(at), _) => {
+                let bodies = self.bodies.of(group);
+                bodies.begin_snapshot();
+                if bodies.has_any() {
+                    version = VERSION_WITH_PLACES;
+                }
+                Box::new(self.replicas[at].shard.snapshot(CHUNK_BYTES))
+            }
             (None, Some(cluster)) => {
                 let mut bytes = Vec::new();
                 cluster.meta.snapshot(&mut bytes);
@@ -280,11 +319,11 @@ impl<D: Disk + Clone> Engine<D> {
         };
         let file = match self.disk.create(&path) {
             Ok(file) => file,
-            Err(error) => return self.stop_writing(&path, "create", error, now),
+            Err(error) => return self.stop_writing(group, &path, "create", error, now),
         };
         let chunks: Box<dyn Iterator<Item = Vec<u8>> + Send> = Box::new(std::iter::once(first).chain(rest));
         let chunks = chunks.peekable();
-        self.snapshots.writing = Some(Writing { named, keeps_tail, file, path, chunks, offset: 0 });
+        self.snapshots.writing = Some(Writing { named, version, keeps_tail, file, path, chunks, offset: 0 });
         Ok(())
     }
 
@@ -293,7 +332,7 @@ impl<D: Disk + Clone> Engine<D> {
         let mut bytes = Vec::new();
         if writing.offset == 0 {
             bytes.extend_from_slice(MAGIC);
-            bytes.extend(VERSION.to_le_bytes());
+            bytes.extend(writing.version.to_le_bytes());
         }
         while bytes.len() < self.settings.snapshot_portion_bytes
             && let Some(chunk) = writing.chunks.next()
@@ -312,6 +351,7 @@ impl<D: Disk + Clone> Engine<D> {
     /// Without room it is tried again later. Any other error leaves nobody to know what is on the disk.
     fn stop_writing(
         &mut self,
+        group: u16,
         path: &Path,
         step: &'static str,
         error: std::io::Error,
@@ -322,6 +362,7 @@ impl<D: Disk + Clone> Engine<D> {
             return Err(Failed::disk(step, path)(error));
         }
         self.snapshots.not_before = Some(now + RETRY);
+        self.bodies.of(group).give_up_snapshot();
         match self.disk.remove(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failed::disk("remove", path)(error)),
             _ => Ok(()),
@@ -332,8 +373,12 @@ impl<D: Disk + Clone> Engine<D> {
     fn finish_snapshot(&mut self, writing: Writing<D::File>, now: Instant) -> Result<(), Failed> {
         let Writing { named, keeps_tail, path, .. } = writing;
         let folder = self.settings.folder.clone();
+        // What it refers to is there before it is.
+        if !sabotaged!(self.settings, BodiesNotSynced) {
+            self.bodies.of(named.group).sync_with_names(&self.disk)?;
+        }
         if let Err(error) = self.disk.rename(&path, &named.path(&folder)) {
-            return self.stop_writing(&path, "rename", error, now);
+            return self.stop_writing(named.group, &path, "rename", error, now);
         }
         if !sabotaged!(self.settings, SnapshotNotSynced) {
             self.disk.sync_folder(&folder).map_err(Failed::disk("sync", &folder))?;
@@ -343,7 +388,9 @@ impl<D: Disk + Clone> Engine<D> {
             hosted.snapshot = named.index;
         }
         self.compact(named.group, named.index, keeps_tail)?;
-        self.remove_snapshots(named.group, named.index)
+        self.remove_snapshots(named.group, named.index)?;
+        self.bodies.of(named.group).finish_snapshot();
+        self.remove_bodies(named.group)
     }
 
     fn compact(&mut self, group: u16, index: u64, keeps_tail: bool) -> Result<(), Failed> {

@@ -1,6 +1,6 @@
 //! Snapshots on their way to nodes that lack entries which are gone.
 //!
-//! The leader sends the file of its newest snapshot in parts, each when the one before was taken; a part or an answer
+//! The leader sends its newest snapshot, with all bodies in it (`whole.rs`), in parts, each when the one before was taken; a part or an answer
 //! that is lost is sent again. The receiver writes the parts to a file of its own under the name of one that is not
 //! whole, reads all of it again when it is, and gives it its name. Only when that is durable does the group take it;
 //! when the group's log is durable as well the shard is replaced, and then the group is told. A crash in between finds
@@ -14,12 +14,14 @@ use fulmar_log::{Disk, File};
 use fulmar_raft::{NodeId, Snapshot, Term};
 use fulmar_store::Time;
 
+use crate::bodies::{BodyFiles, Room, Spilling};
 use crate::engine::Engine;
 use crate::errors::{Failed, is_full};
 use crate::letter::{Letter, Transfer};
 use crate::out::Out;
 use crate::settings::sabotaged;
-use crate::snapshot::{self, Loaded, Named};
+use crate::snapshot::{self, Loaded, Named, VERSION_WITH_PLACES};
+use crate::whole::{Whole, WholeError};
 
 /// A part has at most so many bytes: letters are small.
 const PORTION_BYTES_MAX: usize = 512 << 10;
@@ -38,7 +40,7 @@ pub(crate) struct Transfers<F> {
     /// What receivers have answered.
     pub(crate) taken: Vec<(NodeId, Transfer, Option<u64>)>,
     /// What groups have taken, until their logs say so.
-    installing: BTreeMap<u16, Loaded>,
+    installing: BTreeMap<u16, Installing<F>>,
 }
 
 impl<F> Default for Transfers<F> {
@@ -76,9 +78,22 @@ impl<F> Transfers<F> {
     }
 }
 
+/// What was received and loaded, and the files of its bodies.
+struct Installing<F> {
+    loaded: Loaded,
+    files: BodyFiles<F>,
+}
+
+/// Where the parts come from.
+enum Source<F> {
+    /// A snapshot that needs no other files.
+    File(F),
+    Whole(Whole<F>),
+}
+
 struct Sending<F> {
     of: Transfer,
-    file: F,
+    source: Source<F>,
     total: u64,
     /// Up to where the receiver has it.
     taken: u64,
@@ -109,9 +124,17 @@ impl<D: Disk + Clone> Engine<D> {
         let named = Named { group, index: hosted.snapshot };
         let path = named.path(&self.settings.folder);
         let opened = self.disk.open(&path).and_then(|file| Ok((file.length()?, file)));
-        let (total, file) = opened.map_err(Failed::disk("read", &path))?;
+        let (length, file) = opened.map_err(Failed::disk("read", &path))?;
+        let (source, total) = match snapshot::version(&self.disk, &path) {
+            Some(VERSION_WITH_PLACES) => {
+                let held = self.bodies.of(group).held_files();
+                let (whole, total) = Whole::new(file, held).map_err(|what| unreadable(&path, what))?;
+                (Source::Whole(whole), total)
+            }
+            _ => (Source::File(file), length),
+        };
         let of = Transfer { group, term, index: named.index };
-        self.transfers.sending.insert((group, to), Sending { of, file, total, taken: 0, sent: now });
+        self.transfers.sending.insert((group, to), Sending { of, source, total, taken: 0, sent: now });
         self.counted.snapshots_sent += 1;
         self.send_portion(group, to, now)
     }
@@ -122,14 +145,24 @@ impl<D: Disk + Clone> Engine<D> {
 
     fn send_portion(&mut self, group: u16, to: NodeId, now: Instant) -> Result<(), Failed> {
         let portion_bytes = self.settings.snapshot_portion_bytes.clamp(1, PORTION_BYTES_MAX);
-        let Some(Sending { of, file, total, taken, sent }) = self.transfers.sending.get_mut(&(group, to)) else {
+        let Some(Sending { of, source, total, taken, sent }) = self.transfers.sending.get_mut(&(group, to)) else {
             return Ok(());
         };
         *sent = now;
         let left = usize::try_from(*total - *taken).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; left.min(portion_bytes)];
+        let wanted = left.min(portion_bytes);
         let path = Named { group, index: of.index }.path(&self.settings.folder);
-        file.read_at(*taken, &mut bytes).map_err(Failed::disk("read", &path))?;
+        let bytes = match source {
+            Source::File(file) => {
+                let mut bytes = vec![0; wanted];
+                file.read_at(*taken, &mut bytes).map_err(Failed::disk("read", &path))?;
+                bytes
+            }
+            Source::Whole(whole) => whole.read(*taken, wanted).map_err(|error| match error {
+                WholeError::Snapshot(what) => unreadable(&path, what),
+                WholeError::Body(failed) => failed,
+            })?,
+        };
         let letter = Letter::Portion { of: *of, total: *total, offset: *taken, bytes };
         self.letters.push((to, letter));
         Ok(())
@@ -247,12 +280,21 @@ impl<D: Disk + Clone> Engine<D> {
         let Some(Receiving { from, of, path, .. }) = self.transfers.receiving.remove(&group) else { return Ok(false) };
         let folder = self.settings.folder.clone();
         let named = Named { group, index: of.index };
-        let loaded = snapshot::load(&self.disk, &path, named);
+        let mut files = BodyFiles::new(group, &folder);
+        let file_bytes = self.settings.body_file_bytes;
+        let mut keeping = Spilling {
+            files: &mut files,
+            room: Room { disk: &self.disk, next: &mut self.bodies.next, file_bytes },
+            most: self.settings.shard_memory_bytes,
+            is_from_elsewhere: true,
+        };
+        let loaded = snapshot::load(&self.disk, &path, named, &mut keeping);
         let (mut snapshot, loaded) = match loaded {
             Ok(loaded) => loaded,
             // Both disks keep what they are given, and letters have checksums: another build, or no node of ours.
             Err(_) => {
                 self.counted.snapshots_refused += 1;
+                files.remove_all(&self.disk)?;
                 self.disk.remove(&path).map_err(Failed::disk("remove", &path))?;
                 return Ok(false);
             }
@@ -270,8 +312,10 @@ impl<D: Disk + Clone> Engine<D> {
             if let Some(unfinished) = self.snapshots.give_up(group) {
                 self.disk.remove(&unfinished).map_err(Failed::disk("remove", &unfinished))?;
             }
-            self.transfers.installing.insert(group, loaded);
+            self.bodies.of(group).give_up_snapshot();
+            self.transfers.installing.insert(group, Installing { loaded, files });
         } else {
+            files.remove_all(&self.disk)?;
             self.disk.remove(&whole).map_err(Failed::disk("remove", &whole))?;
         }
         Ok(is_taken)
@@ -291,10 +335,11 @@ impl<D: Disk + Clone> Engine<D> {
         if let Some(hosted) = self.hosted_mut(group) {
             (hosted.applied, hosted.snapshot) = (index, index);
         }
-        match loaded {
-            Some(Loaded::Meta(meta)) => self.replace_meta(*meta, now, out)?,
-            Some(Loaded::Shard(shard)) => {
+        match loaded.map(|Installing { loaded, files }| (loaded, files)) {
+            Some((Loaded::Meta(meta), _)) => self.replace_meta(*meta, now, out)?,
+            Some((Loaded::Shard(shard), files)) => {
                 if let Some(at) = self.place_of_group(group) {
+                    self.bodies.replace(group, files, &self.disk)?;
                     let seed = self.random.next();
                     self.replicas[at].replace(*shard, seed, time, out);
                     self.are_outboxes_changed = true;
@@ -320,9 +365,15 @@ impl<D: Disk + Clone> Engine<D> {
     pub(crate) fn forget_transfers(&mut self, group: u16) -> Result<(), Failed> {
         self.transfers.sending.retain(|(of, _), _| *of != group);
         self.transfers.portions.retain(|(_, portion)| portion.of.group != group);
-        self.transfers.installing.remove(&group);
+        if let Some(Installing { files, .. }) = self.transfers.installing.remove(&group) {
+            files.remove_all(&self.disk)?;
+        }
         self.stop_receiving(group)
     }
+}
+
+fn unreadable(path: &std::path::Path, what: String) -> Failed {
+    Failed::disk("read", path)(std::io::Error::other(what))
 }
 
 #[cfg(test)]

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use fulmar_log::Disk;
 use fulmar_store::{
-    Addressee, Command, Credit, Item, Message, Node, Number, Onward, OutboxMessage, Party, ShardId, Target, Time, Told,
+    Addressee, Command, Item, Message, Node, Number, Onward, OutboxMessage, Party, ShardId, Target, Time, Told,
 };
 
 use crate::engine::Engine;
+use crate::errors::Failed;
 use crate::out::Out;
 use crate::replica::Replica;
 use crate::settings::sabotaged;
@@ -34,9 +35,9 @@ impl<D: Disk + Clone> Engine<D> {
         }
     }
 
-    pub(crate) fn plan_upkeep(&mut self, now: Instant, time: Time, out: &mut impl Out) {
+    pub(crate) fn plan_upkeep(&mut self, now: Instant, time: Time, out: &mut impl Out) -> Result<(), Failed> {
         if self.full.is_some() {
-            return;
+            return Ok(());
         }
         let knows_all_filters = self.knows_all_filters(now);
         let resumed = self.replicas.iter_mut().filter_map(|replica| replica.resume_outboxes(time)).count();
@@ -44,8 +45,8 @@ impl<D: Disk + Clone> Engine<D> {
             for at in 0..self.replicas.len() {
                 self.empty_outbox(at);
                 if self.replicas[at].leading.as_ref().is_some_and(|leading| leading.paused_until.is_none()) {
-                    self.fetch_from_outboxes(at, time);
-                    self.route_again(at, knows_all_filters, time, out);
+                    self.fetch_from_outboxes(at, time)?;
+                    self.route_again(at, knows_all_filters, time, out)?;
                 }
             }
         }
@@ -56,34 +57,54 @@ impl<D: Disk + Clone> Engine<D> {
                 replica.tell_wills(self.me, self.settings.threads, out);
             }
         }
+        Ok(())
     }
 
     /// Proposes what others have for this shard.
-    fn fetch_from_outboxes(&mut self, at: usize, time: Time) {
+    fn fetch_from_outboxes(&mut self, at: usize, time: Time) -> Result<(), Failed> {
         let me = self.replicas[at].id;
         for from in (0..self.replicas.len()).filter(|from| *from != at) {
             let source = self.replicas[from].id;
             let Some(oldest) = self.replicas[from].oldest_for(me) else { continue };
             let expected = self.replicas[at].shard.expected(Party::Shard(source)).max(oldest);
-            let Some(leading) = &self.replicas[at].leading else { return };
+            let Some(leading) = &self.replicas[at].leading else { break };
             let first = leading.pulled.get(&source).map_or(expected, |next| expected.max(*next));
-            let messages =
-                self.replicas[from].shard.outbox(Party::Shard(me), first, self.settings.fetch_credit(), time);
+            let messages = self.waiting_for(me, from, first, time)?;
             self.replicas[at].pull(source, messages, self.settings.entry_targets_max);
         }
+        Ok(())
+    }
+
+    /// What waits for a shard in the outbox of another one.
+    fn waiting_for(
+        &mut self,
+        shard: ShardId,
+        from: usize,
+        first: Number,
+        time: Time,
+    ) -> Result<Vec<OutboxMessage>, Failed> {
+        let source = &self.replicas[from];
+        let files = self.bodies.of(source.group_number());
+        source.shard.outbox(Party::Shard(shard), first, self.settings.fetch_credit(), time, files)
     }
 
     /// Finds other members of shared subscriptions for messages whose member is no more: here, or in another shard.
-    fn route_again(&mut self, at: usize, knows_all_filters: bool, time: Time, out: &mut impl Out) {
+    fn route_again(
+        &mut self,
+        at: usize,
+        knows_all_filters: bool,
+        time: Time,
+        out: &mut impl Out,
+    ) -> Result<(), Failed> {
         let me = self.replicas[at].id;
         let oldest = self.replicas[at].oldest_for(me);
-        let Some(leading) = &mut self.replicas[at].leading else { return };
+        let Some(leading) = &mut self.replicas[at].leading else { return Ok(()) };
         let Some(oldest) = oldest else {
             (leading.awaits_member, leading.awaits_adoption) = (None, None);
-            return;
+            return Ok(());
         };
         let first = oldest.max(leading.routed_again);
-        let messages = self.replicas[at].shard.outbox(Party::Shard(me), first, self.settings.fetch_credit(), time);
+        let messages = self.waiting_for(me, at, first, time)?;
         let last = messages.last().map_or(0, |last| last.number);
         for OutboxMessage { number, message, to } in messages {
             let share = match to {
@@ -94,25 +115,26 @@ impl<D: Disk + Clone> Engine<D> {
             let knows_all = knows_all_filters
                 && self.replicas.len() == usize::from(self.settings.shards.get())
                 && self.replicas.iter().all(|replica| replica.leading.is_some());
-            let Some(leading) = &mut self.replicas[at].leading else { return };
+            let Some(leading) = &mut self.replicas[at].leading else { break };
             if to == Onward::Nobody && !knows_all && leading.must_await_member(number, last, knows_all_filters, time) {
-                return;
+                break;
             }
             leading.awaits_member = None;
             if let (Onward::Nobody, Some(name)) = (&to, &share) {
                 to = self.member_of_others(name);
             }
-            let Some(leading) = &mut self.replicas[at].leading else { return };
+            let Some(leading) = &mut self.replicas[at].leading else { break };
             if let (Onward::Nobody, Some(share)) = (&to, share) {
                 if leading.awaits_adoption.replace(number) != Some(number) {
                     let ShardId(thread) = ShardId::of(&share, self.settings.threads);
                     out.tell(self.me, thread, Told::Orphan { shard: me, number, share, message });
                 }
-                return;
+                break;
             }
             leading.routed_again = number + 1;
             leading.upkeep.push_back(Command::RouteAgain { number, to });
         }
+        Ok(())
     }
 
     fn member(&mut self, at: usize, name: &Arc<str>, message: &Message) -> Onward {
@@ -147,9 +169,7 @@ impl<D: Disk + Clone> Engine<D> {
             let Some(receiver) = self.replica(destination) else { continue };
             let mut until = receiver.shard.expected(Party::Shard(me)) - 1;
             if sabotaged!(self.settings, OutboxDoneEarly) {
-                let all = Credit { messages: usize::MAX, bytes: u64::MAX };
-                let waiting = self.replicas[at].shard.outbox(Party::Shard(destination), oldest, all, 0);
-                until = waiting.last().map_or(until, |last| last.number);
+                until = self.replicas[at].shard.last_for(Party::Shard(destination));
             }
             let Some(leading) = &mut self.replicas[at].leading else { return };
             let done = leading.done.entry(destination).or_default();

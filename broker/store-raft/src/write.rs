@@ -195,7 +195,7 @@ impl<D: Disk + Clone> Engine<D> {
             replica.group.applied(last.index);
         }
         self.are_outboxes_changed = true;
-        Ok(())
+        self.spill(at)
     }
 
     /// Reads entries that a group has no longer in memory.
@@ -223,7 +223,12 @@ impl<D: Disk + Clone> Engine<D> {
         let mut unwritten = std::mem::take(&mut self.unwritten).into_iter().peekable();
         let mut is_sync_needed = self.settings.durability == Durability::Fsync;
         let mut stored = Vec::new();
-        self.full = None;
+        // What could not leave memory must not become more.
+        self.full = self.spill_again()?;
+        if self.full.is_some() {
+            self.unwritten = unwritten.collect();
+            return Ok(false);
+        }
         while unwritten.peek().is_some() {
             let mut batch = Batch::default();
             let mut in_batch = Vec::new();

@@ -5,6 +5,7 @@
 
 mod ask;
 mod entry;
+mod inline;
 mod intake;
 mod load;
 mod outbox;
@@ -14,6 +15,7 @@ mod snapshot;
 pub use fulmar_bytes::BytesError;
 use fulmar_bytes::{Bytes, Reader, bytes_of_enum, bytes_of_struct, decode, encode, unknown};
 
+pub use inline::Inlining;
 pub use intake::{Intake, NewMessage, NewPlace, NewSession};
 pub use load::{Loader, SnapshotError};
 pub use snapshot::Snapshot;

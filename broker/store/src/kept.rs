@@ -1,7 +1,7 @@
 //! What a shard keeps for its clients, read as a whole: sessions with all that belongs to them, their queues, retained
 //! messages. For who looks at a shard that nobody serves, or moves what is in it elsewhere ([`Intake`](crate::Intake)).
 //!
-//! Times are those of the shard's clock, not what is left of them.
+//! Times are those of the shard's clock, not what is left of them. All bodies must be in memory: [`Shard::bring_all`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU16, NonZeroU32};
@@ -143,6 +143,8 @@ impl Shard {
 
     fn kept_message(&self, id: u64) -> KeptMessage<'_> {
         let body = self.ledger.body(id);
-        KeptMessage { id, message: &body.message, expires: body.expires }
+        // See `bring_all`.
+        let message = body.message().expect("who looks at a whole shard has brought it into memory");
+        KeptMessage { id, message, expires: body.expires }
     }
 }

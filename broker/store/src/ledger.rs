@@ -1,31 +1,19 @@
 //! What queues, retained messages and the outbox of a shard have in common: the bodies of messages, kept once with a
 //! count of who holds them; the table of what is due when; and how many bytes all of it takes.
+//!
+//! Bodies that are not retained may leave memory, the oldest first: whoever has waited longest is likely to wait on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::body::{Body, BodyBytes, BodyPlace, Content, OnDisk};
 use crate::message::{Message, after_seconds};
 use crate::names::{ClientId, Sequence, Time};
-use crate::settings::{Bound, cost};
+use crate::settings::Bound;
 use crate::shares::{ShareId, Shares, share_bytes};
 
 /// Which body of the shard.
 pub(crate) type MessageId = u64;
-
-/// A message that is kept.
-#[derive(Debug, Clone)]
-pub(crate) struct Body {
-    pub(crate) message: Message,
-    pub(crate) expires: Option<Time>,
-    /// How many places hold it. Not part of a snapshot: counted again when it is loaded.
-    pub(crate) references: u32,
-}
-
-impl Body {
-    pub(crate) fn is_expired(&self, now: Time) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
-    }
-}
 
 /// What is to be cleared up at some time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +53,14 @@ pub(crate) struct Ledger {
     pub(crate) next_message: MessageId,
     due: BTreeSet<(Time, Due)>,
     bytes: u64,
+    /// What those bodies count that may leave memory.
+    in_memory: u64,
+    /// What those count that have left.
+    on_disk: u64,
+    /// Bodies before this one have left memory, or stay for ever.
+    oldest_in_memory: MessageId,
+    /// Where bodies were that are of no use any more there, until it is asked for.
+    freed: Vec<BodyPlace>,
     /// Messages in all queues.
     pub(crate) queued: u64,
     pub(crate) totals: Totals,
@@ -80,13 +76,30 @@ impl Ledger {
         let id = self.next_message;
         self.next_message += 1;
         let expires = message.lifetime_seconds.map(|seconds| after_seconds(now, seconds));
-        self.insert_body(id, Body { message: message.clone(), expires, references: 1 });
+        self.insert_body(id, Body::new(Content::Memory(message.clone()), expires, 1));
         id
     }
 
     pub(crate) fn insert_body(&mut self, id: MessageId, body: Body) {
-        self.bytes += body_bytes(&body.message);
+        let BodyBytes { in_memory, on_disk } = body.counts();
+        self.bytes += body.cost();
+        self.in_memory += in_memory;
+        self.on_disk += on_disk;
+        self.oldest_in_memory = self.oldest_in_memory.min(id);
         self.bodies.insert(id, body);
+    }
+
+    /// Changes where a body is, or whether it must stay.
+    fn change_body(&mut self, id: MessageId, change: impl FnOnce(&mut Body)) {
+        let body = self.bodies.get_mut(&id).expect("a body is there as long as somebody holds it");
+        let before = body.counts();
+        change(body);
+        let after = body.counts();
+        if body.may_leave() {
+            self.oldest_in_memory = self.oldest_in_memory.min(id);
+        }
+        self.in_memory = self.in_memory - before.in_memory + after.in_memory;
+        self.on_disk = self.on_disk - before.on_disk + after.on_disk;
     }
 
     /// The body that somebody holds.
@@ -102,6 +115,42 @@ impl Ledger {
         self.bodies
     }
 
+    pub(crate) fn body_bytes(&self) -> BodyBytes {
+        BodyBytes { in_memory: self.in_memory, on_disk: self.on_disk }
+    }
+
+    /// The bodies that may leave memory, the oldest first.
+    pub(crate) fn leaving(&mut self) -> impl Iterator<Item = (MessageId, &Message)> {
+        let oldest = self.bodies.range(self.oldest_in_memory..).find(|(_, body)| body.may_leave());
+        self.oldest_in_memory = oldest.map_or(self.next_message, |(id, _)| *id);
+        let bodies = self.bodies.range(self.oldest_in_memory..).filter(|(_, body)| body.may_leave());
+        bodies.filter_map(|(id, body)| Some((*id, body.message()?)))
+    }
+
+    /// A body is at this place now, and needs no memory any more. Where it was before is free.
+    pub(crate) fn put_on_disk(&mut self, id: MessageId, place: BodyPlace) {
+        self.freed.extend(self.bodies.get(&id).and_then(Body::place));
+        self.change_body(id, |body| {
+            let bytes = u32::try_from(body.bytes()).expect("a packet of MQTT has at most 256 MB");
+            body.content = Content::Disk(OnDisk { place, bytes, qos: body.qos() });
+        });
+    }
+
+    /// The message is in memory again.
+    pub(crate) fn put_in_memory(&mut self, id: MessageId, message: Message) {
+        self.freed.extend(self.bodies.get(&id).and_then(Body::place));
+        self.change_body(id, |body| body.content = Content::Memory(message));
+    }
+
+    /// Whether a body is a topic's retained message.
+    pub(crate) fn set_retained(&mut self, id: MessageId, is_retained: bool) {
+        self.change_body(id, |body| body.is_retained = is_retained);
+    }
+
+    pub(crate) fn take_freed(&mut self) -> Vec<BodyPlace> {
+        std::mem::take(&mut self.freed)
+    }
+
     pub(crate) fn hold(&mut self, id: MessageId) {
         self.bodies.get_mut(&id).expect("a body is held while it is there").references += 1;
     }
@@ -109,10 +158,14 @@ impl Ledger {
     pub(crate) fn let_go(&mut self, id: MessageId) {
         let body = self.bodies.get_mut(&id).expect("a body is there as long as somebody holds it");
         body.references -= 1;
-        if body.references == 0 {
-            let bytes = body_bytes(&body.message);
-            self.bodies.remove(&id);
-            self.bytes -= bytes;
+        if body.references == 0
+            && let Some(body) = self.bodies.remove(&id)
+        {
+            let BodyBytes { in_memory, on_disk } = body.counts();
+            self.bytes -= body.cost();
+            self.in_memory -= in_memory;
+            self.on_disk -= on_disk;
+            self.freed.extend(body.place());
         }
     }
 
@@ -185,10 +238,6 @@ impl Ledger {
     pub(crate) fn due(&self) -> &BTreeSet<(Time, Due)> {
         &self.due
     }
-}
-
-pub(crate) fn body_bytes(message: &Message) -> u64 {
-    cost::BODY + message.bytes()
 }
 
 /// Mistakes that the tests must notice.

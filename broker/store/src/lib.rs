@@ -68,14 +68,16 @@
 //!
 //! # What is not here
 //!
-//! Which member of a shared subscription gets a message: that is up to whoever matches. Queue tails on disk: all of a
-//! shard is in memory, within its bound. Sessions that are clean and have no will: their leader keeps them. Whether an
+//! Which member of a shared subscription gets a message: that is up to whoever matches. Files: a shard says which bodies
+//! may leave memory ([`Shard::leaving`]), remembers where they are ([`BodyPlace`]) and asks for them when they are sent
+//! ([`Bodies`]), never when an entry is applied. Sessions that are clean and have no will: their leader keeps them. Whether an
 //! entry is too large and whether [`Settings`] make sense: whoever proposes them asks [`Weight`] and
 //! [`Settings::check`] first, and a shard applies what was committed.
 
 #![deny(unsafe_code)]
 
 mod ask;
+mod body;
 mod bytes;
 mod command;
 mod interest;
@@ -97,7 +99,10 @@ mod tombstones;
 mod weight;
 
 pub use ask::{Answer, Ask, Asked, OwnedSession, Owner, Published, Recipients, Ticket, Told};
-pub use bytes::{BytesError, Intake, LEVEL, Loader, NewMessage, NewPlace, NewSession, Snapshot, SnapshotError};
+pub use body::{Bodies, BodyPlace};
+pub use bytes::{
+    BytesError, Inlining, Intake, LEVEL, Loader, NewMessage, NewPlace, NewSession, Snapshot, SnapshotError,
+};
 pub use command::{Ack, Claim, Command, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Will, WillFate};
 pub use kept::{KeptMessage, KeptPlace, KeptSession};
 pub use ledger::Totals;

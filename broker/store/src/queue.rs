@@ -101,7 +101,7 @@ impl Queue {
         ledger: &mut Ledger,
         settings: &Settings,
     ) -> Result<u32, Bound> {
-        let bytes = place.body.map_or(0, |body| ledger.body(body).message.bytes());
+        let bytes = place.body.map_or(0, |body| ledger.body(body).bytes());
         let goes_out = window.is_some_and(|window| self.has_nothing_waiting() && self.window_takes(self.next, window));
         ledger.has_room(cost::PLACE, settings.shard_bytes_for(if goes_out { Use::Sending } else { Use::Keeping }))?;
         let dropped = if goes_out { 0 } else { self.make_room(client, bytes, ledger, settings)? };
@@ -125,7 +125,7 @@ impl Queue {
 
     /// Puts a message at its place, as it is.
     pub(crate) fn insert(&mut self, client: &ClientId, sequence: Sequence, place: Place, ledger: &mut Ledger) {
-        let bytes = place.body.map_or(0, |body| ledger.body(body).message.bytes());
+        let bytes = place.body.map_or(0, |body| ledger.body(body).bytes());
         self.bytes += bytes;
         ledger.take(cost::PLACE);
         ledger.queued += 1;
@@ -211,7 +211,7 @@ impl Queue {
 
     fn let_go(&mut self, body: Option<MessageId>, is_in_flight: bool, ledger: &mut Ledger) {
         let Some(body) = body else { return };
-        let bytes = ledger.body(body).message.bytes();
+        let bytes = ledger.body(body).bytes();
         self.bytes -= bytes;
         self.in_flight_bytes -= if is_in_flight { bytes } else { 0 };
         ledger.let_go(body);
@@ -223,7 +223,7 @@ impl Queue {
             && self.window_takes(sequence, window)
         {
             let body = ledger.body(place.body.expect("what waits has its body"));
-            let bytes = body.message.bytes();
+            let bytes = body.bytes();
             if let Some(expires) = body.expires {
                 ledger.remove_due(expires, Due::Queued(client.clone(), sequence));
             }

@@ -1,6 +1,7 @@
 //! What a shard does, by topic. Whole replies are compared, so that what should not happen is tested too.
 
 mod ask_bytes;
+mod bodies;
 mod bounds;
 mod bytes;
 mod claim;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use fulmar_codec::{QoS, SubscriptionOptions};
 
+use crate::body::Nowhere;
 use crate::*;
 
 const A: Node = Node { id: 0xa, incarnation: 1 };
@@ -143,7 +145,7 @@ impl World {
     fn deliverable(&self, client: &str) -> Vec<(Sequence, u16, String)> {
         let credit = Credit { messages: usize::MAX, bytes: u64::MAX };
         let shown = |message: Message| String::from_utf8(message.payload().to_vec()).unwrap();
-        let deliveries = self.shard.deliverable(client, 0, credit, self.now).into_iter();
+        let deliveries = self.shard.deliverable(client, 0, credit, self.now, &mut Nowhere).unwrap().into_iter();
         deliveries
             .map(|it| (it.sequence, it.packet_id.get(), it.message.map_or_else(|| "PUBREL".to_owned(), shown)))
             .collect()

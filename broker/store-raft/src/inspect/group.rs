@@ -8,6 +8,7 @@ use fulmar_raft::{Entry, Membership, NodeId, Payload, Position, Recovered, Snaps
 use fulmar_store::{Entry as ShardEntry, Shard, ShardId};
 
 use super::{Finding, Inspector};
+use crate::bodies::Bringing;
 use crate::hosted::Kept;
 use crate::replica::shard_of;
 use crate::snapshot::{self, Loaded, Named};
@@ -233,7 +234,8 @@ impl<D: Disk + Clone> Inspector<D> {
             if file.index < report.start || (place.is_none() && !is_log_damaged) {
                 continue;
             }
-            match snapshot::load(&self.disk, &file.path, Named { group, index: file.index }) {
+            let mut keeping = Bringing::new(&self.disk, &self.folder, group);
+            match snapshot::load(&self.disk, &file.path, Named { group, index: file.index }, &mut keeping) {
                 Ok((at, _)) if place.is_some_and(|place| place != at.position) => {
                     found = format!("snapshot {} is of term {}", file.index, at.position.term);
                 }

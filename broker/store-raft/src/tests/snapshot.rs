@@ -4,12 +4,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fulmar_codec::QoS;
-use fulmar_log::disk::CrashKeeps;
+use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
 use fulmar_log::{Disk, File};
 use fulmar_store::{Ask, WillFate};
 
 use super::fixture::*;
+use crate::bodies::Bringing;
 use crate::{Engine, Settings, snapshot};
+
+fn load(disk: &SimulatedDisk, folder: &Path, named: snapshot::Named) -> Result<(), String> {
+    let mut keeping = Bringing::new(disk, folder, named.group);
+    snapshot::load(disk, &named.path(folder), named, &mut keeping).map(drop)
+}
 
 fn small() -> Settings {
     let mut settings = Settings { snapshot_log_bytes: 20_000, snapshot_portion_bytes: 1000, ..settings(1) };
@@ -96,18 +102,18 @@ fn no_part_of_a_snapshot_and_no_flipped_bit_is_taken_for_a_whole_one() {
     let length = file.length().unwrap();
     let mut whole = vec![0; usize::try_from(length).unwrap()];
     file.read_at(0, &mut whole).unwrap();
-    assert!(snapshot::load(&world.disk, &named.path(folder), named).is_ok());
+    assert!(load(&world.disk, folder, named).is_ok());
     for cut in (0..length).step_by(7) {
         file.set_length(cut).unwrap();
-        assert!(snapshot::load(&world.disk, &named.path(folder), named).is_err(), "{cut} of {length} bytes");
+        assert!(load(&world.disk, folder, named).is_err(), "{cut} of {length} bytes");
         file.write_at(0, &whole).unwrap();
     }
     for bit in (0..length * 8).step_by(97) {
         world.disk.flip(&folder.join(&name), bit);
-        assert!(snapshot::load(&world.disk, &named.path(folder), named).is_err(), "bit {bit}");
+        assert!(load(&world.disk, folder, named).is_err(), "bit {bit}");
         world.disk.flip(&folder.join(&name), bit);
     }
-    assert!(snapshot::load(&world.disk, &named.path(folder), named).is_ok());
+    assert!(load(&world.disk, folder, named).is_ok());
 }
 
 #[test]

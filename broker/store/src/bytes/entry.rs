@@ -84,6 +84,24 @@ impl Bytes for ShardId {
     }
 }
 
+impl Message {
+    /// Appends the message, with its head.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.put(out);
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, and nothing else.
+    ///
+    /// # Errors
+    /// Says what is wrong with the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
+        let mut reader = Reader::new(bytes);
+        let message = Self::get(&mut reader)?;
+        reader.finish()?;
+        Ok(message)
+    }
+}
+
 /// Head, lengths of topic, properties and payload, and these together.
 impl Bytes for Message {
     fn put(&self, out: &mut Vec<u8>) {

@@ -2,13 +2,15 @@
 //! entries could have made, as far as anything depends on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use fulmar_codec::QoS;
 use thiserror::Error;
 
 use super::snapshot::{Head, Record, SessionHead};
 use super::{Bytes, BytesError, FORMAT, Reader};
-use crate::ledger::{Body, Due, MessageId, Totals};
+use crate::body::{Bodies, Body, Content, Nowhere, OnDisk};
+use crate::ledger::{Due, MessageId, Totals};
 use crate::names::{ClientId, Node, Party, Sequence};
 use crate::outbox::{Addressee, Outbox, Waiting};
 use crate::queue::{IDS, Place, Queue};
@@ -47,6 +49,16 @@ pub enum SnapshotError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A body that it refers to can't be read.
+    #[error("snapshot record {record}: body {body}: {reason}")]
+    Body {
+        /// Which, counted from 0.
+        record: u64,
+        /// The number of the body.
+        body: u64,
+        /// Why.
+        reason: String,
+    },
     /// There were not all.
     #[error("snapshot ends after {records} records without an end")]
     Incomplete {
@@ -62,6 +74,7 @@ pub struct Loader {
     chunks: u32,
     records: u64,
     is_complete: bool,
+    may_have_places: bool,
     /// What records that belong to one before them belong to.
     session: Option<ClientId>,
     destination: Option<Party>,
@@ -74,9 +87,14 @@ fn check(holds: bool, what: &'static str) -> Checked {
 }
 
 impl Loader {
-    /// Before the first chunk.
+    /// Before the first chunk of a snapshot that has all bodies in it.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Before the first chunk of a snapshot that may say where bodies are instead.
+    pub fn with_places() -> Self {
+        Self { may_have_places: true, ..Self::default() }
     }
 
     /// More records come to a shard that there is.
@@ -84,8 +102,21 @@ impl Loader {
         Self { shard: Some(shard), ..Self::default() }
     }
 
-    /// Takes the next chunk.
+    /// The shard so far: its bodies may leave memory meanwhile.
+    pub fn shard_mut(&mut self) -> Option<&mut Shard> {
+        self.shard.as_mut()
+    }
+
+    /// Takes the next chunk, while all bodies are in memory.
     pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.chunk_with(bytes, &mut Nowhere)
+    }
+
+    /// Takes the next chunk. Retained messages that have left memory are read again.
+    pub fn chunk_with<B: Bodies>(&mut self, bytes: &[u8], bodies: &mut B) -> Result<(), SnapshotError>
+    where
+        B::Error: Display,
+    {
         let expected = self.chunks;
         let failed = |error| SnapshotError::Bytes { chunk: expected, error };
         let mut reader = Reader::of_format(FORMAT, bytes).map_err(failed)?;
@@ -96,10 +127,26 @@ impl Loader {
         while !reader.is_empty() {
             let record = Record::get(&mut reader).map_err(failed)?;
             let at = self.records;
+            if let Record::Retained(body, _) = record {
+                self.bring(body, bodies)?;
+            }
             self.record(record).map_err(|what| SnapshotError::Inconsistent { record: at, what })?;
             self.records += 1;
         }
         self.chunks = self.chunks.saturating_add(1);
+        Ok(())
+    }
+
+    /// A retained message stays in memory.
+    fn bring<B: Bodies>(&mut self, body: MessageId, bodies: &mut B) -> Result<(), SnapshotError>
+    where
+        B::Error: Display,
+    {
+        let Some(shard) = &mut self.shard else { return Ok(()) };
+        let Some(place) = shard.place_of(body) else { return Ok(()) };
+        let failed = |error: B::Error| SnapshotError::Body { record: self.records, body, reason: error.to_string() };
+        let message = bodies.read(body, place).map_err(failed)?;
+        shard.ledger.put_in_memory(body, message);
         Ok(())
     }
 
@@ -131,7 +178,16 @@ impl Loader {
             Record::Body(id, expires, message) => {
                 check(id < shard.ledger.next_message, "a message is newer than the newest")?;
                 check(!shard.ledger.bodies().contains_key(&id), "a message is there twice")?;
-                shard.ledger.insert_body(id, Body { message, expires, references: 0 });
+                shard.ledger.insert_body(id, Body::new(Content::Memory(message), expires, 0));
+                Ok(())
+            }
+            Record::BodyAt(id, expires, place, bytes, qos) => {
+                check(self.may_have_places, "a message is in another file")?;
+                check(id < shard.ledger.next_message, "a message is newer than the newest")?;
+                check(!shard.ledger.bodies().contains_key(&id), "a message is there twice")?;
+                check(bytes <= place.length, "a message has more bytes than its place")?;
+                let content = Content::Disk(OnDisk { place, bytes, qos });
+                shard.ledger.insert_body(id, Body::new(content, expires, 0));
                 Ok(())
             }
             Record::Share(id, name) => {
@@ -148,7 +204,8 @@ impl Loader {
             }
             Record::Retained(body, version) => {
                 check_body(shard, body)?;
-                let topic = shard.ledger.body(body).message.topic().into();
+                let message = shard.ledger.body(body).message();
+                let topic = message.ok_or("a retained message is not in memory")?.topic().into();
                 check(!shard.retained.contains_key(&topic), "a topic has two retained messages")?;
                 shard.insert_retained(topic, Retained { body, version });
                 Ok(())

@@ -3,13 +3,17 @@
 //! A chunk is the format, its number (the first is 0) and whole records up to the size that was asked for, or exactly
 //! one that is larger. The same state makes the same chunks, so replicas can be compared by them. What can be derived
 //! is not written: counts of references, the table of what is due, who owns what, and all sums.
+//!
+//! Bodies that are not in memory are not in it: it says where they are. For somebody who does not have those files
+//! [`Inlining`](super::Inlining) puts them in, and then it is the same on all replicas.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use fulmar_codec::PacketId;
+use fulmar_codec::{PacketId, QoS};
 
 use super::{Bytes, BytesError, FORMAT, Reader, bytes_of_enum, bytes_of_struct, unknown};
+use crate::body::{BodyPlace, Content, OnDisk};
 use crate::command::{Subscription, Will};
 use crate::ledger::{MessageId, Totals, sabotaged};
 use crate::message::Message;
@@ -48,6 +52,8 @@ pub(super) enum Record {
     Share(ShareId, Arc<str>),
     /// The last: how many there were before it.
     End(u64),
+    /// A message whose body is elsewhere, instead of [`Body`](Self::Body): where, its bytes and its quality of service.
+    BodyAt(MessageId, Option<Time>, BodyPlace, u32, QoS),
 }
 
 pub(super) struct Head {
@@ -91,7 +97,9 @@ bytes_of_enum!(Record, unknown!("record"), {
     13 => End(records),
     14 => Tombstone(topic, version, ends),
     15 => Share(id, name),
+    16 => BodyAt(id, expires, place, bytes, qos),
 });
+bytes_of_struct!(BodyPlace { file, offset, length });
 
 bytes_of_struct!(Head { id, settings, applied, time, last_epoch, last_will, next_message, next_share, totals });
 bytes_of_struct!(Totals { dropped, refused, expired, stranded, forgotten });
@@ -173,7 +181,10 @@ impl Shard {
         });
         let shares: Vec<Record> = ledger.shares().iter().map(|(id, name)| Record::Share(id, name.clone())).collect();
         let bodies = ledger.into_bodies().into_iter();
-        let bodies = bodies.map(|(id, body)| Record::Body(id, body.expires, body.message));
+        let bodies = bodies.map(|(id, body)| match body.content {
+            Content::Memory(message) => Record::Body(id, body.expires, message),
+            Content::Disk(OnDisk { place, bytes, qos }) => Record::BodyAt(id, body.expires, place, bytes, qos),
+        });
         let sessions = sessions.into_iter();
         let sessions = sessions.flat_map(move |(client, session)| session_records(client, session, forgets_in_flight));
         let retained = retained.into_values().map(|retained| Record::Retained(retained.body, retained.version));

@@ -96,7 +96,7 @@ impl Shard {
     /// A node that was to find a member is gone. What it may have sent with QoS 2 must not reach another one.
     pub(super) fn move_on_of_gone(&mut self, waiting: &Waiting) {
         let message = self.ledger.body(waiting.body);
-        let may_move = matches!(waiting.to, Addressee::Group(_)) && message.message.qos != QoS::ExactlyOnce;
+        let may_move = matches!(waiting.to, Addressee::Group(_)) && message.qos() != QoS::ExactlyOnce;
         if !may_move {
             return;
         }

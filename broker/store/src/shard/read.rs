@@ -7,12 +7,13 @@ use std::sync::Arc;
 use fulmar_codec::{PacketId, QoS};
 
 use super::Shard;
+use crate::body::{Bodies, Body, BodyPlace, Content, OnDisk};
 use crate::command::Subscription;
-use crate::ledger::{Body, Totals};
+use crate::ledger::{MessageId, Totals};
 use crate::message::{Message, seconds_until};
 use crate::names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
 use crate::outbox::Addressee;
-use crate::queue::packet_id;
+use crate::queue::{Place, packet_id};
 use crate::session::PendingWill;
 use crate::settings::Settings;
 
@@ -105,6 +106,8 @@ pub struct Counts {
     pub wills: usize,
     /// All bytes, by the measure of [`crate::cost`].
     pub bytes: u64,
+    /// Those of them that messages count whose bodies are not in memory.
+    pub bytes_on_disk: u64,
 }
 
 impl Shard {
@@ -128,30 +131,119 @@ impl Shard {
         &self.settings
     }
 
-    /// What may be sent to a client, in order, from a place in its queue on.
-    pub fn deliverable(&self, client: &str, from: Sequence, mut credit: Credit, now: Time) -> Vec<Delivery> {
-        let Some(session) = self.sessions.get(client) else { return Vec::new() };
-        let queue = &session.queue;
+    /// What may be sent to a client, in order, from a place in its queue on. Bodies that are not in memory are read.
+    ///
+    /// # Errors
+    /// If one can't be.
+    pub fn deliverable<B: Bodies>(
+        &self,
+        client: &str,
+        from: Sequence,
+        mut credit: Credit,
+        now: Time,
+        bodies: &mut B,
+    ) -> Result<Vec<Delivery>, B::Error> {
         let mut deliveries = Vec::new();
-        let is_owned = session.owner().is_some_and(|node| !self.is_gone(node));
-        if !is_owned || from >= queue.window_end() {
-            return deliveries;
-        }
-        for (&sequence, place) in queue.places().range(from..queue.window_end()) {
-            let body = place.body.map(|body| self.ledger.body(body));
-            if !credit.take(body.map_or(0, |body| body.message.bytes()), deliveries.is_empty()) {
+        for (sequence, place) in self.window_of(client, from) {
+            if !credit.take(self.place_bytes(place), deliveries.is_empty()) {
                 break;
             }
+            let message = place.body.map(|body| self.message_at(body, now, bodies)).transpose()?;
             deliveries.push(Delivery {
                 sequence,
                 packet_id: packet_id(sequence),
                 qos: place.qos,
                 retain: place.retain,
                 subscription_ids: place.subscription_ids.clone(),
-                message: body.map(|body| message_at(body, now)),
+                message,
             });
         }
-        deliveries
+        Ok(deliveries)
+    }
+
+    /// What of a queue may be sent before its owner was given `until`: the bytes of each message.
+    pub fn in_flight_before(&self, client: &str, until: Sequence) -> impl Iterator<Item = (Sequence, u64)> {
+        let places = self.window_of(client, 0).take_while(move |(sequence, _)| *sequence < until);
+        places.map(|(sequence, place)| (sequence, self.place_bytes(place)))
+    }
+
+    /// The part of a queue, from a place on, that its owner may have been sent.
+    fn window_of(&self, client: &str, from: Sequence) -> impl Iterator<Item = (Sequence, &Place)> {
+        let session = self.sessions.get(client);
+        let owned = session.filter(|session| session.owner().is_some_and(|node| !self.is_gone(node)));
+        let queue = owned.map(|session| &session.queue).filter(|queue| from < queue.window_end());
+        let places = queue.map(|queue| queue.places().range(from..queue.window_end()));
+        places.into_iter().flatten().map(|(sequence, place)| (*sequence, place))
+    }
+
+    fn place_bytes(&self, place: &Place) -> u64 {
+        place.body.map_or(0, |body| self.ledger.body(body).bytes())
+    }
+
+    /// A message with what is left of its lifetime.
+    fn message_at<B: Bodies>(&self, id: MessageId, now: Time, bodies: &mut B) -> Result<Message, B::Error> {
+        let body = self.ledger.body(id);
+        let message = match &body.content {
+            Content::Memory(message) => message.clone(),
+            Content::Disk(OnDisk { place, .. }) => bodies.read(id, *place)?,
+        };
+        Ok(left_of(message, body, now))
+    }
+
+    /// What those bodies count that may leave memory: of messages in queues and in the outbox. Retained ones stay.
+    pub fn bytes_in_memory(&self) -> u64 {
+        self.ledger.body_bytes().in_memory
+    }
+
+    /// What those bodies count that have left memory.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.ledger.body_bytes().on_disk
+    }
+
+    /// The bodies that may leave memory, the oldest first, by their numbers.
+    pub fn leaving(&mut self) -> impl Iterator<Item = (u64, &Message)> {
+        self.ledger.leaving()
+    }
+
+    /// A body, if there still is one with this number, was written to this place and leaves memory, or has moved there
+    /// from another place. Whoever says so can read it there as long as the shard has it.
+    pub fn put_on_disk(&mut self, body: u64, place: BodyPlace) {
+        if self.ledger.bodies().contains_key(&body) {
+            self.ledger.put_on_disk(body, place);
+        }
+    }
+
+    /// Whether a body is at this place.
+    pub fn is_at(&self, body: u64, place: BodyPlace) -> bool {
+        self.place_of(body) == Some(place)
+    }
+
+    pub(crate) fn place_of(&self, body: MessageId) -> Option<BodyPlace> {
+        self.ledger.bodies().get(&body)?.place()
+    }
+
+    /// Where bodies are that are not in memory.
+    pub fn body_places(&self) -> impl Iterator<Item = (u64, BodyPlace)> {
+        self.ledger.bodies().iter().filter_map(|(id, body)| Some((*id, body.place()?)))
+    }
+
+    /// Where bodies were that are not wanted there any more, since this was asked last.
+    pub fn take_freed(&mut self) -> Vec<BodyPlace> {
+        self.ledger.take_freed()
+    }
+
+    /// Brings all bodies into memory, for whoever looks at a shard that nobody drives.
+    ///
+    /// # Errors
+    /// If one can't be read.
+    pub fn bring_all<B: Bodies>(&mut self, bodies: &mut B) -> Result<(), B::Error> {
+        let places: Vec<_> = self.body_places().collect();
+        for (id, place) in places {
+            let message = bodies.read(id, place)?;
+            self.ledger.put_in_memory(id, message);
+        }
+        self.ledger.take_freed();
+        Ok(())
     }
 
     /// What a session is.
@@ -227,21 +319,36 @@ impl Shard {
 
     /// What waits for a destination, from a number on. What waits for this shard itself is to be routed again, by
     /// [`Command::RouteAgain`](crate::Command::RouteAgain).
-    pub fn outbox(&self, destination: Party, from: Number, mut credit: Credit, now: Time) -> Vec<OutboxMessage> {
-        let Some(outbox) = self.outbox.get(&destination) else { return Vec::new() };
+    ///
+    /// # Errors
+    /// If a body that is not in memory can't be read.
+    pub fn outbox<B: Bodies>(
+        &self,
+        destination: Party,
+        from: Number,
+        mut credit: Credit,
+        now: Time,
+        bodies: &mut B,
+    ) -> Result<Vec<OutboxMessage>, B::Error> {
         let mut messages = Vec::new();
+        let Some(outbox) = self.outbox.get(&destination) else { return Ok(messages) };
         for (number, waiting) in outbox.from(from) {
-            let body = self.ledger.body(waiting.body);
-            if !credit.take(body.message.bytes(), messages.is_empty()) {
+            if !credit.take(self.ledger.body(waiting.body).bytes(), messages.is_empty()) {
                 break;
             }
             let to = match &waiting.to {
                 Addressee::Subscribers { publisher } => Addressee::Subscribers { publisher: publisher.clone() },
                 Addressee::Group(share) => Addressee::Group(self.ledger.shares().name(*share).clone()),
             };
-            messages.push(OutboxMessage { number, message: message_at(body, now), to });
+            let message = self.message_at(waiting.body, now, bodies)?;
+            messages.push(OutboxMessage { number, message, to });
         }
-        messages
+        Ok(messages)
+    }
+
+    /// The last number that was given to a message for a destination.
+    pub fn last_for(&self, destination: Party) -> Number {
+        self.outbox.get(&destination).map_or(0, |outbox| outbox.last())
     }
 
     /// Destinations for which something waits, and the number of the oldest.
@@ -296,7 +403,8 @@ impl Shard {
 
     fn retained_at(&self, retained: &super::Retained, now: Time) -> Option<(Message, Version)> {
         let body = self.ledger.body(retained.body);
-        (!body.is_expired(now)).then(|| (message_at(body, now), retained.version))
+        let message = body.message().filter(|_| !body.is_expired(now))?;
+        Some((left_of(message.clone(), body, now), retained.version))
     }
 
     /// How much there is.
@@ -310,6 +418,7 @@ impl Shard {
             tombstones: self.tombstones.len(),
             wills: self.wills.len(),
             bytes: self.ledger.bytes(),
+            bytes_on_disk: self.bytes_on_disk(),
         }
     }
 
@@ -320,6 +429,6 @@ impl Shard {
 }
 
 /// The message with what is left of its lifetime.
-fn message_at(body: &Body, now: Time) -> Message {
-    body.message.clone().with_lifetime(body.expires.map(|expires| seconds_until(expires, now)))
+fn left_of(message: Message, body: &Body, now: Time) -> Message {
+    message.with_lifetime(body.expires.map(|expires| seconds_until(expires, now)))
 }

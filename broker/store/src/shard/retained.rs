@@ -26,7 +26,9 @@ impl Shard {
             return RetainReply::Older;
         }
         let kept = self.ledger.body(body);
-        if kept.message.payload().is_empty() || kept.is_expired(self.time) {
+        // What is stored just now has not left memory.
+        let is_empty = kept.message().is_some_and(|message| message.payload().is_empty());
+        if is_empty || kept.is_expired(self.time) {
             self.bury(topic, version);
             return RetainReply::Applied;
         }
@@ -92,6 +94,7 @@ impl Shard {
     pub(crate) fn insert_retained(&mut self, topic: Arc<str>, retained: Retained) {
         self.ledger.take(retained_bytes(&topic));
         self.ledger.hold(retained.body);
+        self.ledger.set_retained(retained.body, true);
         if let Some(expires) = self.ledger.body(retained.body).expires {
             self.ledger.add_due(expires, Due::Retained(topic.clone()));
         }
@@ -105,6 +108,7 @@ impl Shard {
             self.ledger.remove_due(expires, Due::Retained(topic.clone()));
         }
         self.ledger.give_back(retained_bytes(&topic));
+        self.ledger.set_retained(retained.body, false);
         self.ledger.let_go(retained.body);
         true
     }

@@ -7,7 +7,7 @@ use fulmar_codec::PacketId;
 
 use super::Shard;
 use crate::command::{Item, Routed, Target};
-use crate::ledger::{body_bytes, sabotaged};
+use crate::ledger::sabotaged;
 use crate::names::{ClientId, Epoch, Number, Party, Version, WillId};
 use crate::outbox::{Addressee, Waiting, waiting_bytes};
 use crate::reply::{Refusal, Reply, Stored};
@@ -78,7 +78,7 @@ impl Shard {
         }
         let to = Addressee::Subscribers { publisher: publisher.clone() };
         let outbox = waiting_bytes(&to) * destinations.len() as u64;
-        let body = if destinations.is_empty() { 0 } else { body_bytes(&routed.item.message) };
+        let body = if destinations.is_empty() { 0 } else { cost::BODY + routed.item.message.bytes() };
         match takes + outbox + body {
             0 => Ok(()),
             all => self.ledger.has_room(all.saturating_sub(freed), self.settings.shard_bytes_max),

@@ -20,7 +20,7 @@ fn release(client: &str, epoch: Epoch, id: u16) -> Command {
 }
 
 fn waiting(world: &World, destination: Party) -> Vec<(Number, String)> {
-    let messages = world.shard.outbox(destination, 0, ALL, world.now).into_iter();
+    let messages = world.shard.outbox(destination, 0, ALL, world.now, &mut Nowhere).unwrap().into_iter();
     messages.map(|it| (it.number, String::from_utf8(it.message.payload().to_vec()).unwrap())).collect()
 }
 
@@ -38,7 +38,7 @@ fn a_message_goes_to_local_sessions_and_to_the_outbox_in_one_entry() {
     assert_eq!(waiting(&world, NODE), [(1, "x".to_owned())]);
     assert_eq!(world.shard.counts().messages, 2);
     assert_eq!(world.shard.destinations().collect::<Vec<_>>(), [(NODE, 1), (OTHER, 1)]);
-    let to = world.shard.outbox(NODE, 1, ALL, world.now).remove(0).to;
+    let to = world.shard.outbox(NODE, 1, ALL, world.now, &mut Nowhere).unwrap().remove(0).to;
     assert_eq!(to, Addressee::Subscribers { publisher: text("p") });
 }
 
@@ -93,7 +93,7 @@ fn reading_the_outbox_goes_on_where_it_was_left_within_its_credit() {
     }
     world.apply(Command::OutboxDone { destination: OTHER, until: 1 });
     let read = |from, messages, bytes| {
-        let read = world.shard.outbox(OTHER, from, Credit { messages, bytes }, world.now);
+        let read = world.shard.outbox(OTHER, from, Credit { messages, bytes }, world.now, &mut Nowhere).unwrap();
         read.into_iter().map(|it| it.number).collect::<Vec<_>>()
     };
     assert_eq!([read(1, 9, 99), read(3, 1, 99), read(0, 9, 10)], [vec![2, 3, 4], vec![3], vec![2, 3]]);
@@ -106,7 +106,8 @@ fn a_message_in_the_outbox_ages() {
     let epoch = world.session("p").epoch;
     let item = Item { message: message("t", "x").with_lifetime(Some(10)), retain: None, targets: vec![] };
     world.apply(receive("p", epoch, 1, item, &[OTHER]));
-    let lifetime = |world: &World, now| world.shard.outbox(OTHER, 1, ALL, now)[0].message.lifetime_seconds;
+    let lifetime =
+        |world: &World, now| world.shard.outbox(OTHER, 1, ALL, now, &mut Nowhere).unwrap()[0].message.lifetime_seconds;
     let left = [0, 4, 10, 60].map(|later| lifetime(&world, world.now + later * SECOND));
     assert_eq!(left, [Some(10), Some(6), Some(0), Some(0)], "one that is over is sent too: its number counts");
 }

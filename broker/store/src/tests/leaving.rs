@@ -249,7 +249,11 @@ fn messages_that_wait_expire_and_those_in_flight_do_not() {
     world.apply(publish(1, &items));
     world.now += 1500;
     let credit = Credit { messages: 9, bytes: 900 };
-    let left = world.shard.deliverable("c", 0, credit, world.now)[0].message.as_ref().unwrap().lifetime_seconds;
+    let left = world.shard.deliverable("c", 0, credit, world.now, &mut Nowhere).unwrap()[0]
+        .message
+        .as_ref()
+        .unwrap()
+        .lifetime_seconds;
     assert_eq!(left, Some(4), "what is left is rounded up");
     world.now += 3500;
     assert_eq!(world.expire(), Cleared { messages: 1, ..Cleared::default() });

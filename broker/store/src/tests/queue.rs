@@ -34,7 +34,8 @@ fn credit_bounds_what_is_read_but_never_to_nothing() {
     world.session("c");
     world.queue("c", &["aaaa", "bbbb", "cccc"]);
     let read = |from, messages, bytes| {
-        let deliveries = world.shard.deliverable("c", from, Credit { messages, bytes }, world.now);
+        let deliveries =
+            world.shard.deliverable("c", from, Credit { messages, bytes }, world.now, &mut Nowhere).unwrap();
         deliveries.into_iter().map(|it| it.sequence).collect::<Vec<_>>()
     };
     assert_eq!(

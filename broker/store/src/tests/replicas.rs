@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::model::{ITSELF, Model};
 use super::random::Source;
+use crate::body::Nowhere;
 use crate::ledger::Sabotage;
 use crate::*;
 
@@ -45,6 +46,7 @@ fn compare(shard: &Shard, model: &Model) {
         tombstones: model.tombstones.len(),
         wills: model.wills.len(),
         bytes: model.bytes(),
+        bytes_on_disk: 0,
     };
     assert_eq!(shard.counts(), counts);
     assert_eq!(shard.totals(), model.totals);
@@ -69,7 +71,8 @@ fn compare(shard: &Shard, model: &Model) {
                 (place.sequence, place.qos, place.retain, place.ids.clone(), message)
             })
             .collect();
-        let deliverable: Vec<_> = shard.deliverable(client, 0, ALL, now).into_iter().map(delivered).collect();
+        let deliverable: Vec<_> =
+            shard.deliverable(client, 0, ALL, now, &mut Nowhere).unwrap().into_iter().map(delivered).collect();
         assert_eq!(deliverable, window.into_iter().map(without_lifetime).collect::<Vec<_>>());
     }
     let subscriptions = model.sessions.iter().flat_map(|(client, session)| {
@@ -87,7 +90,7 @@ fn compare(shard: &Shard, model: &Model) {
         shard.tombstones.iter().map(|(topic, it)| (topic.to_string(), it.version, it.ends)).collect();
     assert_eq!(tombstones, model.tombstones);
     for (destination, (_, waiting)) in &model.outbox {
-        let found = shard.outbox(*destination, 0, ALL, now).into_iter();
+        let found = shard.outbox(*destination, 0, ALL, now, &mut Nowhere).unwrap().into_iter();
         let found: Vec<_> = found.map(|it| (it.number, it.message.payload().to_vec(), it.to)).collect();
         let expected = waiting.iter().map(|(number, kept, to)| (*number, kept.message.payload().to_vec(), to.clone()));
         assert_eq!(found, expected.collect::<Vec<_>>());

@@ -45,7 +45,7 @@ fn end(client: &str, generation: Generation) -> Command {
 
 /// What is on its way to a destination, all of it for the group.
 fn on_its_way(world: &World, destination: Party) -> Vec<(Number, String)> {
-    let messages = world.shard.outbox(destination, 0, ALL, world.now).into_iter();
+    let messages = world.shard.outbox(destination, 0, ALL, world.now, &mut Nowhere).unwrap().into_iter();
     let shown = |it: OutboxMessage| {
         assert_eq!(it.to, Addressee::Group(text(GROUP)));
         (it.number, String::from_utf8(it.message.payload().to_vec()).unwrap())

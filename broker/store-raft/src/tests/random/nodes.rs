@@ -145,6 +145,11 @@ fn settings(seed: u64, kind: Kind, sabotage: Option<Sabotage>, random: &mut Rand
         settings.snapshot_portion_bytes = pick(random, &[500, 1000, 1 << 20]);
         settings.raft.promotion_lag_entries_max = pick(random, &[3, 1024]);
     }
+    // From a sequence of its own, so that seeds mean what they did. Most have next to nothing in memory.
+    let mut random = Random::new(seed ^ 0x7a11_5000_0000);
+    settings.shard_memory_bytes = pick(&mut random, &[0, 0, 300, 8 << 20]);
+    settings.body_file_bytes = pick(&mut random, &[100, 400, 32 << 20]);
+    settings.read_bytes_max = pick(&mut random, &[1, 200, 1 << 20]);
     settings.sabotage = sabotage;
     settings
 }
