@@ -53,6 +53,8 @@ pub struct Counts {
     pub body_file_bytes: u64,
     /// Bytes of bodies that were read to be sent.
     pub body_bytes_read: u64,
+    /// Portions of files of bodies that were looked through because less than half of a file was wanted.
+    pub bodies_compacted: u64,
     /// Messages that made room for newer ones in full queues.
     pub dropped: u64,
     /// Messages that a queue had no room for.

@@ -113,6 +113,7 @@ impl<D: Disk + Clone> Engine<D> {
         if let Spilled::Full(wanted) = files.compact(&mut self.replicas[at].shard, &mut room)? {
             *full = Some(wanted);
         }
+        self.counted.bodies_compacted += 1;
         self.remove_bodies(group)
     }
 

@@ -40,13 +40,27 @@ fn run(seed: u64, nodes: Kind, sabotage: Option<Sabotage>) -> Result<Reached, Vi
     Ok(world.nodes.reached())
 }
 
+/// What was reached in all of some runs.
+fn all(reached: &mut Reached, more: Reached) {
+    let Reached { lost, received, left, read, compacted } = more;
+    reached.lost += lost;
+    reached.received += received;
+    reached.left += left;
+    reached.read += read;
+    reached.compacted += compacted;
+}
+
 #[test]
 fn what_was_answered_holds_whatever_crashes() {
+    let mut reached = Reached::default();
     for seed in 0..SEEDS {
-        if let Err(violation) = run(seed, Kind::Alone, None) {
-            panic!("seed {seed}: {violation}");
+        match run(seed, Kind::Alone, None) {
+            Ok(more) => all(&mut reached, more),
+            Err(violation) => panic!("seed {seed}: {violation}"),
         }
     }
+    println!("{reached:?}");
+    assert!(reached.read > 100_000 && reached.compacted > 100, "{reached:?}");
 }
 
 #[test]
@@ -61,15 +75,15 @@ fn what_was_answered_holds_whichever_node_leads() {
 
 #[test]
 fn what_was_answered_holds_whoever_joins_leaves_or_loses_its_folder() {
-    let mut all = Reached::default();
+    let mut reached = Reached::default();
     for seed in 0..SEEDS_OF_CLUSTERS {
         let nodes = cluster(seed);
-        let Reached { lost, received, left } =
-            run(seed, nodes, None).unwrap_or_else(|violation| panic!("seed {seed} of {nodes:?}: {violation}"));
-        all = Reached { lost: all.lost + lost, received: all.received + received, left: all.left + left };
+        let more = run(seed, nodes, None).unwrap_or_else(|violation| panic!("seed {seed} of {nodes:?}: {violation}"));
+        all(&mut reached, more);
     }
-    println!("{all:?}");
-    assert!(all.lost > 30 && all.received > 100 && all.left > 30, "{all:?}");
+    println!("{reached:?}");
+    let Reached { lost, received, left, read, .. } = reached;
+    assert!(lost > 30 && received > 100 && left > 30 && read > 10_000, "{reached:?}");
 }
 
 /// Whether a mistake shows with so many nodes.
@@ -105,6 +119,16 @@ fn a_boot_counter_that_goes_back_is_found() {
 #[test]
 fn a_log_that_goes_before_its_snapshot_is_safe_is_found() {
     is_found(Kind::Alone, Sabotage::SnapshotNotSynced);
+}
+
+#[test]
+fn a_snapshot_whose_bodies_are_not_synced_is_found() {
+    is_found(Kind::Alone, Sabotage::BodiesNotSynced);
+}
+
+#[test]
+fn bodies_that_go_while_a_snapshot_refers_to_them_are_found() {
+    is_found(Kind::Alone, Sabotage::HeldBodiesRemoved);
 }
 
 #[test]

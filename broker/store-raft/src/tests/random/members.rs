@@ -40,6 +40,10 @@ pub(super) struct Reached {
     pub(super) received: u64,
     /// Replicas went.
     pub(super) left: u64,
+    /// Bytes of bodies were read from files.
+    pub(super) read: u64,
+    /// Portions of files were emptied.
+    pub(super) compacted: u64,
 }
 
 impl Members {
@@ -102,6 +106,8 @@ impl Nodes {
         let counts = engine.counts();
         self.members.reached.received += counts.snapshots_received;
         self.members.reached.left += counts.replicas_left;
+        self.members.reached.read += counts.body_bytes_read;
+        self.members.reached.compacted += counts.bodies_compacted;
     }
 
     pub(super) fn reached(&mut self) -> Reached {
