@@ -22,6 +22,7 @@ const SHARING_ROUNDS: u32 = 16;
 /// The least that a broker is of use with.
 const RETAINED_BYTES_LEAST: u64 = 1 << 20;
 const SESSION_BYTES_LEAST: u64 = 4 << 20;
+const STORED_BYTES_LEAST: u64 = 1 << 20;
 const OUTPUT_BUFFER_BYTES_LEAST: u32 = 64 << 10;
 const HANDSHAKES_LEAST: u32 = 16;
 
@@ -86,6 +87,7 @@ fn lower(limits: &mut Limits, is_chosen: impl Fn(&str) -> bool, value_for: impl 
         ("limits.outputBufferBytesTotal", &mut limits.output_buffer_bytes_total, packet),
         ("limits.linkBufferBytes", &mut limits.link_buffer_bytes, 2 * packet),
         ("limits.queuedBytesTotal", &mut limits.queued_bytes_total, 2 * per_client),
+        ("limits.storedBytesInMemory", &mut limits.stored_bytes_in_memory, STORED_BYTES_LEAST),
     ] {
         if !is_chosen(path) {
             *value = value_for(*value, least);
@@ -118,7 +120,8 @@ impl Share {
 /// What the limits allow all clients and peers together to take, and what the process takes by itself.
 fn sum(limits: &Limits, shape: Shape) -> u64 {
     let Shape { threads, has_tls, has_cluster, has_store } = shape;
-    let in_store = limits.retained_bytes.saturating_add(limits.session_bytes_total);
+    let stored = limits.stored_bytes().min(limits.stored_bytes_in_memory);
+    let in_store = limits.retained_bytes.saturating_add(limits.session_bytes_total).saturating_add(stored);
     let thread_count = u64::from(threads.max(1));
     let handshakes = u64::from(limits.handshakes) * u64::from(limits.first_packet_bytes());
     [

@@ -179,6 +179,8 @@ pub(crate) fn worker_limits(config: &Config, connections: u32, threads: u16) -> 
         queued_messages,
         queued_bytes,
         queued_bytes_total,
+        stored_bytes_total: _,
+        stored_bytes_in_memory: _,
         sessions,
         session_bytes_total,
         session_expiry_seconds_max,

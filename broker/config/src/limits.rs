@@ -16,6 +16,9 @@
 //! | buffers and code of the process | 30 |
 //! | sum | 849 to 949 |
 //!
+//! With a data folder come 64 for the store's log and the messages that are on their way to it, 48 for
+//! `storedBytesInMemory`, and sessions and retained messages once more.
+//!
 //! Not in the sum is what connections take in proportion to their number, besides the kernel's buffers: less than 1 KiB
 //! for a plain one, about 10 KiB for one with TLS and up to 100 KiB more while its peer sends half a record or takes
 //! nothing, 24 bytes for each publish that is not acknowledged. They have what the sum leaves, which is enough for 50,000 plain ones, and what the other bounds leave
@@ -73,6 +76,12 @@ pub struct Limits {
     /// 100 bytes for each of them. Above it the oldest messages of the same client give way to a new one, or if that
     /// does not make room the new one is dropped.
     pub queued_bytes_total: u64,
+    /// The same of what the store keeps, where there is a data folder: messages for its sessions, wherever they are. 0 is
+    /// as much as queuedBytesTotal. More may be kept than there is memory, as far as the disk goes.
+    pub stored_bytes_total: u64,
+    /// How much of it is in memory; the bodies of older messages are on the disk alone. Each of them, and each place in a
+    /// queue, takes some memory still.
+    pub stored_bytes_in_memory: u64,
     /// Sessions, those of absent clients included.
     pub sessions: u32,
     /// Memory of all sessions with their names, subscriptions and wills, and with the topic aliases of their connections.
@@ -139,6 +148,8 @@ impl Default for Limits {
             queued_messages: 1000,
             queued_bytes: 8 << 20,
             queued_bytes_total: 160 << 20,
+            stored_bytes_total: 0,
+            stored_bytes_in_memory: 48 << 20,
             sessions: 200_000,
             session_bytes_total: 160 << 20,
             session_expiry_seconds_max: 7 * 24 * 3600,
@@ -166,6 +177,11 @@ impl Limits {
     /// The largest first packet of a connection.
     pub fn first_packet_bytes(&self) -> u32 {
         self.connect_packet_bytes.min(self.packet_bytes)
+    }
+
+    /// What the messages may take that the store keeps for sessions.
+    pub fn stored_bytes(&self) -> u64 {
+        if self.stored_bytes_total == 0 { self.queued_bytes_total } else { self.stored_bytes_total }
     }
 
     /// What each of so many data threads may hold of either kind of received bytes that wait.

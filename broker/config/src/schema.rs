@@ -199,6 +199,12 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         queued_messages: section.number("queuedMessages", defaults.queued_messages, 1..=100_000_000),
         queued_bytes: section.number("queuedBytes", defaults.queued_bytes, 1024..=BYTES_MAX),
         queued_bytes_total: section.number("queuedBytesTotal", defaults.queued_bytes_total, 2048..=BYTES_MAX),
+        stored_bytes_total: section.number("storedBytesTotal", defaults.stored_bytes_total, 0..=BYTES_MAX),
+        stored_bytes_in_memory: section.number(
+            "storedBytesInMemory",
+            defaults.stored_bytes_in_memory,
+            1 << 20..=BYTES_MAX,
+        ),
         sessions: section.number("sessions", defaults.sessions, 1..=100_000_000),
         session_bytes_total: section.number("sessionBytesTotal", defaults.session_bytes_total, 1 << 20..=BYTES_MAX),
         session_expiry_seconds_max: section.number(

@@ -23,6 +23,15 @@ pub(super) fn expose(exposition: &mut Exposition, report: Option<&store::Report>
     show("queued_messages", Kind::Gauge, "Messages in the queues of these sessions.", |it| it.queued as f64);
     show("retained_messages", Kind::Gauge, "Retained messages that the store keeps.", |it| it.retained as f64);
     show("bytes", Kind::Gauge, "Bytes of sessions, messages and retained messages in the store.", |it| it.bytes as f64);
+    show("bytes_on_disk", Kind::Gauge, "Those of them of messages that are on the disk and not in memory.", |it| {
+        it.bytes_on_disk as f64
+    });
+    show("body_file_bytes", Kind::Gauge, "Bytes of the files that these messages are in.", |it| {
+        it.body_file_bytes as f64
+    });
+    show("body_bytes_read_total", Kind::Counter, "Bytes of messages that were read from the disk to be sent.", |it| {
+        it.body_bytes_read as f64
+    });
     show("log_bytes", Kind::Gauge, "Bytes of the write-ahead log on disk.", |it| it.log_bytes as f64);
     show("log_entries", Kind::Gauge, "Entries in the write-ahead log.", |it| it.log_entries as f64);
     show("questions_waiting", Kind::Gauge, "What clients asked of the store and was not proposed yet.", |it| {

@@ -69,8 +69,9 @@ fn fit(settings: &mut Settings, threads: u16, config: &Config) {
     let store = &mut settings.store;
     // All shards together are counted where they are asked.
     store.sessions_max = limits.sessions.max(1);
-    let bytes =
-        limits.queued_bytes_total.saturating_add(limits.session_bytes_total).saturating_add(limits.retained_bytes);
+    let bytes = limits.stored_bytes().saturating_add(limits.session_bytes_total).saturating_add(limits.retained_bytes);
+    // All shards have equal parts of what may be in memory, whatever they may have on the disk.
+    settings.shard_memory_bytes = limits.stored_bytes_in_memory / u64::from(SHARDS.get());
     store.shard_bytes_max = part(bytes).clamp(SHARD_BYTES_LEAST, SHARD_BYTES_MOST);
     // A quarter of a shard is not for what waits.
     let waiting = store.shard_bytes_max - store.shard_bytes_max / 4;
@@ -106,6 +107,8 @@ mod tests {
             queued_messages: 1,
             queued_bytes: 1,
             queued_bytes_total: 1,
+            stored_bytes_total: 1,
+            stored_bytes_in_memory: 1,
             retained_bytes: 0,
             retained_messages: 0,
             inflight: 1,
@@ -118,6 +121,8 @@ mod tests {
             queued_messages: u32::MAX,
             queued_bytes: u64::MAX,
             queued_bytes_total: u64::MAX,
+            stored_bytes_total: u64::MAX,
+            stored_bytes_in_memory: u64::MAX,
             retained_bytes: u64::MAX,
             retained_messages: u32::MAX,
             will_bytes: u32::MAX,
