@@ -14,5 +14,6 @@ mod peers;
 mod publish;
 mod random;
 mod snapshot;
+mod tails;
 mod tell;
 mod wills;

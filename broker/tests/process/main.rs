@@ -25,6 +25,7 @@ mod durable_nodes;
 mod durable_nodes_traffic;
 mod durable_recover;
 mod durable_synced;
+mod durable_tails;
 mod durable_terms;
 mod durable_traffic;
 mod harness;
