@@ -1,35 +1,11 @@
 //! What must hold after every step.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use fulmar_meta::{Life, Member, Meta, NodeId};
+use fulmar_harness::Violation;
+use fulmar_meta::{Life, Member, Meta, Moment, NodeId};
 
 use super::node::Pod;
-
-/// What went wrong.
-#[derive(Debug, Clone)]
-pub(super) enum Violation {
-    /// Somebody could lose an acknowledged message, or a folder that was good.
-    Harm(String),
-    /// The cluster did not recover.
-    Stuck(String),
-}
-
-impl Violation {
-    pub(super) fn is_harm(&self) -> bool {
-        matches!(self, Self::Harm(_))
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Harm(what) => write!(f, "harm: {what}"),
-            Self::Stuck(what) => write!(f, "stuck: {what}"),
-        }
-    }
-}
 
 fn harm(what: String) -> Result<(), Violation> {
     Err(Violation::Harm(what))
@@ -53,7 +29,7 @@ impl Checks {
     pub(super) fn step(&self, truth: &Meta, pods: &[Pod], now: u64) -> Result<(), Violation> {
         for pod in pods.iter().filter(|pod| pod.paused_until <= now) {
             let Some(process) = &pod.process else { continue };
-            if process.until.is_none_or(|until| until <= pod.clock.read(now)) {
+            if process.until.is_none_or(|until| until <= Moment(pod.clock.read(now))) {
                 continue;
             }
             let member = process.member();
@@ -90,7 +66,7 @@ impl Checks {
         for member in self.live.difference(&live) {
             self.over.insert(*member);
             for (pod, process) in of(*member) {
-                if process.until.is_some_and(|until| until > pod.clock.read(now)) {
+                if process.until.is_some_and(|until| until > Moment(pod.clock.read(now))) {
                     return harm(format!("{member} left the view, but acknowledges"));
                 }
             }

@@ -1,9 +1,9 @@
 //! Group 0 as far as it matters here: a log that all who are in it share, leaders that come and go, proposals that are
 //! lost or found again by the next leader, reads that are confirmed, and nodes that are behind.
 
+use fulmar_harness::Violation;
 use fulmar_meta::*;
 
-use super::checks::Violation;
 use super::world::{Event, World};
 
 impl World {
@@ -27,13 +27,10 @@ impl World {
         if self.groups == 0 {
             return Ok(());
         }
-        let knows = |pod: usize| self.pods[pod].process.as_ref().is_some_and(|it| it.leads && it.term == self.term);
-        if self.has_majority(self.leader) && knows(self.leader) {
-            self.alone_since = None;
-            return Ok(());
-        }
-        let since = *self.alone_since.get_or_insert(self.now);
-        if self.now - since < 500_000 + self.random.below(500_000) {
+        let knows =
+            |pod: usize| self.pods[pod].process.as_ref().is_some_and(|it| it.leads && it.term == self.group.term);
+        let is_led = self.has_majority(self.group.leader) && knows(self.group.leader);
+        if !self.group.is_over(is_led, self.now, &mut self.random) {
             return Ok(());
         }
         let pods: Vec<usize> = (0..self.plan.nodes).filter(|pod| self.has_majority(*pod)).collect();
@@ -57,20 +54,15 @@ impl World {
     }
 
     pub(super) fn elect(&mut self, pod: usize) {
-        let old = self.leader;
-        (self.term, self.leader, self.alone_since) = (self.term + 1, pod, None);
-        let tells_old = !self.cut.contains(&(pod, old)) && self.random.once_in(2);
-        for pod in [pod].into_iter().chain(Some(old).filter(|_| tells_old)) {
-            let (micros, life, term) = (self.delay(), self.pods[pod].life, self.term);
+        let told = self.group.elect(pod, &self.network, &mut self.random);
+        for (pod, micros) in told {
+            let (life, term) = (self.pods[pod].life, self.group.term);
             self.after(micros, Event::Leads { pod, life, term });
         }
-        // The old leader gives up by itself, if nobody tells it.
-        let (micros, life, term) = (1_000_000, self.pods[old].life, self.term);
-        self.after(micros, Event::Leads { pod: old, life, term });
     }
 
     pub(super) fn learn_leader(&mut self, pod: usize, life: u64, term: Term) -> Result<(), Violation> {
-        let (is_current, leader) = (term == self.term, self.leader);
+        let (is_current, leader) = (term == self.group.term, self.group.leader);
         // Who was the leader and is cut off hears of it only by giving up.
         let Some(process) = self.process(pod, life) else { return Ok(()) };
         let me = process.member().id;
@@ -88,9 +80,9 @@ impl World {
 
     /// Whoever leads, or did, wants this committed.
     pub(super) fn propose(&mut self, pod: usize, term: Term, command: Command) {
-        if term == self.term && pod == self.leader {
+        if term == self.group.term && pod == self.group.leader {
             self.open.push(command.clone());
-            let micros = self.delay();
+            let micros = self.network.delay(&mut self.random);
             self.after(micros, Event::Commit { term, command });
         }
     }
@@ -115,15 +107,16 @@ impl World {
 
     /// Applies what the leader has sent meanwhile: to those that are in the group, one of them after the other.
     pub(super) fn fetch(&mut self, pod: usize) -> Result<(), Violation> {
-        let reaches = pod == self.leader || (self.is_awake(self.leader) && !self.cut.contains(&(self.leader, pod)));
+        let reaches = pod == self.group.leader
+            || (self.is_awake(self.group.leader) && self.network.reaches(self.group.leader, pod));
         let Some(id) = self.pods[pod].folder.as_ref().map(|folder| folder.id) else { return Ok(()) };
         if !reaches || !(self.truth.node(id).is_some() || self.is_voter(pod)) {
             return Ok(());
         }
-        let leader = self.pods[self.leader].process.as_ref().filter(|it| it.leads).map(|it| it.member().id);
-        let (log_len, term, snapshot) = (self.log.len(), self.term, self.random.once_in(4));
+        let leader = self.pods[self.group.leader].process.as_ref().filter(|it| it.leads).map(|it| it.member().id);
+        let (log_len, term, snapshot) = (self.log.len(), self.group.term, self.random.once_in(4));
         let Some(process) = &mut self.pods[pod].process else { return Ok(()) };
-        if leader.is_some() && (process.term, process.leader) != (term, leader) && pod != self.leader {
+        if leader.is_some() && (process.term, process.leader) != (term, leader) && pod != self.group.leader {
             (process.term, process.leader, process.leads) = (term, leader, false);
             process.came.clear();
             self.call(pod, |membership, meta, now, out| membership.role(term, leader, false, meta, now, out))?;

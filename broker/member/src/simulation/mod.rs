@@ -3,8 +3,8 @@
 //! lost, late and doubled, cuts in one direction, crashes, stops, and folders that are lost, restored and copied.
 //!
 //! `world.rs` runs the events, `group.rs` is the log and who leads, `node.rs` is a node and `shell.rs` how it is wired,
-//! `acts.rs` draws what breaks, `checks.rs` is what must hold after every step. It is made like the simulation of
-//! `fulmar-meta`, which checks the leases themselves and the waits for members.
+//! `acts.rs` draws what breaks, `checks.rs` is what must hold after every step. Time, clocks, network and pods are those of
+//! `fulmar-harness`, as in the simulation of `fulmar-meta`, which checks the leases themselves and the waits for members.
 //!
 //! A failed seed is replayed by `MEMBER_SEED=17 cargo test -p fulmar-member replay -- --ignored --nocapture`.
 
@@ -16,9 +16,10 @@ mod roll;
 mod shell;
 mod world;
 
+use fulmar_harness::{Violation, seeds};
+
 use crate::sabotage::Sabotage;
 use acts::Storm;
-use checks::Violation;
 use world::{Report, World};
 
 const SEEDS: u64 = 300;
@@ -48,9 +49,7 @@ fn one_cluster_comes_to_be_nobody_acknowledges_outside_of_it_and_everybody_comes
 /// Breaks a rule on purpose, and expects that a seed shows it: not only that the cluster does not recover.
 fn find(sabotage: Sabotage) {
     let harm = |seed| World::new(seed, storm(seed), Some(sabotage)).run().err().filter(Violation::is_harm);
-    let found = (0..SEEDS).find_map(|seed| harm(seed).map(|it| (seed, it)));
-    let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} is not found in {SEEDS} seeds"));
-    println!("{sabotage:?}: seed {seed}: {violation}");
+    seeds::find(sabotage, SEEDS, harm);
 }
 
 #[test]
@@ -91,15 +90,13 @@ fn a_life_that_goes_on_with_what_the_one_before_had_is_found() {
 #[test]
 #[ignore = "runs as many seeds as MEMBER_SEEDS says"]
 fn more_seeds() {
-    let seeds: u64 = std::env::var("MEMBER_SEEDS").expect("MEMBER_SEEDS is set").parse().expect("it is a number");
-    let broken = (0..seeds).find_map(|seed| World::new(seed, storm(seed), None).run().err().map(|it| (seed, it)));
-    assert!(broken.is_none(), "{broken:?}");
+    seeds::all_well(seeds::named("MEMBER_SEEDS"), |seed| World::new(seed, storm(seed), None).run().err());
 }
 
 #[test]
 #[ignore = "replays the seed in MEMBER_SEED with a trace"]
 fn replay() {
-    let seed = std::env::var("MEMBER_SEED").expect("MEMBER_SEED names a seed").parse().expect("a seed is a number");
+    let seed = seeds::named("MEMBER_SEED");
     let mut world = World::new(seed, storm(seed), None);
     world.trace = true;
     println!("{:?}", world.run());

@@ -1,29 +1,12 @@
 //! A node as a shell would wire it: a folder that outlives processes, and a process with its copy of the state.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use fulmar_meta::{Command, Incarnation, Level, Member, Meta, Moment, NodeId, Term};
+use fulmar_meta::{Command, Incarnation, Member, Meta, Moment, NodeId, Term};
 
 use crate::{Folder, Membership};
 
-/// A place where processes run: a pod with its volume and the clock of its machine.
-#[derive(Debug, Clone)]
-pub(super) struct Pod {
-    pub(super) name: Box<str>,
-    pub(super) folder: Option<Disk>,
-    /// What the build knows that is started there.
-    pub(super) level: Level,
-    /// What a backup holds.
-    pub(super) backup: Option<Disk>,
-    pub(super) process: Option<Process>,
-    /// Counts processes, so that nothing meant for one reaches the next.
-    pub(super) life: u64,
-    pub(super) paused_until: u64,
-    pub(super) clock: Clock,
-    /// When it ticks next.
-    pub(super) tick_at: Option<u64>,
-}
+pub(super) type Pod = fulmar_harness::Pod<Disk, Process>;
 
 /// What is on disk.
 #[derive(Debug, Clone)]
@@ -47,26 +30,6 @@ impl Disk {
 
     pub(super) fn bond(&self) -> crate::Bond {
         Folder::decode(&self.file).expect("it was written whole").bond
-    }
-}
-
-/// A clock that is wrong by up to 5 %.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
-    pub(super) offset: u64,
-    /// Its microseconds in a thousand real ones.
-    pub(super) per_thousand: u64,
-}
-
-impl Clock {
-    pub(super) fn read(self, real: u64) -> Moment {
-        Moment(Duration::from_micros(self.offset + real * self.per_thousand / 1000))
-    }
-
-    /// The first real microsecond at which it reads this.
-    pub(super) fn real(self, moment: Moment) -> u64 {
-        let micros = u64::try_from(moment.0.as_micros()).expect("runs are short");
-        (micros.saturating_sub(self.offset) * 1000).div_ceil(self.per_thousand)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Builds of two levels in one cluster: each node in turn stops and starts with the next one.
 
+use fulmar_harness::Violation;
 use fulmar_meta::{LEVEL, Level};
 
 use super::acts::Storm;
-use super::checks::Violation;
 use super::node::Process;
 use super::world::World;
 
@@ -22,7 +22,7 @@ impl World {
     /// Another build is started in a place, and everybody is there again.
     fn replace(&mut self, pod: usize, level: Level) -> Result<(), Violation> {
         self.crash(pod);
-        self.pods[pod].level = level;
+        self.levels[pod] = level;
         self.start(pod)?;
         self.wait_until(World::has_recovered)?;
         let level = self.truth.level();
@@ -76,7 +76,7 @@ fn who_is_down_during_a_roll_is_waited_for() {
     world.crash(last);
     for pod in 0..last {
         world.crash(pod);
-        world.pods[pod].level = NEXT;
+        world.levels[pod] = NEXT;
         world.start(pod).unwrap();
         let is_back = |world: &World| world.pods[pod].process.as_ref().is_some_and(|process| process.serves);
         world.wait_until(is_back).unwrap();

@@ -1,8 +1,8 @@
 //! What a node does with what [`Membership`] puts out, as the program would.
 
+use fulmar_harness::Violation;
 use fulmar_meta::*;
 
-use super::checks::Violation;
 use super::node::{Disk, Process};
 use super::world::{Event, World};
 use crate::{Begins, Found, Link, Me, MemberMessage, Membership, Missing, Obstacle, Output};
@@ -26,7 +26,7 @@ impl World {
             name: it.name.clone(),
             addresses: vec![it.name.clone()],
             zone: "".into(),
-            level: it.level,
+            level: self.levels[pod],
             cluster_id,
             begins: may_begin.then_some(Begins { cluster, shards: 3 }),
             alone: None,
@@ -35,7 +35,7 @@ impl World {
         let folder = crate::Folder::decode(&disk.file).expect("it was written whole");
         let (mut out, meta) = (Vec::new(), disk.meta.clone());
         let membership = Membership::new(self.settings, me, folder, &meta, now, &mut out);
-        it.process = Some(Process {
+        it.begin(Process {
             membership,
             nonce,
             meta,
@@ -49,16 +49,11 @@ impl World {
             fed: None,
             linked: std::collections::BTreeMap::new(),
         });
-        it.life += 1;
-        it.tick_at = None;
         self.carry_out(pod, out)
     }
 
     pub(super) fn crash(&mut self, pod: usize) {
-        let it = &mut self.pods[pod];
-        it.process = None;
-        it.life += 1;
-        it.paused_until = 0;
+        self.pods[pod].crash();
     }
 
     /// One event of a node, with a clock that is read for it, and all that comes of it.
@@ -116,13 +111,13 @@ impl World {
             }
             Output::Read(read) => {
                 let term = process.term;
-                let micros = self.delay();
+                let micros = self.network.delay(&mut self.random);
                 self.after(micros, Event::Read { pod, life, term, read });
             }
             Output::TransferMeta(to) => {
                 let has_id = |pod: &usize| self.pods[*pod].process.as_ref().is_some_and(|it| it.member().id == to);
                 let to = (0..self.plan.nodes).find(has_id).filter(|to| self.has_majority(*to));
-                if let Some(to) = to.filter(|_| pod == self.leader) {
+                if let Some(to) = to.filter(|_| pod == self.group.leader) {
                     self.open.clear();
                     self.report.elections += 1;
                     self.elect(to);
@@ -248,9 +243,9 @@ impl World {
         let Some(view) = self.pods[pod].process.as_ref().and_then(|it| it.membership.awaits_feeds()) else {
             return Ok(());
         };
-        let leader = self.pods[self.leader].process.as_ref().filter(|it| it.leads);
+        let leader = self.pods[self.group.leader].process.as_ref().filter(|it| it.leads);
         let knows = leader.is_some_and(|it| it.meta.view().number >= view);
-        let reaches = self.leader == pod || self.are_linked(self.leader, pod);
+        let reaches = self.group.leader == pod || self.are_linked(self.group.leader, pod);
         if !knows || !reaches || !self.random.once_in(3) {
             return Ok(());
         }
@@ -263,14 +258,12 @@ impl World {
     /// Ticks at the next deadline.
     pub(super) fn schedule(&mut self, pod: usize) {
         let now = self.read_clock(pod);
-        let it = &self.pods[pod];
-        let Some(process) = &it.process else { return };
+        let Some(process) = &self.pods[pod].process else { return };
         let deadline = process.membership.next_deadline(&process.meta, now);
-        let Some(at) = deadline.map(|at| it.clock.real(at).max(self.now + 1)) else { return };
-        if it.tick_at.is_none_or(|tick_at| at < tick_at || tick_at < self.now) {
-            let life = it.life;
-            self.pods[pod].tick_at = Some(at);
-            self.after(at - self.now, Event::Tick { pod, life });
+        let Some(Moment(deadline)) = deadline else { return };
+        if let Some(micros) = self.pods[pod].tick_in(deadline, self.now) {
+            let life = self.pods[pod].life;
+            self.after(micros, Event::Tick { pod, life });
         }
     }
 

@@ -1,13 +1,14 @@
 //! The events of a run, in the order of real time, and the log that all nodes share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use fulmar_harness::{Agenda, Clock, Leadership, Network, Violation};
 use fulmar_meta::*;
 use fulmar_random::Random;
 
 use super::acts::{Plan, Storm};
-use super::checks::{Checks, Violation};
-use super::node::{Clock, Pod, Process};
+use super::checks::Checks;
+use super::node::{Pod, Process};
 use crate::sabotage::Sabotage;
 use crate::{Bond, MemberMessage, Settings};
 
@@ -108,10 +109,11 @@ impl Report {
 pub(super) struct World {
     pub(super) random: Random,
     pub(super) now: u64,
-    events: BTreeMap<(u64, u64), Event>,
-    sequence: u64,
+    agenda: Agenda<u64, Event>,
     pub(super) pods: Vec<Pod>,
-    pub(super) cut: BTreeSet<(usize, usize)>,
+    /// What the build knows that is started in each.
+    pub(super) levels: Vec<Level>,
+    pub(super) network: Network,
     pub(super) plan: Plan,
     /// How many groups were ever made; the last one counts.
     pub(super) groups: u64,
@@ -120,10 +122,7 @@ pub(super) struct World {
     pub(super) log: Vec<Entry>,
     /// All that is committed, applied.
     pub(super) truth: Meta,
-    pub(super) term: Term,
-    pub(super) leader: usize,
-    /// Since when the leader has no majority.
-    pub(super) alone_since: Option<u64>,
+    pub(super) group: Leadership,
     /// Proposals that are not committed; the next leader may have them or not.
     pub(super) open: Vec<Command>,
     /// What the operator has recorded.
@@ -139,36 +138,21 @@ impl World {
     pub(super) fn new(seed: u64, storm: Storm, sabotage: Option<Sabotage>) -> Self {
         let mut random = Random::new(seed);
         let plan = Plan::draw(storm, &mut random);
-        let pods = (0..plan.nodes + 1).map(|pod| Pod {
-            name: format!("broker-{pod}").into(),
-            folder: None,
-            level: LEVEL,
-            backup: None,
-            process: None,
-            life: 0,
-            paused_until: 0,
-            clock: Clock {
-                offset: 3_600_000_000 + random.below(1 << 40),
-                per_thousand: random.pick(&plan.clocks_per_thousand),
-            },
-            tick_at: None,
-        });
-        let pods = pods.collect();
+        let clock = |random: &mut Random| Clock::draw(&plan.clocks_per_thousand, random);
+        let pods = (0..plan.nodes + 1).map(|pod| Pod::new(pod, clock(&mut random))).collect();
         let mut world = Self {
             random,
             now: 0,
-            events: BTreeMap::new(),
-            sequence: 0,
+            agenda: Agenda::new(),
             pods,
-            cut: BTreeSet::new(),
+            levels: vec![LEVEL; plan.nodes + 1],
+            network: Network::new(plan.weather),
             plan,
             groups: 0,
             voters: BTreeSet::new(),
             log: Vec::new(),
             truth: Meta::new(),
-            term: 0,
-            leader: 0,
-            alone_since: None,
+            group: Leadership::default(),
             open: Vec::new(),
             known: None,
             are_all_lost: false,
@@ -191,8 +175,7 @@ impl World {
     }
 
     pub(super) fn after(&mut self, micros: u64, event: Event) {
-        self.sequence += 1;
-        self.events.insert((self.now + micros, self.sequence), event);
+        self.agenda.at(self.now + micros, event);
     }
 
     /// Runs the plan, mends everything, and waits until all are back.
@@ -240,8 +223,8 @@ impl World {
         format!(
             "group {}, term {}, leader {}, log {}, now {}, {:#?}, {nodes:?}",
             self.groups,
-            self.term,
-            self.leader,
+            self.group.term,
+            self.group.leader,
             self.log.len(),
             self.now,
             pods.collect::<Vec<_>>()
@@ -259,12 +242,11 @@ impl World {
     }
 
     fn step(&mut self) -> Result<(), Violation> {
-        let ((at, _), event) = self.events.pop_first().expect("the watch never ends");
+        let (at, event) = self.agenda.pop().expect("the watch never ends");
         self.now = at;
         self.report.steps += 1;
         if let Some(until) = event_pod(&event).map(|pod| self.pods[pod].paused_until).filter(|until| *until > at) {
-            self.sequence += 1;
-            self.events.insert((until, self.sequence), event);
+            self.agenda.at(until, event);
             return Ok(());
         }
         self.handle(event)?;
@@ -299,15 +281,15 @@ impl World {
             Event::Start { pod } => self.start(pod)?,
             Event::Commit { term, command } => {
                 let is_open = self.open.contains(&command);
-                if is_open && term == self.term && self.has_majority(self.leader) {
+                if is_open && term == self.group.term && self.has_majority(self.group.leader) {
                     self.open.retain(|open| *open != command);
                     return self.commit(command);
                 }
             }
             Event::Read { pod, life, term, read } => {
-                let leads = term == self.term && pod == self.leader && self.has_majority(pod);
+                let leads = term == self.group.term && pod == self.group.leader && self.has_majority(pod);
                 let at = leads.then_some(self.log.len() as Index);
-                let micros = self.delay();
+                let micros = self.network.delay(&mut self.random);
                 self.after(micros, Event::ReadAnswer { pod, life, read, at });
             }
             Event::ReadAnswer { pod, life, read, at } => {
@@ -329,39 +311,28 @@ impl World {
     }
 
     pub(super) fn read_clock(&self, pod: usize) -> Moment {
-        self.pods[pod].clock.read(self.now)
+        Moment(self.pods[pod].clock.read(self.now))
     }
 
     pub(super) fn process(&mut self, pod: usize, life: u64) -> Option<&mut Process> {
-        let pod = &mut self.pods[pod];
-        pod.process.as_mut().filter(|_| pod.life == life)
-    }
-
-    pub(super) fn delay(&mut self) -> u64 {
-        let slow = self.plan.slow_percent > self.random.below(100);
-        200 + self.random.below(if slow { self.plan.slow_micros } else { self.plan.delay_micros })
+        self.pods[pod].process_of(life)
     }
 
     pub(super) fn send(&mut self, from: usize, to: usize, message: &MemberMessage) {
-        if self.cut.contains(&(from, to)) || self.random.below(100) < self.plan.lost_percent {
-            return;
-        }
         let Some(sender) = self.pods[from].process.as_ref().map(Process::member) else { return };
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
-        for _ in 0..1 + u64::from(self.random.once_in(20)) {
-            let micros = self.delay();
+        for micros in self.network.carry(from, to, &mut self.random) {
             self.after(micros, Event::Deliver { from: sender, to, message: bytes.clone() });
         }
     }
 
     pub(super) fn is_awake(&self, pod: usize) -> bool {
-        self.pods[pod].process.is_some() && self.pods[pod].paused_until <= self.now
+        self.pods[pod].is_awake(self.now)
     }
 
     pub(super) fn are_linked(&self, one: usize, other: usize) -> bool {
-        let is_cut = self.cut.contains(&(one, other)) || self.cut.contains(&(other, one));
-        one != other && self.is_awake(one) && self.is_awake(other) && !is_cut
+        one != other && self.is_awake(one) && self.is_awake(other) && self.network.links(one, other)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What breaks, drawn from the seed.
 
+use fulmar_harness::{Violation, Weather, draw};
 use fulmar_random::Random;
 
-use super::checks::Violation;
 use super::world::{Event, Message, World};
 
 /// How bad a run is.
@@ -12,10 +12,7 @@ pub(super) struct Plan {
     /// How long things break, in real microseconds.
     pub(super) duration: u64,
     act_micros: u64,
-    pub(super) lost_percent: u64,
-    pub(super) delay_micros: u64,
-    pub(super) slow_percent: u64,
-    pub(super) slow_micros: u64,
+    pub(super) weather: Weather,
     /// The slowest and the fastest clock.
     pub(super) clocks_per_thousand: [u64; 2],
     weights: [(u64, Act); 9],
@@ -74,29 +71,10 @@ impl Plan {
             nodes: if storm == Storm::Leaders { 5 } else { random.pick(&[3, 3, 4, 5]) },
             duration: 30_000_000,
             act_micros: random.pick(&[400_000, 1_500_000, 3_000_000]),
-            lost_percent: random.pick(&[0, 2, 15]),
-            delay_micros: if is_quick { 1 } else { random.pick(&[1, 2_000, 50_000]) },
-            slow_percent: random.pick(&[0, 1, 5]),
-            slow_micros: random.pick(&[500_000, 2_500_000]),
+            weather: Weather::draw(is_quick, random),
             clocks_per_thousand: if is_quick { [950, 1050] } else { [950 + random.below(51), 1000 + random.below(51)] },
             weights,
         }
-    }
-
-    fn draw_act(&self, random: &mut Random) -> Act {
-        let mut dice = random.below(self.weights.iter().map(|(weight, _)| weight).sum());
-        for (weight, act) in self.weights {
-            if dice < weight {
-                return act;
-            }
-            dice -= weight;
-        }
-        Act::Heal
-    }
-
-    fn become_good(&mut self) {
-        (self.lost_percent, self.delay_micros, self.slow_percent) = (0, 2_000, 0);
-        self.act_micros = 0;
     }
 }
 
@@ -108,18 +86,18 @@ impl World {
         let micros = self.random.below(2 * self.plan.act_micros);
         self.after(micros, Event::Act);
         let any = self.random.below(self.plan.nodes as u64) as usize;
-        let pod = if self.random.below(3) == 0 { self.leader } else { any };
-        match self.plan.draw_act(&mut self.random) {
+        let pod = if self.random.below(3) == 0 { self.group.leader } else { any };
+        match draw(&self.plan.weights, &mut self.random) {
             Act::Crash => self.restart(pod, 3_000_000),
             Act::Stop => {
                 self.say_goodbye(pod);
                 self.restart(pod, 1_000_000);
             }
             Act::Pause => self.pause(pod),
-            Act::Cut => self.draw_cut(pod),
-            Act::Heal => self.cut.clear(),
+            Act::Cut => self.network.draw_cut(pod, self.plan.nodes, self.pods.len(), &mut self.random),
+            Act::Heal => self.network.heal(),
             Act::NewLeader => {
-                if self.has_majority(any) && any != self.leader {
+                if self.has_majority(any) && any != self.group.leader {
                     // What was proposed before is in the new leader's log, or is not.
                     return self.hand_over(any);
                 }
@@ -156,45 +134,10 @@ impl World {
         }
     }
 
-    /// SIGSTOP, and SIGCONT up to half a minute later.
     fn pause(&mut self, pod: usize) {
-        if self.pods[pod].process.is_none() {
-            return;
-        }
-        let most = self.random.pick(&[500_000, 3_000_000, 3_000_000, 30_000_000]);
-        let micros = 1 + self.random.below(most);
-        self.pods[pod].paused_until = self.now + micros;
-        self.report.pauses += 1;
-        // Comes before all that waits for the process.
-        self.after(micros, Event::Resume);
-    }
-
-    fn draw_cut(&mut self, center: usize) {
-        if self.random.below(3) == 0 {
-            return self.part(center);
-        }
-        let other = self.random.below(self.plan.nodes as u64) as usize;
-        let others: Vec<usize> = match self.random.below(3) {
-            0 => vec![other],
-            _ => (0..self.plan.nodes).filter(|_| self.random.below(3) > 0).collect(),
-        };
-        let ways = self.random.below(3);
-        for other in others.into_iter().filter(|other| *other != center) {
-            if ways != 1 {
-                self.cut.insert((center, other));
-            }
-            if ways != 2 {
-                self.cut.insert((other, center));
-            }
-        }
-    }
-
-    /// Two sides that hear nothing of each other.
-    fn part(&mut self, center: usize) {
-        let side: Vec<bool> = (0..self.pods.len()).map(|pod| pod == center || self.random.below(3) == 0).collect();
-        for (from, from_side) in side.iter().enumerate() {
-            let others = side.iter().enumerate().filter(|(_, to_side)| *to_side != from_side);
-            self.cut.extend(others.map(|(to, _)| (from, to)));
+        if let Some(micros) = self.pods[pod].pause(self.now, &mut self.random) {
+            self.report.pauses += 1;
+            self.after(micros, Event::Resume);
         }
     }
 
@@ -215,14 +158,11 @@ impl World {
 
     /// Nothing breaks any more, and what was broken is whole.
     pub(super) fn mend(&mut self) {
-        self.plan.become_good();
-        self.cut.clear();
+        self.plan.act_micros = 0;
+        self.network.become_good();
         self.crash(self.plan.nodes);
         for pod in 0..self.plan.nodes {
-            if self.pods[pod].paused_until > self.now {
-                // What was put off until its end stays late, as if the network were slow.
-                self.pods[pod].paused_until = self.now;
-                self.pods[pod].tick_at = None;
+            if self.pods[pod].wake(self.now) {
                 self.after(0, Event::Resume);
             }
             self.after(0, Event::Start { pod });

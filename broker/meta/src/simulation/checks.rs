@@ -1,34 +1,11 @@
 //! What must hold after every step.
 
 use std::collections::BTreeSet;
-use std::fmt;
+
+use fulmar_harness::Violation;
 
 use super::node::Pod;
-use crate::{Life, Member, Meta, NodeId};
-
-/// What went wrong.
-#[derive(Debug, Clone)]
-pub(super) enum Violation {
-    /// Somebody could lose an acknowledged message.
-    Harm(String),
-    /// The cluster did not recover.
-    Stuck(String),
-}
-
-impl Violation {
-    pub(super) fn is_harm(&self) -> bool {
-        matches!(self, Self::Harm(_))
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Harm(what) => write!(f, "harm: {what}"),
-            Self::Stuck(what) => write!(f, "stuck: {what}"),
-        }
-    }
-}
+use crate::{Life, Member, Meta, Moment, NodeId};
 
 #[derive(Debug, Default)]
 pub(super) struct Checks {
@@ -45,7 +22,7 @@ impl Checks {
     pub(super) fn step(&self, truth: &Meta, pods: &[Pod], now: u64) -> Result<(), Violation> {
         for pod in pods.iter().filter(|pod| pod.paused_until <= now) {
             let Some(process) = &pod.process else { continue };
-            if !process.lease.may_acknowledge(pod.clock.read(now)) {
+            if !process.lease.may_acknowledge(Moment(pod.clock.read(now))) {
                 continue;
             }
             let node = truth.node(process.member.id).filter(|node| node.nonce == process.nonce);
@@ -77,7 +54,7 @@ impl Checks {
             self.over.insert(*member);
             let of_member = pods.iter().filter_map(|pod| pod.process.as_ref().map(|process| (pod, process)));
             for (pod, process) in of_member.filter(|(_, process)| process.member == *member) {
-                if process.lease.runs_until().is_some_and(|until| until > pod.clock.read(now)) {
+                if process.lease.runs_until().is_some_and(|until| until > Moment(pod.clock.read(now))) {
                     return Err(Violation::Harm(format!("{member} left the view, but its lease runs")));
                 }
             }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::checks::Violation;
+use fulmar_harness::Violation;
+
 use super::node::Published;
 use super::world::{Message, World};
 use crate::*;

@@ -1,7 +1,8 @@
 //! The group as far as it matters here: a log that all share, leaders that come and go, proposals that are lost, late
 //! or found again by the next leader, reads that are confirmed, and nodes that are behind.
 
-use super::checks::Violation;
+use fulmar_harness::Violation;
+
 use super::node::Pod;
 use super::world::{Event, Message, World};
 use crate::*;
@@ -14,13 +15,9 @@ impl World {
 
     /// Elects another leader when the last one is alone for long.
     pub(super) fn watch(&mut self) -> Result<(), Violation> {
-        if self.has_majority(self.leader) && self.pods[self.leader].process.as_ref().is_some_and(|it| it.term.is_some())
-        {
-            self.alone_since = None;
-            return Ok(());
-        }
-        let since = *self.alone_since.get_or_insert(self.now);
-        if self.now - since < 500_000 + self.random.below(500_000) {
+        let knows = self.pods[self.group.leader].process.as_ref().is_some_and(|it| it.term.is_some());
+        let is_led = self.has_majority(self.group.leader) && knows;
+        if !self.group.is_over(is_led, self.now, &mut self.random) {
             return Ok(());
         }
         let pods: Vec<usize> = (0..self.plan.nodes).filter(|pod| self.has_majority(*pod)).collect();
@@ -44,21 +41,16 @@ impl World {
     }
 
     pub(super) fn elect(&mut self, pod: usize) {
-        let old = self.leader;
-        (self.term, self.leader, self.alone_since) = (self.term + 1, pod, None);
-        let tells_old = !self.cut.contains(&(pod, old)) && self.random.below(2) == 0;
-        for pod in [pod].into_iter().chain(Some(old).filter(|_| tells_old)) {
-            let (micros, life, term) = (self.delay(), self.pods[pod].life, self.term);
+        let told = self.group.elect(pod, &self.network, &mut self.random);
+        for (pod, micros) in told {
+            let (life, term) = (self.pods[pod].life, self.group.term);
             self.after(micros, Event::Leads { pod, life, term });
         }
-        // The old leader gives up by itself, if nobody tells it.
-        let (micros, life, term) = (1_000_000, self.pods[old].life, self.term);
-        self.after(micros, Event::Leads { pod: old, life, term });
     }
 
     pub(super) fn learn_leader(&mut self, pod: usize, life: u64, term: Term) {
         let now = self.read_clock(pod);
-        let (is_current, leader) = (term == self.term, self.leader);
+        let (is_current, leader) = (term == self.group.term, self.group.leader);
         // Who was the leader and is cut off hears of it only by giving up.
         let mut out = Vec::new();
         let Some(process) = self.process(pod, life) else { return };
@@ -77,10 +69,10 @@ impl World {
 
     /// Somebody who leads, or did, wants this committed.
     pub(super) fn propose(&mut self, pod: usize, term: Term, command: Command, asker: Option<(usize, u64)>) {
-        if term == self.term && pod == self.leader {
+        if term == self.group.term && pod == self.group.leader {
             self.open.push((command.clone(), asker));
         }
-        let micros = self.delay();
+        let micros = self.network.delay(&mut self.random);
         self.after(micros, Event::Commit { term, command, asker });
     }
 
@@ -101,20 +93,21 @@ impl World {
         self.report.lives += u64::from(begins && *reply == Reply::Done);
         let answer = Answer::of(reply);
         if let Some((pod, _)) = asker.filter(|(pod, life)| self.pods[*pod].life == *life) {
-            self.send(self.leader, pod, &Message::Answer(answer));
+            self.send(self.group.leader, pod, &Message::Answer(answer));
         }
         self.checks.committed(&self.truth, &self.pods, self.now)
     }
 
     /// Applies what the leader has sent meanwhile.
     pub(super) fn fetch(&mut self, pod: usize) -> Result<(), Violation> {
-        let reaches = pod == self.leader || (self.is_awake(self.leader) && !self.cut.contains(&(self.leader, pod)));
+        let reaches = pod == self.group.leader
+            || (self.is_awake(self.group.leader) && self.network.reaches(self.group.leader, pod));
         let Pod { process: Some(process), folder, .. } = &mut self.pods[pod] else { return Ok(()) };
         let from = process.meta.applied() as usize;
         if !reaches || from >= self.log.len() {
             return Ok(());
         }
-        process.leader = self.leader;
+        process.leader = self.group.leader;
         let until = from + 1 + self.random.below((self.log.len() - from) as u64) as usize;
         let mut ended = Vec::new();
         for (entry, index) in self.log[from..until].iter().zip(from as Index + 1..) {

@@ -3,7 +3,8 @@
 //! one direction, crashes, goodbyes, restored and copied folders.
 //!
 //! `world.rs` runs the events, `group.rs` is the log and who leads, `node.rs` is a node and `shell.rs` how it is wired,
-//! `clients.rs` publishes, `acts.rs` draws what breaks, `checks.rs` is what must hold after every step.
+//! `clients.rs` publishes, `acts.rs` draws what breaks, `checks.rs` is what must hold after every step. Time, clocks,
+//! network and pods are those of `fulmar-harness`.
 //!
 //! A failed seed is replayed with a trace by `META_SEED=17 cargo test -p fulmar-meta replay -- --ignored --nocapture`.
 
@@ -15,9 +16,10 @@ mod node;
 mod shell;
 mod world;
 
+use fulmar_harness::{Violation, seeds};
+
 use crate::sabotage::Sabotage;
 use acts::Storm;
-use checks::Violation;
 use world::{Report, World};
 
 const SEEDS: u64 = 300;
@@ -47,9 +49,7 @@ fn nobody_acknowledges_outside_of_the_view_and_everybody_comes_back() {
 /// the cluster does not recover.
 fn find(sabotage: Sabotage, storm: Storm) {
     let harm = |seed| World::new(seed, storm, Some(sabotage)).run().err().filter(Violation::is_harm);
-    let found = (0..SEEDS).find_map(|seed| harm(seed).map(|it| (seed, it)));
-    let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} is not found in {SEEDS} seeds"));
-    println!("{sabotage:?}: seed {seed}: {violation}");
+    seeds::find(sabotage, SEEDS, harm);
 }
 
 #[test]
@@ -115,15 +115,13 @@ fn a_copy_that_takes_itself_for_the_member_is_found() {
 #[test]
 #[ignore = "runs as many seeds as META_SEEDS says"]
 fn more_seeds() {
-    let seeds: u64 = std::env::var("META_SEEDS").expect("META_SEEDS is set").parse().expect("it is a number");
-    let broken = (0..seeds).find_map(|seed| World::new(seed, storm(seed), None).run().err().map(|it| (seed, it)));
-    assert!(broken.is_none(), "{broken:?}");
+    seeds::all_well(seeds::named("META_SEEDS"), |seed| World::new(seed, storm(seed), None).run().err());
 }
 
 #[test]
 #[ignore = "replays the seed in META_SEED with a trace"]
 fn replay() {
-    let seed = std::env::var("META_SEED").expect("META_SEED names a seed").parse().expect("a seed is a number");
+    let seed = seeds::named("META_SEED");
     let mut world = World::new(seed, storm(seed), None);
     world.trace = true;
     println!("{:?}", world.run());

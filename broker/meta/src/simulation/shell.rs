@@ -1,6 +1,7 @@
 //! What a node does with what the pure parts put out, as the program would.
 
-use super::checks::Violation;
+use fulmar_harness::Violation;
+
 use super::node::{Folder, Process};
 use super::world::{Event, Message, World};
 use crate::*;
@@ -10,23 +11,19 @@ impl World {
         if self.pods[pod].process.is_some() {
             return;
         }
-        let (nonce, made_at, leader) = (self.random.next(), self.truth.applied(), self.leader);
+        let (nonce, made_at, leader) = (self.random.next(), self.truth.applied(), self.group.leader);
         let (id, sabotage) = (self.random.next(), self.settings.sabotage);
         let it = &mut self.pods[pod];
         let empty = || Folder { id, counter: 0, made_at, has_joined: false, meta: Meta { sabotage, ..Meta::new() } };
         let folder = it.folder.get_or_insert_with(empty);
         folder.counter += 1;
-        it.process = Some(Process::new(self.settings, folder, nonce, leader, sabotage));
-        it.life += 1;
-        it.tick_at = None;
+        let process = Process::new(self.settings, folder, nonce, leader, sabotage);
+        it.begin(process);
         self.schedule(pod);
     }
 
     pub(super) fn crash(&mut self, pod: usize) {
-        let it = &mut self.pods[pod];
-        it.process = None;
-        it.life += 1;
-        it.paused_until = 0;
+        self.pods[pod].crash();
     }
 
     pub(super) fn maintain(&mut self, pod: usize) -> Result<(), Violation> {
@@ -92,14 +89,12 @@ impl World {
     /// Ticks at the next deadline.
     pub(super) fn schedule(&mut self, pod: usize) {
         let now = self.read_clock(pod);
-        let it = &self.pods[pod];
-        let Some(process) = &it.process else { return };
+        let Some(process) = &self.pods[pod].process else { return };
         let deadlines = process.lease.next_deadline().into_iter().chain(process.leases.next_deadline(now));
-        let Some(at) = deadlines.min().map(|at| it.clock.real(at).max(self.now + 1)) else { return };
-        if it.tick_at.is_none_or(|tick_at| at < tick_at || tick_at < self.now) {
-            let life = it.life;
-            self.pods[pod].tick_at = Some(at);
-            self.after(at - self.now, Event::Tick { pod, life });
+        let Some(Moment(deadline)) = deadlines.min() else { return };
+        if let Some(micros) = self.pods[pod].tick_in(deadline, self.now) {
+            let life = self.pods[pod].life;
+            self.after(micros, Event::Tick { pod, life });
         }
     }
 
@@ -110,7 +105,7 @@ impl World {
             match output {
                 LeasesOutput::Propose(command) => self.propose(pod, term, command, None),
                 LeasesOutput::Read(read) => {
-                    let micros = self.delay();
+                    let micros = self.network.delay(&mut self.random);
                     self.after(micros, Event::Read { pod, life, term, read });
                 }
                 LeasesOutput::Grant(grant) => {
@@ -124,7 +119,7 @@ impl World {
                 LeasesOutput::StepAside(node) => {
                     let has_id = |pod: &usize| self.pods[*pod].process.as_ref().is_some_and(|it| it.member.id == node);
                     let to = (0..self.plan.nodes).find(has_id).filter(|to| self.has_majority(*to));
-                    if let Some(to) = to.filter(|_| pod == self.leader) {
+                    if let Some(to) = to.filter(|_| pod == self.group.leader) {
                         self.open.clear();
                         self.report.elections += 1;
                         self.elect(to);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fulmar_harness::{Violation, draw};
 use fulmar_random::Random;
 
-use super::checks::Violation;
 use super::node::Node;
 use super::world::{Event, World};
 use crate::membership::Change;
@@ -144,14 +144,7 @@ impl Plan {
             (self.pause_weight, Act::Pause),
             (2, Act::SlowDisk),
         ];
-        let mut dice = random.below(acts.iter().map(|(weight, _)| weight).sum());
-        for (weight, act) in acts {
-            if dice < weight {
-                return act;
-            }
-            dice -= weight;
-        }
-        Act::Propose
+        draw(&acts, random)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What must hold after every step (Raft, figure 3), and that promises are on disk when they leave a node.
 
 use std::collections::BTreeMap;
-use std::fmt;
+
+use fulmar_harness::Violation;
 
 use super::node::{Machine, Node, digest};
 use super::world::Report;
@@ -9,33 +10,10 @@ use crate::message::Body;
 use crate::outputs::{Outputs, ReadId, ReadOutcome};
 use crate::types::{Entry, Index, NodeId, Position, Term};
 
-/// A rule was broken.
-#[derive(Debug, Clone)]
-pub(super) enum Violation {
-    /// Something happened that must not.
-    Unsafe(String),
-    /// Something did not happen in time.
-    Stuck(String),
-}
-
-impl Violation {
-    pub(super) fn is_unsafe(&self) -> bool {
-        matches!(self, Violation::Unsafe(_))
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Violation::Unsafe(what) | Violation::Stuck(what) => f.write_str(what),
-        }
-    }
-}
-
 macro_rules! rule {
     ($holds:expr, $($arg:tt)+) => {
         if !$holds {
-            return Err(Violation::Unsafe(format!($($arg)+)));
+            return Err(Violation::Harm(format!($($arg)+)));
         }
     };
 }

@@ -11,9 +11,10 @@ mod network;
 mod node;
 mod world;
 
+use fulmar_harness::{Violation, seeds};
+
 use crate::sabotage::Sabotage;
 use acts::Storm;
-use checks::Violation;
 use world::{Report, World};
 
 const SEEDS: u64 = 300;
@@ -44,11 +45,9 @@ fn find(sabotage: Sabotage, storm: Storm) {
     let break_rule = |seed| {
         let mut world = World::new(seed, storm, Some(sabotage));
         world.checks.promises = false;
-        world.run().err().filter(Violation::is_unsafe)
+        world.run().err().filter(Violation::is_harm)
     };
-    let found = (0..SEEDS).find_map(|seed| break_rule(seed).map(|it| (seed, it)));
-    let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} is not found in {SEEDS} seeds"));
-    println!("{sabotage:?}: seed {seed}: {violation}");
+    seeds::find(sabotage, SEEDS, break_rule);
 }
 
 #[test]
@@ -94,7 +93,7 @@ fn reads_without_confirmation_are_found() {
 #[test]
 #[ignore = "replays the seed in RAFT_SEED with a trace"]
 fn replay() {
-    let seed = std::env::var("RAFT_SEED").expect("RAFT_SEED names a seed").parse().expect("a seed is a number");
+    let seed = seeds::named("RAFT_SEED");
     let mut world = World::new(seed, storm(seed), None);
     world.trace = true;
     println!("{:?}", world.run());

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use fulmar_harness::{Agenda, Violation};
 use fulmar_random::Random;
 
 use super::acts::{Plan, Storm};
-use super::checks::{Checks, Violation};
+use super::checks::Checks;
 use super::network::Network;
 use super::node::{Machine, Node, Running};
 use crate::group::Group;
@@ -120,8 +121,7 @@ pub(super) struct World {
     pub(super) random: Random,
     pub(super) now: Instant,
     started: Instant,
-    events: BTreeMap<(Instant, u64), Event>,
-    sequence: u64,
+    agenda: Agenda<Instant, Event>,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) network: Network,
     pub(super) plan: Plan,
@@ -149,8 +149,7 @@ impl World {
             random,
             now,
             started: now,
-            events: BTreeMap::new(),
-            sequence: 0,
+            agenda: Agenda::new(),
             nodes,
             network,
             plan,
@@ -171,8 +170,7 @@ impl World {
     }
 
     fn at(&mut self, at: Instant, event: Event) {
-        self.sequence += 1;
-        self.events.insert((at.max(self.now), self.sequence), event);
+        self.agenda.at(at.max(self.now), event);
     }
 
     /// Runs the plan, mends everything, and waits until the group has recovered.
@@ -187,8 +185,7 @@ impl World {
             node.disk_micros = 500;
             node.paused_until = self.now;
             if node.running.is_none() {
-                self.sequence += 1;
-                self.events.insert((self.now, self.sequence), Event::Start { node: *id });
+                self.agenda.at(self.now, Event::Start { node: *id });
             }
         }
         let mended = self.now;
@@ -206,7 +203,7 @@ impl World {
     }
 
     fn step(&mut self) -> Result<(), Violation> {
-        let Some(((at, _), event)) = self.events.pop_first() else {
+        let Some((at, event)) = self.agenda.pop() else {
             return Err(Violation::Stuck(format!("nothing happens any more: {}", self.describe())));
         };
         self.now = at;
@@ -310,7 +307,7 @@ impl World {
         let outputs = running.group.take_outputs();
         self.checks.step(id, &outputs, &self.nodes, &mut self.report)?;
         if let Some(contradiction) = outputs.contradictions.first() {
-            return Err(Violation::Unsafe(format!("node {id} saw {contradiction:?}")));
+            return Err(Violation::Harm(format!("node {id} saw {contradiction:?}")));
         }
         let Outputs { write, messages, committed, fetches, reads, snapshots, role, next_deadline, .. } = outputs;
         let node = self.nodes.get_mut(&id).expect("known");
