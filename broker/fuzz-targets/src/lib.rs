@@ -9,6 +9,7 @@ mod auth;
 mod codec;
 mod config;
 mod dice;
+mod letters;
 mod router;
 mod session;
 mod worker;
@@ -21,6 +22,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("auth", auth::target),
     ("codec", codec::target),
     ("config", config::target),
+    ("letters", letters::target),
     ("router", router::target),
     ("session", session::target),
     ("worker", worker::target),

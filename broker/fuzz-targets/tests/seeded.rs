@@ -69,6 +69,11 @@ fn the_configuration_holds_for_any_text() {
 }
 
 #[test]
+fn what_nodes_say_to_each_other_holds_for_any_bytes() {
+    hunt("letters");
+}
+
+#[test]
 fn the_trie_is_as_the_model_after_any_history() {
     hunt("router");
 }
