@@ -26,6 +26,8 @@ mod out;
 mod part;
 mod said;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use clock::Clock;
 pub use envelope::{Channel, Envelope, EnvelopeError};
