@@ -47,6 +47,8 @@ impl Out for Said {
     fn begin_life(&mut self, _: Node) {}
 }
 
+type Kind = fn(&Envelope) -> bool;
+
 struct World {
     start: Instant,
     millis: u64,
@@ -55,7 +57,7 @@ struct World {
     told: [Vec<Told>; 2],
     serves: [bool; 2],
     /// Kinds of letters that are lost, by who sends them.
-    loses: Option<(usize, fn(&Envelope) -> bool)>,
+    loses: Option<(usize, Kind)>,
     /// What was written, by whom.
     written: Vec<(usize, Envelope)>,
 }
