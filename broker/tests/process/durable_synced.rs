@@ -9,8 +9,9 @@ use fulmar_codec::{Connect, PublishHead, QoS, ReasonCode, Version};
 
 use crate::durable::lasting;
 use crate::durable_nodes::{NODES, come_in, places};
-use crate::durable_traffic::{Dice, Publisher, Subscriber};
-use crate::harness::{Broker, Client, Cluster, Folder, Got, Start, forget_syncs, recorded, wait_until_ready};
+use crate::harness::{
+    Broker, Client, Cluster, Dice, Folder, Got, Publisher, Start, Subscriber, forget_syncs, recorded, wait_until_ready,
+};
 
 /// Messages of one publisher until everything dies.
 const BATCH: u32 = 40;
