@@ -293,3 +293,31 @@ fn the_cluster_is_told_as_each_of_its_nodes_knows_it() {
     wait_for_link(bed.node(2), 0);
     wait_until_ready(bed.node(2));
 }
+
+#[test]
+fn a_node_that_was_drained_and_has_left_is_gone_and_keeps_its_name_there() {
+    let mut bed = Bed::of(4);
+    let leaving = 3;
+    let id = bed.json(leaving, "GET", "/v1/cluster", "")["nodeId"].clone();
+    bed.begin(leaving, "leave");
+    wait_for("the end of the drain", || {
+        (bed.json(leaving, "GET", "/v1/drain", "")["state"] == "drained").then_some(())
+    });
+    let mut node = bed.nodes[leaving].take().expect("it runs");
+    node.signal(libc::SIGTERM);
+    assert!(node.wait().success());
+    let member = wait_for("the end of its membership", || {
+        let cluster = bed.json(0, "GET", "/v1/cluster", "");
+        let member = cluster["members"].as_array().unwrap().iter().find(|it| it["nodeId"] == id).cloned();
+        member.filter(|member| member["state"] == "gone")
+    });
+    assert_eq!((member["name"].as_str(), member["isLive"].as_bool()), (Some("node-3"), Some(false)));
+
+    // Its folder is of no use any more, and its place is free.
+    let mut old = bed.cluster.start(leaving);
+    old.wait_for_log("a refusal", |line| line["why"].as_str().is_some_and(|why| why.contains("is retired")));
+    assert!(!old.wait().success());
+    bed.restart(leaving);
+    wait_until_ready(bed.node(leaving));
+    assert_eq!(bed.json(leaving, "GET", "/v1/drain", "")["state"], "none");
+}

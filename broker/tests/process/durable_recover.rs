@@ -34,8 +34,9 @@ fn furnished() -> (Cluster, Vec<Broker>) {
 /// Every shard has three copies that have all there is.
 fn wait_until_whole(nodes: &[Broker]) {
     let is_whole = || {
-        let healthy = nodes.iter().map(|node| node.metric("fulmar_store_shards_healthy")).sum::<u64>();
-        (healthy == 12).then_some(())
+        // Two copies of each are healthy, too, before the third one comes.
+        let of_all = |name| nodes.iter().map(|node| node.metric(name)).sum::<u64>();
+        (of_all("fulmar_store_copies") == 36 && of_all("fulmar_store_shards_healthy") == 12).then_some(())
     };
     wait_for("three copies of each shard", is_whole);
     for node in nodes {

@@ -89,9 +89,9 @@ fn a_command_of_a_newer_build_and_another_format_are_named() {
     let error = Entry::decode(&bytes).unwrap_err();
     assert_eq!(error, BytesError::UnknownCommand { found: 99, level: LEVEL });
     assert_eq!(error.to_string(), "command 99 is unknown to feature level 2");
-    bytes[0] = 2;
-    assert_eq!(Entry::decode(&bytes), Err(BytesError::Format { found: 2, wanted: 1 }));
-    assert_eq!(Meta::load(&bytes), Err(SnapshotError::Bytes(BytesError::Format { found: 2, wanted: 1 })));
+    bytes[0] = 3;
+    assert_eq!(Entry::decode(&bytes), Err(BytesError::Format { found: 3, wanted: 1 }));
+    assert_eq!(Meta::load(&bytes), Err(SnapshotError::Bytes(BytesError::Format { found: 3, wanted: 1 })));
 }
 
 #[test]
