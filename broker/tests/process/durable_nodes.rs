@@ -251,3 +251,16 @@ fn nodes_that_are_told_to_stop_at_once_do_not_wait_for_each_other() {
     subscriber.acknowledges = true;
     assert_eq!(take_numbers(&mut subscriber, 20), (0..20).collect::<Vec<u32>>());
 }
+
+#[test]
+fn a_node_whose_name_is_taken_by_one_that_lives_is_kept_out_and_says_why() {
+    let mut cluster = places(NODES + 1);
+    cluster.names[NODES] = cluster.names[1].clone();
+    let nodes: Vec<Broker> = (0..=NODES).map(|index| cluster.start(index)).collect();
+    // Whichever of the two came later.
+    let says = |node: &Broker| {
+        let (_, text) = node.get("/readyz?verbose");
+        text.contains("a live member, node ") && text.contains("has the name \\\"node-1\\\" already")
+    };
+    wait_for("the reason at one of them", || (nodes.iter().filter(|node| says(node)).count() == 1).then_some(()));
+}
