@@ -119,9 +119,7 @@ impl Worker {
             }
         }
         for (_, wait) in over {
-            if let Some(wait) = self.pending.answered(wait) {
-                self.wait_over(wait, now, out);
-            }
+            self.party_answered(wait, now, out);
         }
         if self.thread == 0 {
             (0..self.places.nodes()).for_each(|node| self.tidy_places(NodeIndex(node)));
@@ -183,6 +181,7 @@ impl Worker {
         for (_, wait) in following.stranded.waits.drain(..) {
             self.pending.remove(wait);
         }
+        self.pending.forget_all_put_off();
         self.resume_held(now, out);
     }
 
@@ -204,9 +203,11 @@ impl Worker {
         if waits.len() >= (*tidied_at).max(STRANDED_MIN) {
             // Sessions that have ended wait for nothing: without them there are as many as clients may have open.
             waits.retain(|(_, wait)| {
-                let is_there = pending.session_of(*wait).is_some_and(|id| sessions.get(id).is_some());
+                let session = pending.session_of(*wait);
+                let is_there = session.is_some_and(|id| sessions.get(id).is_some());
                 if !is_there {
                     pending.remove(*wait);
+                    session.into_iter().for_each(|id| pending.forget_put_off(id));
                 }
                 is_there
             });

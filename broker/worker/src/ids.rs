@@ -24,7 +24,7 @@ impl fmt::Display for ConnId {
 }
 
 /// One session of this data thread, with or without a connection.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct SessionId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,

@@ -249,9 +249,7 @@ impl Worker {
     /// Senders whose messages the peer has (up to a frame) are acknowledged.
     pub(crate) fn release_waits(&mut self, index: u32, sequence: u64, now: Instant, out: &mut impl Out) {
         while let Some(id) = self.lanes.take_wait(index, sequence) {
-            if let Some(wait) = self.pending.answered(id) {
-                self.wait_over(wait, now, out);
-            }
+            self.party_answered(id, now, out);
         }
     }
 

@@ -4,6 +4,8 @@ use crate::ids::SessionId;
 use crate::slab::Slab;
 use fulmar_codec::{PacketId, ReasonCode};
 use fulmar_session::AckToken;
+use fulmar_store::Ask;
+use std::collections::{BTreeMap, VecDeque};
 
 /// One publish under way to other nodes and to the store.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +41,13 @@ pub(crate) struct WaitId {
 #[derive(Debug)]
 pub(crate) struct Pending {
     waits: Slab<Wait>,
+    /// What the store is asked when all others have the message, of each session in the order of its publishes.
+    last: BTreeMap<SessionId, VecDeque<(WaitId, Ask)>>,
 }
 
 impl Pending {
     pub(crate) fn new() -> Pending {
-        Pending { waits: Slab::new() }
+        Pending { waits: Slab::new(), last: BTreeMap::new() }
     }
 
     pub(crate) fn insert(
@@ -62,7 +66,51 @@ impl Pending {
     pub(crate) fn remove(&mut self, id: WaitId) -> Option<Wait> {
         let wait = self.waits.remove(id.slot, id.generation);
         self.waits.end_turn();
+        if let Some(Wait { session, .. }) = wait
+            && let Some(queue) = self.last.get_mut(&session)
+        {
+            queue.retain(|(put_off, _)| *put_off != id);
+            if queue.is_empty() {
+                self.last.remove(&session);
+            }
+        }
         wait
+    }
+
+    /// Nobody waits any more for what a session has put off.
+    pub(crate) fn forget_put_off(&mut self, session: SessionId) {
+        for (id, _) in self.last.remove(&session).into_iter().flatten() {
+            self.waits.remove(id.slot, id.generation);
+        }
+        self.waits.end_turn();
+    }
+
+    /// Nobody waits any more for what any session has put off.
+    pub(crate) fn forget_all_put_off(&mut self) {
+        while let Some((session, _)) = self.last.first_key_value() {
+            self.forget_put_off(*session);
+        }
+    }
+
+    /// The store is asked when it is the last party, and what the session has put off before was asked.
+    pub(crate) fn put_off(&mut self, session: SessionId, id: WaitId, ask: Ask) {
+        self.last.entry(session).or_default().push_back((id, ask));
+    }
+
+    /// Whether a session has put something off.
+    pub(crate) fn has_put_off(&self, session: SessionId) -> bool {
+        self.last.contains_key(&session)
+    }
+
+    /// The next thing that a session has put off, if only that is left of its publish.
+    pub(crate) fn take_put_off(&mut self, session: SessionId) -> Option<(WaitId, Ask)> {
+        let queue = self.last.get_mut(&session)?;
+        let is_due = |(id, _): &(WaitId, Ask)| self.waits.get(id.slot, id.generation).is_some_and(|it| it.parties == 1);
+        let due = queue.front().is_some_and(is_due).then(|| queue.pop_front()).flatten();
+        if queue.is_empty() {
+            self.last.remove(&session);
+        }
+        due
     }
 
     /// How many there are.

@@ -4,7 +4,7 @@ use crate::desk::Waits;
 use crate::ids::{ConnId, SessionId};
 use crate::lanes::OnItsWay;
 use crate::out::Out;
-use crate::pending::Wait;
+use crate::pending::{Wait, WaitId};
 use crate::sessions::subscriber;
 use crate::worker::Worker;
 use fulmar_cluster::Version;
@@ -154,7 +154,38 @@ impl Worker {
             while let Some(member) = self.lanes.unreached.pop() {
                 self.strand(member, wait);
             }
-            asks.into_iter().for_each(|ask| self.desk.ask(ask, Waits::Publish(wait)));
+            let others = routed.parties - 1;
+            for ask in asks {
+                // It says that the message is where it belongs: a retry is not routed again. So that is to be so before,
+                // also if this node does not live to bring it there (MQTT 5.0, 4.3.3).
+                let is_last = matches!(ask, Ask::ReceiveQos2 { .. });
+                if is_last && (others > 0 || self.pending.has_put_off(session)) {
+                    self.pending.put_off(session, wait, ask);
+                } else {
+                    self.desk.ask(ask, Waits::Publish(wait));
+                }
+            }
+        }
+    }
+
+    /// A node has a publish that was sent to it, or is gone, or the store has done its part.
+    pub(crate) fn party_answered(&mut self, id: WaitId, now: Instant, out: &mut impl Out) {
+        let Some(session) = self.pending.session_of(id) else { return };
+        if let Some(wait) = self.pending.answered(id) {
+            self.wait_over(wait, now, out);
+        }
+        self.ask_what_was_put_off(session);
+    }
+
+    /// Asks the store what was put off until now, for the connection that the session has by now: if that is at another node,
+    /// the store refuses, and what comes there is no retry.
+    pub(crate) fn ask_what_was_put_off(&mut self, session: SessionId) {
+        while let Some((id, mut ask)) = self.pending.take_put_off(session) {
+            let stored = self.sessions.get(session).and_then(|entry| entry.queue());
+            if let (Ask::ReceiveQos2 { epoch, .. }, Some(stored)) = (&mut ask, stored) {
+                *epoch = stored.epoch;
+            }
+            self.desk.ask(ask, Waits::Publish(id));
         }
     }
 

@@ -114,15 +114,13 @@ impl Worker {
             if let Some(conn) = conn {
                 self.close_unanswered(conn, now, out);
             }
-            return;
+            return self.ask_what_was_put_off(wait.session);
         };
         if let Some(reason) = refusal(reply) {
             self.counters.store_publishes_refused += 1;
             self.pending.refuse(wait, reason);
         }
-        if let Some(wait) = self.pending.answered(wait) {
-            self.wait_over(wait, now, out);
-        }
+        self.party_answered(wait, now, out);
     }
 
     /// A retained message is in its client's queue. If nobody knows, the client finds out when it comes again.

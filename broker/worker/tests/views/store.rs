@@ -46,3 +46,46 @@ fn a_client_that_is_claimed_when_its_node_stops_to_serve_is_refused_and_given_up
     let end = Ask::Disconnect { client: "car-1".into(), epoch: 7, expiry_seconds: Some(0), will: WillFate::Delete };
     assert_eq!(asked, [end]);
 }
+
+/// A client with a session of the store, which is let in.
+fn connect_lasting(world: &mut World, node: usize, id: &str) -> usize {
+    let connect = |connect| Connect { session_expiry: 3600, clean_start: false, ..connect };
+    let client = world.connect_with(node, id, connect);
+    let asked = world.asked(node);
+    let [(ticket, Ask::Claim { .. })] = asked.as_slice() else { panic!("wanted a claim, found {asked:?}") };
+    world.answer_ask(node, *ticket, owned(1));
+    assert_eq!(world.clients[client].take(), [connected()]);
+    client
+}
+
+#[test]
+fn a_publish_of_qos_2_is_kept_as_received_only_when_every_member_has_it() {
+    for seed in 0..6 {
+        let mut world = World::of_cluster_with(seed, 2, 1, NonZeroU16::new(4));
+        let subscriber = world.connect(1, "car-1");
+        let_in(&mut world, 1, 1);
+        world.subscribe(subscriber, "a", QoS::ExactlyOnce);
+        world.settle();
+        world.clients[subscriber].take();
+        let publisher = connect_lasting(&mut world, 0, "publisher");
+        world.stall(0, 1, true);
+        // The second one waits for nobody but the first, behind which it is to be committed.
+        world.publish(publisher, "a", "1", QoS::ExactlyOnce);
+        world.publish(publisher, "b", "2", QoS::ExactlyOnce);
+        world.settle();
+        // Who came again to another node would be told that it was received: nobody would bring it to the subscriber.
+        assert_eq!(world.asked(0), [], "seed {seed}");
+        world.stall(0, 1, false);
+        world.cut(0, 1);
+        world.reconnect(0, 1);
+        world.settle();
+        assert_eq!(world.clients[subscriber].take(), [message("1", QoS::ExactlyOnce)], "seed {seed}");
+        let asked = world.asked(0);
+        let received = |(_, ask): &(_, Ask)| match ask {
+            Ask::ReceiveQos2 { packet_id, epoch: 1, .. } => packet_id.get(),
+            other => panic!("wanted what is received, found {other:?}"),
+        };
+        assert_eq!(asked.iter().map(received).collect::<Vec<_>>(), [1, 2], "seed {seed}");
+        assert_eq!(world.clients[publisher].take(), [], "seed {seed}");
+    }
+}
