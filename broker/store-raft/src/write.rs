@@ -227,6 +227,7 @@ impl<D: Disk + Clone> Engine<D> {
         self.full = self.spill_again()?;
         if self.full.is_some() {
             self.unwritten = unwritten.collect();
+            self.note_full(out);
             return Ok(false);
         }
         while unwritten.peek().is_some() {
