@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fulmar_store::{Answer, Ask, Delivery, Message, Published, Recipients, Told};
+use fulmar_store::{Answer, Ask, Delivery, Destination, Message, Published, Recipients, Told, Wants};
 
 use crate::letter::Written;
 
@@ -20,8 +20,8 @@ pub(crate) fn of_ask(ask: &Ask) -> usize {
             claim.client.len() + of_text(claim.user.as_ref()) + will
         }
         Ask::Publish { published, .. } => of_published(published),
-        Ask::ReceiveQos2 { client, published, shards, .. } => {
-            client.len() + of_published(published) + size_of_val(shards.as_slice())
+        Ask::ReceiveQos2 { client, published, destinations, .. } => {
+            client.len() + of_published(published) + of_destinations(destinations)
         }
         Ask::Subscribe { client, subscriptions, .. } => {
             client.len() + subscriptions.iter().map(|(filter, _)| ITEM + filter.len()).sum::<usize>()
@@ -34,9 +34,16 @@ pub(crate) fn of_ask(ask: &Ask) -> usize {
         | Ask::Release { client, .. }
         | Ask::Disconnect { client, .. }
         | Ask::End { client, .. } => client.len(),
-        Ask::WillDone { shards, .. } => size_of_val(shards.as_slice()),
+        Ask::WillDone { destinations, .. } => of_destinations(destinations),
         Ask::Adopted { .. } => 0,
     }
+}
+
+fn of_destinations(destinations: &[Destination]) -> usize {
+    let of_each = |destination: &Destination| {
+        ITEM + size_of::<Destination>() + if let Wants::Group(share) = &destination.wants { share.len() } else { 0 }
+    };
+    destinations.iter().map(of_each).sum()
 }
 
 /// Of something that a desk writes.

@@ -9,8 +9,8 @@ use fulmar_codec::QoS;
 use fulmar_raft::ProposeError;
 use fulmar_random::Random;
 use fulmar_store::{
-    Answer, Ask, Asked, Claim, Command, Entry, Item, ItemReply, Node, Number, Onward, Party, Published, Recipients,
-    Refusal, Reply, Routed, ShardId, Stored, Target, Time, Weight,
+    Answer, Ask, Asked, Claim, Command, Destination, Entry, Item, ItemReply, Node, Number, Onward, Party, Published,
+    Recipients, Refusal, Reply, Routed, Stored, Target, Time, Weight,
 };
 
 use crate::apply::Applying;
@@ -122,11 +122,11 @@ impl Replica {
             Ask::Publish { shard: _, published } => return self.plan_publish(asker, number, published, with, out),
             Ask::Subscribe { client, epoch, subscriptions } => Command::Subscribe { client, epoch, subscriptions },
             Ask::Unsubscribe { client, epoch, filters } => Command::Unsubscribe { client, epoch, filters },
-            Ask::ReceiveQos2 { client, epoch, packet_id, published, shards } => {
-                let targets = if shards.contains(&self.id) { self.targets(&published) } else { Vec::new() };
+            Ask::ReceiveQos2 { client, epoch, packet_id, published, mut destinations } => {
+                let targets = if self.takes_itself(&mut destinations) { self.targets(&published) } else { Vec::new() };
                 let Published { message, retain, to: _ } = published;
                 let item = Item { message, retain, targets };
-                let routed = Routed { item, destinations: self.others(&shards) };
+                let routed = Routed { item, destinations };
                 Command::ReceiveQos2 { client, epoch, packet_id, routed }
             }
             Ask::Release { client, epoch, packet_id } => Command::Release { client, epoch, packet_id },
@@ -142,14 +142,12 @@ impl Replica {
                 }
                 Command::RouteAgain { number, to: Onward::Nobody }
             }
-            Ask::WillDone { shard: _, will, retain, shards } => {
+            Ask::WillDone { shard: _, will, retain, mut destinations } => {
+                let is_here = self.takes_itself(&mut destinations);
                 let targets = match self.wills.get(&will) {
-                    Some(pending) if shards.contains(&self.id) => {
-                        self.matcher.matching(&pending.will.message, Some(&pending.client))
-                    }
+                    Some(pending) if is_here => self.matcher.matching(&pending.will.message, Some(&pending.client)),
                     _ => Vec::new(),
                 };
-                let destinations = self.others(&shards);
                 Command::PublishWill { will, retain, targets, destinations }
             }
         };
@@ -242,8 +240,12 @@ impl Replica {
         }
     }
 
-    fn others(&self, shards: &[ShardId]) -> Vec<Party> {
-        shards.iter().filter(|shard| **shard != self.id).map(|shard| Party::Shard(*shard)).collect()
+    /// Takes the subscribers of this shard out of the destinations: they are matched at once. Whether they were there.
+    fn takes_itself(&self, destinations: &mut Vec<Destination>) -> bool {
+        let before = destinations.len();
+        let itself = Destination::subscribers(Party::Shard(self.id));
+        destinations.retain(|destination| *destination != itself);
+        destinations.len() < before
     }
 
     /// Whether the group took it and may take more.

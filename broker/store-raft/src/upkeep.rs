@@ -109,7 +109,7 @@ impl<D: Disk + Clone> Engine<D> {
         for OutboxMessage { number, message, to } in messages {
             let share = match to {
                 Addressee::Group(name) => Some(name),
-                Addressee::Subscribers { .. } => None,
+                Addressee::Subscribers { .. } | Addressee::Retained(_) => None,
             };
             let mut to = share.as_ref().map_or(Onward::Nobody, |name| self.member(at, name, &message));
             let knows_all = knows_all_filters
@@ -188,15 +188,16 @@ impl Replica {
         let first = *first;
         let (mut items, mut matched) = (Vec::new(), 0);
         for OutboxMessage { message, to, number: _ } in messages {
-            let targets = match to {
-                Addressee::Subscribers { publisher } => self.matcher.matching(&message, Some(&publisher)),
-                Addressee::Group(name) => vec![self.member_or_nobody(name, &message)],
+            let (targets, retain) = match to {
+                Addressee::Subscribers { publisher } => (self.matcher.matching(&message, Some(&publisher)), None),
+                Addressee::Group(name) => (vec![self.member_or_nobody(name, &message)], None),
+                Addressee::Retained(version) => (Vec::new(), Some(version)),
             };
             matched += targets.len() as u64;
             if matched > targets_max && !items.is_empty() {
                 break;
             }
-            items.push(Item { message, retain: None, targets });
+            items.push(Item { message, retain, targets });
         }
         let Some(leading) = &mut self.leading else { return };
         leading.pulled.insert(source, first + items.len() as u64);

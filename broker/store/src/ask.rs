@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fulmar_codec::{PacketId, QoS};
 
-use crate::command::{Ack, Claim, Subscription, WillFate};
+use crate::command::{Ack, Claim, Destination, Subscription, WillFate};
 use crate::message::Message;
 use crate::names::{ClientId, Epoch, Generation, Node, Number, Sequence, ShardId, Version, WillId};
 use crate::reply::{Claimed, Reply};
@@ -111,8 +111,8 @@ pub enum Ask {
         packet_id: PacketId,
         /// The message.
         published: Published,
-        /// The shards that want it; its own may be among them.
-        shards: Vec<ShardId>,
+        /// Who wants it. Subscribers of its own shard may be among them, and are matched at once.
+        destinations: Vec<Destination>,
     },
     /// A client released a packet identifier.
     Release {
@@ -168,7 +168,7 @@ pub enum Ask {
         /// The version that it got as a retained message, if it is to be one.
         retain: Option<Version>,
         /// Who else wants it; nobody if it may not be published.
-        shards: Vec<ShardId>,
+        destinations: Vec<Destination>,
     },
 }
 

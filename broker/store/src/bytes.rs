@@ -21,7 +21,7 @@ pub use load::{Loader, SnapshotError};
 pub use snapshot::Snapshot;
 
 /// The format of entries, replies and chunks of snapshots.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 
 /// What this build knows: commands of this level and of all before it.
 pub const LEVEL: u16 = 1;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fulmar_codec::{PacketId, QoS, SubscriptionOptions};
 
 use crate::message::Message;
-use crate::names::{ClientId, Epoch, Generation, Node, Number, Party, Sequence, Time, Version, WillId};
+use crate::names::{ClientId, Epoch, Generation, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};
 use crate::settings::Settings;
 
 /// What is committed at once. Either all of it is applied or nothing.
@@ -113,7 +113,7 @@ pub enum Command {
         /// Who gets it here.
         targets: Vec<Target>,
         /// Who else gets it, by the outbox.
-        destinations: Vec<Party>,
+        destinations: Vec<Destination>,
     },
     /// A destination has all messages of the outbox up to this number.
     OutboxDone {
@@ -231,8 +231,42 @@ pub enum Onward {
 pub struct Routed {
     /// What this shard does with it itself.
     pub item: Item,
-    /// Who else gets it, by the outbox. They match it with their own subscriptions.
-    pub destinations: Vec<Party>,
+    /// Who else gets it, by the outbox.
+    pub destinations: Vec<Destination>,
+}
+
+/// A place that a message goes to by the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Destination {
+    /// The place. Of this shard itself only shared subscriptions are found in this way.
+    pub party: Party,
+    /// What becomes of it there.
+    pub wants: Wants,
+}
+
+/// What becomes of a message at its destination.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wants {
+    /// All get it who have subscribed to its topic, but not by shared subscriptions.
+    Subscribers,
+    /// One member of a shared subscription gets it, which is named with its whole `$share/GROUP/FILTER`.
+    Group(Arc<str>),
+    /// It is the retained message of its topic, as this version of it.
+    Retained(Version),
+}
+
+impl Destination {
+    /// All at that place who have subscribed to its topic.
+    #[must_use]
+    pub fn subscribers(party: Party) -> Self {
+        Self { party, wants: Wants::Subscribers }
+    }
+
+    /// The same of each of these shards.
+    #[must_use]
+    pub fn subscribers_of(shards: &[ShardId]) -> Vec<Self> {
+        shards.iter().map(|shard| Self::subscribers(Party::Shard(*shard))).collect()
+    }
 }
 
 /// What a client did with a message.

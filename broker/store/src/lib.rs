@@ -103,7 +103,10 @@ pub use body::{Bodies, BodyPlace};
 pub use bytes::{
     BytesError, Inlining, Intake, LEVEL, Loader, NewMessage, NewPlace, NewSession, Snapshot, SnapshotError,
 };
-pub use command::{Ack, Claim, Command, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Will, WillFate};
+pub use command::{
+    Ack, Claim, Command, Destination, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Wants, Will,
+    WillFate,
+};
 pub use kept::{KeptMessage, KeptPlace, KeptSession};
 pub use ledger::Totals;
 pub use message::Message;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::ledger::{Ledger, MessageId};
-use crate::names::{ClientId, Number};
+use crate::names::{ClientId, Number, Version};
 use crate::settings::cost;
 use crate::shares::ShareId;
 
@@ -34,6 +34,8 @@ pub enum Addressee<Group = Arc<str>> {
     },
     /// One member of a shared subscription, which is named with its whole `$share/GROUP/FILTER`.
     Group(Group),
+    /// Whoever subscribes later: it is the retained message of its topic, as this version of it.
+    Retained(Version),
 }
 
 impl Outbox {
@@ -90,9 +92,9 @@ impl Outbox {
     }
 }
 
-pub(crate) fn waiting_bytes(to: &Addressee<ShareId>) -> u64 {
+fn waiting_bytes(to: &Addressee<ShareId>) -> u64 {
     match to {
         Addressee::Subscribers { publisher } => cost::OUTBOX + publisher.len() as u64,
-        Addressee::Group(_) => cost::OUTBOX,
+        Addressee::Group(_) | Addressee::Retained(_) => cost::OUTBOX,
     }
 }

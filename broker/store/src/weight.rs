@@ -7,7 +7,7 @@
 use std::ops::{Add, AddAssign};
 use std::sync::Arc;
 
-use crate::command::{Ack, Claim, Command, Entry, Item, Onward, Routed, Target, Will};
+use crate::command::{Ack, Claim, Command, Destination, Entry, Item, Onward, Routed, Target, Wants, Will};
 use crate::names::Sequence;
 
 /// What entries are measured by.
@@ -89,10 +89,10 @@ impl Command {
             Self::Publish { items, .. } => items.iter().map(Item::weight).sum(),
             Self::Acknowledge { client, acks, .. } => names([Some(client)]) + acks.iter().map(acknowledgement).sum(),
             Self::ReceiveQos2 { client, routed: Routed { item, destinations }, .. } => {
-                names([Some(client)]) + item.weight() + destinations.iter().map(|_| part(0)).sum()
+                names([Some(client)]) + item.weight() + destinations.iter().map(destination).sum()
             }
             Self::PublishWill { targets, destinations, .. } => {
-                targets.iter().map(target).sum::<Weight>() + destinations.iter().map(|_| part(0)).sum()
+                targets.iter().map(target).sum::<Weight>() + destinations.iter().map(destination).sum()
             }
             Self::Release { client, .. } | Self::Disconnect { client, .. } | Self::End { client, .. } => {
                 names([Some(client)])
@@ -138,6 +138,11 @@ impl Command {
 
 fn part(bytes: usize) -> Weight {
     Weight { targets: 1, bytes: bytes as u64 }
+}
+
+fn destination(destination: &Destination) -> Weight {
+    let share = if let Wants::Group(share) = &destination.wants { share.len() } else { 0 };
+    part(share)
 }
 
 fn names<const N: usize>(names: [Option<&Arc<str>>; N]) -> Weight {

@@ -13,7 +13,7 @@ use fulmar_cluster::Version;
 use fulmar_codec::QoS;
 use fulmar_router::{NodeIndex, Options, SubscriberId};
 use fulmar_session::Outgoing;
-use fulmar_store::{Ask, ClientId, Message, Published, Recipients, ShardId};
+use fulmar_store::{Ask, ClientId, Destination, Message, Party, Published, Recipients, ShardId, Wants};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,14 +63,21 @@ impl Worker {
         let version = retain_as.map(|version| fulmar_store::Version { clock: version.clock, node: version.node.0 });
         let retain = retain_in.zip(version);
         let publisher = self.publisher(source);
+        if let Some(whole) = whole {
+            let groups = turns.into_iter().filter_map(|turn| self.group_of(turn)).chain(picks);
+            return vec![whole.ask(message, publisher, &shards, groups, retain)];
+        }
         let mut asks: Vec<Ask> = turns.into_iter().filter_map(|turn| self.ask_for_turn(turn, &message)).collect();
-        asks.extend(picks.into_iter().map(|(shard, to)| ask(shard, &message, None, to)));
-        // What says that all is done comes last: who asks again before it is committed is not taken for a retry.
-        asks.extend(match whole {
-            Some(whole) => whole.asks(&message, publisher, &shards, retain),
-            None => asks_of_shards(&message, publisher.as_ref(), &shards, retain),
-        });
+        asks.extend(picks.into_iter().map(|pick| pick.ask(&message)));
+        asks.extend(asks_of_shards(&message, publisher.as_ref(), &shards, retain));
         asks
+    }
+
+    /// Whoever of that shard has a turn by then: what is committed whole may not come here a second time.
+    fn group_of(&self, turn: Turn) -> Option<GroupOfShard> {
+        let share = turn.share.as_deref()?;
+        let (group, filter) = share.strip_prefix("$share/")?.split_once('/')?;
+        Some(GroupOfShard { shard: self.desk.shard_of(&turn.client)?, group: group.into(), filter: filter.into() })
     }
 
     fn ask_for_turn(&self, turn: Turn, message: &Message) -> Option<Ask> {
@@ -118,11 +125,11 @@ impl Worker {
             return;
         }
         let message = stored_message(outgoing, &mut self.scratch.message, now);
-        groups.into_iter().for_each(|(shard, to)| self.do_in_store(ask(shard, &message, None, to)));
+        groups.into_iter().for_each(|group| self.do_in_store(group.ask(&message)));
     }
 
     /// Takes those shared subscriptions out of what was found of which only sessions of a shard are members.
-    fn take_groups_of_shards(&mut self, waits: bool) -> Vec<(ShardId, Recipients)> {
+    fn take_groups_of_shards(&mut self, waits: bool) -> Vec<GroupOfShard> {
         let found = &mut self.scratch.found;
         let mut groups = Vec::new();
         let names = &found.names;
@@ -130,7 +137,7 @@ impl Worker {
             let Some(shard) = shard_of(pick.node) else { return true };
             let (group, filter) = pick.group_and_filter(names);
             if waits {
-                groups.push((shard, Recipients::Group { group: group.into(), filter: filter.into() }));
+                groups.push(GroupOfShard { shard, group: group.into(), filter: filter.into() });
             }
             false
         });
@@ -167,30 +174,52 @@ enum Whole {
 }
 
 impl Whole {
-    fn asks(
+    /// All that the publish brings: once it is committed, and only then, a retry is known for one.
+    fn ask(
         self,
-        message: &Message,
+        message: Message,
         publisher: Option<ClientId>,
         shards: &[ShardId],
+        groups: impl Iterator<Item = GroupOfShard>,
         retain: Option<(ShardId, fulmar_store::Version)>,
-    ) -> Vec<Ask> {
-        let home = match &self {
-            Whole::Received { home, .. } => *home,
-            Whole::Will { shard, .. } => *shard,
+    ) -> Ask {
+        let (Whole::Received { home, .. } | Whole::Will { shard: home, .. }) = self;
+        let (here, elsewhere) = match retain {
+            Some((shard, version)) if shard == home => (Some(version), None),
+            Some((shard, version)) => (None, Some((shard, Wants::Retained(version)))),
+            None => (None, None),
         };
-        let of = |shard| retain.filter(|(in_shard, _)| *in_shard == shard).map(|(_, version)| version);
-        let elsewhere = retain.filter(|(shard, _)| *shard != home);
-        let elsewhere = elsewhere.map(|(shard, version)| ask(shard, message, Some(version), Recipients::Nobody));
-        let shards = shards.to_vec();
-        let whole = match self {
-            Whole::Received { client, epoch, packet_id, home } => {
-                let to = Recipients::Matching { publisher };
-                let published = Published { message: message.clone(), retain: of(home), to };
-                Ask::ReceiveQos2 { client, epoch, packet_id, published, shards }
+        let subscribers = shards.iter().map(|shard| (*shard, Wants::Subscribers));
+        let groups = groups.map(|group| (group.shard, Wants::Group(group.name())));
+        let destinations = subscribers.chain(groups).chain(elsewhere);
+        let destinations = destinations.map(|(shard, wants)| Destination { party: Party::Shard(shard), wants });
+        let destinations = destinations.collect();
+        match self {
+            Whole::Received { client, epoch, packet_id, home: _ } => {
+                let published = Published { message, retain: here, to: Recipients::Matching { publisher } };
+                Ask::ReceiveQos2 { client, epoch, packet_id, published, destinations }
             }
-            Whole::Will { shard, will } => Ask::WillDone { shard, will, retain: of(shard), shards },
-        };
-        [elsewhere, Some(whole)].into_iter().flatten().collect()
+            Whole::Will { shard, will } => Ask::WillDone { shard, will, retain: here, destinations },
+        }
+    }
+}
+
+/// A shared subscription of which a shard is to find a member.
+#[derive(Debug)]
+struct GroupOfShard {
+    shard: ShardId,
+    group: Arc<str>,
+    filter: Arc<str>,
+}
+
+impl GroupOfShard {
+    fn ask(self, message: &Message) -> Ask {
+        let Self { shard, group, filter } = self;
+        ask(shard, message, None, Recipients::Group { group, filter })
+    }
+
+    fn name(&self) -> Arc<str> {
+        format!("$share/{}/{}", self.group, self.filter).into()
     }
 }
 

@@ -165,7 +165,7 @@ impl Worker {
         if !self.may_publish_will_of(client, user.as_deref(), message.topic()) {
             self.counters.publishes_denied += 1;
             // It is told of once.
-            return self.do_in_store(Ask::WillDone { shard, will, retain: None, shards: Vec::new() });
+            return self.do_in_store(Ask::WillDone { shard, will, retain: None, destinations: Vec::new() });
         }
         self.counters.wills_published += 1;
         self.publish_from(&outgoing(message, expiry(message, now)), Source::StoredWill { shard, will }, now);

@@ -2,7 +2,8 @@
 
 use fulmar_codec::{PacketId, QoS};
 use fulmar_store::{
-    Ack, Answer, Ask, BytesError, Delivery, Message, Node, Owner, Published, Recipients, Reply, ShardId, Told, WillFate,
+    Ack, Answer, Ask, BytesError, Delivery, Destination, Message, Node, Owner, Party, Published, Recipients, Reply,
+    ShardId, Told, Version, Wants, WillFate,
 };
 use proptest::prelude::*;
 
@@ -23,6 +24,13 @@ fn asks() -> Vec<Ask> {
     };
     let message = Message::new("t", QoS::ExactlyOnce, b"properties", &[7; 500]).with_lifetime(Some(60));
     let published = Published { message, retain: Some(fulmar_store::Version { clock: 9, node: 10 }), to };
+    let groups = (0..64).map(|shard| Destination {
+        party: Party::Shard(ShardId(shard)),
+        wants: Wants::Group(format!("$share/group/{shard}").into()),
+    });
+    let retained = Destination { party: Party::Shard(shard), wants: Wants::Retained(Version { clock: 9, node: 10 }) };
+    let subscribers = Destination::subscribers_of(&(0..64).map(ShardId).collect::<Vec<_>>());
+    let destinations: Vec<Destination> = subscribers.into_iter().chain(groups).chain([retained]).collect();
     let acks = (0..100).map(|sequence| (sequence, Ack::Ack)).collect();
     vec![
         Ask::Publish { shard, published: published.clone() },
@@ -31,7 +39,7 @@ fn asks() -> Vec<Ask> {
             epoch,
             packet_id: PacketId::new(1).unwrap(),
             published,
-            shards: (0..64).map(ShardId).collect(),
+            destinations: destinations.clone(),
         },
         Ask::Unsubscribe { client: client.clone(), epoch, filters: (0..100).map(|_| "t".into()).collect() },
         Ask::Subscribe {
@@ -52,7 +60,7 @@ fn asks() -> Vec<Ask> {
         Ask::Acknowledge { client: client.clone(), epoch, acks },
         Ask::Attach { owner: OWNER, client: client.clone(), epoch, next: 7 },
         Ask::Disconnect { client, epoch, expiry_seconds: Some(1), will: WillFate::Keep },
-        Ask::WillDone { shard, will: 1, retain: None, shards: (0..64).map(ShardId).collect() },
+        Ask::WillDone { shard, will: 1, retain: None, destinations },
     ]
 }
 
@@ -117,7 +125,7 @@ fn bytes_stay_what_they_are() {
     let ask = bytes_of(|out| ask.encode(out));
     assert_eq!(bytes_of(|out| letter.encode(out)), [&from[..], &rest, &ask].concat());
     assert_eq!(AskLetter::decode(&[2]), Err(BytesError::Format { found: 2, wanted: 1 }));
-    let tail: Vec<_> = [&from[..], &rest, &[1, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let tail: Vec<_> = [&from[..], &rest, &[2, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
     let unknown = BytesError::Unknown { what: "question", found: 99 };
     assert_eq!(AskLetter::decode(&tail), Err(unknown));
 }

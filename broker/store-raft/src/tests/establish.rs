@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fulmar_codec::{PacketId, QoS};
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
-use fulmar_store::{Ask, Published, Recipients, Shard};
+use fulmar_store::{Ask, Destination, Published, Recipients, Shard};
 
 use super::fixture::*;
 use super::inspect::bootstrap;
@@ -62,7 +62,7 @@ fn a_message_between_two_shards_arrives_before_they_go_elsewhere() {
         epoch,
         packet_id: PacketId::new(7).unwrap(),
         published: Published { message: message_of(QoS::ExactlyOnce, "t", "on its way"), retain: None, to },
-        shards: vec![shard_of(&other)],
+        destinations: Destination::subscribers_of(&[shard_of(&other)]),
     });
     let on_its_way = loop {
         world.engine.turn(world.now, world.time, &mut world.heard).unwrap();

@@ -2,7 +2,9 @@
 
 use fulmar_codec::{PacketId, QoS};
 use fulmar_log::disk::CrashKeeps;
-use fulmar_store::{Answer, Ask, Asked, Party, Published, Recipients, Reply, ShardId, Stored, Ticket};
+use fulmar_store::{
+    Answer, Ask, Asked, Destination, Party, Published, Recipients, Reply, ShardId, Stored, Ticket, Version, Wants,
+};
 
 use super::fixture::*;
 
@@ -14,7 +16,7 @@ fn receive(name: &str, epoch: u64, packet_id: u16, payload: &str, shards: &[Shar
         epoch,
         packet_id: PacketId::new(packet_id).unwrap(),
         published: Published { message, retain: None, to },
-        shards: shards.to_vec(),
+        destinations: Destination::subscribers_of(shards),
     }
 }
 
@@ -42,6 +44,34 @@ fn a_qos_2_message_reaches_subscribers_of_other_shards_once() {
     let release = Ask::Release { client: client("pub"), epoch, packet_id: PacketId::new(7).unwrap() };
     assert_eq!(world.ask(release), Answer::Reply(Reply::Released(true)));
     assert_eq!((payloads(&world.delivered(1)), payloads(&world.delivered(2))), (vec!["a".into()], vec!["a".into()]));
+    let waiting: usize = world.engine.replicas.iter().map(|it| it.shard.destinations().count()).sum();
+    assert_eq!(waiting, 0, "what came is forgotten where it came from");
+}
+
+#[test]
+fn a_qos_2_message_reaches_shared_subscriptions_and_its_topic_in_whatever_shard_they_are_once() {
+    let (mut world, elsewhere, epoch, other) = world();
+    let same = (0..).map(|it| format!("m{it}")).find(|it| shard_of(it) == shard_of("pub")).unwrap();
+    for (slot, name, filter) in [(4, &same, "$share/here/t"), (2, &elsewhere, "$share/there/t")] {
+        let epoch = world.claim(name, slot).claimed.epoch;
+        world.ask(subscribe(name, epoch, filter, QoS::ExactlyOnce));
+    }
+    world.said();
+    let at = |shard, wants| Destination { party: Party::Shard(shard), wants };
+    let version = Version { clock: 3, node: NODE };
+    let mut ask = receive("pub", epoch, 7, "a", &[]);
+    let Ask::ReceiveQos2 { destinations, .. } = &mut ask else { panic!("it is one") };
+    *destinations = vec![
+        at(shard_of("pub"), Wants::Group("$share/here/t".into())),
+        at(other, Wants::Group("$share/there/t".into())),
+        at(other, Wants::Retained(version)),
+    ];
+    assert_eq!(world.ask(ask.clone()), Answer::Reply(Reply::Routed(Stored::default())));
+    assert_eq!(world.ask(ask), Answer::Reply(Reply::Duplicate));
+    world.settle();
+    assert_eq!((payloads(&world.delivered(4)), payloads(&world.delivered(2))), (vec!["a".into()], vec!["a".into()]));
+    let (message, found) = world.engine.replicas[usize::from(other.0)].shard.retained("t", 0).unwrap();
+    assert_eq!((message.payload(), found), (&b"a"[..], version));
     let waiting: usize = world.engine.replicas.iter().map(|it| it.shard.destinations().count()).sum();
     assert_eq!(waiting, 0, "what came is forgotten where it came from");
 }

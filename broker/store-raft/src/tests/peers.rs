@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use fulmar_codec::{PacketId, QoS};
 use fulmar_log::disk::{CrashKeeps, SimulatedDisk};
 use fulmar_store::{
-    Ack, Answer, Ask, Asked, ItemReply, Node, Published, Recipients, Refusal, Reply, ShardId, Stored, Ticket, Told,
-    Will, WillFate,
+    Ack, Answer, Ask, Asked, Destination, ItemReply, Node, Published, Recipients, Refusal, Reply, ShardId, Stored,
+    Ticket, Told, Will, WillFate,
 };
 
 use super::fixture::*;
@@ -437,7 +437,7 @@ fn what_one_shard_has_for_another_reaches_it_at_the_other_node_once() {
             epoch,
             packet_id: PacketId::new(packet_id).unwrap(),
             published,
-            shards: vec![ShardId(1)],
+            destinations: Destination::subscribers_of(&[ShardId(1)]),
         };
         assert!(two.ask(me, 0, None, ask).is_some());
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fulmar_codec::QoS;
 use fulmar_log::disk::CrashKeeps;
 use fulmar_store::{
-    Answer, Ask, PendingWill, Refusal, Reply, ShardId, Stored, Told, Version, Will, WillFate, WillState,
+    Answer, Ask, Destination, PendingWill, Refusal, Reply, ShardId, Stored, Told, Version, Will, WillFate, WillState,
 };
 
 use super::fixture::*;
@@ -51,9 +51,9 @@ fn a_will_is_told_once_and_goes_to_subscribers_of_all_shards_that_want_it() {
     let [(shard, id, pending)] = wills(&said)[..] else { panic!("{said:?}") };
     assert_eq!((shard, &*pending.client, pending.will.message.payload()), (shard_of(&name), &*name, name.as_bytes()));
 
-    let shards = vec![shard_of("sub"), shard_of(&other)];
+    let destinations = Destination::subscribers_of(&[shard_of("sub"), shard_of(&other)]);
     let version = Version { clock: 3, node: NODE };
-    let done = Ask::WillDone { shard, will: id, retain: Some(version), shards };
+    let done = Ask::WillDone { shard, will: id, retain: Some(version), destinations };
     let retained = Some(fulmar_store::RetainReply::Applied);
     let routed = Reply::Routed(Stored { queued: 1, retained, ..Stored::default() });
     assert_eq!(world.ask(done.clone()), Answer::Reply(routed));

@@ -6,7 +6,7 @@ use crate::shard::Delivery;
 
 /// The format of questions and of what is told. Folders have another one: they are not rewritten when nodes learn to say
 /// more to each other.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 impl Ask {
     /// Appends the question.
@@ -44,13 +44,13 @@ bytes_of_enum!(Ask, unknown!("question"), {
     3 => Subscribe { client, epoch, subscriptions },
     4 => Unsubscribe { client, epoch, filters },
     5 => Publish { shard, published },
-    6 => ReceiveQos2 { client, epoch, packet_id, published, shards },
+    6 => ReceiveQos2 { client, epoch, packet_id, published, destinations },
     7 => Release { client, epoch, packet_id },
     8 => Acknowledge { client, epoch, acks },
     9 => Disconnect { client, epoch, expiry_seconds, will },
     10 => End { client, generation },
     11 => Adopted { shard, number },
-    12 => WillDone { shard, will, retain, shards },
+    12 => WillDone { shard, will, retain, destinations },
 });
 
 bytes_of_enum!(Recipients, unknown!("kind of recipients"), {

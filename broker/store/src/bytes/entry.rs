@@ -2,7 +2,8 @@
 
 use super::{Bytes, BytesError, FORMAT, LEVEL, Reader, bytes_of_enum, bytes_of_struct, decode, encode, unknown};
 use crate::command::{
-    Ack, Claim, Command, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Will, WillFate,
+    Ack, Claim, Command, Destination, Entry, Item, Onward, Routed, Subscription, Takeover, Target, Wants, Will,
+    WillFate,
 };
 use crate::message::Message;
 use crate::names::{Node, Party, ShardId, Version};
@@ -46,6 +47,8 @@ bytes_of_struct!(Subscription { options, id });
 bytes_of_struct!(Item { message, retain, targets });
 bytes_of_struct!(Target { client, generation, qos, retain, subscription_ids, share });
 bytes_of_struct!(Routed { item, destinations });
+bytes_of_struct!(Destination { party, wants });
+bytes_of_enum!(Wants, unknown!("kind of destination"), { 1 => Subscribers, 2 => Group(share), 3 => Retained(version), });
 bytes_of_struct!(Node { id, incarnation });
 bytes_of_struct!(Version { clock, node });
 bytes_of_struct!(Settings {

@@ -25,4 +25,4 @@ impl OutboxMessage {
 }
 
 bytes_of_struct!(OutboxMessage { number, message, to });
-bytes_of_enum!(Addressee<Arc<str>>, unknown!("addressee"), { 1 => Subscribers { publisher }, 2 => Group(share), });
+bytes_of_enum!(Addressee<Arc<str>>, unknown!("addressee"), { 1 => Subscribers { publisher }, 2 => Group(share), 3 => Retained(version), });

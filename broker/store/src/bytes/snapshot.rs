@@ -117,7 +117,7 @@ bytes_of_struct!(SessionHead {
     window_end,
 });
 bytes_of_struct!(LastClaim { node, nonce, answer, earlier });
-bytes_of_enum!(Addressee<ShareId>, unknown!("addressee"), { 1 => Subscribers { publisher }, 2 => Group(share), });
+bytes_of_enum!(Addressee<ShareId>, unknown!("addressee"), { 1 => Subscribers { publisher }, 2 => Group(share), 3 => Retained(version), });
 bytes_of_enum!(Presence, unknown!("presence"), { 1 => Owned, 2 => Absent { ends, will_due }, });
 
 impl Bytes for Place {

@@ -339,6 +339,7 @@ impl Shard {
             let to = match &waiting.to {
                 Addressee::Subscribers { publisher } => Addressee::Subscribers { publisher: publisher.clone() },
                 Addressee::Group(share) => Addressee::Group(self.ledger.shares().name(*share).clone()),
+                Addressee::Retained(version) => Addressee::Retained(*version),
             };
             let message = self.message_at(waiting.body, now, bodies)?;
             messages.push(OutboxMessage { number, message, to });

@@ -25,6 +25,12 @@ fn subscription() -> Subscription {
     Subscription { options: SubscriptionOptions { no_local: true, ..Default::default() }, id: NonZeroU32::new(7) }
 }
 
+fn destinations(shard: ShardId) -> Vec<Destination> {
+    let others = [Wants::Group("$share/g/t".into()), Wants::Retained(VERSION)];
+    let others = others.map(|wants| Destination { party: Party::Shard(shard), wants });
+    Destination::subscribers_of(&[ShardId(0), shard]).into_iter().chain(others).collect()
+}
+
 const OWNER: Owner = Owner { thread: 1, slot: 2, generation: 3 };
 const VERSION: Version = Version { clock: 9, node: 10 };
 
@@ -68,7 +74,7 @@ fn asks() -> Vec<Ask> {
             epoch,
             packet_id,
             published: published(Recipients::Nobody),
-            shards: vec![ShardId(0), shard],
+            destinations: destinations(shard),
         },
         Ask::Release { client: client.clone(), epoch, packet_id },
         Ask::Acknowledge {
@@ -79,7 +85,7 @@ fn asks() -> Vec<Ask> {
         Ask::Disconnect { client: client.clone(), epoch, expiry_seconds: Some(0), will: WillFate::Fire },
         Ask::End { client, generation: 4 },
         Ask::Adopted { shard, number: 8 },
-        Ask::WillDone { shard, will: 6, retain: None, shards: vec![] },
+        Ask::WillDone { shard, will: 6, retain: None, destinations: vec![] },
     ];
     asks.extend(to.into_iter().map(|to| Ask::Publish { shard, published: published(to) }));
     asks
@@ -157,12 +163,12 @@ fn what_is_written_is_read_again_and_never_a_part_of_it() {
 fn bytes_stay_what_they_are() {
     let attach = Ask::Attach { owner: OWNER, client: "c".into(), epoch: 5, next: 6 };
     let (owner, rest) = ([0, 1, 0, 0, 0, 2, 0, 0, 0, 3], [0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6]);
-    assert_eq!(ask_bytes(&attach), [&[1, 2][..], &owner, &[0, 0, 0, 1, b'c'], &rest].concat());
+    assert_eq!(ask_bytes(&attach), [&[2, 2][..], &owner, &[0, 0, 0, 1, b'c'], &rest].concat());
     let answer = Told::Answer { number: 258, answer: Answer::NotLeader { leader: Some(7) } };
-    assert_eq!(told_bytes(&answer), [1, 1, 0, 0, 0, 0, 0, 0, 1, 2, 4, 1, 0, 0, 0, 0, 0, 0, 0, 7]);
-    assert_eq!(Ask::decode(&[2]), Err(BytesError::Format { found: 2, wanted: 1 }));
-    assert_eq!(Ask::decode(&[1, 13]), Err(BytesError::Unknown { what: "question", found: 13 }));
-    assert_eq!(Told::decode(&[1, 7]), Err(BytesError::Unknown { what: "thing told", found: 7 }));
+    assert_eq!(told_bytes(&answer), [2, 1, 0, 0, 0, 0, 0, 0, 1, 2, 4, 1, 0, 0, 0, 0, 0, 0, 0, 7]);
+    assert_eq!(Ask::decode(&[1]), Err(BytesError::Format { found: 1, wanted: 2 }));
+    assert_eq!(Ask::decode(&[2, 13]), Err(BytesError::Unknown { what: "question", found: 13 }));
+    assert_eq!(Told::decode(&[2, 7]), Err(BytesError::Unknown { what: "thing told", found: 7 }));
 }
 
 #[test]

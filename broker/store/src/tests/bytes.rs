@@ -109,14 +109,14 @@ fn a_command_of_a_newer_build_is_named_with_what_this_one_knows() {
 #[test]
 fn another_format_is_refused() {
     let mut bytes = encoded(&Entry { time: 7, commands: vec![] });
-    assert_eq!(bytes, [3, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0]);
+    assert_eq!(bytes, [4, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0]);
     bytes[0] = 1;
-    assert_eq!(Entry::decode(&bytes), Err(BytesError::Format { found: 1, wanted: 3 }));
+    assert_eq!(Entry::decode(&bytes), Err(BytesError::Format { found: 1, wanted: 4 }));
 }
 
 #[test]
 fn a_length_that_is_a_lie_takes_no_memory() {
-    let bytes = [3, 0, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff];
+    let bytes = [4, 0, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff];
     assert_eq!(Entry::decode(&bytes), Err(BytesError::Truncated { at: 13, wanted: 1, found: 0 }));
     let subscribe = [&bytes[..9], &[0, 0, 0, 1, 3, 0xff, 0xff, 0xff, 0xff, b'c']].concat();
     assert_eq!(Entry::decode(&subscribe), Err(BytesError::Truncated { at: 18, wanted: 0xffff_ffff, found: 1 }));

@@ -11,7 +11,7 @@ const NOWHERE: Stored =
 const ALL: Credit = Credit { messages: 100, bytes: 10_000 };
 
 fn receive(client: &str, epoch: Epoch, id: u16, item: Item, destinations: &[Party]) -> Command {
-    let routed = Routed { item, destinations: destinations.to_vec() };
+    let routed = Routed { item, destinations: destinations.iter().copied().map(Destination::subscribers).collect() };
     Command::ReceiveQos2 { client: client.into(), epoch, packet_id: PacketId::new(id).unwrap(), routed }
 }
 
@@ -147,8 +147,33 @@ fn a_will_goes_to_local_sessions_and_to_the_outbox_in_one_entry() {
     let epoch = world.claim(&Claim { will: will("bye", 0), ..claim("p", A, 1) }).epoch;
     world.apply(disconnect("p", epoch, WillFate::Keep));
     let targets = vec![target("c", generation, QoS::AtLeastOnce)];
-    let publish = Command::PublishWill { will: 1, retain: None, targets, destinations: vec![OTHER] };
+    let publish =
+        Command::PublishWill { will: 1, retain: None, targets, destinations: vec![Destination::subscribers(OTHER)] };
     assert_eq!(world.apply(publish.clone()), Reply::Routed(Stored { queued: 1, ..Stored::default() }));
     assert_eq!(world.apply(publish), Reply::Refused(Refusal::NoWill(1)));
     assert_eq!((world.payloads("c"), waiting(&world, OTHER)), (vec!["bye".to_owned()], vec![(1, "bye".to_owned())]));
+}
+
+#[test]
+fn one_entry_brings_a_message_to_groups_and_to_its_topic_too() {
+    let mut world = World::new();
+    let claimed = world.session("p");
+    let version = Version { clock: 9, node: 1 };
+    let of = |wants| Destination { party: OTHER, wants };
+    let all = [Wants::Retained(version), Wants::Group(text("$share/g/t")), Wants::Subscribers];
+    let destinations: Vec<Destination> = all.into_iter().map(of).collect();
+    let routed = Routed { item: item("m", &[]), destinations };
+    let packet_id = PacketId::new(1).unwrap();
+    let receive = Command::ReceiveQos2 { client: text("p"), epoch: claimed.epoch, packet_id, routed };
+    assert_eq!(world.apply(receive.clone()), Reply::Routed(Stored::default()));
+    assert_eq!(world.apply(receive), Reply::Duplicate, "a retry brings nothing a second time");
+    let waiting = world.shard.outbox(OTHER, 1, ALL, world.now, &mut Nowhere).unwrap();
+    let wanted = [
+        (1, Addressee::Subscribers { publisher: text("p") }),
+        (2, Addressee::Group(text("$share/g/t"))),
+        (3, Addressee::Retained(version)),
+    ];
+    assert_eq!(waiting.into_iter().map(|it| (it.number, it.to)).collect::<Vec<_>>(), wanted);
+    world.apply(Command::OutboxDone { destination: OTHER, until: 3 });
+    assert_eq!((world.shard.counts().messages, world.shard.destinations().count()), (0, 0));
 }

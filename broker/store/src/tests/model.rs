@@ -397,17 +397,28 @@ impl Model {
         Ok(dropped)
     }
 
-    fn living(&self, destinations: &[Party]) -> BTreeSet<Party> {
-        let is_gone = |it: &&Party| matches!(it, Party::Node(node) if self.is_gone(*node));
-        destinations.iter().filter(|it| !is_gone(it)).copied().collect()
+    fn living(&self, destinations: &[Destination]) -> BTreeSet<Destination> {
+        let is_gone = |it: &Destination| matches!(it.party, Party::Node(node) if self.is_gone(node));
+        destinations.iter().filter(|it| !is_gone(it)).cloned().collect()
     }
 
     fn room_to_route(&self, routed: &Routed, publisher: &ClientId, takes: u64, freed: u64) -> Result<(), Bound> {
         let destinations = self.living(&routed.destinations);
-        if destinations.iter().any(|it| self.is_full(it)) {
+        let waits_for = |party: &Party| self.outbox.get(party).map_or(0, |(_, waiting)| waiting.len());
+        let comes_to = |party: &Party| destinations.iter().filter(|it| it.party == *party).count();
+        let outbox_max = self.settings.outbox_messages_max as usize;
+        if destinations.iter().any(|it| waits_for(&it.party) + comes_to(&it.party) > outbox_max) {
             return Err(Bound::Outbox);
         }
-        let mut takes = takes + destinations.len() as u64 * (cost::OUTBOX + publisher.len() as u64);
+        let mut takes = takes;
+        for Destination { wants, .. } in &destinations {
+            takes += cost::OUTBOX;
+            takes += match wants {
+                Wants::Subscribers => publisher.len() as u64,
+                Wants::Group(share) if !self.shares().contains(share) => cost::SHARE + share.len() as u64,
+                Wants::Group(_) | Wants::Retained(_) => 0,
+            };
+        }
         if !destinations.is_empty() {
             takes += cost::BODY + routed.item.message.bytes();
         }
@@ -419,8 +430,13 @@ impl Model {
 
     fn route(&mut self, routed: &Routed, publisher: &ClientId) -> Stored {
         let kept = self.keep(&routed.item.message);
-        for destination in self.living(&routed.destinations) {
-            self.send(destination, kept.clone(), Addressee::Subscribers { publisher: publisher.clone() });
+        for Destination { party, wants } in self.living(&routed.destinations) {
+            let to = match wants {
+                Wants::Subscribers => Addressee::Subscribers { publisher: publisher.clone() },
+                Wants::Group(share) => Addressee::Group(share),
+                Wants::Retained(version) => Addressee::Retained(version),
+            };
+            self.send(party, kept.clone(), to);
         }
         self.store(&routed.item, &kept, &[])
     }

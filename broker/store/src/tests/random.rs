@@ -185,7 +185,7 @@ impl Source {
         let oldest = model.outbox.get(&ITSELF).and_then(|(_, waiting)| waiting.first());
         let share = oldest.and_then(|(.., to)| match to {
             Addressee::Group(share) => Some(share.clone()),
-            Addressee::Subscribers { .. } => None,
+            Addressee::Subscribers { .. } | Addressee::Retained(_) => None,
         });
         match self.random.below(8) {
             0..4 => Onward::Member(Target { share, ..target(&mut self.random, model) }),
@@ -202,8 +202,17 @@ impl Source {
 
     fn routed(&mut self, model: &Model) -> Routed {
         let item = self.item(model);
-        let destinations = (0..self.random.below(3)).map(|_| self.party(model)).collect();
+        let destinations = (0..self.random.below(4)).map(|_| self.destination(model)).collect();
         Routed { item, destinations }
+    }
+
+    fn destination(&mut self, model: &Model) -> Destination {
+        let wants = match self.random.below(4) {
+            0 | 1 => Wants::Subscribers,
+            2 => Wants::Group(target(&mut self.random, model).share.unwrap_or_else(|| "$share/g/a".into())),
+            _ => Wants::Retained(self.version()),
+        };
+        Destination { party: self.party(model), wants }
     }
 
     fn acks(&mut self, model: &Model, client: &ClientId) -> Vec<(Sequence, Ack)> {

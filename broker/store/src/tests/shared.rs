@@ -211,7 +211,7 @@ fn a_message_that_cannot_go_there_stays_where_it_is() {
     world.apply(end("c", gone));
     world.apply(Command::NodeGone(B));
     let packet_id = fulmar_codec::PacketId::MIN;
-    let routed = Routed { item: item("in the way", &[]), destinations: vec![OTHER] };
+    let routed = Routed { item: item("in the way", &[]), destinations: vec![Destination::subscribers(OTHER)] };
     world.apply(Command::ReceiveQos2 { client: text("f"), epoch: fill.epoch, packet_id, routed });
     unsubscribe(&mut world, "d", stays.epoch);
     let before = world.shard.counts();

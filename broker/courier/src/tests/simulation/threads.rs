@@ -6,8 +6,8 @@ use std::time::Instant;
 use fulmar_codec::{PacketId, SubscriptionOptions};
 use fulmar_random::Random;
 use fulmar_store::{
-    Answer, Ask, ClientId, Epoch, Node, Owner, Published, Recipients, Reply, ShardId, Subscription, Ticket, Told,
-    WillFate,
+    Answer, Ask, ClientId, Destination, Epoch, Node, Owner, Published, Recipients, Reply, ShardId, Subscription,
+    Ticket, Told, WillFate,
 };
 
 use super::shard::{SHARDS, Shard, claim, client_of, message, number_of};
@@ -104,8 +104,8 @@ impl Threads {
                 match serving.packet_ids.get(&packet_id) {
                     None => {
                         serving.packet_ids.insert(packet_id, false);
-                        let (published, shards) = (published(payload), vec![shard]);
-                        let ask = Ask::ReceiveQos2 { client, epoch, packet_id, published, shards };
+                        let (published, destinations) = (published(payload), Destination::subscribers_of(&[shard]));
+                        let ask = Ask::ReceiveQos2 { client, epoch, packet_id, published, destinations };
                         (ask, Waits::Receive(owner, packet_id, payload))
                     }
                     Some(true) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fulmar_codec::{PacketId, QoS, filter_matches};
-use fulmar_store::{Ask, Epoch, Published, Recipients, ShardId, Version};
+use fulmar_store::{Ask, Destination, Epoch, Published, Recipients, ShardId, Version};
 
 use super::client::{Outgoing, Progress, Subscribed};
 use super::nodes::pick;
@@ -110,9 +110,10 @@ impl World {
         if !self.is_alone() && !self.nodes.is_active(node) {
             return None;
         }
-        let (published, shards) = (Published { message, retain: None, to }, self.interested(node, topic));
+        let published = Published { message, retain: None, to };
+        let destinations = Destination::subscribers_of(&self.interested(node, topic));
         let packet_id = packet_id(number);
-        let ask = Ask::ReceiveQos2 { client, epoch, packet_id, published, shards };
+        let ask = Ask::ReceiveQos2 { client, epoch, packet_id, published, destinations };
         let asked = self.ask_of(at, ask, Question::Receive(at, number))?;
         Some(Progress::Asked { missing: BTreeSet::from([asked]), failed: false })
     }
@@ -121,7 +122,8 @@ impl World {
     pub(super) fn publish_wills(&mut self) {
         for due in std::mem::take(&mut self.put_off) {
             let shards = self.interested(due.node, &format!("will/{}", due.number));
-            let ask = Ask::WillDone { shard: due.shard, will: due.id, retain: None, shards };
+            let destinations = Destination::subscribers_of(&shards);
+            let ask = Ask::WillDone { shard: due.shard, will: due.id, retain: None, destinations };
             let question = Question::WillDone(due);
             let asked = if self.is_alone() { self.ask(ask, question) } else { self.ask_at(due.node, ask, question) };
             if asked.is_none() {

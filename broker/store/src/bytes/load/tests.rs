@@ -6,7 +6,9 @@ use fulmar_codec::PacketId;
 
 use super::*;
 use crate::bytes::FORMAT;
-use crate::command::{Claim, Command, Entry, Item, Routed, Subscription, Takeover, Target, Will, WillFate};
+use crate::command::{
+    Claim, Command, Destination, Entry, Item, Routed, Subscription, Takeover, Target, Will, WillFate,
+};
 use crate::message::Message;
 use crate::names::{ShardId, Version};
 
@@ -45,7 +47,7 @@ fn records() -> Vec<Record> {
         targets: vec![target.clone()],
     };
     let subscription = Subscription { options: Default::default(), id: None };
-    let routed = Routed { item: item("2", None), destinations: vec![Party::Shard(ShardId(2))] };
+    let routed = Routed { item: item("2", None), destinations: Destination::subscribers_of(&[ShardId(2)]) };
     let share = |item: Item| {
         let share = Some("$share/g/t".into());
         Item { targets: vec![Target { share, ..target.clone() }], ..item }

@@ -93,11 +93,11 @@ impl Model {
     }
 
     /// The shared subscriptions of which messages wait.
-    fn shares(&self) -> BTreeSet<&Arc<str>> {
+    pub(super) fn shares(&self) -> BTreeSet<&Arc<str>> {
         let places = self.sessions.values().flat_map(|it| &it.queue).filter_map(|place| place.share.as_ref());
         let groups = self.outbox.values().flat_map(|(_, waiting)| waiting).filter_map(|(.., to)| match to {
             Addressee::Group(share) => Some(share),
-            Addressee::Subscribers { .. } => None,
+            Addressee::Subscribers { .. } | Addressee::Retained(_) => None,
         });
         places.chain(groups).collect()
     }
