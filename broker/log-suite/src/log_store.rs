@@ -123,7 +123,7 @@ impl<D: Disk + Clone> Stored<D> {
         self.store(&[&[state], and].concat())
     }
 
-    fn append(&mut self, entries: Vec<Entry<Types>>) -> Result<()> {
+    fn append(&mut self, entries: &[Entry<Types>]) -> Result<()> {
         let payloads: Vec<Vec<u8>> = entries.iter().map(|entry| serde_json::to_vec(entry).unwrap()).collect();
         let place = |entry: &Entry<Types>| (entry.get_log_id().index + 1, entry.get_log_id().leader_id.term);
         let kept = serde_json::to_vec(&self.kept).unwrap();
@@ -248,8 +248,13 @@ where
         I: IntoIterator<Item = Entry<Types>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let appended = self.write(|stored| stored.append(entries.into_iter().collect()));
-        callback.log_io_completed(appended.as_ref().map(|()| ()).map_err(|error| io::Error::other(error.to_string())));
+        let entries: Vec<_> = entries.into_iter().collect();
+        let appended = self.write(|stored| stored.append(&entries));
+        let told = match &appended {
+            Ok(()) => Ok(()),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
+        callback.log_io_completed(told);
         appended
     }
 

@@ -64,7 +64,7 @@ impl Worker {
         let retain = retain_in.zip(version);
         let publisher = self.publisher(source);
         if let Some(whole) = whole {
-            let groups = turns.into_iter().filter_map(|turn| self.group_of(turn)).chain(picks);
+            let groups = turns.into_iter().filter_map(|turn| self.group_of(&turn)).chain(picks);
             return vec![whole.ask(message, publisher, &shards, groups, retain)];
         }
         let mut asks: Vec<Ask> = turns.into_iter().filter_map(|turn| self.ask_for_turn(turn, &message)).collect();
@@ -74,7 +74,7 @@ impl Worker {
     }
 
     /// Whoever of that shard has a turn by then: what is committed whole may not come here a second time.
-    fn group_of(&self, turn: Turn) -> Option<GroupOfShard> {
+    fn group_of(&self, turn: &Turn) -> Option<GroupOfShard> {
         let share = turn.share.as_deref()?;
         let (group, filter) = share.strip_prefix("$share/")?.split_once('/')?;
         Some(GroupOfShard { shard: self.desk.shard_of(&turn.client)?, group: group.into(), filter: filter.into() })
