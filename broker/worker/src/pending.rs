@@ -97,6 +97,11 @@ impl Pending {
         self.last.entry(session).or_default().push_back((id, ask));
     }
 
+    /// All that a session has put off, whoever is yet to answer.
+    pub(crate) fn take_all_put_off(&mut self, session: SessionId) -> VecDeque<(WaitId, Ask)> {
+        self.last.remove(&session).unwrap_or_default()
+    }
+
     /// Whether a session has put something off.
     pub(crate) fn has_put_off(&self, session: SessionId) -> bool {
         self.last.contains_key(&session)

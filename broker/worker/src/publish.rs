@@ -180,13 +180,25 @@ impl Worker {
     /// Asks the store what was put off until now, for the connection that the session has by now: if that is at another node,
     /// the store refuses, and what comes there is no retry.
     pub(crate) fn ask_what_was_put_off(&mut self, session: SessionId) {
-        while let Some((id, mut ask)) = self.pending.take_put_off(session) {
-            let stored = self.sessions.get(session).and_then(|entry| entry.queue());
-            if let (Ask::ReceiveQos2 { epoch, .. }, Some(stored)) = (&mut ask, stored) {
-                *epoch = stored.epoch;
-            }
-            self.desk.ask(ask, Waits::Publish(id));
+        while let Some((id, ask)) = self.pending.take_put_off(session) {
+            self.ask_put_off(session, id, ask);
         }
+    }
+
+    /// Asks the store for all that the session has put off: its client goes, and may send it again at another node before
+    /// the last member here has answered. This node lives and brings it there.
+    pub(crate) fn ask_all_put_off(&mut self, session: SessionId) {
+        for (id, ask) in self.pending.take_all_put_off(session) {
+            self.ask_put_off(session, id, ask);
+        }
+    }
+
+    fn ask_put_off(&mut self, session: SessionId, id: WaitId, mut ask: Ask) {
+        let stored = self.sessions.get(session).and_then(|entry| entry.queue());
+        if let (Ask::ReceiveQos2 { epoch, .. }, Some(stored)) = (&mut ask, stored) {
+            *epoch = stored.epoch;
+        }
+        self.desk.ask(ask, Waits::Publish(id));
     }
 
     pub(crate) fn send_to_node(

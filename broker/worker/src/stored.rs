@@ -369,6 +369,7 @@ impl Worker {
     /// `says_goodbye`: its connection ends when the store has that.
     pub(crate) fn leave_stored(&mut self, id: SessionId, conn: ConnId, will: WillFate, says_goodbye: bool) {
         self.tell_acknowledgements_of(id, conn);
+        self.ask_all_put_off(id);
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let Some(stored) = entry.stored.as_deref() else { return };
         let (client, epoch) = (stored.client.clone(), stored.epoch);

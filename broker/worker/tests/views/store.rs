@@ -89,3 +89,23 @@ fn a_publish_of_qos_2_is_kept_as_received_only_when_every_member_has_it() {
         assert_eq!(world.clients[publisher].take(), [], "seed {seed}");
     }
 }
+
+#[test]
+fn a_publish_of_qos_2_is_kept_as_received_when_its_client_goes() {
+    let mut world = World::of_cluster_with(0, 2, 1, NonZeroU16::new(4));
+    let subscriber = world.connect(1, "car-1");
+    let_in(&mut world, 1, 1);
+    world.subscribe(subscriber, "a", QoS::ExactlyOnce);
+    world.settle();
+    let publisher = connect_lasting(&mut world, 0, "publisher");
+    world.stall(0, 1, true);
+    world.publish(publisher, "a", "1", QoS::ExactlyOnce);
+    world.settle();
+    world.vanish(publisher);
+    world.settle();
+    // It may come again to another node at once, where it must be known for a retry.
+    let asked = world.asked(0);
+    let [(_, Ask::ReceiveQos2 { .. }), (_, Ask::Disconnect { .. })] = asked.as_slice() else {
+        panic!("wanted what is received and then the end, found {asked:?}")
+    };
+}
