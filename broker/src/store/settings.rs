@@ -81,7 +81,9 @@ fn fit(settings: &mut Settings, threads: u16, config: &Config) {
     store.in_flight_max = NonZeroU16::new(limits.outbound_inflight).unwrap_or(NonZeroU16::MIN);
     store.subscriptions_max = limits.subscriptions_per_client.max(1);
     store.will_bytes_max = limits.will_bytes.min(SHARD_BYTES_LEAST as u32);
-    store.received_ids_max = limits.inflight.max(1);
+    // Clients of MQTT 3.1.1 know no Receive Maximum: only the number of identifiers bounds what they have sent and not
+    // released, and a publish that is refused for one more would be lost to them.
+    store.received_ids_max = u16::MAX;
     store.retained_max = u32::try_from(part(limits.retained_messages.into())).unwrap_or(u32::MAX);
 }
 
@@ -133,6 +135,13 @@ mod tests {
                 settings(Path::new("data"), 1, 2, &Config { limits: limits.clone(), ..Config::default() }, 3);
             assert_eq!(settings.store.check(), Ok(()), "{limits:?}");
         }
+    }
+
+    #[test]
+    fn a_client_may_have_sent_and_not_released_as_many_messages_as_there_are_identifiers() {
+        let limits = Limits { inflight: 3, ..Limits::default() };
+        let settings = settings(Path::new("data"), 1, 2, &Config { limits, ..Config::default() }, 3);
+        assert_eq!(settings.store.received_ids_max, u16::MAX);
     }
 
     #[test]
