@@ -12,7 +12,7 @@ pub struct Clock {
     pub now: Instant,
     /// Goes on while the machine sleeps, for leases.
     pub moment: Moment,
-    /// The wall clock in milliseconds, by which messages and sessions expire.
+    /// Milliseconds since 1970, by which messages and sessions expire: of a [`SteadyClock`](crate::SteadyClock).
     pub time: Time,
 }
 

@@ -26,6 +26,7 @@ mod out;
 mod part;
 mod said;
 mod settings;
+mod steady;
 #[cfg(test)]
 mod tests;
 
@@ -35,3 +36,4 @@ pub use folder::{FolderFileError, write as write_membership};
 pub use node::{Stopped, StoreNode};
 pub use out::Out;
 pub use settings::Settings;
+pub use steady::SteadyClock;
