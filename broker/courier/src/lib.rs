@@ -46,4 +46,6 @@ pub use counts::{Counts, DeskCounts};
 pub use courier::{Courier, Output};
 pub use desk::{Desk, Leadership};
 pub use letter::{AnswerLetter, AskLetter, Asking, Written};
+#[cfg(any(test, feature = "sabotage"))]
+pub use settings::Sabotage;
 pub use settings::{DeskSettings, Settings};

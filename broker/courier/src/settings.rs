@@ -27,8 +27,8 @@ pub struct Settings {
     /// The longest pause.
     pub pause_max: Duration,
     /// A deliberate mistake, to see that the tests find it.
-    #[cfg(test)]
-    pub(crate) sabotage: Option<Sabotage>,
+    #[cfg(any(test, feature = "sabotage"))]
+    pub sabotage: Option<Sabotage>,
 }
 
 impl Default for Settings {
@@ -44,7 +44,7 @@ impl Default for Settings {
             give_up_after: Duration::from_secs(10),
             pause_min: Duration::from_millis(20),
             pause_max: Duration::from_millis(500),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
     }
@@ -58,8 +58,8 @@ pub struct DeskSettings {
     /// Nodes whose runs are remembered. Of more, those are forgotten that were not heard of for longest.
     pub origins_max: usize,
     /// A deliberate mistake, to see that the tests find it.
-    #[cfg(test)]
-    pub(crate) sabotage: Option<Sabotage>,
+    #[cfg(any(test, feature = "sabotage"))]
+    pub sabotage: Option<Sabotage>,
 }
 
 impl Default for DeskSettings {
@@ -67,16 +67,16 @@ impl Default for DeskSettings {
         Self {
             letter_bytes_max: 64 << 10,
             origins_max: 256,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
     }
 }
 
 /// Mistakes that the tests must notice.
-#[cfg(test)]
+#[cfg(any(test, feature = "sabotage"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sabotage {
+pub enum Sabotage {
     /// Publishes get new numbers when they are sent again.
     NumberedAnew,
     /// A desk takes what is for an earlier leadership.
@@ -98,9 +98,9 @@ pub(crate) enum Sabotage {
 /// Whether the test at hand asks for this mistake. Other builds have none of them.
 macro_rules! sabotaged {
     ($settings:expr, $mistake:ident) => {{
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         let sabotaged = $settings.sabotage == Some($crate::settings::Sabotage::$mistake);
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "sabotage")))]
         let sabotaged = {
             let _ = &$settings;
             false

@@ -29,6 +29,8 @@ pub use error::{Damage, Defect, Failed, OpenError, ReadError, Refusal, WriteErro
 pub use log::{Cut, Log, Recovered, RecoveredGroup, Usage};
 pub use look::{Look, SegmentLook, look};
 pub use read::Entry;
+#[cfg(any(test, feature = "sabotage"))]
+pub use settings::Sabotage;
 pub use settings::{BATCH_BYTES_MAX, STATE_BYTES_MAX, Settings};
 
 /// One of the logs that share the segments.

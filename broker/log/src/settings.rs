@@ -25,8 +25,8 @@ pub struct Settings {
     /// How many groups there may be.
     pub groups_max: usize,
     /// A deliberate bug, to see that the tests find it.
-    #[cfg(test)]
-    pub(crate) sabotage: Option<Sabotage>,
+    #[cfg(any(test, feature = "sabotage"))]
+    pub sabotage: Option<Sabotage>,
 }
 
 impl Settings {
@@ -38,7 +38,7 @@ impl Settings {
             salt,
             segment_bytes: 64 * 1024 * 1024,
             groups_max: 128,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
     }
@@ -51,16 +51,16 @@ impl Settings {
         Ok(())
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sabotage"))]
     pub(crate) fn sabotaged(&self, bug: Sabotage) -> bool {
         self.sabotage == Some(bug)
     }
 }
 
 /// Bugs that the tests must find. Nothing of it is in a release.
-#[cfg(test)]
+#[cfg(any(test, feature = "sabotage"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sabotage {
+pub enum Sabotage {
     /// `sync` does nothing.
     NoSync,
     /// A new segment's name may be lost.
@@ -82,9 +82,9 @@ pub(crate) enum Sabotage {
 /// Whether the tests asked for this bug.
 macro_rules! sabotaged {
     ($settings:expr, $bug:ident) => {{
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         let it = $settings.sabotaged($crate::settings::Sabotage::$bug);
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "sabotage")))]
         let it = {
             let _: &$crate::Settings = &$settings;
             false

@@ -101,6 +101,8 @@ pub use links::Link;
 pub use membership::{Alone, Begins, Me, Membership, TooManyAsks};
 pub use message::{MESSAGE_BYTES_MAX, MemberMessage, NodeState, Request};
 pub use output::Output;
+#[cfg(any(test, feature = "sabotage"))]
+pub use sabotage::Sabotage;
 pub use seek::Found;
 pub use settings::Settings;
 pub use status::{Counts, MemberStatus, Missing, Names, Obstacle, Status, list, named};

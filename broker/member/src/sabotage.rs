@@ -1,11 +1,11 @@
 //! Deliberate mistakes. Each one breaks a rule that somebody's acknowledged message or somebody's data depends on; the
-//! simulation must notice every one of them. They can be chosen in this crate's own tests only; anywhere else the
-//! question is answered `false` at compile time.
+//! simulation must notice every one of them. They can be chosen in this crate's own tests and with the feature
+//! `sabotage`; anywhere else the question is answered `false` at compile time.
 
 /// A rule to break.
-#[cfg(test)]
+#[cfg(any(test, feature = "sabotage"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sabotage {
+pub enum Sabotage {
     /// A cluster is begun without asking anybody whether there is one.
     BeginWithoutAsking,
     /// Who does not answer counts as one that has no cluster.
@@ -25,9 +25,9 @@ pub(crate) enum Sabotage {
 /// Whether a deliberate mistake is to be made here.
 macro_rules! sabotaged {
     ($of:expr, $what:ident) => {{
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         let chosen = $of.sabotage == Some($crate::sabotage::Sabotage::$what);
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "sabotage")))]
         let chosen = {
             let _ = &$of;
             false

@@ -24,8 +24,8 @@ pub struct Settings {
     /// How many commands of all nodes the leader may have proposed that are not applied.
     pub proposals_max: usize,
     /// A deliberate mistake, to see that the simulation finds it.
-    #[cfg(test)]
-    pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
+    #[cfg(any(test, feature = "sabotage"))]
+    pub sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 impl Default for Settings {
@@ -39,7 +39,7 @@ impl Default for Settings {
             gone_after: Duration::from_secs(10),
             asks_max: 128,
             proposals_max: 1024,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
     }

@@ -61,7 +61,7 @@ pub struct Lease {
     renew_at: Moment,
     unreachable: Vec<NodeId>,
     is_serving: bool,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sabotage"))]
     cached: Moment,
 }
 
@@ -81,7 +81,7 @@ impl Lease {
             renew_at: Moment::default(),
             unreachable: Vec::new(),
             is_serving: false,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             cached: Moment::default(),
         }
     }
@@ -106,7 +106,7 @@ impl Lease {
 
     /// Whether the lease holds. A joiner has one too, but may not acknowledge.
     pub fn holds(&self, now: Moment) -> bool {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         let now = if sabotaged!(self.settings, CachedClock) { self.cached } else { now };
         self.until.is_some_and(|until| now < until)
     }
@@ -192,7 +192,7 @@ impl Lease {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Moment, out: &mut Vec<LeaseOutput>) {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         {
             self.cached = now;
         }

@@ -157,6 +157,8 @@ pub use meta::{Leader, Life, Meta, Move, Node, Replicas, Stage, State, Tombstone
 pub use names::{ClusterId, Incarnation, Index, Level, Member, Moment, NodeId, ShardId, Term, Time};
 pub use recover::{RECOVERY_GAP, Survivor};
 pub use reply::{Applied, Refusal, Reply};
+#[cfg(any(test, feature = "sabotage"))]
+pub use sabotage::Sabotage;
 pub use settings::Settings;
 pub use view::View;
 pub use waiters::{TooManyWaits, Waiters};

@@ -31,7 +31,7 @@ pub struct Meta {
     pub(crate) time: Time,
     /// Once somebody has bootstrapped it.
     pub(crate) cluster: Option<Cluster>,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sabotage"))]
     pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
 }
 
@@ -73,6 +73,12 @@ pub struct Tombstone {
 }
 
 impl Meta {
+    /// From now on this state machine makes a mistake, for simulations.
+    #[cfg(feature = "sabotage")]
+    pub fn sabotage(&mut self, what: Option<crate::sabotage::Sabotage>) {
+        self.sabotage = what;
+    }
+
     /// Before the first entry.
     pub fn new() -> Self {
         Self::default()

@@ -57,7 +57,7 @@ impl Meta {
             applied: index,
             time: self.time,
             cluster: Some(cluster),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         })
     }

@@ -1,11 +1,11 @@
 //! Deliberate mistakes. Each one breaks a rule that somebody's acknowledged message depends on; the simulation must
-//! notice every one of them. They can be chosen in this crate's own tests only; anywhere else the question is answered
-//! `false` at compile time.
+//! notice every one of them. They can be chosen in this crate's own tests and with the feature
+//! `sabotage`; anywhere else the question is answered `false` at compile time.
 
 /// A rule to break.
-#[cfg(test)]
+#[cfg(any(test, feature = "sabotage"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sabotage {
+pub enum Sabotage {
     /// A lease is compared with the clock of the last event.
     CachedClock,
     /// A lease is counted from when its grant came.
@@ -35,9 +35,9 @@ pub(crate) enum Sabotage {
 /// Whether a deliberate mistake is to be made here.
 macro_rules! sabotaged {
     ($of:expr, $what:ident) => {{
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         let chosen = $of.sabotage == Some($crate::sabotage::Sabotage::$what);
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "sabotage")))]
         let chosen = {
             let _ = &$of;
             false

@@ -17,8 +17,8 @@ pub struct Settings {
     /// How long a leader waits for the outcome of what it asked its group before it asks again.
     pub retry: Duration,
     /// A deliberate mistake, to see that the simulation finds it.
-    #[cfg(test)]
-    pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
+    #[cfg(any(test, feature = "sabotage"))]
+    pub sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 impl Default for Settings {
@@ -29,7 +29,7 @@ impl Default for Settings {
             renewal_interval: Duration::from_millis(250),
             report_stands: Duration::from_secs(1),
             retry: Duration::from_secs(1),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
     }

@@ -25,7 +25,7 @@ pub struct Waiters<T> {
     view: View,
     open: BTreeMap<T, BTreeSet<Member>>,
     refused: u64,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sabotage"))]
     pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
 }
 
@@ -37,7 +37,7 @@ impl<T: Ord + Clone> Waiters<T> {
             view: View::default(),
             open: BTreeMap::new(),
             refused: 0,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
     }

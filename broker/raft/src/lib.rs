@@ -74,6 +74,8 @@ pub use membership::{Change, LEARNERS_MAX, Membership, MembershipError, VOTERS_M
 pub use message::{Body, Message};
 pub use outputs::{Contradiction, Fetch, Outputs, ReadId, ReadOutcome, RoleChange, SnapshotOrder, Write};
 pub use recovered::{RecoverError, Recovered};
+#[cfg(any(test, feature = "sabotage"))]
+pub use sabotage::Sabotage;
 pub use settings::Settings;
 pub use status::Follower;
 pub use types::{Entry, HardState, Index, NodeId, Payload, Position, Snapshot, Term, Ticket};

@@ -1,9 +1,11 @@
 //! Deliberate mistakes. Each one breaks a rule that Raft's proof needs; the simulation must notice every one of them.
-//! They can be chosen in this crate's own tests only; anywhere else the question is answered `false` at compile time.
+//! They can be chosen in this crate's own tests and with the feature `sabotage`; anywhere else the question is answered
+//! `false` at compile time.
 
 /// A rule to break.
+#[cfg_attr(not(any(test, feature = "sabotage")), expect(unreachable_pub, reason = "only who may choose one sees it"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sabotage {
+pub enum Sabotage {
     /// A vote is told before it is on disk.
     VoteBeforeStored,
     /// Entries are acknowledged before they are on disk.

@@ -42,8 +42,8 @@ pub struct Settings {
     /// How far behind a learner may be when it becomes a voter, in entries.
     pub promotion_lag_entries_max: u64,
     /// A deliberate mistake, to see that the simulation finds it.
-    #[cfg(test)]
-    pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
+    #[cfg(any(test, feature = "sabotage"))]
+    pub sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 impl Default for Settings {
@@ -66,7 +66,7 @@ impl Default for Settings {
             held_answers_max: 256,
             snapshot_timeout: Duration::from_secs(10),
             promotion_lag_entries_max: 1024,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
     }
@@ -74,12 +74,12 @@ impl Default for Settings {
 
 impl Settings {
     /// Whether a deliberate mistake is to be made here. Outside of tests there are none.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sabotage"))]
     pub(crate) fn sabotages(&self, what: crate::sabotage::Sabotage) -> bool {
         self.sabotage == Some(what)
     }
 
-    #[cfg(not(test))]
+    #[cfg(not(any(test, feature = "sabotage")))]
     #[inline(always)]
     pub(crate) fn sabotages(&self, _: crate::sabotage::Sabotage) -> bool {
         false

@@ -93,6 +93,8 @@ pub use letter::{Letter, LetterError, Transfer};
 pub use meta_group::{MetaEvent, MetaRefused};
 pub use out::Out;
 pub use recover::{Cluster, recover};
+#[cfg(any(test, feature = "sabotage"))]
+pub use settings::Sabotage;
 pub use settings::{Durability, Mode, Settings};
 pub use settle::{is_settled, settle};
 pub use status::GroupStatus;

@@ -141,7 +141,8 @@ impl<D: Disk + Clone> Engine<D> {
             Written::Whole => self.log.sync().map_err(Failed::from)?,
             Written::Full(_) => return Err(MetaRefused::FullDisk),
         }
-        self.cluster = Some(MetaGroup::new(self.new_group(META, kept, now), Meta::new()));
+        let meta = self.settings.sabotaged_meta(Meta::new());
+        self.cluster = Some(MetaGroup::new(self.new_group(META, kept, now), meta));
         Ok(())
     }
 

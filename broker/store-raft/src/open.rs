@@ -186,6 +186,7 @@ impl<D: Disk> Opening<'_, D> {
             Some(Loaded::Meta(meta)) => *meta,
             _ => Meta::new(),
         };
+        let meta = self.settings.sabotaged_meta(meta);
         let numbers = found.keys().filter_map(|number| u16::try_from(*number).ok());
         for (number, shard) in numbers.filter_map(|number| Some((number, shard_of(number)?))) {
             let Some(kept) = kept(found, number)? else { continue };
@@ -206,7 +207,7 @@ impl<D: Disk> Opening<'_, D> {
             Some(Loaded::Shard(shard)) => *shard,
             _ => Shard::new(id),
         };
-        Ok(Replica::new(group, shard, random.next()))
+        Ok(Replica::new(group, self.settings.sabotaged_shard(shard), random.next()))
     }
 
     /// A group as it was, and what its newest snapshot holds.

@@ -168,7 +168,8 @@ impl<D: Disk + Clone> Engine<D> {
         if self.settings.is_alone() {
             return;
         }
-        let (id, is_lasting) = (self.me.id, self.peers.view.is_lasting(now));
+        let (id, is_lasting) =
+            (self.me.id, self.peers.view.is_lasting(now) || sabotaged!(self.settings, LeaseNotChecked));
         for replica in &mut self.replicas {
             let Some(leading) = &mut replica.leading else { continue };
             let fed = self.peers.feds.entry(replica.id).or_default();

@@ -83,7 +83,7 @@ impl<D: Disk + Clone> Engine<D> {
     pub(crate) fn add_replica(&mut self, number: u16, kept: Kept, now: Instant) {
         let Some(id) = shard_of(number) else { return };
         let group = self.new_group(number, kept, now);
-        let replica = Replica::new(group, Shard::new(id), self.random.next());
+        let replica = Replica::new(group, self.settings.sabotaged_shard(Shard::new(id)), self.random.next());
         let at = self.replicas.partition_point(|other| other.id < id);
         self.replicas.insert(at, replica);
     }

@@ -5,8 +5,9 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use fulmar_meta::Meta;
 use fulmar_raft::NodeId;
-use fulmar_store::{Credit, Weight};
+use fulmar_store::{Credit, Shard, Weight};
 
 /// When an acknowledgement is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,8 +97,14 @@ pub struct Settings {
     /// Measures how long commits take, and decides nothing.
     pub clock: fn() -> Instant,
     /// A deliberate mistake, to see that the tests find it.
-    #[cfg(test)]
-    pub(crate) sabotage: Option<Sabotage>,
+    #[cfg(any(test, feature = "sabotage"))]
+    pub sabotage: Option<Sabotage>,
+    /// One of the shards.
+    #[cfg(feature = "sabotage")]
+    pub sabotage_store: Option<fulmar_store::Sabotage>,
+    /// One of the state of the cluster.
+    #[cfg(feature = "sabotage")]
+    pub sabotage_meta: Option<fulmar_meta::Sabotage>,
 }
 
 impl Settings {
@@ -130,8 +137,12 @@ impl Settings {
             body_file_bytes: 32 << 20,
             read_bytes_max: 8 << 20,
             clock: Instant::now,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
+            #[cfg(feature = "sabotage")]
+            sabotage_store: None,
+            #[cfg(feature = "sabotage")]
+            sabotage_meta: None,
         }
     }
 
@@ -157,6 +168,30 @@ impl Settings {
         Credit { messages: MESSAGES_MAX, bytes: self.entry_bytes_max }
     }
 
+    /// A shard that makes the mistake that was chosen, if any was.
+    #[cfg_attr(not(feature = "sabotage"), expect(clippy::unused_self, reason = "there are no mistakes"))]
+    pub(crate) fn sabotaged_shard(&self, shard: Shard) -> Shard {
+        #[cfg(feature = "sabotage")]
+        let shard = {
+            let mut shard = shard;
+            shard.sabotage(self.sabotage_store);
+            shard
+        };
+        shard
+    }
+
+    /// The same of the state of the cluster.
+    #[cfg_attr(not(feature = "sabotage"), expect(clippy::unused_self, reason = "there are no mistakes"))]
+    pub(crate) fn sabotaged_meta(&self, meta: Meta) -> Meta {
+        #[cfg(feature = "sabotage")]
+        let meta = {
+            let mut meta = meta;
+            meta.sabotage(self.sabotage_meta);
+            meta
+        };
+        meta
+    }
+
     /// Whether nobody else is to decide anything: no other nodes are waited for.
     pub(crate) fn is_alone(&self) -> bool {
         self.mode == Mode::Alone && self.voters == [self.node]
@@ -164,9 +199,9 @@ impl Settings {
 }
 
 /// Mistakes that the tests must notice.
-#[cfg(test)]
+#[cfg(any(test, feature = "sabotage"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sabotage {
+pub enum Sabotage {
     /// Groups are told that a write is stored before it is synced.
     AnswerBeforeSync,
     /// An entry is applied and answered when it is proposed.
@@ -191,6 +226,8 @@ pub(crate) enum Sabotage {
     LeavesEarly,
     /// A leader serves before it has applied the first entry of its own term.
     ServesEarly,
+    /// A node leads and is a member whatever it has heard of its lease.
+    LeaseNotChecked,
     /// SUBSCRIBE is answered before others know of it.
     BarrierLeftOut,
     /// Who joins acknowledges before it knows all filters.
@@ -206,9 +243,9 @@ pub(crate) enum Sabotage {
 /// Whether the test at hand asks for this mistake. Other builds have none of them.
 macro_rules! sabotaged {
     ($settings:expr, $mistake:ident) => {{
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         let sabotaged = $settings.sabotage == Some($crate::settings::Sabotage::$mistake);
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "sabotage")))]
         let sabotaged = {
             let _: &$crate::Settings = &$settings;
             false

@@ -336,12 +336,13 @@ impl<D: Disk + Clone> Engine<D> {
             (hosted.applied, hosted.snapshot) = (index, index);
         }
         match loaded.map(|Installing { loaded, files }| (loaded, files)) {
-            Some((Loaded::Meta(meta), _)) => self.replace_meta(*meta, now, out)?,
+            Some((Loaded::Meta(meta), _)) => self.replace_meta(self.settings.sabotaged_meta(*meta), now, out)?,
             Some((Loaded::Shard(shard), files)) => {
                 if let Some(at) = self.place_of_group(group) {
                     self.bodies.replace(group, files, &self.disk)?;
                     let seed = self.random.next();
-                    self.replicas[at].replace(*shard, seed, time, out);
+                    let shard = self.settings.sabotaged_shard(*shard);
+                    self.replicas[at].replace(shard, seed, time, out);
                     self.are_outboxes_changed = true;
                 }
             }

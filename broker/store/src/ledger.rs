@@ -65,7 +65,7 @@ pub(crate) struct Ledger {
     pub(crate) queued: u64,
     pub(crate) totals: Totals,
     shares: Shares,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sabotage"))]
     pub(crate) sabotage: Option<Sabotage>,
 }
 
@@ -241,31 +241,45 @@ impl Ledger {
 }
 
 /// Mistakes that the tests must notice.
-#[cfg(test)]
+#[cfg(any(test, feature = "sabotage"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sabotage {
+pub enum Sabotage {
+    /// Whoever has owned a session may speak for it.
     EpochNotChecked,
+    /// A stream goes on with whatever number comes.
     GapAccepted,
+    /// Which sessions had their part of a message is forgotten.
     PartsForgotten,
+    /// The next session of a client gets messages of the one before.
     GenerationNotChecked,
+    /// A will stays with its session when it is published.
     WillFiredTwice,
+    /// A packet identifier of QoS 2 that was received says nothing.
     RetryMatchedAgain,
+    /// A full queue drops what the client may have been sent.
     InFlightDropped,
+    /// A claim that comes twice counts twice.
     ClaimRepeated,
+    /// A snapshot has neither what is in flight to clients nor which of their packet identifiers are open.
     SnapshotWithoutInFlight,
+    /// An older retained message replaces a newer one.
     OlderVersionRetained,
+    /// That a retained message was deleted is not remembered.
     TombstoneForgotten,
+    /// Another user gets the session of a client.
     InheritedByAnotherUser,
+    /// What a member of a shared subscription has not acknowledged ends with its session.
     SharedLostAtEnd,
+    /// A message of QoS 2 that was sent goes to another member.
     SentQos2Moved,
 }
 
 /// Whether the test at hand asks for this mistake. Other builds have none of them.
 macro_rules! sabotaged {
     ($ledger:expr, $mistake:ident) => {{
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sabotage"))]
         let sabotaged = $ledger.sabotage == Some($crate::ledger::Sabotage::$mistake);
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "sabotage")))]
         let sabotaged = false;
         sabotaged
     }};

@@ -108,6 +108,8 @@ pub use command::{
     WillFate,
 };
 pub use kept::{KeptMessage, KeptPlace, KeptSession};
+#[cfg(any(test, feature = "sabotage"))]
+pub use ledger::Sabotage;
 pub use ledger::Totals;
 pub use message::Message;
 pub use names::{ClientId, Epoch, Generation, Index, Node, Number, Party, Sequence, ShardId, Time, Version, WillId};

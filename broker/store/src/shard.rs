@@ -104,6 +104,12 @@ impl Shard {
         }
     }
 
+    /// From now on this shard makes a mistake, for simulations.
+    #[cfg(feature = "sabotage")]
+    pub fn sabotage(&mut self, what: Option<crate::Sabotage>) {
+        self.ledger.sabotage = what;
+    }
+
     /// Applies a committed entry. One that was applied before, because the log reaches back behind the snapshot,
     /// changes nothing and has no replies.
     pub fn apply(&mut self, index: Index, entry: &Entry) -> Applied {

@@ -13,6 +13,7 @@ use crate::lanes::OnItsWay;
 use crate::out::{LaneEnd, Out};
 use crate::pending::WaitId;
 use crate::publish::Routed;
+use crate::sabotage::sabotaged;
 use crate::turn::{LEAST_PER_TURN, Portion};
 use crate::views::Orders;
 use crate::worker::Worker;
@@ -187,7 +188,9 @@ impl Worker {
 
     /// The life of a lane has ended. What waited for that peer goes on waiting if the view has it.
     pub(crate) fn strand_waits(&mut self, index: u32, peer: Member, now: Instant, out: &mut impl Out) {
-        let Some(following) = self.following.as_mut().filter(|following| following.view.contains(peer)) else {
+        let is_kept = !sabotaged!(self.node, WaitDroppedWithLink);
+        let following = self.following.as_mut().filter(|following| is_kept && following.view.contains(peer));
+        let Some(following) = following else {
             return self.release_waits(index, u64::MAX, now, out);
         };
         while let Some(wait) = self.lanes.take_wait(index, u64::MAX) {
@@ -249,6 +252,7 @@ impl Worker {
             let linked = lane.map(|lane| self.lanes.slots[lane as usize].identity.member());
             match (self.awaited(peer).filter(|_| waits), way) {
                 (Some(member), Some(way)) if linked == Some(member) => sent.push(way),
+                (Some(_), _) if sabotaged!(self.node, WaitDroppedWithLink) => {}
                 (Some(member), _) => self.lanes.unreached.push(member),
                 (None, None) if lane.is_some() => self.counters.dropped_link_full += 1,
                 (None, _) => {}

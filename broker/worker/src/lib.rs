@@ -54,6 +54,7 @@ mod retained_copy;
 mod rights;
 mod route;
 mod rules;
+mod sabotage;
 mod sessions;
 mod slab;
 mod slow;
@@ -85,4 +86,6 @@ pub use pressure::Pressure;
 pub use question::{Answer, Question};
 pub use rate::Bucket;
 pub use rules::{AuthSettings, Rules};
+#[cfg(feature = "sabotage")]
+pub use sabotage::Sabotage;
 pub use worker::{Closed, Consumed, Worker};

@@ -11,6 +11,7 @@ use crate::out::Origin;
 use crate::peers::{PeerStatus, Peers};
 use crate::pressure::Pressure;
 use crate::rules::AuthSettings;
+use crate::sabotage::sabotaged;
 use crate::store_side::StoredSessions;
 use crate::sys::{Sys, is_sys};
 use crate::views::Views;
@@ -90,6 +91,8 @@ pub struct Node {
     pub(crate) stored: StoredSessions,
     /// Of a node of a durable cluster.
     pub(crate) views: Option<Views>,
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 impl fmt::Debug for Node {
@@ -236,8 +239,17 @@ impl Node {
             sys: Sys::new(),
             stored: StoredSessions::new(settings.store_shards.is_some(), settings.seed),
             views: settings.views.then(|| Views::new(settings.incarnation, settings.threads)),
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
             settings,
         }
+    }
+
+    /// A node that makes a mistake, for simulations.
+    #[cfg(feature = "sabotage")]
+    #[must_use]
+    pub fn sabotaged(self, what: Option<crate::sabotage::Sabotage>) -> Node {
+        Node { sabotage: what, ..self }
     }
 
     /// Why a connection would not be taken now: for those who do something costly before they give it to a data thread.
@@ -367,6 +379,9 @@ impl Node {
 
     /// The version of our interest that a SUBACK has to wait for; none when every peer knows it already.
     pub(crate) fn interest_to_wait_for(&self) -> Option<u64> {
+        if sabotaged!(self, SubackBeforeBarrier) {
+            return None;
+        }
         let interest = self.interest();
         let version = interest.local.version();
         (!interest.is_confirmed(version)).then_some(version)

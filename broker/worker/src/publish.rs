@@ -5,6 +5,7 @@ use crate::ids::{ConnId, SessionId};
 use crate::lanes::OnItsWay;
 use crate::out::Out;
 use crate::pending::{Wait, WaitId};
+use crate::sabotage::sabotaged;
 use crate::sessions::subscriber;
 use crate::worker::Worker;
 use fulmar_cluster::Version;
@@ -52,7 +53,9 @@ impl Worker {
             routed.reason = ReasonCode::QUOTA_EXCEEDED;
         }
         let retain_as = (outgoing.retain && !is_refused).then(|| self.node.tick(now));
-        let is_retained = retain_as.is_some_and(|version| self.retain(outgoing, version, now));
+        // The store keeps it and tells of it when it is committed, which is later.
+        let is_late = sabotaged!(self.node, MatchBeforeRetained) && self.desk.is_open();
+        let is_retained = retain_as.is_some_and(|version| is_late || self.retain(outgoing, version, now));
         if retain_as.is_some() && !is_retained {
             routed.reason = ReasonCode::QUOTA_EXCEEDED;
         }
@@ -69,7 +72,7 @@ impl Worker {
             self.deliver_found(outgoing, None, now);
         }
         if !asks.is_empty() || self.lanes.has_others {
-            self.send_on(outgoing, retain_as, source, asks, now, &mut routed);
+            self.send_on(outgoing, retain_as.filter(|_| !is_late), source, asks, now, &mut routed);
         }
         routed
     }

@@ -11,6 +11,7 @@ use crate::node::Node;
 use crate::out::Out;
 use crate::rights::{may_deliver, may_read};
 use crate::rules::Rules;
+use crate::sabotage::sabotaged;
 use crate::sessions::{Entry, subscriber, subscription_bytes};
 use crate::subscribe::router_options;
 use crate::turn::Turn;
@@ -197,6 +198,12 @@ impl Worker {
                     self.desk.acknowledging.push(id);
                 }
                 stored.acks.push((sequence, ack));
+                if ack == Ack::Received
+                    && sabotaged!(self.node, PubrelBeforeCommitted)
+                    && let Some(packet_id) = stored.window.received(sequence)
+                {
+                    entry.session.write_pubrel(packet_id, ReasonCode::SUCCESS, buffer);
+                }
                 AckAction::Completed
             }
             Receipt::Release(packet_id) => {
@@ -258,7 +265,9 @@ impl Worker {
     /// memory for them.
     pub(crate) fn take_up(&mut self, id: SessionId, stored: Stored, owned: &OwnedSession) -> bool {
         let Some(entry) = self.sessions.get_mut(id) else { return false };
-        entry.session.restore_received(owned.received.iter().copied());
+        if !sabotaged!(self.node, RetryMatchedAgain) {
+            entry.session.restore_received(owned.received.iter().copied());
+        }
         let bytes = owned.subscriptions.iter().map(|(filter, _)| subscription_bytes(filter)).sum();
         if !entry.memory.grow(bytes) {
             self.counters.limit_hits_session_bytes_total += 1;

@@ -7,6 +7,7 @@
 
 use crate::ids::Thread;
 use crate::node::{Node, unpoisoned};
+use crate::sabotage::sabotaged;
 use fulmar_meta::{Incarnation, Member, Moment, View};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,6 +22,8 @@ pub(crate) struct Views {
     acknowledges_until: AtomicU64,
     /// Of the clients, so many are to go to other nodes, now.
     farewells: AtomicUsize,
+    #[cfg(feature = "sabotage")]
+    cached: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -61,6 +64,8 @@ impl Views {
             changes: AtomicU64::new(1),
             acknowledges_until: AtomicU64::new(0),
             farewells: AtomicUsize::new(0),
+            #[cfg(feature = "sabotage")]
+            cached: AtomicU64::new(0),
             state: Mutex::new(State {
                 orders: Orders {
                     life,
@@ -78,6 +83,20 @@ impl Views {
 
     fn state(&self) -> MutexGuard<'_, State> {
         unpoisoned(self.state.lock())
+    }
+
+    /// The time at which this was asked before.
+    #[cfg(feature = "sabotage")]
+    fn cache(&self, now: Moment) -> Moment {
+        let microseconds = u64::try_from(now.0.as_micros()).unwrap_or(u64::MAX);
+        Moment(std::time::Duration::from_micros(self.cached.swap(microseconds, Ordering::SeqCst)))
+    }
+
+    /// Nobody has a clock that he keeps.
+    #[cfg(not(feature = "sabotage"))]
+    #[expect(clippy::unused_self, reason = "it is not looked at")]
+    fn cache(&self, now: Moment) -> Moment {
+        now
     }
 
     /// Data threads look when they see the number, so that it goes up last.
@@ -153,6 +172,10 @@ impl Node {
     /// after the bytes that are answered: a time that is remembered may be that of before the process was stopped.
     pub fn may_acknowledge(&self, now: Moment) -> bool {
         let Some(views) = &self.views else { return true };
+        let now = if sabotaged!(self, LeaseByCachedClock) { views.cache(now) } else { now };
+        if sabotaged!(self, LeaseNotChecked) {
+            return true;
+        }
         now.0.as_micros() < u128::from(views.acknowledges_until.load(Ordering::SeqCst))
     }
 

@@ -67,7 +67,7 @@ impl Meta {
             applied,
             time,
             cluster,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         })
     }

@@ -228,8 +228,9 @@ fn session_records(client: ClientId, session: Session, forgets_in_flight: bool) 
         window_end,
     });
     let subscriptions = subscriptions.into_iter().map(|(filter, it)| Record::Subscription(filter, it));
-    let received = received.into_iter().map(Record::Received);
-    let places = queue.into_places().into_iter().map(|(sequence, place)| Record::Place(sequence, place));
+    let received = received.into_iter().filter(|_| !forgets_in_flight).map(Record::Received);
+    let places = queue.into_places().into_iter().filter(|(_, place)| !forgets_in_flight || place.body.is_some());
+    let places = places.map(|(sequence, place)| Record::Place(sequence, place));
     [head].into_iter().chain(subscriptions).chain(received).chain(places).collect()
 }
 
