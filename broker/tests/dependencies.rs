@@ -99,6 +99,26 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fulmar-worker",
         ],
     ),
+    (
+        "fulmar-sim",
+        &[
+            "fulmar-auth",
+            "fulmar-cluster",
+            "fulmar-codec",
+            "fulmar-courier",
+            "fulmar-harness",
+            "fulmar-log",
+            "fulmar-member",
+            "fulmar-meta",
+            "fulmar-raft",
+            "fulmar-router",
+            "fulmar-session",
+            "fulmar-store",
+            "fulmar-store-node",
+            "fulmar-store-raft",
+            "fulmar-worker",
+        ],
+    ),
     ("fulmar-soak", &["fulmar-auth", "fulmar-codec"]),
     ("fulmar-operator", &["fulmar-api", "fulmar-auth", "fulmar-codec", "fulmar-config"]),
     ("fulmar-e2e", &["fulmar-testbed", "fulmar-api", "fulmar-codec"]),
@@ -122,6 +142,7 @@ const PURE: &[&str] = &[
     "fulmar-store-raft",
     "fulmar-courier",
     "fulmar-worker",
+    "fulmar-sim",
 ];
 
 /// What does I/O, keeps time or runs futures.
@@ -181,6 +202,17 @@ fn no_program_is_built_from_what_only_tests_use() {
         let found: Vec<_> = of_tests.into_iter().filter(|name| names.contains(*name)).collect();
         assert_eq!(found, [""; 0], "{package}");
     }
+}
+
+#[test]
+fn nothing_that_is_built_by_itself_makes_deliberate_mistakes() {
+    let metadata = metadata();
+    let resolve = metadata.resolve.as_ref().expect("the workspace is resolved");
+    let makes = |node: &&cargo_metadata::Node| node.features.iter().any(|feature| *feature == "sabotage");
+    let found: Vec<_> = resolve.nodes.iter().filter(makes).map(|node| metadata[&node.id].name.to_string()).collect();
+    assert_eq!(found, [""; 0]);
+    let knows = metadata.workspace_packages().iter().filter(|it| it.features.contains_key("sabotage")).count();
+    assert!(knows > 0, "the feature has another name now");
 }
 
 #[test]

@@ -136,6 +136,21 @@ impl SimulatedDisk {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
+    /// Another disk with what can be read on this one now, all of it durable: a backup of a volume.
+    #[must_use]
+    pub fn copy(&self, seed: u64) -> Self {
+        let copy = Self::new(seed);
+        let state = self.lock();
+        let durable = |inode: &Inode| Inode { stored: inode.cached.clone(), unsynced: Vec::new(), ..inode.clone() };
+        {
+            let mut to = copy.lock();
+            to.inodes = state.inodes.iter().map(|(number, inode)| (*number, durable(inode))).collect();
+            (to.names, to.stored_names) = (state.names.clone(), state.names.clone());
+            (to.sync_takes, to.bytes_per_second) = (state.sync_takes, state.bytes_per_second);
+        }
+        copy
+    }
+
     /// The machine loses its power. What is open can't be used any more.
     pub fn crash(&self, keeps: CrashKeeps) {
         self.lock().crash(keeps);
