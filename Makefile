@@ -1,7 +1,7 @@
 # Every task of the project. What a task does is written in xtask/src, one file each.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test attacks faults clients e2e fuzz soak recovery images crds manifests demo demo-down release bench peers clean toolchain
+.PHONY: help setup check test attacks faults clients e2e sim fuzz soak recovery images crds manifests demo demo-down release bench peers clean toolchain
 .NOTPARALLEL:
 
 XTASK := cargo xtask
@@ -9,6 +9,7 @@ SCENARIOS ?= p2p_q0 p2p_q1 p2p_q2 fanout fanin shared many many_q1 wild wild_100
 ROUNDS ?= 3
 PEERS ?= mosq20
 TIME ?= 60
+SEEDS ?= 300
 MINUTES ?= 30
 
 help: ## Show this list
@@ -34,6 +35,9 @@ faults: toolchain ## Only the clusters whose nodes are killed, frozen and cut of
 
 e2e: toolchain ## Only the end-to-end tests; TEST=NAME for some of them
 	@$(XTASK) e2e $(if $(TEST),-- $(TEST))
+
+sim: toolchain ## Whole clusters with faults in one process, SEEDS of them on virtual time; SEED=n for one, with a trace; BUGS=1 for deliberate mistakes
+	@$(XTASK) sim --seeds $(SEEDS) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--seed $(SEED)) $(if $(BUGS),--bugs) $(if $(BUG),--bug $(BUG))
 
 fuzz: toolchain ## Look for bytes that break the broker, guided by coverage (TIME seconds for each of TARGETS)
 	@$(XTASK) fuzz --seconds $(TIME) $(TARGETS)

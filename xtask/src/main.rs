@@ -13,6 +13,7 @@ mod images;
 mod licences;
 mod manifests;
 mod release;
+mod sim;
 mod soak;
 mod steps;
 
@@ -60,6 +61,8 @@ enum Task {
     Guard(guard::Arguments),
     /// Hold the release broker under churn and see that its memory settles and nothing is left.
     Soak(soak::Arguments),
+    /// Simulate whole clusters with faults, one for each seed, on virtual time.
+    Sim(sim::Arguments),
     /// Run the end-to-end tests on a real Kubernetes.
     E2e(e2e::Arguments),
 }
@@ -86,6 +89,7 @@ fn main() -> Result<()> {
         Task::Fuzz(arguments) => fuzz::run(root, &arguments),
         Task::Guard(arguments) => guard::run(root, &arguments),
         Task::Soak(arguments) => soak::run(root, &arguments),
+        Task::Sim(arguments) => sim::run(root, &arguments),
         Task::E2e(arguments) => e2e::run(root, &arguments),
     }
 }
