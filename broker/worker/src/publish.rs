@@ -13,7 +13,7 @@ use fulmar_cluster::frame::LinkPublish;
 use fulmar_codec::{PacketId, QoS, ReasonCode, Version as ProtocolVersion};
 use fulmar_router::NodeIndex;
 use fulmar_session::{AckToken, Outgoing};
-use fulmar_store::{Ask, Published, Recipients, ShardId, WillId};
+use fulmar_store::{Ask, ShardId, WillId};
 use std::time::Instant;
 
 /// Where a publish comes from.
@@ -134,12 +134,6 @@ impl Worker {
             return asks.into_iter().for_each(|ask| match ask {
                 // It is told of once.
                 Ask::WillDone { .. } => self.do_in_store(ask),
-                // What is retained of it may come twice: it has a version.
-                Ask::Publish { published: Published { to: Recipients::Nobody, .. }, .. }
-                    if matches!(source, Source::StoredWill { .. }) =>
-                {
-                    self.do_in_store(ask);
-                }
                 _ => self.desk.ask(ask, Waits::Nobody),
             });
         };
