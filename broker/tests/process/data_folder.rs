@@ -326,7 +326,7 @@ fn whatever_else_keeps_a_broker_from_starting_is_told() {
                 let text = fs::read_to_string(store.join("identity")).unwrap();
                 fs::write(store.join("identity"), text.replace("format 1", "format 2")).unwrap();
             },
-            "identity is damaged",
+            "start the release that made it",
         ),
         (
             "otherNode",
