@@ -95,6 +95,10 @@ impl<D: Disk + Clone> Engine<D> {
             for (message, version) in replica.shard.retained_after(None, time) {
                 out.retained(message.topic(), Some(&message), version);
             }
+            // Peers that have not come so far may tell of what was deleted.
+            for (topic, version) in replica.shard.deleted() {
+                out.retained(topic, None, version);
+            }
         }
     }
 

@@ -14,8 +14,8 @@ pub trait Out {
     /// is the group of `$share/GROUP/FILTER`. Comes before the answer to the SUBSCRIBE that caused it, on every node
     /// that is live; whether it has a copy of the shard or not, it hears of it from the shard's leader.
     fn interest(&mut self, shard: ShardId, share: Option<&str>, filter: &str, begins: bool);
-    /// A retained message has changed, in the order of commits; none: it was deleted. All there are come at open. What
-    /// is over by its lifetime is not told.
+    /// A retained message has changed, in the order of commits; none: it was deleted. All there are come at open, and all
+    /// deletions that are remembered. What is over by its lifetime is not told.
     fn retained(&mut self, topic: &str, message: Option<&Message>, version: Version);
     /// Something for the engine of another node: see [`Engine::receive`](crate::Engine::receive).
     fn send(&mut self, to: NodeId, letter: Letter);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fulmar_raft::{RoleChange, Term};
 use fulmar_store::{
-    Asked, ClientId, Command, Epoch, Node, Number, Party, PendingWill, Shard, ShardId, Stored, Time, WillId,
+    Asked, ClientId, Command, Epoch, Node, Number, Party, PendingWill, Shard, ShardId, Stored, Time, Version, WillId,
 };
 
 use crate::asked::{Asker, give_up, send_away};
@@ -226,8 +226,10 @@ impl Replica {
                 out.retained(message.topic(), Some(&message), version);
             }
         }
+        // What was not retained here either: peers that have not come so far may tell of it.
+        let known: BTreeMap<&str, Version> = before.deleted().collect();
         for (topic, version) in self.shard.deleted() {
-            if before.retained(topic, 0).is_some() {
+            if known.get(topic) != Some(&version) {
                 out.retained(topic, None, version);
             }
         }

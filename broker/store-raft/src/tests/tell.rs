@@ -2,9 +2,10 @@
 
 use fulmar_codec::QoS;
 use fulmar_log::disk::CrashKeeps;
-use fulmar_store::{Answer, Ask, Message, Published, Recipients, Told, Version};
+use fulmar_store::{Answer, Ask, Message, Published, Recipients, Shard, Told, Version};
 
 use super::fixture::*;
+use crate::Settings;
 
 fn interests(said: &[Said]) -> Vec<(Option<&str>, &str, bool)> {
     fn interest(said: &Said) -> Option<(Option<&str>, &str, bool)> {
@@ -96,4 +97,36 @@ fn retained_messages_are_told_as_they_are_committed_and_all_at_open() {
     let mut all = all.to_vec();
     all.sort();
     assert_eq!(again, all, "from the log, change by change");
+}
+
+#[test]
+fn a_deletion_is_told_at_open_though_only_a_snapshot_knows_of_it() {
+    let settings = Settings { snapshot_log_bytes: 20_000, ..settings(1) };
+    let mut world = World::with(settings);
+    world.ask(retain("a", "1", 5, None));
+    world.ask(retain("a", "", 6, None));
+    for number in 0..100 {
+        let message = message("t", &format!("{number:0>300}")).with_retain(true);
+        let retain = Some(Version { clock: number, node: NODE });
+        let published = Published { message, retain, to: Recipients::Nobody };
+        world.ask(Ask::Publish { shard: shard_of("a"), published });
+    }
+    assert!(world.engine.counts().snapshots > 0);
+    world.said();
+    world.crash(CrashKeeps::Nothing);
+    let told: Vec<_> = retained(world.said()).into_iter().filter(|(topic, ..)| topic == "a").collect();
+    assert_eq!(told, [("a".to_owned(), None, 6)]);
+}
+
+#[test]
+fn a_deletion_in_a_snapshot_of_another_node_is_told_though_nothing_was_retained_here() {
+    let mut world = World::new();
+    world.ask(retain("a", "1", 5, None));
+    world.ask(retain("a", "", 6, None));
+    world.said();
+    let World { engine, time, heard, .. } = &mut world;
+    let replica = engine.replicas.iter_mut().find(|replica| replica.id == shard_of("a")).unwrap();
+    let ahead = std::mem::replace(&mut replica.shard, Shard::new(shard_of("a")));
+    replica.replace(ahead, 1, *time, heard);
+    assert_eq!(retained(world.said()), [("a".to_owned(), None, 6)]);
 }
