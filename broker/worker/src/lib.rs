@@ -31,6 +31,7 @@ mod ids;
 mod inherit;
 mod interest;
 mod lanes;
+mod learned;
 mod leaving;
 mod letter;
 mod limits;

@@ -6,6 +6,7 @@
 use crate::admission::{Admission, Refused};
 use crate::alarm::{Alarm, BOUNDS};
 use crate::confirmations::Confirmations;
+use crate::learned::Learned;
 use crate::limits::Limits;
 use crate::out::Origin;
 use crate::peers::{PeerStatus, Peers};
@@ -87,6 +88,8 @@ pub struct Node {
     interest: Mutex<Interest>,
     peers: RwLock<Peers>,
     retained: RwLock<Retained<Kept>>,
+    /// What of it peers may lack.
+    pub(crate) learned: Mutex<Learned>,
     pub(crate) sys: Sys,
     pub(crate) stored: StoredSessions,
     /// Of a node of a durable cluster.
@@ -236,6 +239,7 @@ impl Node {
             }),
             peers: RwLock::new(Peers::default()),
             retained: RwLock::new(Retained::new(retained)),
+            learned: Mutex::default(),
             sys: Sys::new(),
             stored: StoredSessions::new(settings.store_shards.is_some(), settings.seed),
             views: settings.views.then(|| Views::new(settings.incarnation, settings.threads)),
@@ -402,20 +406,22 @@ impl Node {
         at.saturating_duration_since(self.settings.start).as_millis() as u64
     }
 
-    /// Keeps (or with no message deletes) a topic's retained message unless a newer one is there.
+    /// Keeps (or with no message deletes) a topic's retained message unless a newer one is there. Gives whether it is the
+    /// topic's state since now.
     pub(crate) fn retain(
         &self,
         topic: &str,
         message: Option<Message>,
         version: Version,
         now: Instant,
-    ) -> Result<(), fulmar_router::Limit> {
+    ) -> Result<bool, fulmar_router::Limit> {
         let expires = message.as_ref().and_then(|message| message.view().expires).map(|at| self.milliseconds(at));
         let version = fulmar_router::Version { clock: version.clock, node: version.node.0 };
         let now = self.milliseconds(now);
         match unpoisoned(self.retained.write()).set(topic, message.map(Kept), version, expires, now) {
             Set::Refused(limit) => Err(limit),
-            _ => Ok(()),
+            Set::Applied => Ok(true),
+            Set::Older => Ok(false),
         }
     }
 

@@ -1,8 +1,12 @@
-//! What is retained, between nodes: a peer that is new gets a copy of it, as far as its lane takes it at a time.
+//! What is retained, between nodes: a peer that is new gets a copy of it, as far as its lane takes it at a time, and all
+//! are told what the store taught this node since.
 
+use crate::learned::{Change, News};
+use crate::node::unpoisoned;
 use crate::worker::Worker;
 use fulmar_cluster::frame::{LinkMessage, RetainedEntry, RetainedMessage};
-use fulmar_session::Outgoing;
+use fulmar_router::Cursor;
+use fulmar_session::{Message, Outgoing};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -23,11 +27,7 @@ impl Worker {
         }
         let lane = &mut slot.lane;
         let done = node.copy_retained(cursor, RETAINED_STEPS_MAX, now, |topic, message, version| {
-            let message = message.map(|message| {
-                let view = message.view();
-                let expiry = view.expiry_seconds_left(now);
-                RetainedMessage { qos: view.qos, expiry, forward: view.forward, payload: view.payload }
-            });
+            let message = message.map(|message| of_link(message, now));
             // The lane takes twice what stops this copy, so there is room for one more.
             let taken = lane.push(&LinkMessage::RetainedEntry(RetainedEntry { topic, version, message }));
             if taken.is_ok() && lane.buffered_bytes() < RETAINED_COPY_BYTES {
@@ -40,6 +40,31 @@ impl Worker {
             speaker.copy = None;
         }
         lanes.touch(index);
+    }
+
+    /// Tells all peers what was learned from the store since. One whose lane is full gets everything once more.
+    pub(crate) fn tell_learned(&mut self, now: Instant) {
+        let news = unpoisoned(self.node.learned.lock()).take();
+        if matches!(&news, News::Changes(changes) if changes.is_empty()) {
+            return;
+        }
+        for index in 0..self.lanes.slots.len() as u32 {
+            let slot = &mut self.lanes.slots[index as usize];
+            let Some(speaker) = slot.speaker.as_deref_mut() else { continue };
+            let has_all = match &news {
+                News::Everything => false,
+                News::Changes(changes) => changes.iter().all(|Change { topic, message, version }| {
+                    let message = message.as_ref().map(|message| of_link(message, now));
+                    let entry = LinkMessage::RetainedEntry(RetainedEntry { topic, version: *version, message });
+                    slot.lane.buffered_bytes() < RETAINED_COPY_BYTES && slot.lane.push(&entry).is_ok()
+                }),
+            };
+            if !has_all {
+                speaker.copy = Some(Cursor::default());
+                self.copy_retained(index, now);
+            }
+            self.lanes.touch(index);
+        }
     }
 
     /// One of a peer's retained messages.
@@ -58,4 +83,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// A retained message as it goes to a peer.
+fn of_link(message: &Message, now: Instant) -> RetainedMessage<'_> {
+    let view = message.view();
+    let expiry = view.expiry_seconds_left(now);
+    RetainedMessage { qos: view.qos, expiry, forward: view.forward, payload: view.payload }
 }

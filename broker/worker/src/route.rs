@@ -416,7 +416,7 @@ impl Worker {
         let message = (!outgoing.payload.is_empty()).then(|| Message::new(outgoing, &mut self.scratch.message));
         let kept = self.node.retain(outgoing.topic, message, version, now);
         match kept {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(fulmar_router::Limit::Messages { .. }) => self.counters.limit_hits_retained_messages += 1,
             Err(fulmar_router::Limit::Bytes { .. }) => self.counters.limit_hits_retained_bytes += 1,
         }

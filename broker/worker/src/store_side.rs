@@ -104,7 +104,9 @@ impl Node {
         let kept = message
             .map(|message| fulmar_session::Message::new(&outgoing(message, expiry(message, now)), &mut Vec::new()));
         // What there is no room for was refused to its publisher.
-        let _ = self.retain(topic, kept, version, now);
+        if self.retain(topic, kept.clone(), version, now) == Ok(true) && self.views.is_some() {
+            unpoisoned(self.learned.lock()).add(topic, kept, version);
+        }
     }
 }
 

@@ -299,6 +299,7 @@ impl Worker {
             self.tell_limits(now, out);
             if self.thread == 0 {
                 self.node.sweep_retained(now);
+                self.tell_learned(now);
             }
         }
         let is_pressed = self.pressure != Pressure::Normal || !self.restraint.is_idle();

@@ -1,6 +1,8 @@
 //! Retained messages on every node.
 
 use super::*;
+use fulmar_store::{Message, Version};
+use std::num::NonZeroU16;
 
 #[test]
 fn a_retained_message_is_found_on_every_node_until_it_is_deleted() {
@@ -86,4 +88,31 @@ fn a_copied_message_that_a_node_has_no_room_for_is_counted_once() {
     world.settle();
     assert_eq!(world.nodes[node].node.retained_counts().messages, 2);
     assert_eq!(world.counter(node, |counters| counters.limit_hits_retained_messages), 3);
+}
+
+/// What the store of a node has of a topic since.
+fn store_says(world: &World, node: usize, topic: &str, payload: Option<&str>, clock: u64) {
+    let message =
+        payload.map(|payload| Message::new(topic, QoS::AtLeastOnce, &[], payload.as_bytes()).with_retain(true));
+    let version = Version { clock, node: 7 };
+    world.nodes[node].node.set_stored_retained(topic, message.as_ref(), version, world.now);
+}
+
+#[test]
+fn what_a_store_learns_when_all_are_linked_is_told_to_nodes_without_a_copy_of_it() {
+    let mut world = World::of_cluster_with(20, 3, 2, NonZeroU16::new(2));
+    let messages = |world: &World| [0, 1, 2].map(|node| world.nodes[node].node.retained_counts().messages);
+    store_says(&world, 0, "lamp", Some("on"), 5);
+    store_says(&world, 1, "door", Some("open"), 6);
+    world.pass(Duration::from_millis(200));
+    assert_eq!(messages(&world), [2; 3]);
+    store_says(&world, 1, "lamp", None, 7);
+    world.pass(Duration::from_millis(200));
+    assert_eq!(messages(&world), [1; 3]);
+    // More at once than is told one by one.
+    for number in 0..3000 {
+        store_says(&world, 2, &format!("meter/{number}"), Some("1"), 8);
+    }
+    world.pass(Duration::from_millis(500));
+    assert_eq!(messages(&world), [3001; 3]);
 }
