@@ -5,19 +5,9 @@ use crate::checks::{Promise, Violation};
 /// Why this is known, if it is.
 pub(crate) fn reason(violation: &Violation) -> Option<&'static str> {
     match violation.promise {
-        // Such a node knows what is retained by what others tell it when they are linked, and when it is published. When
-        // all start together others tell it before they know all themselves, and nobody tells it the rest: it has to
-        // come from the leader of the shard.
-        // Seen with three nodes as well, where that does not explain it.
-        Promise::Retained => Some("retained messages that a node does not know after faults"),
         // Two clients with one name: it is open whether the broker or the check is wrong.
         Promise::NothingLost if violation.what.contains("rival-") => {
             Some("a session that two clients take from each other")
-        }
-        // Which member of a shared subscription gets a message is not carried over faults in all cases.
-        Promise::Shared => Some("shared subscriptions while members come and go with their nodes"),
-        Promise::OnceDurable if violation.what.contains("(s/") => {
-            Some("shared subscriptions while members come and go with their nodes")
         }
         // Live subscribers are not in the entry of a publish of QoS 2: who sends it again through another node, after its
         // own died before PUBREC, may bring it to them twice.

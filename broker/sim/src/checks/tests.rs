@@ -485,6 +485,25 @@ fn a_message_for_a_shared_subscription_comes_to_one_member() {
 }
 
 #[test]
+fn members_whose_sessions_last_get_what_is_sent_again_on_another_connection_once_and_others_may_get_it_twice() {
+    for (expiry, is_sent_again, broken) in
+        [(None, true, vec![Promise::Shared]), (Some(0), true, vec![]), (Some(0), false, vec![Promise::Shared])]
+    {
+        let mut story = sharing(expiry);
+        story.send(1, "t", TWO);
+        story.receive(1, TWO);
+        if is_sent_again {
+            story.say(PUBLISHER, Event::Closed);
+            story.connect(PUBLISHER, None, true);
+            story.send(1, "t", TWO);
+        }
+        story.come(OTHER, message(1), "t", TWO, false, true);
+        story.accept(1);
+        assert_eq!(story.broken(), broken, "{expiry:?} {is_sent_again}");
+    }
+}
+
+#[test]
 fn what_came_to_no_member_is_lost_if_all_of_them_last() {
     for (expiry, broken) in [(None, vec![Promise::Shared]), (Some(0), vec![])] {
         let mut story = sharing(expiry);
