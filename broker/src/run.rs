@@ -39,8 +39,8 @@ use crate::zone;
 const FILE_LOOK: Duration = Duration::from_secs(2);
 /// A signal that comes so long after the first is a second one.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
-/// What waits for room on a full disk is waited for so long when the broker stops.
-const FULL_DISK_PATIENCE: Duration = Duration::from_secs(2);
+/// When the broker stops, and the store can do nothing, it is waited for so long.
+const STUCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Threads of the control side; the data threads do the work.
 const CONTROL_THREADS: usize = 2;
 
@@ -337,17 +337,17 @@ impl Broker {
                 }
                 close_lanes(&inboxes).await;
             };
-            // What waits for room on the disk may wait for ever.
-            let full = async {
+            // What waits for room on the disk, or for others that have stopped too, may wait for ever.
+            let stuck = async {
                 match &store {
-                    Some(store) => store.stay_full(FULL_DISK_PATIENCE).await,
+                    Some(store) => store.stay_stuck(STUCK_PATIENCE).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = told => info!("stopped, clients and peers were told as far as they listened"),
                 () = tokio::time::sleep(config.shutdown.grace()) => warn!("stopped by the end of the grace period"),
-                () = full => warn!("stopped without what waits for room on the disk"),
+                wanted = stuck => warn!(wanted, "stopped without what the store has not done"),
                 () = second_signal(&mut terminate, &mut interrupt) => warn!("stopped at once by a second signal"),
                 Some(what) = ended.recv() => anyhow::bail!("{what} ended by itself"),
             }

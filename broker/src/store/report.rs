@@ -52,6 +52,15 @@ impl Report {
         matches!(self.get(), Some((_, State::Full { .. })))
     }
 
+    /// Why nothing that is asked can be done now, if that is so.
+    pub(crate) fn stuck(&self) -> Option<&'static str> {
+        if self.is_full() {
+            return Some("room on the disk");
+        }
+        let has_lease = self.member().is_none_or(|member| !member.status.lease_left.is_zero());
+        (!has_lease).then_some("a majority of the cluster")
+    }
+
     pub(crate) fn set_member(&self, report: MemberReport) {
         *self.member.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
     }

@@ -119,17 +119,15 @@ impl StoreThread {
         let _ = tokio::time::timeout(patience.min(LEAVE_MAX), self.inbox.leave()).await;
     }
 
-    /// Returns when what is asked can't be written for so long, as there is no room on the disk.
-    pub(crate) async fn stay_full(&self, patience: Duration) {
+    /// Returns when nothing that is asked could be done for so long, and what it waits for: that may be for ever.
+    pub(crate) async fn stay_stuck(&self, patience: Duration) -> &'static str {
         let mut since = None;
         loop {
             let now = Instant::now();
-            if self.report.is_full() {
-                if now >= *since.get_or_insert(now) + patience {
-                    return;
-                }
-            } else {
-                since = None;
+            match self.report.stuck() {
+                Some(wanted) if now >= *since.get_or_insert(now) + patience => return wanted,
+                Some(_) => {}
+                None => since = None,
             }
             tokio::time::sleep(REPORT).await;
         }
