@@ -34,6 +34,8 @@ pub(crate) struct Player {
     plan: Plan,
     random: Random,
     phase: Phase,
+    /// When the last fault was over.
+    healed: Time,
     published: u32,
     wills: u32,
     dues: Dues,
@@ -84,6 +86,7 @@ impl Player {
             plan,
             random,
             phase: Phase::Faults,
+            healed: Time::default(),
             published: 0,
             wills: 0,
             dues: Dues::default(),
@@ -402,6 +405,7 @@ impl Actor for Player {
     fn enter(&mut self, phase: Phase, now: Time, history: &mut History) -> Wants {
         self.phase = phase;
         if phase == Phase::Heals {
+            self.healed = now;
             history.fault(now);
             (self.dues.leave, self.dues.publish, self.dues.resubscribe) = (None, None, None);
             if self.plan.reads_last {
@@ -418,6 +422,8 @@ impl Actor for Player {
     fn is_at_rest(&self) -> bool {
         let is_read = !self.plan.reads_last || self.has_read_last;
         let shares = self.plan.takes_over && self.phase == Phase::Heals && !self.holds_session();
-        (self.client.is_settled() && is_read) || (shares && self.client.state == State::Offline)
+        // Who has not heard of its server since does not know that it is there: a machine without power closes nothing.
+        let is_heard = self.client.last_heard > self.healed;
+        (self.client.is_settled() && is_heard && is_read) || (shares && self.client.state == State::Offline)
     }
 }
