@@ -88,6 +88,8 @@ pub(crate) struct Client {
     memory: Shared,
     pub(crate) state: State,
     pub(crate) connection: u32,
+    /// How often somebody was let in with the client identifier before CONNECT was sent.
+    let_ins_before: u64,
     inbox: Vec<u8>,
     /// What goes out with the next answer.
     pub(crate) out: Vec<u8>,
@@ -115,6 +117,7 @@ impl Client {
             memory,
             state: State::Offline,
             connection: 0,
+            let_ins_before: 0,
             inbox: Vec::new(),
             out: Vec::new(),
             held: VecDeque::new(),
@@ -158,6 +161,7 @@ impl Client {
         });
         encode_connect(&mut self.out, &connect);
         let clean_start = connect.clean_start;
+        self.let_ins_before = self.memory(|memory| memory.let_ins);
         self.state = State::AwaitConnAck;
         self.last_heard = log.now;
         let (expiry_seconds, receive_maximum) = (*expiry_seconds, *receive_maximum);
@@ -312,6 +316,12 @@ impl Client {
     }
 
     fn connack(&mut self, session_present: bool, reason: ReasonCode, log: &mut Log<'_>) -> News {
+        if !reason.is_error() && self.memory(|memory| memory.let_ins) != self.let_ins_before {
+            // Another one was let in while this CONNECT was on its way. Answers of two nodes come in any order, so
+            // that nobody here can know which of the two has the session: this one goes.
+            self.record(log, Event::Superseded);
+            return News::Over;
+        }
         self.record(log, Event::ConnAck { session_present, reason });
         if reason.is_error() {
             return News::Over;

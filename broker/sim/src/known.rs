@@ -5,10 +5,6 @@ use crate::checks::{Promise, Violation};
 /// Why this is known, if it is.
 pub(crate) fn reason(violation: &Violation) -> Option<&'static str> {
     match violation.promise {
-        // Two clients with one name: it is open whether the broker or the check is wrong.
-        Promise::NothingLost if violation.what.contains("rival-") => {
-            Some("a session that two clients take from each other")
-        }
         // Live subscribers are not in the entry of a publish of QoS 2: who sends it again through another node, after its
         // own died before PUBREC, may bring it to them twice.
         Promise::OnceLive => Some("messages of QoS 2 for live subscribers, sent again through another node"),

@@ -34,6 +34,8 @@ pub(crate) struct Pending {
 pub(crate) struct Memory {
     /// Who was let in last.
     pub(crate) holder: Option<ActorId>,
+    /// How often somebody was.
+    pub(crate) let_ins: u64,
     /// Who is about to connect, and since when.
     pub(crate) intends: Option<(ActorId, Time)>,
     /// In the order of their sending.
@@ -55,6 +57,7 @@ impl Memory {
     /// The server has a session or not. Gives what is given up because it has not.
     pub(crate) fn let_in(&mut self, who: ActorId, session_present: bool) -> Vec<MessageId> {
         (self.holder, self.intends) = (Some(who), None);
+        self.let_ins += 1;
         if session_present {
             return Vec::new();
         }
