@@ -40,6 +40,11 @@ impl Identity {
         Profile { name: self.name.clone(), client_id: self.client_id.clone(), version: self.version }
     }
 
+    /// Whether its session outlives a connection, but not for so long that it never ends.
+    fn expires(&self) -> bool {
+        self.expiry_seconds.is_some_and(|seconds| seconds > 0)
+    }
+
     /// Whether its session outlives a connection.
     pub(crate) fn is_durable(&self) -> bool {
         self.expiry_seconds != Some(0)
@@ -99,6 +104,10 @@ pub(crate) struct Client {
     open: BTreeMap<u16, QoS>,
     /// As many messages the server takes at a time. 3.1.1 does not say.
     server_maximum: u16,
+    /// A CONNECT was not answered with success since the client was let in last: it may have begun a session.
+    is_unsure: bool,
+    /// The next CONNECT is for a session that begins anew.
+    begins_anew: bool,
     /// Whether somebody else has the session, as far as was written down.
     is_superseded: bool,
     pub(crate) last_heard: Time,
@@ -124,6 +133,8 @@ impl Client {
             asked: BTreeMap::new(),
             open: BTreeMap::new(),
             server_maximum: u16::MAX,
+            is_unsure: false,
+            begins_anew: false,
             is_superseded: false,
             last_heard: Time::default(),
         }
@@ -148,7 +159,8 @@ impl Client {
         let payload = will.as_ref().map(|will| will.message.to_string());
         let mut connect = Connect::new(*version, client_id);
         // In 3.1.1 one flag says both that the session begins anew and that it ends with the connection.
-        connect.clean_start = clean_start || (*version == Version::V311 && !self.identity.is_durable());
+        let is_brief = *version == Version::V311 && !self.identity.is_durable();
+        connect.clean_start = clean_start || is_brief || self.begins_anew;
         connect.keep_alive = 60;
         if *version == Version::V5 {
             connect.session_expiry = expiry_seconds.unwrap_or(7 * 24 * 3600);
@@ -174,6 +186,7 @@ impl Client {
         if matches!(self.state, State::AwaitConnAck | State::Online) {
             self.record(log, event);
         }
+        self.is_unsure |= self.state == State::AwaitConnAck;
         self.state = State::Offline;
         self.inbox.clear();
         self.out.clear();
@@ -324,6 +337,13 @@ impl Client {
         }
         self.record(log, Event::ConnAck { session_present, reason });
         if reason.is_error() {
+            return News::Over;
+        }
+        let is_unsure = std::mem::take(&mut self.is_unsure);
+        self.begins_anew = session_present && is_unsure && self.identity.expires();
+        if self.begins_anew {
+            // The one that it knows may have expired, and this be one that a CONNECT began to which it got no answer:
+            // with a session that it knows nothing of it does not go on (MQTT 5.0, 3.2.2.1.1).
             return News::Over;
         }
         self.state = State::Online;
