@@ -25,7 +25,8 @@ pub(super) fn check(history: &History, published: &Published) -> Vec<Violation> 
         let profile = history.profile(record.actor);
         let came = sessions.entry(&profile.client_id).or_default();
         match &record.event {
-            Event::ConnAck { session_present: false, .. } => came.clear(),
+            // A refusal says nothing of the session (MQTT 5.0, 3.2.2.1.1).
+            Event::ConnAck { session_present: false, reason } if !reason.is_error() => came.clear(),
             Event::SubscribeSent { filter, .. } if filter.starts_with("$share/") => {
                 sharing.insert(&profile.client_id);
             }
