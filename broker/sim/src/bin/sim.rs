@@ -1,14 +1,14 @@
 //! Runs seeds, as many at a time as there are cores, until one shows something that must not be.
 //!
 //! `sim --seeds N --first F` runs N seeds from F on. `sim --seed S` runs one and writes all that happens to standard
-//! error. `sim --bugs` makes each of the deliberate mistakes, and wants each found within the seeds; `sim --bug NAME` one
-//! of them.
+//! error. `sim --bugs` makes each of the deliberate mistakes, and wants each found within the seeds, by one that shows
+//! nothing without it; `sim --bug NAME` one of them.
 #![expect(clippy::print_stdout, reason = "what it finds is told there")]
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use fulmar_sim::{Bug, Options, Report, play};
@@ -136,16 +136,37 @@ fn last_lines(seed: u64) {
     tell(&report);
 }
 
+/// Of each seed, whether it shows something without any mistake; found out when somebody asks.
+struct Plain {
+    first: u64,
+    are_good: Vec<OnceLock<bool>>,
+}
+
+impl Plain {
+    fn new(arguments: &Arguments) -> Plain {
+        Plain { first: arguments.first, are_good: (0..arguments.seeds).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// The seeds by which a mistake can be found: what they show does not come about by itself.
+    fn good_seeds(&self) -> impl Iterator<Item = u64> {
+        (self.first..).zip(&self.are_good).filter_map(|(seed, is_good)| {
+            let is_good = is_good.get_or_init(|| play(Options { seed, ..Options::default() }).violations.is_empty());
+            is_good.then_some(seed)
+        })
+    }
+}
+
 /// Looks for each mistake.
 fn find_all(arguments: &Arguments, bugs: &[Bug]) -> bool {
     let start = Instant::now();
+    let plain = Plain::new(arguments);
     let next = AtomicUsize::new(0);
     let are_found = AtomicBool::new(true);
     std::thread::scope(|scope| {
         for _ in 0..cores() {
             scope.spawn(|| {
                 while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let found = find(arguments, *bug);
+                    let found = find(&plain, *bug);
                     are_found.fetch_and(found, Ordering::Relaxed);
                 }
             });
@@ -155,17 +176,18 @@ fn find_all(arguments: &Arguments, bugs: &[Bug]) -> bool {
     are_found.into_inner()
 }
 
-fn find(arguments: &Arguments, bug: Bug) -> bool {
+fn find(plain: &Plain, bug: Bug) -> bool {
     let start = Instant::now();
-    for number in 0..arguments.seeds {
-        let seed = arguments.first + number;
+    let mut tried = 0;
+    for seed in plain.good_seeds() {
+        tried += 1;
         let report = play(Options { seed, bug: Some(bug), ..Options::default() });
         if let Some(violation) = report.violations.first() {
             let seconds = start.elapsed().as_secs();
-            println!("{bug:?}: found by seed {seed} after {seconds} s: {violation}");
+            println!("{bug:?}: found by seed {seed}, the {tried}th, after {seconds} s: {violation}");
             return true;
         }
     }
-    println!("{bug:?}: NOT FOUND in {} seeds, {} s", arguments.seeds, start.elapsed().as_secs());
+    println!("{bug:?}: NOT FOUND in {tried} seeds, {} s", start.elapsed().as_secs());
     false
 }

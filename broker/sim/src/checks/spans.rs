@@ -63,6 +63,8 @@ struct Open {
     /// Where a filter was asked for first in this session, or since it was given up.
     asked: BTreeMap<Arc<str>, usize>,
     is_lasting: bool,
+    /// CONNECT was sent, and no CONNACK has come.
+    is_unanswered: bool,
     /// It was superseded on these connections.
     superseded: BTreeSet<(ActorId, u32)>,
 }
@@ -81,12 +83,17 @@ impl Spans {
             match &record.event {
                 Event::ConnectSent { clean_start, expiry_seconds, .. } => {
                     open.is_lasting = expiry_seconds.is_none();
-                    if *clean_start && let Some(span) = open.span.map(|span| &mut spans[span]) {
+                    // The CONNACK that was not read may have said that the session had ended by then.
+                    let was_lost = std::mem::replace(&mut open.is_unanswered, true) && !open.is_lasting;
+                    if (*clean_start || was_lost)
+                        && let Some(span) = open.span.map(|span| &mut spans[span])
+                    {
                         span.end(at);
                     }
                 }
                 Event::ConnAck { session_present, reason } if !reason.is_error() => {
                     open.online.insert(record.actor, record.connection);
+                    open.is_unanswered = false;
                     if !session_present || open.span.is_none() {
                         if let Some(span) = open.span {
                             spans[span].end(at);

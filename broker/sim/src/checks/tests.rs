@@ -279,6 +279,25 @@ fn a_clean_start_that_was_never_answered_may_have_ended_the_session() {
 }
 
 #[test]
+fn a_session_that_ends_with_time_may_have_ended_before_a_connack_that_never_came() {
+    for is_answered in [true, false] {
+        let mut story = Story::new();
+        story.connect_with(SUBSCRIBER, Some(2), false, false, None);
+        story.subscribe(SUBSCRIBER, "t");
+        story.say(SUBSCRIBER, Event::Closed);
+        if !is_answered {
+            let (clean_start, expiry_seconds, receive_maximum, will) = (false, Some(2), 10, None);
+            story.say(SUBSCRIBER, Event::ConnectSent { clean_start, expiry_seconds, receive_maximum, will });
+            story.say(SUBSCRIBER, Event::Closed);
+        }
+        story.connect_with(SUBSCRIBER, Some(2), false, true, None);
+        story.publish(1, ONE);
+        let broken = if is_answered { vec![Promise::NothingLost] } else { vec![] };
+        assert_eq!(story.broken(), broken, "{is_answered}");
+    }
+}
+
+#[test]
 fn nothing_comes_that_was_not_subscribed_to_or_belonged_to_an_earlier_session() {
     let mut story = subscribed(None);
     story.send(1, "t", ONE);
