@@ -203,7 +203,7 @@ fn the_status_says_who_is_who() {
         view: 3,
         followed: 0,
         applied: 5,
-        level: 1,
+        level: fulmar_meta::LEVEL,
         members: vec![
             of(1, fulmar_meta::State::Up, true),
             of(2, fulmar_meta::State::Draining, true),
