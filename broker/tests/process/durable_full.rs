@@ -118,7 +118,8 @@ fn a_broker_stops_and_starts_on_a_disk_without_a_free_byte() {
         assert!(since.elapsed() < PROMPT, "{:?}", since.elapsed());
         full.wait_for_log("an end before that of the grace period", |line| {
             let message = line["message"].as_str().unwrap_or_default();
-            message.starts_with("stopped without what waits for room") || message.starts_with("stopped, clients")
+            message.starts_with("stopped without what the store has not done")
+                || message.starts_with("stopped, clients")
         });
         disk.fill();
         let again = start(&folder);

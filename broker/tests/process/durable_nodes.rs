@@ -242,7 +242,8 @@ fn nodes_that_are_told_to_stop_at_once_do_not_wait_for_each_other() {
         assert!(broker.wait().success());
         let told = |line: &serde_json::Value| {
             line["message"].as_str().is_some_and(|message| {
-                message.starts_with("stopped, clients") || message.starts_with("stopped without")
+                message.starts_with("stopped, clients")
+                    || message.starts_with("stopped without what the store has not done")
             })
         };
         broker.wait_for_log("an end before that of the grace period", told);
